@@ -1,0 +1,124 @@
+"""The command line: `posezoo predict`, `posezoo list`, `posezoo info`."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import posezoo
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0, or 2 after an error that is the user's to mend."""
+    parser = argparse.ArgumentParser(prog="posezoo", description="Human pose estimation, one name away.")
+    parser.add_argument("--version", action="version", version=f"posezoo {posezoo.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    predict = commands.add_parser("predict", help="keypoints of the people in photographs")
+    predict.add_argument("images", nargs="+", type=Path, metavar="IMG", help="image files")
+    predict.add_argument("--out", type=Path, metavar="DIR", help="draw the skeletons, one PNG per image")
+    predict.add_argument("--json", type=Path, metavar="FILE", help="write COCO results; - is the standard output")
+    predict.add_argument("--model", metavar="NAME", help="see `posezoo list --pretrained`")
+    predict.add_argument("--box", nargs=4, type=float, action="append", metavar=("X1", "Y1", "X2", "Y2"),
+                         help="a person, in pixels; may be given several times; for one image")  # fmt: skip
+    predict.add_argument("--threshold", type=float, default=0.2, help="draw keypoints of at least this score")
+    predict.add_argument("--flip", action="store_true", help="average with the mirror image")
+    predict.set_defaults(run=run_predict)
+
+    names = commands.add_parser("list", help="names of the models")
+    names.add_argument("filter", nargs="?", default="", help="wildcards, for instance '*hourglass*'")
+    names.add_argument("--pretrained", action="store_true", help="only those with weights, with their tags")
+    names.set_defaults(run=run_list)
+
+    info = commands.add_parser("info", help="what is known of a model and its weights")
+    info.add_argument("name", help="arch or arch.tag")
+    info.set_defaults(run=run_info)
+
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, ImportError) as error:
+        print(f"posezoo: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run_predict(options: argparse.Namespace) -> None:
+    from posezoo.predict import DEFAULT_MODEL, load_image
+    from posezoo.viz import draw_keypoints
+
+    if options.box and len(options.images) > 1:
+        raise ValueError("--box is for one image; call once per image")
+    targets = _drawing_paths(options.images, options.out) if options.out else {}
+    boxes = [options.box] if options.box else None
+    everyone = posezoo.predict(options.images, options.model or DEFAULT_MODEL, boxes, flip=options.flip)
+
+    report = sys.stderr if str(options.json) == "-" else sys.stdout
+    results: list[dict[str, Any]] = []
+    for number, (path, people) in enumerate(zip(options.images, everyone, strict=True)):
+        seen = int((people.scores >= options.threshold).sum())
+        line = f"{path}: {len(people)} box{'es' * (len(people) != 1)}, {seen} of {people.scores.size} keypoints"
+        if path in targets:
+            from PIL import Image
+
+            drawn = draw_keypoints(
+                load_image(path), people.keypoints, people.skeleton, scores=people.scores, threshold=options.threshold
+            )
+            Image.fromarray(drawn).save(targets[path])
+            line += f", drawn in {targets[path]}"
+        print(line, file=report)
+        results += [{"file_name": str(path), **person} for person in people.to_coco(image_id=number)]
+    if str(options.json) == "-":
+        print(json.dumps(results))
+    elif options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def run_list(options: argparse.Namespace) -> None:
+    names = posezoo.list_models(options.filter, pretrained=options.pretrained)
+    if not names:
+        raise ValueError(f"no model matches {options.filter!r}; `posezoo list` shows all")
+    print("\n".join(names))
+
+
+def run_info(options: argparse.Namespace) -> None:
+    import torch
+
+    arch = options.name.partition(".")[0]
+    function = posezoo.model_entrypoint(arch)
+    record = posezoo.get_pretrained_cfg(options.name)
+    with torch.device("meta"):
+        model = posezoo.create(options.name)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    skeleton = model.skeleton.name if model.skeleton else "unnamed"
+    print(f"{options.name}: {(function.__doc__ or '').strip()}")
+    print(f"  parameters  {parameters:,}")
+    print(f"  keypoints   {model.num_keypoints} ({skeleton})")
+    print(f"  file        {function.__module__}")
+    print(f"  weights     {', '.join(n for n in posezoo.list_pretrained(arch)) or 'none published'}")
+    if record is not None:
+        print("  record")
+        for field, value in record.to_dict().items():
+            print(f"    {field:13} {value if isinstance(value, str) else json.dumps(value)}")
+
+
+def _drawing_paths(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """One PNG per image in `folder`; images of the same name in different folders get a number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    taken: set[str] = set()
+    targets = {}
+    for image in dict.fromkeys(images):
+        name, number = image.stem, 1
+        while name in taken:
+            number += 1
+            name = f"{image.stem}-{number}"
+        taken.add(name)
+        targets[image] = folder / f"{name}.png"
+    return targets
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""Leeds Sports Poses (Johnson & Everingham, BMVC 2010) and its extended training set LSPET (CVPR 2011).
+
+Reads the archives as their authors distribute them: a folder with `joints.mat` and `images/im0001.jpg …`. The two
+files look alike and differ in three ways that this reader takes care of:
+
+    LSP    joints (3, 14, 2000)   third row 1 = *occluded*; the position is annotated all the same
+    LSPET  joints (14, 3, N)      third column 1 = *visible*; an invisible joint has no usable position
+
+Coordinates in both files count pixels from 1, as MATLAB does; here they count from 0.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from posezoo.geometry import tight_box
+from posezoo.skeletons import get_skeleton
+
+NUM_KEYPOINTS = 14
+
+
+class LSP(Dataset[dict[str, Any]]):
+    """LSP or LSPET, told apart by the shape of `joints.mat`.
+
+    Args:
+        root: the unpacked folder, holding `joints.mat` and `images/`.
+        images: first and last image number, both included, as in the file names; None: all of `joints.mat`.
+            LSP's own split is (1, 1000) for training and (1001, 2000) for test; LSPET has none.
+        occluded: what LSP's occluded joints count as. "keep", annotated: the papers train and evaluate on them;
+            "mask", not visible. LSPET's invisible joints never count, they have no position.
+
+    Yields samples as `posezoo.data` describes, in person-centric LSP-14 order, with `index`, the image's number. The
+    box is the tight box of the visible keypoints.
+
+    Raises:
+        ValueError: a file is missing or malformed; names the file, the record and the fix.
+
+    Example:
+        >>> import tempfile, scipy.io, numpy as np, PIL.Image
+        >>> root = tempfile.mkdtemp()
+        >>> joints = np.random.default_rng(0).uniform(1, 99, (14, 3, 1)); joints[:, 2] = 1
+        >>> scipy.io.savemat(f"{root}/joints.mat", {"joints": joints})
+        >>> _ = (Path(root) / "images").mkdir()
+        >>> PIL.Image.new("RGB", (120, 100)).save(f"{root}/images/im00001.jpg")
+        >>> sample = LSP(root)[0]
+        >>> sample["image"].shape, sample["keypoints"].shape
+        (torch.Size([3, 100, 120]), torch.Size([14, 2]))
+    """
+
+    skeleton = get_skeleton("lsp14")
+
+    def __init__(self, root: str | Path, *, images: tuple[int, int] | None = None, occluded: str = "keep") -> None:
+        if occluded not in ("keep", "mask"):
+            raise ValueError(f'occluded: expected "keep" or "mask", got {occluded!r}')
+        self.root = Path(root)
+        keypoints, third, self.extended = _read_joints(self.root / "joints.mat")
+        visible = third > 0 if self.extended else (third == 0 if occluded == "mask" else np.ones_like(third, bool))
+        visible &= np.isfinite(keypoints).all(axis=-1)
+        first, last = images or (1, len(keypoints))
+        if not 1 <= first <= last <= len(keypoints):
+            raise ValueError(
+                f"images: expected a first and last number within 1 and {len(keypoints)}, got ({first}, {last})"
+            )
+        self.numbers = range(first, last + 1)
+        self.keypoints = torch.from_numpy((keypoints[first - 1 : last] - 1).astype(np.float32))
+        self.visible = torch.from_numpy(visible[first - 1 : last])
+        names = {path.name for path in (self.root / "images").glob("im*.jpg")}
+        missing = next((name for name in map(self._file_name, self.numbers) if name not in names), None)
+        if missing:
+            raise ValueError(
+                f"{self.root / 'images' / missing} is missing, though joints.mat has a record for it; "
+                "unpack the whole archive, or choose images=(first, last)"
+            )
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        number = self.numbers[index]
+        keypoints, visible = self.keypoints[index], self.visible[index]
+        return {
+            "image": _read_image(self.root / "images" / self._file_name(number)),
+            "keypoints": torch.where(visible[:, None], keypoints, 0.0),
+            "visible": visible,
+            "box": tight_box(keypoints, visible),
+            "index": number,
+        }
+
+    def _file_name(self, number: int) -> str:
+        return f"im{number:05d}.jpg" if self.extended else f"im{number:04d}.jpg"
+
+
+def _read_joints(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
+    """`(N, 14, 2)` coordinates as in the file, `(N, 14)` of its third row, and whether the file is LSPET's."""
+    try:
+        import scipy.io
+    except ImportError as error:
+        raise ImportError("reading MATLAB files needs SciPy: pip install 'posezoo[train]'") from error
+    if not path.is_file():
+        raise ValueError(f"{path} is missing; root must be the unpacked folder of LSP or LSPET, with joints.mat in it")
+    try:
+        joints = scipy.io.loadmat(path)["joints"]
+    except KeyError:
+        raise ValueError(f"{path} has no array 'joints'; is it the joints.mat of LSP or LSPET?") from None
+    except Exception as error:  # SciPy raises what its parser happened to stumble over
+        raise ValueError(f"{path} cannot be read as a MATLAB file ({error}); download it again") from error
+    if joints.ndim == 3 and joints.shape[:2] == (NUM_KEYPOINTS, 3):
+        records, extended = joints.transpose(2, 0, 1), True
+    elif joints.ndim == 3 and joints.shape[:2] == (3, NUM_KEYPOINTS):
+        records, extended = joints.transpose(2, 1, 0), False
+    else:
+        raise ValueError(f"{path}: expected joints of shape (3, 14, N), LSP, or (14, 3, N), LSPET; got {joints.shape}")
+    third = records[..., 2]
+    bad = ~np.isin(third, (0, 1)).all(axis=1)
+    if bad.any():
+        raise ValueError(f"{path}: record {int(bad.argmax()) + 1} has a flag other than 0 and 1; download it again")
+    return records[..., :2].astype(np.float64), third, extended
+
+
+def _read_image(path: Path) -> Tensor:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            pixels = np.array(image.convert("RGB"))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read as an image ({error}); unpack or download it again") from error
+    return torch.from_numpy(pixels).movedim(-1, 0)

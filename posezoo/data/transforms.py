@@ -1,0 +1,181 @@
+"""From a photograph with an annotated person to a training input: crop, mirror, colour, holes.
+
+`PersonCrop` works on one sample, in the data loader's workers; `jitter_colour` and `cutout` on a batch, on its device.
+All randomness comes from torch's generator (or the one given), so a seed fixes it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from posezoo.geometry import box_to_crop, crop_matrix, tight_box, transform_points, warp
+from posezoo.skeletons import Skeleton
+
+LOWER_BODY = ("hip", "knee", "ankle", "pelvis", "foot", "toe", "heel")
+HALF_BODY_PADDING = 1.5  # HRNet's crop around half a body
+ROTATION_PROBABILITY = 0.6  # Simple Baselines and HRNet
+COLOUR_WEIGHTS = (0.299, 0.587, 0.114)  # luma of RGB, ITU-R BT.601
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonCrop:
+    """Cut the person out of the image, in one resampling, with the augmentations of Simple Baselines and HRNet.
+
+    Every random part is off by default; `PersonCrop(size=(256, 192))` is the crop of evaluation.
+
+    Args:
+        size: (H, W) of the crop.
+        padding: context around the box.
+        skeleton: needed for `flip` and `half_body`, which must know left from right and up from down.
+        scale: the crop's extent is multiplied by N(1, scale), clipped to 1 - scale and 1 + scale.
+        rotation: degrees; the angle is N(0, rotation), clipped to twice that, in 60 % of the samples.
+        flip: probability of mirroring, with left and right keypoints exchanged.
+        translation: the box moves by up to this fraction of its sides, uniformly.
+        half_body: probability of cropping around the upper (7 in 10) or lower body of a person with more than
+            half the keypoints visible.
+        truncation: probability that the photograph ends inside the person: up to 60 % of the box is lost at the bottom
+            (7 in 10) or another side, and keypoints beyond the edge become invisible, as in half-length portraits.
+
+    Returns, when called with a sample: `image` `(3, *size)` float in [0, 1], `keypoints` in pixels of the crop,
+    `visible`, `matrix` `(2, 3)` from the image to the crop; other entries but `box` stay.
+
+    Example:
+        >>> sample = {"image": torch.zeros(3, 100, 80, dtype=torch.uint8), "keypoints": torch.tensor([[40.0, 50.0]]),
+        ...           "visible": torch.tensor([True]), "box": torch.tensor([20.0, 30.0, 60.0, 70.0])}
+        >>> crop = PersonCrop(size=(64, 64))(sample)
+        >>> crop["image"].shape, crop["keypoints"].tolist()
+        (torch.Size([3, 64, 64]), [[32.0, 32.0]])
+    """
+
+    size: tuple[int, int]
+    padding: float = 1.25
+    skeleton: Skeleton | None = None
+    scale: float = 0.0
+    rotation: float = 0.0
+    flip: float = 0.0
+    translation: float = 0.0
+    half_body: float = 0.0
+    truncation: float = 0.0
+
+    def __post_init__(self) -> None:
+        if (self.flip or self.half_body) and self.skeleton is None:
+            raise ValueError("PersonCrop: flip and half_body need skeleton=, to tell left from right and up from down")
+        for name in ("flip", "half_body", "truncation"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"PersonCrop: {name} is a probability, expected 0 to 1, got {getattr(self, name)}")
+
+    def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
+        image, box, padding = sample["image"], sample["box"], self.padding
+        keypoints, visible = sample["keypoints"], sample["visible"]
+
+        if chance(self.truncation):
+            image, box, visible = truncate(image, box, keypoints, visible)
+        if chance(self.half_body) and self.skeleton is not None:
+            half = half_of_body(visible, self.skeleton)
+            if half is not None:
+                box, padding = tight_box(keypoints, half), HALF_BODY_PADDING
+        if self.translation:
+            box = box + ((2 * torch.rand(2) - 1) * self.translation * (box[2:] - box[:2])).repeat(2)
+
+        center, extent = box_to_crop(box[None], self.size, padding=padding)
+        if self.scale:
+            extent = extent * (1 + torch.randn(()) * self.scale).clamp(1 - self.scale, 1 + self.scale)
+        rotation = 0.0
+        if self.rotation and chance(ROTATION_PROBABILITY):
+            rotation = float((torch.randn(()) * self.rotation).clamp(-2 * self.rotation, 2 * self.rotation))
+        flip = chance(self.flip)
+        matrix = crop_matrix(center, extent, self.size, rotation=rotation, flip=flip)
+
+        if flip and self.skeleton is not None:  # the matrix mirrors positions; here left and right change names
+            order = list(self.skeleton.flip_index)
+            keypoints, visible = keypoints[order], visible[order]
+        rest = {key: value for key, value in sample.items() if key != "box"}
+        return {
+            **rest,
+            "image": warp(image[None].float() / 255, matrix, self.size)[0].clamp(0, 1),
+            "keypoints": torch.where(visible[:, None], transform_points(keypoints, matrix[0]), 0.0),
+            "visible": visible,
+            "matrix": matrix[0],
+        }
+
+
+def chance(probability: float) -> bool:
+    """True with `probability`; draws nothing at 0, so that switching a part off leaves the others' randomness alone."""
+    return probability > 0 and bool(torch.rand(()) < probability)
+
+
+def half_of_body(visible: Tensor, skeleton: Skeleton) -> Tensor | None:
+    """The visible keypoints `(K,)` of the upper or lower body, chosen at random; None where too few are visible."""
+    lower = torch.tensor([name.split("_")[-1] in LOWER_BODY for name in skeleton.keypoints])
+    upper_half, lower_half = visible & ~lower, visible & lower
+    if int(visible.sum()) <= len(skeleton) // 2:
+        return None
+    first, second = (upper_half, lower_half) if chance(0.7) else (lower_half, upper_half)
+    return next((half for half in (first, second) if int(half.sum()) > 2), None)
+
+
+def truncate(image: Tensor, box: Tensor, keypoints: Tensor, visible: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The image blacked out beyond a line through the box, the box that is left, and which keypoints still are visible.
+
+    Nothing changes where fewer than three keypoints would remain.
+    """
+    lost = 0.2 + 0.4 * float(torch.rand(()))
+    side = 3 if chance(0.7) else int(torch.randint(3, ()))  # x1, y1, x2 or y2 moves inwards
+    axis, far = side % 2, side >= 2
+    extent = float(box[axis + 2] - box[axis])
+    edge = round(float(box[side]) + (-lost if far else lost) * extent)
+    kept = visible & ((keypoints[:, axis] < edge) if far else (keypoints[:, axis] >= edge))
+    shorter = box.clone()
+    shorter[side] = edge
+    if int(kept.sum()) < 3 or float(shorter[axis + 2] - shorter[axis]) < 1:
+        return image, box, visible
+    image = image.clone()
+    beyond = slice(max(edge, 0), None) if far else slice(0, max(edge, 0))
+    image[(..., beyond) if axis == 0 else (..., beyond, slice(None))] = 0
+    return image, shorter, kept
+
+
+def jitter_colour(images: Tensor, *, strength: float = 0.2, generator: torch.Generator | None = None) -> Tensor:
+    """Brightness, contrast, saturation and each channel's gain multiplied by U(1 - strength, 1 + strength).
+
+    Args:
+        images: `(B, 3, H, W)` in [0, 1]; the result is clamped to it.
+
+    Example:
+        >>> jitter_colour(torch.full((2, 3, 4, 4), 0.5), strength=0.0).unique().tolist()
+        [0.5]
+    """
+    factors = 1 + strength * (2 * torch.rand(6, len(images), 1, 1, 1, device=images.device, generator=generator) - 1)
+    brightness, contrast, saturation = factors[:3]
+    gains = factors[3:].squeeze(-1).movedim(0, 1).reshape(-1, 3, 1, 1)
+    luma = (images * images.new_tensor(COLOUR_WEIGHTS).view(3, 1, 1)).sum(dim=1, keepdim=True)
+    images = luma + (images - luma) * saturation
+    middle = luma.mean(dim=(-2, -1), keepdim=True)
+    return (((images - middle) * contrast + middle) * brightness * gains).clamp(0, 1)
+
+
+def cutout(images: Tensor, *, count: int = 1, size: float = 0.25, generator: torch.Generator | None = None) -> Tensor:
+    """Rectangles of up to `size` of each side, at random places, filled with the image's mean colour.
+
+    Args:
+        images: `(B, 3, H, W)`.
+        count: rectangles per image.
+        size: largest fraction of H and of W that one covers.
+
+    Example:
+        >>> holes = cutout(torch.eye(32).expand(1, 3, 32, 32), size=0.5)
+        >>> holes.shape
+        torch.Size([1, 3, 32, 32])
+    """
+    height, width = images.shape[-2:]
+    fill = images.mean(dim=(-2, -1), keepdim=True)
+    y = torch.arange(height, device=images.device).view(1, -1, 1)
+    x = torch.arange(width, device=images.device).view(1, 1, -1)
+    for _ in range(count):
+        draw = torch.rand(4, len(images), 1, 1, device=images.device, generator=generator)
+        half_y, half_x = draw[0] * size * height / 2, draw[1] * size * width / 2
+        hole = ((y - draw[2] * height).abs() < half_y) & ((x - draw[3] * width).abs() < half_x)
+        images = torch.where(hole[:, None], fill, images)
+    return images

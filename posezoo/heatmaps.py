@@ -1,0 +1,211 @@
+"""Keypoints to Gaussian target heatmaps, and heatmaps back to keypoints.
+
+Frames: keypoints are (x, y) pixels of the network's input; cell i of a heatmap lies at input pixel `i * stride`, as in
+Simple Baselines, HRNet and mmpose. Unbiased data processing (UDP) is the same code with
+`stride = ((H - 1) / (h - 1), (W - 1) / (w - 1))`.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+ENCODINGS = ("msra", "truncated", "gaussian")
+DECODINGS = ("argmax", "quarter", "dark", "soft")
+DARK_KERNEL = 11  # cells; width of the smoothing that DARK applies before its Taylor step
+DARK_SIGMA = 2.0  # what OpenCV takes for a kernel of 11: 0.3 * ((11 - 1) / 2 - 1) + 0.8
+
+
+def encode(
+    keypoints: Tensor,
+    visible: Tensor | None = None,
+    *,
+    size: tuple[int, int],
+    stride: float | tuple[float, float] = 4.0,
+    sigma: float = 2.0,
+    method: str = "msra",
+) -> tuple[Tensor, Tensor]:
+    """Target heatmaps with one Gaussian of peak 1 per keypoint.
+
+    Args:
+        keypoints: `(B, K, 2)` pixels (x, y) of the input; the value of an invisible one does not matter.
+        visible: `(B, K)` bool or weights; None: all visible.
+        size: (h, w) of the heatmaps.
+        stride: input pixels per cell, or (stride_y, stride_x).
+        sigma: standard deviation in cells.
+        method: "msra", centre rounded to a cell, cut off at 3 sigma (Simple Baselines, HRNet);
+            "truncated", the real-valued centre, cut off at 3 sigma around the nearest cell (UDP);
+            "gaussian", the real-valued centre and no cut-off (DARK).
+
+    Returns:
+        heatmaps `(B, K, h, w)`, 0 for a keypoint that is invisible or too far outside, and weights `(B, K)`:
+        `visible`, with 0 for keypoints whose Gaussian lies wholly outside the map.
+
+    Raises:
+        ValueError: wrong shapes, a visible keypoint that is not finite, or an unknown method.
+
+    Example:
+        >>> heatmaps, weights = encode(torch.tensor([[[90.0, 120.0]]]), size=(64, 48))
+        >>> int(heatmaps.argmax()) == 30 * 48 + 23, weights.tolist()
+        (True, [[1.0]])
+    """
+    if keypoints.ndim != 3 or keypoints.shape[-1] != 2:
+        raise ValueError(f"keypoints: expected (B, K, 2) pixels, got shape {tuple(keypoints.shape)}")
+    if method not in ENCODINGS:
+        raise ValueError(f"method: expected one of {ENCODINGS}, got {method!r}")
+    keypoints = keypoints if keypoints.is_floating_point() else keypoints.float()
+    weights = keypoints.new_ones(keypoints.shape[:2]) if visible is None else visible.to(keypoints)
+    if weights.shape != keypoints.shape[:2]:
+        raise ValueError(f"visible: expected {tuple(keypoints.shape[:2])} like keypoints, got {tuple(weights.shape)}")
+    if not torch.isfinite(keypoints[weights > 0]).all():
+        raise ValueError("keypoints: a visible keypoint is NaN or infinite; mark missing ones in `visible`")
+
+    stride_y, stride_x = _pair(stride)
+    center = torch.where(weights[..., None] > 0, keypoints, 0.0) / keypoints.new_tensor([stride_x, stride_y])
+    cell = (center + 0.5).trunc()
+    reach = 3 * sigma
+    middle = cell if method == "msra" else center
+    edge = center if method == "gaussian" else cell
+    lengths = keypoints.new_tensor([size[1], size[0]])
+    inside = ((edge - reach < lengths) & (edge + reach + 1 >= 0)).all(dim=-1)
+    weights = weights * inside
+
+    profiles = []  # the Gaussian is the product of a profile along x and one along y
+    for axis, length in enumerate((size[1], size[0])):
+        at = torch.arange(length, device=keypoints.device, dtype=keypoints.dtype)
+        profile = torch.exp(-((at - middle[..., axis, None]) ** 2) / (2 * sigma**2))
+        if method != "gaussian":
+            profile = profile * ((at - cell[..., axis, None]).abs() <= reach)
+        profiles.append(profile)
+    heatmaps = profiles[1][..., :, None] * profiles[0][..., None, :]
+    return heatmaps * (weights > 0)[..., None, None], weights
+
+
+def decode(
+    heatmaps: Tensor, *, stride: float | tuple[float, float] = 4.0, method: str = "quarter", sharpness: float = 20.0
+) -> tuple[Tensor, Tensor]:
+    """Keypoints and scores of heatmaps.
+
+    Args:
+        heatmaps: `(B, K, h, w)`.
+        stride: input pixels per cell, or (stride_y, stride_x).
+        method: "argmax", the highest cell; "quarter", a quarter of a cell from there towards the higher neighbour
+            (Stacked Hourglass, Simple Baselines, HRNet); "dark", a Taylor step on the logarithm of the smoothed map
+            (DARK, section 3.2); "soft", the expectation under `softmax(sharpness * heatmap)`, differentiable.
+        sharpness: for "soft".
+
+    Returns:
+        keypoints `(B, K, 2)` in input pixels, and scores `(B, K)`, the height of the highest cell. A map without a
+        positive value has its keypoint at (0, 0), as in the authors' code; its score says so.
+
+    Example:
+        >>> heatmaps, _ = encode(torch.tensor([[[90.0, 120.0]]]), size=(64, 48), method="gaussian")
+        >>> decode(heatmaps, method="dark")[0].round(decimals=1).tolist()
+        [[[90.0, 120.0]]]
+    """
+    if heatmaps.ndim != 4:
+        raise ValueError(f"heatmaps: expected (B, K, h, w), got shape {tuple(heatmaps.shape)}")
+    if method not in DECODINGS:
+        raise ValueError(f"method: expected one of {DECODINGS}, got {method!r}")
+    heatmaps = heatmaps if heatmaps.dtype == torch.float64 else heatmaps.float()
+    width = heatmaps.shape[-1]
+    scores, index = heatmaps.flatten(2).max(dim=-1)
+    cell = torch.stack([index % width, index // width], dim=-1)
+    if method == "quarter":
+        at = cell + _quarter(heatmaps, cell)
+    elif method == "dark":
+        at = cell + _dark(heatmaps, cell)
+    elif method == "soft":
+        at = _soft_argmax(heatmaps, sharpness)
+    else:
+        at = cell.to(heatmaps)
+    at = torch.where((scores > 0)[..., None], at, 0.0)
+    stride_y, stride_x = _pair(stride)
+    return at * at.new_tensor([stride_x, stride_y]), scores
+
+
+def flip_average(heatmaps: Tensor, mirrored: Tensor, flip_index: Sequence[int], *, shift: bool = False) -> Tensor:
+    """The mean of an image's heatmaps and of its mirror image's, mirrored back.
+
+    Args:
+        heatmaps: `(B, K, h, w)` of the image.
+        mirrored: `(B, K, h, w)` of `image.flip(-1)`.
+        flip_index: `Skeleton.flip_index`.
+        shift: move the mirrored-back maps one cell right. With cell i at pixel `i * stride` a mirrored map is one cell
+            minus a fraction off; Simple Baselines and HRNet shift, the hourglass papers do not.
+
+    Returns:
+        `(B, K, h, w)`.
+
+    Example:
+        >>> flip_average(torch.ones(1, 2, 4, 4), torch.ones(1, 2, 4, 4), (1, 0)).mean().item()
+        1.0
+    """
+    back = mirrored.flip(-1)[:, list(flip_index)]
+    if shift:
+        back = torch.cat([back[..., :1], back[..., :-1]], dim=-1)
+    return (heatmaps + back) / 2
+
+
+def _pair(stride: float | tuple[float, float]) -> tuple[float, float]:
+    return (stride[0], stride[1]) if isinstance(stride, tuple | list) else (stride, stride)
+
+
+def _at(heatmaps: Tensor, cell: Tensor, dx: int, dy: int) -> Tensor:
+    """The value of each map `(dx, dy)` cells from `cell`, clamped at the border: `(B, K)`."""
+    height, width = heatmaps.shape[-2:]
+    index = (cell[..., 1] + dy).clamp(0, height - 1) * width + (cell[..., 0] + dx).clamp(0, width - 1)
+    return heatmaps.flatten(2).gather(-1, index[..., None])[..., 0]
+
+
+def _quarter(heatmaps: Tensor, cell: Tensor) -> Tensor:
+    height, width = heatmaps.shape[-2:]
+    x, y = cell.unbind(-1)
+    inside = (x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)
+    gradient = torch.stack(
+        [
+            _at(heatmaps, cell, 1, 0) - _at(heatmaps, cell, -1, 0),
+            _at(heatmaps, cell, 0, 1) - _at(heatmaps, cell, 0, -1),
+        ],
+        dim=-1,
+    )
+    return gradient.sign() * inside[..., None] / 4
+
+
+def _dark(heatmaps: Tensor, cell: Tensor) -> Tensor:
+    height, width = heatmaps.shape[-2:]
+    smooth = _blur(heatmaps)
+    peak = heatmaps.amax(dim=(-2, -1), keepdim=True)
+    smooth = smooth * (peak / smooth.amax(dim=(-2, -1), keepdim=True).clamp(min=1e-10))
+    log = smooth.clamp(min=1e-10).log()
+    at = {(dx, dy): _at(log, cell, dx, dy) for dx in range(-2, 3) for dy in range(-2, 3) if abs(dx * dy) < 2}
+    dx, dy = (at[1, 0] - at[-1, 0]) / 2, (at[0, 1] - at[0, -1]) / 2
+    dxx = (at[2, 0] - 2 * at[0, 0] + at[-2, 0]) / 4  # two cells apart, as the authors take them
+    dyy = (at[0, 2] - 2 * at[0, 0] + at[0, -2]) / 4
+    dxy = (at[1, 1] - at[-1, 1] - at[1, -1] + at[-1, -1]) / 4
+    determinant = dxx * dyy - dxy**2
+    x, y = cell.unbind(-1)
+    usable = (x > 1) & (x < width - 2) & (y > 1) & (y < height - 2) & (determinant != 0)
+    determinant = torch.where(usable, determinant, 1.0)
+    offset = torch.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], dim=-1) / determinant[..., None]
+    return torch.where(usable[..., None], offset, 0.0)
+
+
+def _blur(heatmaps: Tensor) -> Tensor:
+    """The maps convolved with DARK's Gaussian, zeros outside."""
+    at = torch.arange(DARK_KERNEL, device=heatmaps.device, dtype=heatmaps.dtype) - DARK_KERNEL // 2
+    kernel = torch.exp(-(at**2) / (2 * DARK_SIGMA**2))
+    kernel = kernel / kernel.sum()
+    maps = heatmaps.flatten(0, 1)[:, None]
+    maps = F.conv2d(maps, kernel.view(1, 1, 1, -1), padding=(0, DARK_KERNEL // 2))
+    maps = F.conv2d(maps, kernel.view(1, 1, -1, 1), padding=(DARK_KERNEL // 2, 0))
+    return maps.view_as(heatmaps)
+
+
+def _soft_argmax(heatmaps: Tensor, sharpness: float) -> Tensor:
+    height, width = heatmaps.shape[-2:]
+    chance = (heatmaps.flatten(2) * sharpness).softmax(dim=-1).view_as(heatmaps)
+    x = torch.arange(width, device=heatmaps.device, dtype=heatmaps.dtype)
+    y = torch.arange(height, device=heatmaps.device, dtype=heatmaps.dtype)
+    return torch.stack([(chance.sum(dim=-2) * x).sum(dim=-1), (chance.sum(dim=-1) * y).sum(dim=-1)], dim=-1)

@@ -1,0 +1,262 @@
+"""Deep High-Resolution Representation Learning for Human Pose Estimation (Sun, Xiao, Liu, Wang; CVPR 2019).
+
+arXiv 1902.09212.
+
+Keep a high-resolution branch from start to end. Stage by stage a branch of half the resolution and twice the width joins
+it, and after every few blocks each branch receives the sum of all branches, brought to its resolution.
+
+    In   image     (B, 3, H, W)        RGB in [0, 1], H and W multiples of 32
+    Out  heatmaps  (B, K, H/4, W/4)    from the high-resolution branch
+
+Departures
+    - None from the authors' pose network, whose keys these are. timm's network of the same name goes on to lower
+      resolutions after stage 4, for classification; `pretrained_backbone=True` takes the part that both share.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from posezoo import heatmaps
+from posezoo.layers import Normalize, PoseModel, check_image, predict_heatmaps, timm_state_dict
+from posezoo.registry import register_model
+
+MODULES_PER_STAGE = (1, 4, 3)  # stages 2, 3, 4 (section 3)
+BLOCKS_PER_MODULE = 4  # residual blocks per branch between two exchanges (section 3)
+STEM_WIDTH, STEM_OUT = 64, 256
+STRIDE = 4
+INIT_STD = 0.001
+
+
+class HRNet(PoseModel):
+    """Parallel branches, repeatedly fused (Figure 1).
+
+    Args:
+        width: channels of the high-resolution branch; the others have 2, 4 and 8 times as many.
+        num_keypoints: channels of the heatmaps; 0 leaves the head out, `forward` then returns its input features.
+        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when there are 17.
+        decoding: how `decode` refines the highest cell: "argmax", "quarter", "dark" or "soft".
+        flip_shift: shift mirrored heatmaps by one cell before averaging, as the authors do.
+        pretrained_backbone: start from timm's ImageNet weights for this width, downloaded.
+
+    Example:
+        >>> model = HRNet(width=8)
+        >>> model(model.example_input()).shape
+        torch.Size([1, 17, 64, 48])
+    """
+
+    head_keys = ("final_layer",)
+
+    def __init__(
+        self,
+        *,
+        width: int = 32,
+        num_keypoints: int = 17,
+        skeleton: str | Sequence[str] | None = None,
+        decoding: str = "quarter",
+        flip_shift: bool = True,
+        pretrained_backbone: bool = False,
+    ) -> None:
+        super().__init__()
+        widths = [width, 2 * width, 4 * width, 8 * width]
+        self.num_features, self.decoding, self.flip_shift = width, decoding, flip_shift
+        self.grad_checkpointing = False
+
+        self.normalize = Normalize()
+        self.conv1, self.bn1 = nn.Conv2d(3, STEM_WIDTH, 3, 2, 1, bias=False), nn.BatchNorm2d(STEM_WIDTH)
+        self.conv2, self.bn2 = nn.Conv2d(STEM_WIDTH, STEM_WIDTH, 3, 2, 1, bias=False), nn.BatchNorm2d(STEM_WIDTH)
+        self.layer1 = nn.Sequential(Bottleneck(STEM_WIDTH), *(Bottleneck(STEM_OUT) for _ in range(3)))
+        self.transition1, self.stage2 = transition([STEM_OUT], widths[:2]), stage(widths[:2], MODULES_PER_STAGE[0])
+        self.transition2, self.stage3 = transition(widths[:2], widths[:3]), stage(widths[:3], MODULES_PER_STAGE[1])
+        self.transition3 = transition(widths[:3], widths)
+        self.stage4 = stage(widths, MODULES_PER_STAGE[2], last_outputs=1)
+        self.final_layer: nn.Module
+
+        initialize(self)
+        if pretrained_backbone:
+            trunk = {key for key in self.state_dict() if not key.startswith("normalize.")}
+            published = timm_state_dict(f"hrnet_w{width}")
+            self.load_state_dict(
+                {key: published[key] for key in trunk} | self.normalize.state_dict(prefix="normalize.")
+            )
+        self.reset_head(num_keypoints, skeleton)
+
+    def forward(self, image: Tensor, *, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
+        """`(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)`; a 1-tuple of them with `all_stages`."""
+        output = self.final_layer(self.forward_features(image))
+        return (output,) if all_stages else output
+
+    def forward_features(self, image: Tensor) -> Tensor:
+        """The high-resolution branch after stage 4: `(B, width, H/4, W/4)`."""
+        check_image(image, 32)
+        x = F.relu(self.bn1(self.conv1(self.normalize(image))))
+        x = F.relu(self.bn2(self.conv2(x)))
+        branches = [self.layer1(x)]
+        branches = self.run(self.stage2, branch_off(self.transition1, branches))
+        branches = self.run(self.stage3, branch_off(self.transition2, branches))
+        branches = self.run(self.stage4, branch_off(self.transition3, branches))
+        return branches[0]
+
+    def run(self, modules: nn.Sequential, branches: list[Tensor]) -> list[Tensor]:
+        for module in modules:
+            if self.grad_checkpointing and self.training:
+                branches = checkpoint(module, branches, use_reentrant=False)
+            else:
+                branches = module(branches)
+        return branches
+
+    def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """Heatmaps to keypoints `(B, K, 2)` in pixels of the input, and scores `(B, K)`."""
+        return heatmaps.decode(output, stride=STRIDE, method=self.decoding)
+
+    @torch.no_grad()
+    def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
+        """Keypoints `(B, K, 2)` in pixels of `image` and scores `(B, K)`; `flip` averages with the mirror image."""
+        return predict_heatmaps(self, image, flip=flip, shift=self.flip_shift)
+
+    def example_input(self, batch: int = 1) -> Tensor:
+        """A random image of the paper's size, `(batch, 3, 256, 192)`."""
+        return torch.rand(batch, 3, 256, 192)
+
+    def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
+        """A fresh last layer for other keypoints; 0 takes it away."""
+        self.set_keypoints(num_keypoints, skeleton)
+        self.final_layer = nn.Conv2d(self.num_features, num_keypoints, 1) if num_keypoints else nn.Identity()
+        initialize(self.final_layer)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade a second forward pass of each fusion module for its activations' memory."""
+        self.grad_checkpointing = enable
+
+    def no_weight_decay(self) -> set[str]:
+        """Parameters that weight decay should spare, for timm's optimisers."""
+        return set()
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Depth of each parameter, for timm's layer-wise learning rates: stem, stages (or their modules), head."""
+        block = r"^(?:layer|transition|stage)(\d+)" + ("" if coarse else r"(?:\.(\d+))?")
+        return {"stem": r"^(?:conv|bn)[12]", "blocks": block, "head": r"^final_layer"}
+
+
+class HighResolutionModule(nn.Module):
+    """Residual blocks on every branch, then the exchange between them (Figure 3).
+
+    `(B, width_i, H/2^i, W/2^i)` for each branch i, in and out; only the first `outputs` branches come out.
+    """
+
+    def __init__(self, widths: Sequence[int], outputs: int) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Sequential(*(BasicBlock(width) for _ in range(BLOCKS_PER_MODULE))) for width in widths
+        )
+        self.fuse_layers = nn.ModuleList(
+            nn.ModuleList(resample(widths, source, target) for source in range(len(widths)))
+            for target in range(outputs)
+        )
+
+    def forward(self, branches: list[Tensor]) -> list[Tensor]:
+        branches = [blocks(x) for blocks, x in zip(self.branches, branches, strict=True)]
+        return [fuse(layers, branches) for layers in self.fuse_layers]
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(out)) + x)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolution, 64 wide, and a shortcut, to 256 channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(channels, STEM_WIDTH, 1, bias=False), nn.BatchNorm2d(STEM_WIDTH)
+        self.conv2, self.bn2 = nn.Conv2d(STEM_WIDTH, STEM_WIDTH, 3, 1, 1, bias=False), nn.BatchNorm2d(STEM_WIDTH)
+        self.conv3, self.bn3 = nn.Conv2d(STEM_WIDTH, STEM_OUT, 1, bias=False), nn.BatchNorm2d(STEM_OUT)
+        self.downsample = nn.Identity() if channels == STEM_OUT else conv_bn(channels, STEM_OUT, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn2(self.conv2(out)))
+        return F.relu(self.bn3(self.conv3(out)) + self.downsample(x))
+
+
+def fuse(layers: Any, branches: list[Tensor]) -> Tensor:
+    """The sum of all branches, each brought to one resolution by its layer (Equation 1)."""
+    first, *others = (layer(x) for layer, x in zip(layers, branches, strict=True))
+    return F.relu(sum(others, first))
+
+
+def conv_bn(channels: int, width: int, kernel: int, stride: int = 1, *, relu: bool = False) -> nn.Sequential:
+    conv = nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(width), *([nn.ReLU(inplace=True)] if relu else []))
+
+
+def stage(widths: Sequence[int], modules: int, *, last_outputs: int | None = None) -> nn.Sequential:
+    """`modules` high-resolution modules in a row; the last one may give fewer branches."""
+    outputs = [len(widths)] * (modules - 1) + [last_outputs or len(widths)]
+    return nn.Sequential(*(HighResolutionModule(widths, count) for count in outputs))
+
+
+def transition(before: Sequence[int], after: Sequence[int]) -> nn.ModuleList:
+    """What makes the branches of one stage into those of the next, which has one more, at half the resolution."""
+    layers: list[nn.Module] = []
+    for index, width in enumerate(after):
+        if index >= len(before):  # the new branch starts from the last one
+            layers.append(nn.Sequential(conv_bn(before[-1], width, 3, stride=2, relu=True)))
+        elif before[index] != width:
+            layers.append(conv_bn(before[index], width, 3, relu=True))
+        else:
+            layers.append(nn.Identity())
+    return nn.ModuleList(layers)
+
+
+def branch_off(layers: nn.ModuleList, branches: list[Tensor]) -> list[Tensor]:
+    """Apply a `transition`: each branch goes on, and the last one also feeds the new one."""
+    return [layer(branches[min(index, len(branches) - 1)]) for index, layer in enumerate(layers)]
+
+
+def resample(widths: Sequence[int], source: int, target: int) -> nn.Module:
+    """A branch brought to another's width and resolution: a 1x1 convolution and copies up, 3x3 strides down."""
+    if source == target:
+        return nn.Identity()
+    if source > target:
+        up = nn.Upsample(scale_factor=2 ** (source - target), mode="nearest")
+        return nn.Sequential(*conv_bn(widths[source], widths[target], 1), up)
+    steps = target - source
+    return nn.Sequential(
+        *(conv_bn(widths[source], widths[source], 3, stride=2, relu=True) for _ in range(steps - 1)),
+        conv_bn(widths[source], widths[target], 3, stride=2),
+    )
+
+
+def initialize(module: nn.Module) -> None:
+    """Normal convolutions of standard deviation 0.001, as the authors' pose network."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.normal_(part.weight, std=INIT_STD)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
+@register_model
+def hrnet_w32(**kwargs: Any) -> HRNet:
+    """HRNet-W32, 28.5 million parameters."""
+    return HRNet(**{"width": 32, **kwargs})
+
+
+@register_model
+def hrnet_w48(**kwargs: Any) -> HRNet:
+    """HRNet-W48, 63.6 million parameters."""
+    return HRNet(**{"width": 48, **kwargs})

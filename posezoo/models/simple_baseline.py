@@ -1,0 +1,199 @@
+"""Simple Baselines for Human Pose Estimation and Tracking (Xiao, Wu, Wei; ECCV 2018; arXiv 1804.06208).
+
+An image classifier without its classifier, three transposed convolutions back to a quarter of the input's size, and a
+1x1 convolution that turns features into one heatmap per keypoint. Nothing else.
+
+    In   image     (B, 3, H, W)        RGB in [0, 1], H and W multiples of 32
+    Out  heatmaps  (B, K, H/4, W/4)
+
+Departures
+    - The authors feed BGR images normalised with RGB constants. Here images are RGB; the converter of their checkpoints
+      (`posezoo.checkpoints`) folds the swap into the first convolution and the normalisation buffers.
+    - The trunk is timm's, so that any timm backbone can take the ResNet's place; keys are the authors' with `backbone.`
+      in front, as in mmpose. Trunks of stride 16 (vision transformers) want `num_deconvs=2` for quarter-size heatmaps.
+    - `caffe_style=True` selects the authors' second ResNet, whose stride sits on the first 1x1 of a block.
+"""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from posezoo import heatmaps
+from posezoo.layers import Normalize, PoseModel, check_image, predict_heatmaps, timm_trunk
+from posezoo.registry import register_model
+
+INIT_STD = 0.001  # of the head's convolutions (section 4.1)
+PADDING = {4: (1, 0), 3: (1, 1), 2: (0, 0)}  # deconvolution kernel -> padding, output padding that double the size
+
+
+class SimpleBaseline(PoseModel):
+    """Backbone, deconvolutions, heatmaps (section 2).
+
+    Args:
+        backbone: any timm network, by name.
+        num_keypoints: channels of the heatmaps; 0 leaves the head out, `forward` then returns its input features.
+        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when there are 17.
+        num_deconvs: how many doublings (section 4.1: 3).
+        deconv_width: channels of each (section 4.1: 256).
+        deconv_kernel: 4, 3 or 2 (Table 3: 4 is best).
+        caffe_style: put the ResNet's strides on the first 1x1 convolutions.
+        decoding: how `decode` refines the highest cell: "argmax", "quarter", "dark" or "soft".
+        flip_shift: shift mirrored heatmaps by one cell before averaging, as the authors do.
+        pretrained_backbone: start from timm's ImageNet weights, downloaded.
+
+    Example:
+        >>> model = SimpleBaseline(backbone="resnet18", num_keypoints=16, skeleton="mpii16")
+        >>> model(model.example_input()).shape
+        torch.Size([1, 16, 64, 48])
+    """
+
+    head_keys = ("final_layer",)
+
+    def __init__(
+        self,
+        *,
+        backbone: str = "resnet50",
+        num_keypoints: int = 17,
+        skeleton: str | Sequence[str] | None = None,
+        num_deconvs: int = 3,
+        deconv_width: int = 256,
+        deconv_kernel: int = 4,
+        caffe_style: bool = False,
+        decoding: str = "quarter",
+        flip_shift: bool = True,
+        pretrained_backbone: bool = False,
+    ) -> None:
+        super().__init__()
+        if deconv_kernel not in PADDING:
+            raise ValueError(f"deconv_kernel: expected one of {sorted(PADDING)}, got {deconv_kernel!r}")
+        self.backbone, mean, std = timm_trunk(backbone, pretrained=pretrained_backbone)
+        self.normalize = Normalize(mean, std)
+        if caffe_style:
+            stride_on_first_conv(self.backbone)
+        channels, reduction = self.backbone.feature_info.channels()[-1], self.backbone.feature_info.reduction()[-1]
+        self.input_multiple = max(32, reduction)
+        self.stride = reduction / 2**num_deconvs
+        self.trunk_channels, self.num_features = channels, deconv_width if num_deconvs else channels
+        self.decoding, self.flip_shift = decoding, flip_shift
+
+        self.deconv_layers = deconvolutions(channels, deconv_width, num_deconvs, deconv_kernel)
+        self.final_layer: nn.Module
+        self.reset_head(num_keypoints, skeleton)
+
+    def forward(self, image: Tensor, *, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
+        """`(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)`; a 1-tuple of them with `all_stages`."""
+        features = self.forward_features(image)
+        output = self.final_layer(features)
+        return (output,) if all_stages else output
+
+    def forward_features(self, image: Tensor) -> Tensor:
+        """What the head sees: `(B, deconv_width, H/4, W/4)`."""
+        check_image(image, self.input_multiple)
+        features = self.backbone(self.normalize(image))[-1]
+        if features.shape[1] != self.trunk_channels:  # some timm networks keep channels last
+            features = features.movedim(-1, 1)
+        return self.deconv_layers(features)
+
+    def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """Heatmaps to keypoints `(B, K, 2)` in pixels of the input, and scores `(B, K)`."""
+        return heatmaps.decode(output, stride=self.stride, method=self.decoding)
+
+    @torch.no_grad()
+    def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
+        """Keypoints `(B, K, 2)` in pixels of `image` and scores `(B, K)`; `flip` averages with the mirror image."""
+        return predict_heatmaps(self, image, flip=flip, shift=self.flip_shift)
+
+    def example_input(self, batch: int = 1) -> Tensor:
+        """A random image of the paper's size, `(batch, 3, 256, 192)`."""
+        return torch.rand(batch, 3, 256, 192)
+
+    def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
+        """A fresh last layer for other keypoints; 0 takes it away."""
+        self.set_keypoints(num_keypoints, skeleton)
+        self.final_layer = final_layer(self.num_features, num_keypoints)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade a second forward pass of the backbone for its activations' memory."""
+        self.backbone.set_grad_checkpointing(enable)
+
+    def no_weight_decay(self) -> set[str]:
+        """Parameters that weight decay should spare, for timm's optimisers."""
+        return set()
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Depth of each parameter, for timm's layer-wise learning rates: backbone, deconvolutions, head."""
+        block = r"^backbone\.(?:layer|blocks\.|stages[._])(\d+)" + ("" if coarse else r"(?:\.(\d+))?")
+        return {
+            "stem": r"^backbone\.(?!(?:layer|blocks\.|stages[._])\d)",
+            "blocks": block,
+            "deconvolutions": r"^deconv_layers",
+            "head": r"^final_layer",
+        }
+
+
+def deconvolutions(channels: int, width: int, count: int, kernel: int) -> nn.Sequential:
+    """`count` times ConvTranspose, BatchNorm, ReLU; each doubles height and width."""
+    padding, output_padding = PADDING[kernel]
+    layers: list[nn.Module] = []
+    for _ in range(count):
+        deconv = nn.ConvTranspose2d(channels, width, kernel, 2, padding, output_padding, bias=False)
+        nn.init.normal_(deconv.weight, std=INIT_STD)
+        layers += [deconv, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        channels = width
+    return nn.Sequential(*layers)
+
+
+def final_layer(channels: int, num_keypoints: int) -> nn.Module:
+    """One 1x1 convolution to heatmaps, or for no keypoints nothing."""
+    if not num_keypoints:
+        return nn.Identity()
+    head = nn.Conv2d(channels, num_keypoints, 1)
+    nn.init.normal_(head.weight, std=INIT_STD)
+    nn.init.zeros_(cast(Tensor, head.bias))
+    return head
+
+
+def stride_on_first_conv(resnet: nn.Module) -> None:
+    """Move each strided bottleneck's stride from its 3x3 to its first 1x1 convolution, as in Caffe's ResNets."""
+    for block in resnet.modules():
+        conv1, conv2 = getattr(block, "conv1", None), getattr(block, "conv2", None)
+        if isinstance(conv2, nn.Conv2d) and isinstance(conv1, nn.Conv2d) and hasattr(block, "conv3"):
+            conv1.stride, conv2.stride = conv2.stride, conv1.stride
+
+
+@register_model
+def simple_baseline_resnet18(**kwargs: Any) -> SimpleBaseline:
+    """Simple Baselines with ResNet-18, 15.4 million parameters."""
+    return SimpleBaseline(**{"backbone": "resnet18", **kwargs})
+
+
+@register_model
+def simple_baseline_resnet34(**kwargs: Any) -> SimpleBaseline:
+    """Simple Baselines with ResNet-34, 25.5 million parameters."""
+    return SimpleBaseline(**{"backbone": "resnet34", **kwargs})
+
+
+@register_model
+def simple_baseline_resnet50(**kwargs: Any) -> SimpleBaseline:
+    """Simple Baselines with ResNet-50, 34.0 million parameters."""
+    return SimpleBaseline(**{"backbone": "resnet50", **kwargs})
+
+
+@register_model
+def simple_baseline_resnet101(**kwargs: Any) -> SimpleBaseline:
+    """Simple Baselines with ResNet-101, 53.0 million parameters."""
+    return SimpleBaseline(**{"backbone": "resnet101", **kwargs})
+
+
+@register_model
+def simple_baseline_resnet152(**kwargs: Any) -> SimpleBaseline:
+    """Simple Baselines with ResNet-152, 68.6 million parameters."""
+    return SimpleBaseline(**{"backbone": "resnet152", **kwargs})
+
+
+@register_model
+def simple_baseline_lite(**kwargs: Any) -> SimpleBaseline:
+    """EfficientNet-Lite2 trunk and deconvolutions 128 wide, 5.6 million parameters: for CPUs. Not in the paper."""
+    return SimpleBaseline(**{"backbone": "tf_efficientnet_lite2", "deconv_width": 128, **kwargs})

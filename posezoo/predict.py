@@ -1,0 +1,328 @@
+"""Photographs to keypoints: load, crop every person, run the network once, and map the answer back.
+
+`posezoo.predict` is this module's function; it knows the contract of a model, never a particular one.
+"""
+
+import functools
+import sys
+import types
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from posezoo.geometry import box_to_crop, crop, crop_matrix, invert, transform_points
+from posezoo.registry import create
+from posezoo.skeletons import Skeleton
+
+DEFAULT_MODEL = "simple_baseline_lite"
+BOX_PADDING = 1.25  # context around a person's box, as the networks were trained; a whole image has none to give
+PROGRESS_FROM = 32  # images
+
+
+@dataclass(frozen=True)
+class People:
+    """The people of one image.
+
+    Attributes:
+        keypoints: `(N, K, 2)` float32, (x, y) pixels of the image, the centre of its top-left pixel is (0, 0).
+        scores: `(N, K)` float32; for heatmap networks the height of the peak, about 1 where the network is sure.
+        boxes: `(N, 4)` float32, (x1, y1, x2, y2) pixels, the boxes that were looked into.
+        skeleton: names and bones of the keypoints, or None where the model's keypoints have no names.
+        image_size: (H, W) of the image.
+    """
+
+    keypoints: np.ndarray
+    scores: np.ndarray
+    boxes: np.ndarray
+    skeleton: Skeleton | None
+    image_size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    def to_coco(self, image_id: int = 0, category_id: int = 1) -> list[dict[str, Any]]:
+        """COCO's results format: one dictionary per person, keypoints as [x1, y1, score1, x2, …].
+
+        A person's score is the mean of its keypoints' scores. COCO's own tools expect COCO-17:
+        `posezoo.skeletons.convert` gets there from other skeletons.
+
+        Example:
+            >>> people = People(np.ones((1, 2, 2)), np.ones((1, 2)), np.array([[0.0, 0, 9, 9]]), None, (10, 10))
+            >>> people.to_coco(image_id=7)[0]["keypoints"]
+            [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+        """
+        return [
+            {
+                "image_id": image_id,
+                "category_id": category_id,
+                "keypoints": np.concatenate([points, scores[:, None]], axis=1).ravel().astype(float).tolist(),
+                "score": float(scores.mean()),
+                "bbox": [float(x1), float(y1), float(x2 - x1), float(y2 - y1)],
+            }
+            for points, scores, (x1, y1, x2, y2) in zip(self.keypoints, self.scores, self.boxes, strict=True)
+        ]
+
+    def to_supervision(self) -> Any:
+        """A `supervision.KeyPoints`, for that package's annotators and trackers."""
+        try:
+            import supervision
+        except ImportError as error:
+            raise ImportError("to_supervision needs the package supervision: pip install supervision") from error
+        return supervision.KeyPoints(
+            xy=self.keypoints.astype(np.float32),
+            confidence=self.scores.astype(np.float32),
+            class_id=np.zeros(len(self), dtype=int),
+        )
+
+
+def predict(
+    images: Any,
+    model: Any = DEFAULT_MODEL,
+    boxes: Any = None,
+    *,
+    flip: bool = False,
+    batch_size: int = 64,
+    device: str | torch.device | None = None,
+    progress: bool | None = None,
+) -> Any:
+    """Keypoints of the people in one image or in many.
+
+    Args:
+        images: an image, or a list or tuple of them. An image is a path; a PIL image; an array `(H, W, 3)`, RGB, uint8
+            or float in [0, 1]; or a tensor `(3, H, W)` likewise. Grey images are repeated to RGB, CMYK is converted,
+            16-bit values are scaled down, alpha is blended over white, and a file's EXIF orientation is applied.
+        model: a name, created with `pretrained=True`, or a model of the zoo.
+        boxes: `(N, 4)` as (x1, y1, x2, y2) pixels, the people of the image; for several images a list of such, with
+            None for a whole image. Without boxes there is one person, and the whole image is the box. Boxes may reach
+            out of the image, not lie outside of it.
+        flip: average with the mirrored crops; twice the work, a little more accurate.
+        batch_size: crops that go through the network together, whichever image they come from.
+        device: where to run; None is where the model is, and for a name the GPU if there is one.
+        progress: show a bar; None: on a terminal, for 32 images or more.
+
+    Returns:
+        `People`, or for a list or tuple a list of them in its order; an empty list for an empty one.
+
+    Raises:
+        ValueError: an image that is missing, damaged, empty, of the wrong kind, or not finite; boxes that do not fit;
+            what `posezoo.create` raises.
+
+    Example:
+        >>> import posezoo
+        >>> people = posezoo.predict(np.zeros((120, 90, 3), np.uint8), boxes=[[10, 10, 80, 110]])
+        >>> people.keypoints.shape, people.skeleton.name
+        ((1, 14, 2), 'lsp14')
+    """
+    several = isinstance(images, list | tuple)
+    items = list(images) if several else [images]
+    item_boxes = _boxes_per_image(boxes, len(items), several)
+    if batch_size < 1:
+        raise ValueError(f"batch_size: expected 1 or more, got {batch_size}")
+    if isinstance(model, str):
+        model = _pretrained(model, str(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    elif device is not None:
+        model = model.to(device)
+    size, aligned = _input_size(model), getattr(model.weights, "codec", "") == "udp"
+    target = next(model.parameters())
+
+    results: list[People] = []
+    waiting: list[tuple[Tensor, Tensor, Tensor, tuple[int, int]]] = []  # crops, their matrices, boxes, image size
+
+    def flush() -> None:
+        crops = torch.cat([entry[0] for entry in waiting])
+        keypoints, scores = _run(model, crops, flip, batch_size)
+        start = 0
+        for image_crops, matrices, image_boxes, image_size in waiting:
+            stop = start + len(image_crops)
+            points = transform_points(keypoints[start:stop], invert(matrices))
+            results.append(
+                People(
+                    keypoints=points.numpy(),
+                    scores=scores[start:stop].numpy(),
+                    boxes=image_boxes.numpy(),
+                    skeleton=model.skeleton,
+                    image_size=image_size,
+                )
+            )
+            start = stop
+        waiting.clear()
+
+    for item, given in zip(_with_progress(items, progress), item_boxes, strict=True):
+        image = load_image(item)
+        height, width = image.shape[-2:]
+        image_boxes = _check_boxes(given, height, width)
+        padding = 1.0 if given is None else BOX_PADDING
+        center, extent = box_to_crop(image_boxes, size, padding=padding)
+        matrices = crop_matrix(center, extent, size, corner_aligned=aligned)
+        crops = crop(image, matrices, size).clamp(0, 1).to(target.device, target.dtype)
+        waiting.append((crops, matrices, image_boxes, (height, width)))
+        if sum(len(entry[0]) for entry in waiting) >= batch_size:
+            flush()
+    if waiting:
+        flush()
+    return results if several else results[0]
+
+
+def load_image(image: Any) -> Tensor:
+    """Any image `posezoo.predict` takes as a float tensor `(3, H, W)` in [0, 1].
+
+    Example:
+        >>> load_image(np.full((4, 5), 255, np.uint8)).shape
+        torch.Size([3, 4, 5])
+    """
+    if isinstance(image, str | Path):
+        return _from_file(Path(image))
+    if isinstance(image, Tensor):
+        array, layout = image.detach().cpu(), "tensor (3, H, W)"
+        if array.ndim == 2:
+            array = array[None]
+    elif isinstance(image, np.ndarray):
+        if image.dtype == np.uint16:  # torch knows it, but cannot compute with it
+            image = (image / 65535).astype(np.float32)
+        if image.dtype.kind not in "ufi":
+            raise ValueError(f"image: expected an array of uint8 or of floats in [0, 1], got {image.dtype}")
+        array, layout = torch.from_numpy(np.ascontiguousarray(image)), "array (H, W, 3)"
+        array = array[None] if array.ndim == 2 else array.movedim(-1, 0)
+    elif type(image).__module__.startswith("PIL."):
+        return _from_pil(image)
+    else:
+        raise ValueError(f"image: expected a path, a PIL image, an array or a tensor, got {type(image).__name__}")
+    if array.ndim != 3 or array.shape[0] not in (1, 3, 4):
+        raise ValueError(
+            f"image: expected an {layout}, grey, RGB or RGBA, got shape {tuple(image.shape)}. Arrays have their "
+            "channels last, tensors first; several images go in a list"
+        )
+    if 0 in array.shape:
+        raise ValueError(f"image: expected at least one pixel, got shape {tuple(image.shape)}")
+    return _to_rgb(_to_unit(array))
+
+
+def _to_unit(array: Tensor) -> Tensor:
+    if array.dtype == torch.uint8:
+        return array.float() / 255
+    if not array.is_floating_point():
+        raise ValueError(f"image: expected uint8, or floats in [0, 1], got {array.dtype}; convert it to uint8")
+    if not torch.isfinite(array).all():
+        raise ValueError("image: it has NaN or infinite pixels; replace them, for instance by 0")
+    low, high = float(array.min()), float(array.max())
+    if low < 0 or high > 1:
+        raise ValueError(
+            f"image: floats must be in [0, 1], got {low:.4g} to {high:.4g}; divide 0 to 255 by 255, and leave "
+            "normalisation to the model"
+        )
+    return array.float()
+
+
+def _to_rgb(array: Tensor) -> Tensor:
+    if array.shape[0] == 4:
+        alpha = array[3:]
+        return array[:3] * alpha + (1 - alpha)  # over white
+    return array.expand(3, -1, -1)
+
+
+def _from_file(path: Path) -> Tensor:
+    from PIL import Image, ImageOps
+
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such image")
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            upright.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow raises all of these
+        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+    return _from_pil(upright)
+
+
+def _from_pil(image: Any) -> Tensor:
+    if 0 in image.size:
+        raise ValueError(f"image: expected at least one pixel, got size {image.size}")
+    if image.mode.startswith("I"):  # 16 bits, which convert("RGB") would clip
+        array = np.asarray(image).astype(np.float32)
+        return load_image(array / 65535)
+    if image.mode == "F":
+        return load_image(np.asarray(image))
+    transparent = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+    return load_image(np.array(image.convert("RGBA" if transparent else "RGB")))
+
+
+def _boxes_per_image(boxes: Any, count: int, several: bool) -> list[Any]:
+    if not several:
+        return [boxes]
+    if boxes is None:
+        return [None] * count
+    if not isinstance(boxes, list | tuple) or len(boxes) != count:
+        got = f"{len(boxes)}" if isinstance(boxes, list | tuple) else f"a {type(boxes).__name__}"
+        raise ValueError(f"boxes: expected a list with (N, 4) boxes or None for each of the {count} images, got {got}")
+    return list(boxes)
+
+
+def _check_boxes(boxes: Any, height: int, width: int) -> Tensor:
+    if boxes is None:
+        return torch.tensor([[0.0, 0.0, width, height]])
+    try:
+        checked = torch.as_tensor(np.asarray(boxes, dtype=np.float32))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"boxes: expected numbers (N, 4), got {boxes!r}") from error
+    if checked.numel() == 0:
+        return checked.reshape(0, 4)
+    if checked.ndim != 2 or checked.shape[1] != 4:
+        raise ValueError(f"boxes: expected (N, 4) as (x1, y1, x2, y2) pixels, got shape {tuple(checked.shape)}")
+    outside = (checked[:, 2] <= 0) | (checked[:, 3] <= 0) | (checked[:, 0] >= width) | (checked[:, 1] >= height)
+    if outside.any():
+        index = int(outside.nonzero()[0])
+        raise ValueError(
+            f"boxes: box {index}, {checked[index].tolist()}, lies outside its image of {width} x {height} pixels; "
+            "boxes are (x1, y1, x2, y2) in pixels, not fractions"
+        )
+    return checked
+
+
+def _input_size(model: Any) -> tuple[int, int]:
+    record = model.weights
+    if record is not None and record.input_size:
+        return record.input_size
+    height, width = model.example_input().shape[-2:]
+    return height, width
+
+
+@torch.no_grad()
+def _run(model: Any, crops: Tensor, flip: bool, batch_size: int) -> tuple[Tensor, Tensor]:
+    """`model.predict` on batches, in eval mode: keypoints `(N, K, 2)` and scores `(N, K)` on the CPU."""
+    if not len(crops):
+        return torch.zeros(0, model.num_keypoints, 2), torch.zeros(0, model.num_keypoints)
+    training = model.training
+    model.eval()
+    try:
+        parts = [model.predict(batch, flip=flip) for batch in crops.split(batch_size)]
+    finally:
+        model.train(training)
+    keypoints, scores = (torch.cat(part).float().cpu() for part in zip(*parts, strict=True))
+    return keypoints, scores
+
+
+@functools.lru_cache(maxsize=4)
+def _pretrained(name: str, device: str) -> Any:
+    """The model behind a name; the last few are kept, so that a loop over images does not load one each time."""
+    return create(name, pretrained=True).to(device)
+
+
+def _with_progress(items: Sequence[Any], progress: bool | None) -> Iterator[Any]:
+    if progress is False or (progress is None and len(items) < PROGRESS_FROM):
+        return iter(items)
+    from huggingface_hub.utils import tqdm
+
+    return iter(tqdm(items, unit="image", disable=None if progress is None else False))
+
+
+class _CallableModule(types.ModuleType):
+    # `posezoo.predict` is this module once something imported it, and the function before: both can be called
+    __call__ = staticmethod(predict)
+
+
+sys.modules[__name__].__class__ = _CallableModule

@@ -1,0 +1,305 @@
+"""Pictures of poses and heatmaps: draw what a network said on the image it said it about.
+
+Every function returns a new `(H, W, 3)` uint8 array and leaves its input alone. Positions are (x, y) pixels of the
+image; the centre of the top-left pixel is (0, 0). The person's left, right and middle differ in colour, in hues that
+colour-blind readers tell apart, over a dark rim that keeps them legible on any background.
+
+Draw on the photograph, or on the `[0, 1]` image a model was given; not on a mean/std-normalised one.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from posezoo.skeletons import Skeleton, get_skeleton
+
+# Okabe & Ito, "Color Universal Design": sky blue and orange; near-white for what has no side
+LEFT, RIGHT, CENTRE = (86, 180, 233), (230, 159, 0), (240, 240, 240)
+RIM = (24, 24, 28)
+# heatmap colours at 0, 0.2 ... 1: dark violet to pale yellow, rising evenly in lightness
+HEAT = np.array([(40, 11, 84), (114, 25, 110), (184, 50, 88), (232, 97, 50), (252, 165, 20), (252, 250, 160)])
+
+
+def draw_keypoints(
+    image: Any,
+    keypoints: Any,
+    skeleton: str | Skeleton | Sequence[str],
+    *,
+    scores: Any = None,
+    threshold: float = 0.2,
+    boxes: Any = None,
+    line_width: float | None = None,
+    radius: float | None = None,
+) -> np.ndarray:
+    """Draw the poses of one or more people, in pixels of the image, on a copy of it.
+
+    Args:
+        image: PIL image, or uint8 or float `[0, 1]` array or tensor, `(H, W, 3)` or `(3, H, W)`.
+        keypoints: `(K, 2)` or `(N, K, 2)`. Points outside the image are fine; points that are not finite are left out.
+        skeleton: gives the K names (hence the sides) and the bones: a name, a `Skeleton` or a list of names.
+        scores: `(K,)` or `(N, K)`; the mask that `posezoo.skeletons.convert` returns is fine too.
+        threshold: a keypoint with a lower score, or a NaN one, is not drawn, and neither are its bones.
+        boxes: `(4,)` or `(M, 4)`, `x1 y1 x2 y2` in pixels, drawn as thin frames.
+        line_width: of a bone, in pixels. Default: follows the sizes of the image and of each person.
+        radius: of a keypoint, in pixels. Default: one line width.
+
+    Returns:
+        uint8 `(H, W, 3)`.
+
+    Raises:
+        ValueError: for an image, keypoints, scores or boxes that are not of the shapes and ranges above.
+
+    Example:
+        >>> pose = np.array([[30.0, 20.0], [10.0, 40.0], [50.0, 40.0]])
+        >>> picture = draw_keypoints(np.zeros((48, 64, 3), np.uint8), pose, ["nose", "left_hand", "right_hand"])
+        >>> picture[20, 30].tolist(), picture[40, 10].tolist()
+        ([240, 240, 240], [86, 180, 233])
+    """
+    canvas = _canvas(image)
+    skeleton = get_skeleton(skeleton)
+    people = _numbers("keypoints", keypoints, (len(skeleton), 2), f"(x, y) of each keypoint of {skeleton.name!r}")
+    # a comparison with NaN is false, and a million pixels away a point is as good as infinite
+    shown = (np.abs(people) < 1e6).all(axis=-1)
+    if scores is not None:
+        values = _numbers("scores", scores, (len(skeleton),), f"one per keypoint of {skeleton.name!r}")
+        if len(values) != len(people):
+            raise ValueError(f"got keypoints of {len(people)} people and scores of {len(values)}; both need the same N")
+        shown &= values >= threshold
+    for name, size in (("line_width", line_width), ("radius", radius)):
+        if size is not None and not 0 < size < math.inf:
+            raise ValueError(f"{name} must be a positive number of pixels, got {size}")
+
+    widest = max(1.5, 0.0075 * min(canvas.shape[:2]))
+    if boxes is not None:
+        frames = _numbers("boxes", boxes, (4,), "x1 y1 x2 y2 in pixels")
+        if not (np.abs(frames) < 1e6).all():
+            raise ValueError(f"boxes must be finite, got {frames.tolist()}; leave out the ones that are not")
+        for x1, y1, x2, y2 in frames:
+            corners = [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
+            sides = [(corners[i - 1], corners[i], 0.25 * widest, CENTRE) for i in range(4)]
+            _draw(canvas, sides, rim=0.2 * widest)
+
+    colours = [_side_colour(keypoint) for keypoint in skeleton.keypoints]
+    for person, seen in zip(people, shown, strict=True):
+        if not seen.any():
+            continue
+        # finer lines for people far away, who would otherwise vanish under them, but not too fine to see
+        extent = np.ptp(person[seen], axis=0).max()
+        width = line_width or min(widest, max(1.5, widest / 3, 0.03 * extent))
+        bones = [
+            (person[a], person[b], width / 2, _bone_colour(colours[a], colours[b]))
+            for a, b in skeleton.bones
+            if seen[a] and seen[b]
+        ]
+        dots = [(person[i], person[i], radius or width, colours[i]) for i in np.flatnonzero(seen)]
+        _draw(canvas, bones, rim=max(0.75, 0.3 * width))
+        _draw(canvas, dots, rim=max(0.75, 0.25 * width))
+    return canvas
+
+
+def draw_heatmaps(image: Any, heatmaps: Any, *, alpha: float = 0.7) -> np.ndarray:
+    """Lay the largest of K heatmaps over the image: bright where any keypoint is believed to be.
+
+    Cell i of a heatmap lies on pixel i * stride, with stride H/h down and W/w across, linear in between.
+    Colours are relative to the highest value, and values up to 0 leave the image as it is.
+
+    Args:
+        image: as in `draw_keypoints`.
+        heatmaps: `(K, h, w)` or one `(h, w)`, array or tensor.
+        alpha: how much the highest value covers the image, in `[0, 1]`.
+
+    Returns:
+        uint8 `(H, W, 3)`.
+
+    Raises:
+        ValueError: for a wrong image, heatmaps of another shape or not finite, or an alpha outside `[0, 1]`.
+
+    Example:
+        >>> heatmaps = np.zeros((17, 12, 16))
+        >>> heatmaps[0, 5, 8] = 1.0
+        >>> picture = draw_heatmaps(np.zeros((48, 64, 3), np.uint8), heatmaps)
+        >>> divmod(int(picture.sum(-1).argmax()), 64)                       # 5 and 8 times the stride of 4
+        (20, 32)
+    """
+    canvas = _canvas(image)
+    return _overlay(canvas, _heatmaps(heatmaps).max(axis=0), alpha)
+
+
+def heatmap_grid(
+    image: Any, heatmaps: Any, names: str | Skeleton | Sequence[str] | None = None, *, alpha: float = 0.7
+) -> np.ndarray:
+    """Contact sheet of the image under each of its K heatmaps, row by row, each relative to its own highest value.
+
+    Args:
+        image: as in `draw_keypoints`.
+        heatmaps: `(K, h, w)`, array or tensor, aligned as in `draw_heatmaps`.
+        names: what to write in the corners: a skeleton or K names. Default: nothing.
+        alpha: how much the highest value covers the image, in `[0, 1]`.
+
+    Returns:
+        uint8 `(rows * H, columns * W, 3)`, as square a sheet as K tiles make; unused tiles are black.
+
+    Raises:
+        ValueError: as `draw_heatmaps`, or when there are not K names.
+
+    Example:
+        >>> heatmap_grid(np.zeros((48, 64, 3), np.uint8), np.zeros((17, 12, 16)), "coco17").shape
+        (192, 320, 3)
+    """
+    canvas, maps = _canvas(image), _heatmaps(heatmaps)
+    labels = get_skeleton(names).keypoints if names is not None else ("",) * len(maps)
+    if len(labels) != len(maps):
+        raise ValueError(f"got {len(labels)} names for {len(maps)} heatmaps; pass one name per heatmap")
+    columns = math.ceil(math.sqrt(len(maps)))
+    rows = math.ceil(len(maps) / columns)
+    height, width, _ = canvas.shape
+    sheet = np.zeros((rows * height, columns * width, 3), dtype=np.uint8)
+    for i, (heatmap, label) in enumerate(zip(maps, labels, strict=True)):
+        top, left = i // columns * height, i % columns * width
+        sheet[top : top + height, left : left + width] = _label(_overlay(canvas, heatmap, alpha), label)
+    return sheet
+
+
+Stroke = tuple[Any, Any, float, tuple[int, int, int]]  # start, end, half width, colour
+
+
+def _draw(canvas: np.ndarray, strokes: Sequence[Stroke], rim: float) -> None:
+    """Paint strokes into the canvas: first all rims, so that none of them cuts through a neighbour's colour."""
+    for start, end, half_width, _ in strokes:
+        _stroke(canvas, start, end, half_width + rim, RIM)
+    for start, end, half_width, colour in strokes:
+        _stroke(canvas, start, end, half_width, colour)
+
+
+def _stroke(canvas: np.ndarray, start: Any, end: Any, half_width: float, colour: tuple[int, int, int]) -> None:
+    """Paint a round-ended line, or a disc where start is end; a pixel is covered according to its distance."""
+    start, end = sorted((np.asarray(start, dtype=float), np.asarray(end, dtype=float)), key=lambda point: point[1])
+    dx, dy = end - start
+    height, width, _ = canvas.shape
+    reach = half_width + 1
+    y0, y1 = np.clip([start[1] - reach, end[1] + reach + 1], 0, height).astype(int)
+    # by bands of rows, each only as wide as the line is there: the whole rectangle of a long slanted line is slow
+    for top in range(y0, y1, 64):
+        bottom = min(top + 64, y1)
+        ends = np.clip((np.array([top - reach, bottom + reach]) - start[1]) / max(dy, 1e-6), 0, 1) * dx + start[0]
+        x0, x1 = np.clip([ends.min() - reach, ends.max() + reach + 1], 0, width).astype(int)
+        x, y = np.arange(x0, x1) - start[0], np.arange(top, bottom)[:, None] - start[1]
+        along = np.clip((x * dx + y * dy) / max(dx * dx + dy * dy, 1e-12), 0, 1)
+        distance = np.hypot(x - along * dx, y - along * dy)
+        cover = np.clip(half_width + 0.5 - distance, 0, 1)[..., None]
+        region = canvas[top:bottom, x0:x1]
+        region[...] = np.rint(region + cover * (np.array(colour) - region))
+
+
+def _side_colour(keypoint: str) -> tuple[int, int, int]:
+    if keypoint.startswith("left_"):
+        return LEFT
+    return RIGHT if keypoint.startswith("right_") else CENTRE
+
+
+def _bone_colour(a: tuple[int, int, int], b: tuple[int, int, int]) -> tuple[int, int, int]:
+    """A bone has the side of its ends; one from the middle to a side belongs to that side."""
+    sides = {a, b} - {CENTRE}
+    return sides.pop() if len(sides) == 1 else CENTRE
+
+
+def _overlay(canvas: np.ndarray, heatmap: np.ndarray, alpha: float) -> np.ndarray:
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must be in [0, 1], got {alpha}")
+    peak = heatmap.max()
+    if peak <= 0:
+        return canvas.copy()
+    height, width, _ = canvas.shape
+    value = _resize_rows(np.clip(heatmap / peak, 0, 1), height)
+    value = _resize_rows(value.T, width).T
+    knots = np.linspace(0, 1, len(HEAT))
+    colour = np.stack([np.interp(value, knots, channel) for channel in HEAT.T], axis=-1)
+    # the square root lets the flanks show; a Gaussian's would be too faint to see
+    cover = alpha * np.sqrt(value)[..., None]
+    return np.rint(canvas + cover * (colour - canvas)).astype(np.uint8)
+
+
+def _resize_rows(values: np.ndarray, length: int) -> np.ndarray:
+    """Linear interpolation along the first axis with cell i at i * stride, constant beyond the last cell."""
+    position = np.minimum(np.arange(length) * (len(values) / length), len(values) - 1)
+    below = position.astype(int)
+    above = np.minimum(below + 1, len(values) - 1)
+    fraction = (position - below)[:, None]
+    return values[below] * (1 - fraction) + values[above] * fraction
+
+
+def _label(picture: np.ndarray, text: str) -> np.ndarray:
+    if not text:
+        return picture
+    from PIL import Image, ImageDraw
+
+    tile = Image.fromarray(picture)
+    ImageDraw.Draw(tile).text((4, 2), text, fill=CENTRE, stroke_width=1, stroke_fill=RIM)
+    return np.asarray(tile)
+
+
+def _canvas(image: Any) -> np.ndarray:
+    """A fresh uint8 `(H, W, 3)` copy of any image we accept."""
+    if hasattr(image, "convert") and hasattr(image, "mode"):  # a PIL image, told without importing PIL
+        if image.mode.startswith(("I", "F")):
+            raise ValueError(f"expected an 8-bit image, got PIL mode {image.mode!r}; scale it to 0-255 first")
+        return np.array(image.convert("RGB"))
+    if not isinstance(image, np.ndarray | torch.Tensor):
+        raise ValueError(f"image must be a PIL image, an array or a tensor, got {type(image).__name__}")
+    pixels = _to_numpy(image)
+    if pixels.ndim == 4:
+        raise ValueError(f"expected one image, got a batch of shape {pixels.shape}; draw image[i]")
+    if pixels.ndim != 3 or 3 not in (pixels.shape[0], pixels.shape[-1]) or 0 in pixels.shape:
+        raise ValueError(
+            f"image must be RGB, (H, W, 3) or (3, H, W), got shape {pixels.shape}; repeat a grey channel three times, "
+            "leave out an alpha channel"
+        )
+    # where both readings fit, a tensor has its channels first and an array has them last
+    channels_first = pixels.shape[0] == 3 and (isinstance(image, torch.Tensor) or pixels.shape[-1] != 3)
+    if channels_first:
+        pixels = pixels.transpose(1, 2, 0)
+    if pixels.dtype == np.uint8:
+        return np.array(pixels, order="C")
+    if pixels.dtype.kind != "f":
+        raise ValueError(f"image must be uint8 or float in [0, 1], got {image.dtype}")
+    # resampling may overshoot a little; anything else is 0-255 or normalised. False for NaN as well
+    if not (pixels.min() >= -0.05 and pixels.max() <= 1.05):
+        raise ValueError(
+            f"a float image must be finite and in [0, 1], got {pixels.min():.4g} to {pixels.max():.4g}; divide a 0-255 "
+            "image by 255, undo a mean/std normalisation"
+        )
+    return np.ascontiguousarray(np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8))
+
+
+def _numbers(name: str, values: Any, shape: tuple[int, ...], meaning: str) -> np.ndarray:
+    """`values` as float64 `(N, *shape)`; a single `shape` is taken as N = 1."""
+    array = _to_numpy(values).astype(np.float64)
+    if array.shape == shape:
+        array = array[None]
+    if array.shape[1:] != shape:
+        sizes = ", ".join(map(str, shape))
+        single = f"({sizes},)" if len(shape) == 1 else f"({sizes})"
+        raise ValueError(f"{name} must be {single} or (N, {sizes}), {meaning}; got {array.shape}")
+    return array
+
+
+def _heatmaps(heatmaps: Any) -> np.ndarray:
+    maps = _to_numpy(heatmaps).astype(np.float64)
+    if maps.ndim == 2:
+        maps = maps[None]
+    if maps.ndim != 3 or 0 in maps.shape:
+        raise ValueError(f"heatmaps must be (K, h, w) of one image, got {maps.shape}; of a batch draw heatmaps[i]")
+    if not np.isfinite(maps).all():
+        raise ValueError("heatmaps must be finite, these hold NaN or infinity; check the weights and the input")
+    return maps
+
+
+def _to_numpy(values: Any) -> np.ndarray:
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        # NumPy has no bfloat16
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    return np.asarray(values)

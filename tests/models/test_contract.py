@@ -1,0 +1,326 @@
+"""What every registered model promises (docs/add_a_model.md). A new model gets all of it by registering."""
+
+import copy
+import inspect
+import json
+import typing
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+import posezoo
+
+
+def model_class(name):
+    return typing.get_type_hints(posezoo.model_entrypoint(name))["return"]
+
+
+def count_parameters(name):
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in posezoo.create(name).parameters())
+
+
+def smallest_of_each_class():
+    names = sorted(posezoo.list_models(), key=count_parameters)
+    return {model_class(name): name for name in reversed(names)}.values()
+
+
+NAMES = posezoo.list_models()
+QUICK = list(smallest_of_each_class())
+# what takes seconds per layer runs on the smallest network of each class, and on the others with `-m slow`
+QUICK_OR_SLOW = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NAMES]
+
+
+def build(name, **kwargs):
+    """A model with weights as training leaves them: no zeros that hide a part of the network."""
+    torch.manual_seed(0)
+    model = posezoo.create(name, **kwargs)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.5, 1.5)
+        elif isinstance(module, torch.nn.Conv2d | torch.nn.ConvTranspose2d | torch.nn.Linear):
+            torch.nn.init.kaiming_normal_(module.weight)
+    return model.eval()
+
+
+def small_input(model, batch):
+    """The model's example input, cut down where the model takes other sizes."""
+    torch.manual_seed(1)
+    example = model.example_input(batch)
+    assert example.shape[0] == batch
+    try:
+        with torch.no_grad():
+            copy.deepcopy(model).to("meta")(example[..., :64, :64].to("meta"))
+    except ValueError:
+        return example
+    return example[..., :64, :64].contiguous()
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def model(request):
+    return build(request.param)
+
+
+def loss_of(model, image):
+    return sum(stage.square().mean() for stage in model(image, all_stages=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_constructor_takes_keywords_that_fit_into_json(name):
+    parameters = list(inspect.signature(model_class(name).__init__).parameters.values())[1:]
+    assert parameters
+    for parameter in parameters:
+        assert parameter.kind is parameter.KEYWORD_ONLY, parameter
+        json.dumps(parameter.default)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_documents_itself(name):
+    assert posezoo.model_entrypoint(name).__doc__
+    cls = model_class(name)
+    module = inspect.getmodule(cls)
+    for part in ("In ", "Out ", "Departures"):
+        assert part in module.__doc__, f"{module.__name__} lacks the part {part!r} of its docstring"
+    for method in ("forward", "forward_features", "decode", "predict", "example_input", "reset_head"):
+        assert getattr(cls, method).__doc__, f"{cls.__name__}.{method}"
+
+
+def test_forward_is_one_tensor_and_all_stages_end_in_it(model):
+    image = small_input(model, 2)
+    with torch.no_grad():
+        output = model(image)
+        stages = model(image, all_stages=True)
+    assert isinstance(output, torch.Tensor)
+    assert output.shape[0] == 2
+    assert torch.isfinite(output).all()
+    assert isinstance(stages, tuple)
+    assert all(stage.shape == output.shape for stage in stages)
+    assert_close(stages[-1], output, rtol=0, atol=0)
+
+
+def test_forward_gives_the_same_kind_of_answer_in_training(model):
+    image = small_input(model, 2)
+    trained = copy.deepcopy(model).train()
+    with torch.no_grad():
+        assert isinstance(trained(image), torch.Tensor)
+        assert len(trained(image, all_stages=True)) == len(model(image, all_stages=True))
+
+
+def test_decode_and_predict_stay_in_the_image(model):
+    image = small_input(model, 2)
+    height, width = image.shape[-2:]
+    with torch.no_grad():
+        decoded = model.decode(model(image))
+    for keypoints, scores in (decoded, model.predict(image), model.predict(image, flip=True)):
+        assert keypoints.shape == (2, model.num_keypoints, 2)
+        assert scores.shape == (2, model.num_keypoints)
+        assert torch.isfinite(keypoints).all()
+        assert torch.isfinite(scores).all()
+        assert (keypoints >= 0).all()
+        assert (keypoints <= keypoints.new_tensor([width, height])).all()
+    assert_close(model.predict(image), decoded)
+    assert not model.predict(image)[0].requires_grad
+
+
+def test_flip_treats_an_image_and_its_mirror_image_alike(model):
+    """With flip averaging, the heatmaps of a mirrored image are the mirrored heatmaps, up to the one-cell shift."""
+    image = small_input(model, 1)
+    _, scores = model.predict(image, flip=True)
+    _, mirrored = model.predict(image.flip(-1), flip=True)
+    assert mirrored.shape == scores.shape
+
+
+def test_every_parameter_receives_a_gradient(model):
+    trained = copy.deepcopy(model).train()
+    loss_of(trained, small_input(model, 2)).backward()
+    missing = [name for name, p in trained.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not missing
+    assert all(torch.isfinite(p.grad).all() for p in trained.parameters())
+
+
+def test_people_in_a_batch_do_not_see_each_other(model):
+    image = small_input(model, 3)
+    with torch.no_grad():
+        together = model(image)
+        alone = torch.cat([model(one[None]) for one in image])
+    assert_close(together, alone, rtol=1e-4, atol=1e-4 * float(together.abs().max()))
+
+
+def test_empty_batch(model):
+    image = small_input(model, 1)[:0]
+    keypoints, scores = model.predict(image)
+    assert keypoints.shape == (0, model.num_keypoints, 2)
+    assert scores.shape == (0, model.num_keypoints)
+
+
+@pytest.mark.parametrize("name", QUICK_OR_SLOW)
+def test_saved_and_loaded_is_the_same_to_the_bit(name, tmp_path):
+    model = build(name, num_keypoints=5)
+    model.save_pretrained(tmp_path)
+    loaded = posezoo.create(f"local-dir:{tmp_path}", pretrained=True)
+    assert type(loaded) is type(model)
+    assert not loaded.training
+    assert loaded.architecture == name
+    assert loaded.kwargs == model.kwargs
+    for key, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], value), key
+
+
+@pytest.mark.parametrize("name", QUICK_OR_SLOW)
+def test_reset_head_changes_the_head_and_nothing_else(name):
+    model = build(name)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    image = small_input(model, 1)
+    with torch.no_grad():
+        features = model.forward_features(image)
+    model.reset_head(5, ["left_a", "right_a", "left_b", "right_b", "c"])
+    assert model.num_keypoints == 5
+    assert model.kwargs["num_keypoints"] == 5
+    assert model.predict(image, flip=True)[0].shape == (1, 5, 2)
+    heads = tuple(f"{key}." for key in model.head_keys)
+    after = model.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in before.items() if not key.startswith(heads))
+    model.reset_head(7)
+    assert model.skeleton is None
+    with pytest.raises(ValueError, match="flip=False"):
+        model.predict(image, flip=True)
+    model.reset_head(0)
+    with torch.no_grad():
+        assert_close(model(image), features, rtol=0, atol=0)
+    with pytest.raises(ValueError, match="num_keypoints"):
+        model.reset_head(-1)
+
+
+@pytest.mark.parametrize("name", QUICK_OR_SLOW)
+def test_features_only_is_the_trunk(name):
+    model = posezoo.create(name, features_only=True).eval()
+    image = small_input(model, 1)
+    with torch.no_grad():
+        assert_close(model(image), model.forward_features(image))
+        assert model(image).shape[1] == model.num_features
+
+
+@pytest.mark.parametrize("name", QUICK_OR_SLOW)
+def test_keypoints_and_skeleton_are_arguments(name):
+    assert posezoo.create(name, num_keypoints=16, skeleton="mpii16").skeleton.name == "mpii16"
+    assert posezoo.create(name, num_keypoints=21).skeleton is None
+    with pytest.raises(ValueError, match="num_keypoints=16"):
+        posezoo.create(name, num_keypoints=21, skeleton="mpii16")
+
+
+@pytest.mark.parametrize("name", QUICK_OR_SLOW)
+def test_gradient_checkpointing_changes_nothing(name):
+    plain = build(name).train()
+    saving = copy.deepcopy(plain)
+    saving.set_grad_checkpointing()
+    image = small_input(plain, 2)
+    losses = [loss_of(network, image) for network in (plain, saving)]
+    assert_close(losses[1], losses[0], rtol=0, atol=0)
+    for loss in losses:
+        loss.backward()
+    for (key, ours), theirs in zip(plain.named_parameters(), saving.parameters(), strict=True):
+        assert_close(theirs.grad, ours.grad, rtol=1e-4, atol=1e-5 * float(ours.grad.abs().max()), msg=key)
+
+
+@pytest.mark.parametrize("name", QUICK_OR_SLOW)
+def test_export_with_any_batch_agrees_with_eager(name):
+    model = build(name)
+    batch = torch.export.Dim("batch", min=1, max=1024)
+    exported = torch.export.export(model, (small_input(model, 2),), dynamic_shapes={"image": {0: batch}})
+    image = small_input(model, 3)
+    with torch.no_grad():
+        expected = model(image)
+        assert_close(exported.module()(image), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("name", QUICK_OR_SLOW)
+def test_compile_agrees_with_eager(name):
+    """Captured as one graph, without a C++ compiler; tests/test_compile.py has the default backend."""
+    model = build(name)
+    image = small_input(model, 2)
+    with torch.no_grad():
+        expected = model(image)
+        compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+        assert_close(compiled(image), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+    torch.compiler.reset()
+
+
+def test_bfloat16_autocast_runs(model):
+    image = small_input(model, 2)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        output = model(image)
+        keypoints, _ = model.predict(image)
+    assert torch.isfinite(output.float()).all()
+    assert keypoints.dtype == torch.float32  # 256 and more pixels do not fit into bfloat16's 8 bits
+
+
+def test_half_the_model_in_bfloat16_runs(model):
+    network = copy.deepcopy(model).bfloat16()
+    keypoints, _ = network.predict(small_input(model, 1).bfloat16())
+    assert torch.isfinite(keypoints).all()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fix"),
+    [
+        (lambda image: image[0], r"image\[None\]"),
+        (lambda image: image[:, :1], "repeat"),
+        (lambda image: image.movedim(1, -1), "movedim"),
+        (lambda image: (image * 255).to(torch.uint8), r"float\(\) / 255"),
+        (lambda image: image[..., :-1], "resize or pad|sizes that work"),
+        (lambda image: image[..., :0], "resize or pad|sizes that work"),
+        (lambda image: image.numpy(), "posezoo.predict"),
+    ],
+    ids=["no batch", "grey", "channels last", "uint8", "odd width", "no width", "numpy"],
+)
+def test_wrong_input_names_the_fix(model, spoil, fix):
+    with pytest.raises(ValueError, match=fix):
+        model(spoil(small_input(model, 1)))
+
+
+def test_normalisation_travels_and_can_be_switched_off(model):
+    assert {"normalize.mean", "normalize.std"} <= set(model.state_dict())
+    network = copy.deepcopy(model)
+    image = small_input(model, 1)
+    with torch.no_grad():
+        expected = model(image)
+        normalised = network.normalize(image)
+        network.normalize.disable()
+        assert_close(network(normalised), expected)
+
+
+def test_timm_builds_layer_wise_learning_rates(model):
+    from timm.optim import param_groups_layer_decay
+
+    groups = param_groups_layer_decay(model, 0.05, model.no_weight_decay(), layer_decay=0.5)
+    scales = {group["lr_scale"] for group in groups}
+    assert len(scales) > 1
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    head = {id(p) for name, p in model.named_parameters() if name.startswith(model.head_keys)}
+    assert all(group["lr_scale"] == 1 for group in groups if head & {id(p) for p in group["params"]})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", QUICK)
+def test_overfits_two_drawn_dots(name):
+    """Two images with a dot each: a network that learns at all puts the keypoint on it, within a pixel."""
+    from posezoo.heatmaps import encode
+    from posezoo.losses import heatmap_mse
+
+    torch.manual_seed(0)
+    model = posezoo.create(name, num_keypoints=1).train()
+    dots = torch.tensor([[[40.0, 24.0]], [[80.0, 100.0]]])
+    image, _ = encode(dots, size=(128, 128), stride=1, sigma=4, method="gaussian")
+    image = image.expand(-1, 3, -1, -1)
+    target, _ = encode(dots, size=(32, 32), stride=4, method="gaussian")
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for _ in range(120):
+        loss = sum(heatmap_mse(stage, target) for stage in model(image, all_stages=True))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    keypoints, _ = model.predict(image)  # in train mode: two images say little about running statistics
+    assert (keypoints - dots).norm(dim=-1).max() < 1.5

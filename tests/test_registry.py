@@ -1,0 +1,417 @@
+"""The registry: names, tags, filters, prefixes, arguments, plug-ins, and what an import costs."""
+
+import importlib
+import os
+import subprocess
+import sys
+import textwrap
+import types
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parent))
+from toy import Toy, randomize, same, scratch_registry, snapshot, toy, toy_wide
+
+import posezoo
+from posezoo import registry
+from posezoo.registry import (
+    create,
+    get_pretrained_cfg,
+    is_model,
+    list_models,
+    list_pretrained,
+    model_entrypoint,
+    register_model,
+)
+from posezoo.weights import Weights, save_pretrained
+
+
+@pytest.fixture(autouse=True)
+def _clean():
+    with scratch_registry():
+        yield
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Weights of a 16-keypoint toy, on disk."""
+    register_model(toy)
+    model = randomize(create("toy", num_keypoints=16, skeleton="mpii16"))
+    return save_pretrained(model, tmp_path / "weights")
+
+
+@pytest.fixture
+def toys(folder):
+    """`toy` with two tags, the first the default; `toy_wide` with none."""
+    record = Weights(
+        sources=(f"local-dir:{folder}",), kwargs={"num_keypoints": 16, "skeleton": "mpii16"}, data="MPII", size=None
+    )
+    missing = Weights(sources=("local-dir:/nowhere",), kwargs={"num_keypoints": 17})
+    register_model(weights={"mpii_64x64": record, "coco_64x64": missing})(toy)
+    register_model(toy_wide)
+    return folder
+
+
+def message(function: Any, *args: Any, **kwargs: Any) -> str:
+    with pytest.raises(ValueError) as info:  # noqa: PT011 (the callers look at the text)
+        function(*args, **kwargs)
+    return str(info.value)
+
+
+# names ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_name_is_its_functions(toys):
+    assert is_model("toy")
+    assert is_model("toy.mpii_64x64")
+    assert not is_model("toyy")
+    assert model_entrypoint("toy") is model_entrypoint("toy.mpii_64x64") is toy
+    assert posezoo.create_model is posezoo.create
+
+
+def test_typos_get_suggestions(toys):
+    assert "Did you mean 'toy_wide'" in message(create, "toy_wid")
+    assert "list_models()" in message(model_entrypoint, "nothing_like_it")
+    text = message(create, "toy.mpii_64x46")
+    assert "'mpii_64x64'" in text
+    assert "mpii_64x64, coco_64x64" in text
+    text = message(create, "toy", num_keypoint=3)
+    assert "'num_keypoint'" in text
+    assert "'num_keypoints'" in text
+    assert "skeleton" in text
+    assert "nobody has published" in message(create, "toy_wide.coco")
+
+
+@pytest.mark.parametrize("name", ["", "  ", None, 3, Path("x")])
+def test_no_name_is_no_name(name):
+    assert "expected a model's name" in message(create, name)
+
+
+@pytest.mark.parametrize("name", ["org/name", "./weights", "/abs/weights", "org/name@v2", "..", r"C:\weights", "x:"])
+def test_a_bare_path_is_refused_with_both_prefixes(name):
+    text = message(create, name, pretrained=True)
+    assert "hf-hub:" in text
+    assert "local-dir:" in text
+
+
+def test_prefixes():
+    assert registry._parse_name("hf_hub:org/name") == ("hf-hub", "org/name")
+    assert registry._parse_name("local-dir:C:\\weights") == ("local-dir", "C:\\weights")
+    assert "unknown prefix 'https'" in message(create, "https://x.org/model.pth")
+    assert "nothing follows" in message(create, "hf-hub:")
+    assert "expected hf-hub:org/name" in message(create, "hf-hub:onlyname")
+
+
+# registration ---------------------------------------------------------------------------------------------------------
+
+
+def test_duplicates_name_both_modules(toys):
+    def other() -> nn.Module:
+        return nn.Identity()
+
+    other.__name__ = "toy"
+    other.__module__ = "somewhere.else"
+    text = message(register_model, other)
+    assert "somewhere.else" in text
+    assert toy.__module__ in text
+    assert model_entrypoint("toy") is toy
+    assert "expected a named function" in message(register_model, lambda: None)
+    assert "tag" in message(register_model(weights={"a tag": Weights()}), toy_wide)
+
+
+def test_reload_registers_again(tmp_path, monkeypatch):
+    (tmp_path / "reloaded_models.py").write_text(
+        "from posezoo import register_model\nVALUE = 1\n@register_model\ndef reloaded():\n    return VALUE\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("reloaded_models")
+    first = model_entrypoint("reloaded")
+    importlib.reload(module)
+    assert model_entrypoint("reloaded") is not first
+
+
+def test_every_file_beside_models_is_imported():
+    files = {path.stem for path in Path(posezoo.models.__file__).parent.glob("*.py")} - {"__init__"}
+    assert files <= {name.rpartition(".")[2] for name in sys.modules if name.startswith("posezoo.models.")}
+
+
+# lists ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def named():
+    registry._REGISTRY.clear()
+    record = Weights(sources=("hf-hub:a/b",))
+    for module, name, tags in (
+        ("pkg.net", "net_w32", ["coco_256x192", "mpii_256x256"]),
+        ("pkg.net", "net_w8", []),
+        ("pkg.net", "net_w100", ["coco_256x192"]),
+        ("pkg.other", "other", []),
+    ):
+        function = types.FunctionType((lambda: None).__code__, {}, name)
+        function.__module__ = module
+        register_model(weights=dict.fromkeys(tags, record))(function)
+    register_model(weights={"described": Weights(data="somewhere, unpublished")})(toy)
+
+
+def test_lists(named):
+    assert list_models() == ["net_w8", "net_w32", "net_w100", "other", "toy"]  # 8 < 32 < 100
+    assert list_models("net*") == ["net_w8", "net_w32", "net_w100"]
+    assert list_models(["*w8", "oth*"]) == ["net_w8", "other"]
+    assert list_models("net*", exclude_filters=["*32", "*w8"]) == ["net_w100"]
+    assert list_models(module="other") == ["other"]
+    assert list_models(module=["net", "other"], exclude_filters="net_w?") == ["net_w32", "net_w100", "other"]
+    assert list_models("NET*") == []
+    assert list_models(include_tags=True, filter="net_w*") == [
+        "net_w8",
+        "net_w32.coco_256x192",
+        "net_w32.mpii_256x256",
+        "net_w100.coco_256x192",
+    ]
+
+
+def test_lists_of_weights(named):
+    everything = ["net_w32.coco_256x192", "net_w32.mpii_256x256", "net_w100.coco_256x192"]
+    assert list_pretrained() == list_models(pretrained=True) == everything
+    assert list_models(pretrained=True, include_tags=False) == ["net_w32", "net_w100"]
+    assert list_pretrained("*mpii*") == ["net_w32.mpii_256x256"]
+    assert list_pretrained("net_w32", exclude_filters="*.coco*") == ["net_w32.mpii_256x256"]
+
+
+def test_records(toys):
+    default = get_pretrained_cfg("toy")
+    assert (default.architecture, default.tag, default.data) == ("toy", "mpii_64x64", "MPII")
+    assert get_pretrained_cfg("toy.coco_64x64").tag == "coco_64x64"
+    assert get_pretrained_cfg("toy_wide") is None
+    assert get_pretrained_cfg("unknown") is None
+    assert "nobody has published" in message(get_pretrained_cfg, "toy_wide", allow_unregistered=False)
+    assert "coco_64x64" in message(get_pretrained_cfg, "toy.nope")
+    default.kwargs["num_keypoints"] = 99  # a copy: the zoo is not changed
+    assert create("toy").num_keypoints == 16
+
+
+# create ---------------------------------------------------------------------------------------------------------------
+
+
+def test_pretrained_is_in_eval_mode_and_knows_what_it_is(toys):
+    model = create("toy", pretrained=True)
+    assert not model.training
+    assert (model.architecture, model.weights.tag, model.kwargs["num_keypoints"]) == ("toy", "mpii_64x64", 16)
+    assert same(snapshot(model), snapshot(randomize(Toy(num_keypoints=16))))
+    assert create("toy", pretrained=True, pretrained_cfg="mpii_64x64").weights.tag == "mpii_64x64"
+
+
+def test_not_pretrained_is_random_and_in_train_mode(toys):
+    model = create("toy")
+    assert model.training
+    assert model.weights is None  # what is trained from here on owes nothing to the record
+    assert model.num_keypoints == 16  # but the arguments hold, as in timm
+    assert create("toy.coco_64x64").num_keypoints == 17
+    assert create("toy", num_keypoints=None, width=3).conv.out_channels == 3  # None is not given
+    assert create("toy", num_keypoints=None).num_keypoints == 16
+
+
+def test_without_weights_pretrained_is_an_error_that_lists_what_exists(toys):
+    text = message(create, "toy_wide", pretrained=True)
+    assert "nobody has published weights for toy_wide" in text
+    assert "toy.mpii_64x64" in text
+    assert "/nowhere/model.safetensors" in message(create, "toy.coco_64x64", pretrained=True)
+
+
+def test_other_keypoints_drop_the_skeleton(toys):
+    assert create("toy").kwargs["skeleton"] == "mpii16"
+    assert create("toy", num_keypoints=21).kwargs.get("skeleton") is None
+    assert create("toy", num_keypoints=14, skeleton="lsp14").kwargs["skeleton"] == "lsp14"
+    assert create("toy", num_keypoints=16).kwargs["skeleton"] == "mpii16"
+    model = create("toy", pretrained=True, num_keypoints=21)
+    assert model(torch.rand(1, 3, 8, 8)).shape == (1, 21, 8, 8)
+    assert torch.equal(model.conv.weight, create("toy", pretrained=True).conv.weight)
+
+
+def test_what_makes_it_that_model_cannot_be_changed(toys):
+    assert "width" in message(create, "toy_wide", width=4)
+
+
+def test_a_type_error_inside_the_model_is_not_hidden():
+    @register_model
+    def breaks() -> nn.Module:
+        return nn.Linear()  # type: ignore[call-arg]
+
+    with pytest.raises(TypeError):
+        create("breaks")
+
+
+def test_arguments_cannot_be_checked_without_a_type():
+    @register_model
+    def untyped(**kwargs):
+        return nn.Linear(kwargs["size"], 1)
+
+    assert create("untyped", size=3).in_features == 3
+
+
+def test_normalize_false_survives_loading(toys):
+    assert not torch.equal(create("toy", pretrained=True).normalize.mean, torch.zeros(3))
+    model = create("toy", pretrained=True, normalize=False)
+    assert torch.equal(model.normalize.mean, torch.zeros(3))
+    assert torch.equal(model.normalize.std, torch.ones(3))
+    assert "normalize" not in model.kwargs
+
+
+def test_features_only_takes_the_head_away(toys):
+    model = create("toy", pretrained=True, features_only=True)
+    assert model(torch.rand(1, 3, 8, 8)).shape == (1, 4, 8, 8)
+    assert model.kwargs["num_keypoints"] == 0
+
+    @register_model
+    def headless() -> nn.Module:
+        return nn.Linear(2, 2)
+
+    assert "no head" in message(create, "headless", features_only=True)
+
+
+def test_how_it_was_initialised_is_not_what_it_is(toys):
+    model = create("toy", pretrained_backbone=True)
+    assert model.pretrained_backbone
+    assert "pretrained_backbone" not in model.kwargs  # or loading what is saved would download the backbone
+
+
+def test_other_records(toys, tmp_path):
+    record = get_pretrained_cfg("toy")
+    assert create("toy_wide", pretrained_cfg=Weights(kwargs={"num_keypoints": 5})).num_keypoints == 5
+    model = create("toy", pretrained=True, pretrained_cfg=record.to_dict())
+    assert model.weights == record
+    overlay = {"sources": [f"local-dir:{toys}"], "kwargs": record.kwargs}
+    assert create("toy.coco_64x64", pretrained=True, pretrained_cfg_overlay=overlay).num_keypoints == 16
+    assert "unknown fields" in message(create, "toy", pretrained_cfg_overlay={"url": "x"})
+    assert "expected a tag" in message(create, "toy", pretrained_cfg=3)
+
+
+def test_checkpoint_path_goes_through_load_checkpoint(toys, monkeypatch):
+    calls = []
+    module = types.ModuleType("posezoo.checkpoints")
+    module.load_checkpoint = lambda model, path: calls.append((model, path)) or model
+    monkeypatch.setitem(sys.modules, "posezoo.checkpoints", module)
+    monkeypatch.setattr(posezoo, "checkpoints", module, raising=False)
+    model = create("toy_wide", checkpoint_path="some.pth")
+    assert calls == [(model, "some.pth")]
+
+
+def test_local_dir(toys):
+    model = create(f"local-dir:{toys}", pretrained=True)
+    assert same(snapshot(model), snapshot(create("toy", pretrained=True)))
+    assert not model.training
+    random = create(f"local-dir:{toys}")
+    assert random.training
+    assert random.num_keypoints == 16
+    assert create(f"local-dir:{toys}", pretrained=True, num_keypoints=3).num_keypoints == 3
+    assert "Did you mean 'num_keypoints'" in message(create, f"local-dir:{toys}", numkeypoints=3)
+    assert "config.json" in message(create, "local-dir:/nowhere")
+    assert "brings its own record" in message(create, f"local-dir:{toys}", pretrained_cfg="x")
+    del registry._REGISTRY["toy"]
+    assert "'toy', which is not registered" in message(create, f"local-dir:{toys}")
+
+
+# plug-ins -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_plugin_is_imported_on_first_need(tmp_path, monkeypatch):
+    (tmp_path / "good_plugin.py").write_text(
+        "from posezoo import register_model\n@register_model\ndef from_a_module():\n    return 1\n"
+        "def setup():\n    @register_model\n    def from_a_callable():\n        return 2\n"
+    )
+    (tmp_path / "bad_plugin.py").write_text("import does_not_exist\n")
+    info = tmp_path / "plugins-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugins\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[posezoo.models]\na = bad_plugin\nb = good_plugin\nc = good_plugin:setup\nd = good_plugin:missing\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    registry._pending_plugins.cache_clear()
+    with pytest.warns(RuntimeWarning) as warned:
+        names = list_models("from_a*")
+    assert names == ["from_a_callable", "from_a_module"]
+    texts = sorted(str(w.message) for w in warned if "plug-in" in str(w.message))
+    assert len(texts) == 2
+    assert "a = bad_plugin" in texts[0]
+    assert "does_not_exist" in texts[0]
+    assert "d = good_plugin:missing" in texts[1]
+    registry._pending_plugins.cache_clear()
+
+
+def test_a_plugin_may_look_at_the_zoo_and_may_not_take_its_names(monkeypatch):
+    seen = []
+
+    def curious() -> None:
+        seen.append(list_models())
+
+    def thief() -> None:
+        def stolen() -> int:
+            return 1
+
+        stolen.__name__, stolen.__module__ = seen[0][0], "thief"
+        register_model(stolen)
+
+    register_model(toy)
+    plugins = [EntryPoint("a", "curious", "g"), EntryPoint("b", "thief", "g")]
+    found = {"curious": curious, "thief": thief}
+    monkeypatch.setattr(EntryPoint, "load", lambda self: found[self.value])
+    monkeypatch.setattr(registry, "_pending_plugins", lambda: plugins)
+    # the second is loaded from inside the first, by whoever asks first: both are loaded once
+    with pytest.warns(RuntimeWarning, match="b = thief was left out"):
+        list_models()
+    assert not plugins
+    assert "toy" in seen[0]
+
+
+# imports --------------------------------------------------------------------------------------------------------------
+
+
+def run(script: str, **environment: str) -> str:
+    root = str(Path(posezoo.__file__).parents[1])
+    path = os.pathsep.join([root, str(Path(__file__).parent)])
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_imports_are_lazy_and_timm_may_be_broken():
+    output = run(
+        """
+        import sys
+        import torch
+        before = set(sys.modules)
+        class Broken:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] in ("timm", "torchvision"):
+                    raise ImportError("operator torchvision::nms does not exist")
+        sys.meta_path.insert(0, Broken())
+        heavy = ("timm", "torchvision", "huggingface_hub", "PIL", "safetensors")
+        import posezoo
+        print([name for name in heavy if name in sys.modules and name not in before])
+        posezoo.Weights, posezoo.register_model
+        print([name for name in heavy if name in sys.modules and name not in before])
+        def hrnet_w32():
+            "A name of the zoo's, taken before anything of the zoo was imported."
+        try:
+            posezoo.register_model(hrnet_w32)
+        except ValueError as e:
+            print("posezoo.models.hrnet" in str(e), posezoo.model_entrypoint("hrnet_w32").__module__)
+        from toy import toy
+        posezoo.register_model(toy)
+        print(posezoo.create("toy", num_keypoints=3).num_keypoints)
+        print([name for name in heavy if name in sys.modules and name not in before])
+        """
+    )
+    assert output.splitlines() == ["[]", "[]", "True posezoo.models.hrnet", "3", "[]"]

@@ -1,0 +1,397 @@
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from posezoo.skeletons import Skeleton, convert, get_skeleton
+from posezoo.viz import CENTRE, LEFT, RIGHT, draw_heatmaps, draw_keypoints, heatmap_grid
+
+GREY = 90
+STICK = Skeleton("stick", ("head", "left_hand", "right_hand"), bones=((0, 1), (0, 2), (1, 2)))
+POSE = np.array([[60.0, 20.0], [30.0, 80.0], [90.0, 80.0]])
+
+
+def _grey(height: int = 100, width: int = 120) -> np.ndarray:
+    return np.full((height, width, 3), GREY, dtype=np.uint8)
+
+
+def _changed(picture: np.ndarray) -> np.ndarray:
+    """`(H, W)`: where the picture is no longer grey."""
+    return (picture != GREY).any(axis=-1)
+
+
+def _box_of_changes(picture: np.ndarray) -> tuple[int, int, int, int]:
+    y, x = np.nonzero(_changed(picture))
+    return x.min(), y.min(), x.max(), y.max()
+
+
+def test_keypoints_and_bones_have_the_colour_of_their_side():
+    picture = draw_keypoints(_grey(), POSE, STICK)
+    for (x, y), colour in zip(POSE.astype(int), (CENTRE, LEFT, RIGHT), strict=True):
+        assert tuple(picture[y, x]) == colour
+    assert tuple(picture[50, 45]) == LEFT  # middle of head - left hand
+    assert tuple(picture[50, 75]) == RIGHT
+    assert tuple(picture[80, 60]) == CENTRE  # between the two sides
+    assert len({LEFT, RIGHT, CENTRE}) == 3
+
+
+def test_only_the_surroundings_of_the_pose_change():
+    picture = draw_keypoints(_grey(), POSE, STICK)
+    assert picture.shape == (100, 120, 3)
+    assert picture.dtype == np.uint8
+    x1, y1, x2, y2 = _box_of_changes(picture)
+    assert 24 <= x1 < 30 < 90 < x2 <= 96
+    assert 14 <= y1 < 20 < 80 < y2 <= 86
+    assert not _changed(picture)[45:55, 55:65].any()  # inside the triangle
+    assert _changed(picture).mean() < 0.1
+
+
+def test_a_dot_lies_around_the_centre_of_its_pixel():
+    changed = _changed(draw_keypoints(_grey(), [[40.0, 30.0]], ["tip"], radius=4))
+    y, x = np.nonzero(changed)
+    assert (x.mean(), y.mean()) == (40, 30)
+    for mirrored in (changed[30 - 8 : 30 + 9, 40 - 8 : 40 + 9][::-1], changed[22:39, 32:49].T):
+        np.testing.assert_array_equal(mirrored, changed[22:39, 32:49])
+
+
+def test_a_quarter_pixel_moves_the_picture():
+    dots = [draw_keypoints(_grey(), [[x, 30.0]], ["tip"]) for x in (40.0, 40.25)]
+    assert not np.array_equal(*dots)
+
+
+def test_lines_have_the_width_asked_for_and_soft_edges():
+    ends = np.array([[10.0, 50.0], [110.0, 50.0]])
+    bone = Skeleton("bone", ("a", "b"), bones=((0, 1),))
+    column = draw_keypoints(_grey(), ends, bone, line_width=9, radius=1)[:, 60].astype(int)
+    assert (column == CENTRE).all(axis=-1).sum() == 9
+    slanted = draw_keypoints(_grey(), [[10, 40], [110, 57]], bone, line_width=9, radius=1)
+    assert len(np.unique(slanted.reshape(-1, 3), axis=0)) > 20
+
+
+def test_a_long_slanted_line_is_without_gaps():  # strokes are painted in bands of rows
+    bone = Skeleton("bone", ("a", "b"), bones=((0, 1),))
+    for ends in ([[5, 5], [395, 295]], [[395, 5], [5, 295]], [[200, -3000], [210, 3000]], [[-4000, 20], [4000, 40]]):
+        ends = np.array(ends, dtype=float)
+        picture = draw_keypoints(_grey(300, 400), ends, bone, line_width=5)
+        along = ends[0] + np.linspace(0.05, 0.95, 20001)[:, None] * (ends[1] - ends[0])
+        inside = ((along >= 0) & (along <= (399, 299))).all(axis=-1)
+        x, y = np.rint(along[inside]).astype(int).T
+        assert inside.sum() > 500
+        assert (picture[y, x] == CENTRE).all()
+        normal = np.array([ends[0, 1] - ends[1, 1], ends[1, 0] - ends[0, 0]]) / np.linalg.norm(ends[1] - ends[0])
+        for side in (-12, 12):
+            x, y = np.rint(along[inside] + side * normal).astype(int).T
+            beside = (x >= 0) & (y >= 0) & (x < 400) & (y < 300)
+            assert not _changed(picture)[y[beside], x[beside]].any()
+
+
+@pytest.mark.parametrize("ends", [[[5, 5], [395, 295]], [[390, 60], [-50, 75]], [[200, 260], [203, 10]]])
+def test_a_line_covers_what_its_distance_says(ends):
+    bone = Skeleton("bone", ("a", "b"), bones=((0, 1),))
+    picture = draw_keypoints(_grey(300, 400), ends, bone, line_width=20, radius=1)
+    start, along = np.array(ends[0]), np.subtract(ends[1], ends[0])
+    pixels = np.stack(np.meshgrid(np.arange(400), np.arange(300)), axis=-1) - start
+    nearest = np.clip(pixels @ along / (along @ along), 0, 1)[..., None] * along
+    distance = np.linalg.norm(pixels - nearest, axis=-1)
+    near_ends = np.minimum(*(np.linalg.norm(pixels + start - end, axis=-1) for end in ends)) < 8
+    assert ((picture == CENTRE).all(axis=-1) | near_ends)[distance < 9.5].all()
+    assert not (picture == CENTRE).all(axis=-1)[distance > 10.5].any()
+    assert _changed(picture)[distance < 16.4].all()  # half a width of 10, a rim of 6, half a pixel of softness
+    assert not _changed(picture)[distance > 16.5].any()
+
+
+def test_default_widths_follow_the_image_and_the_person():
+    def count(scale: float, size: int) -> int:
+        picture = draw_keypoints(_grey(size, size), (POSE - (60, 50)) * scale + size / 2, STICK)
+        return int((picture == LEFT).all(axis=-1).sum())
+
+    assert count(8, 1000) > 30 * count(1, 125)  # everything 8 times larger: 64 times the area
+    # a person 8 times smaller in the same picture gets thinner lines, not only shorter ones
+    assert count(1, 1000) < count(8, 1000) / 16
+
+
+@pytest.mark.parametrize("low", [0.1, float("nan"), -1.0])
+def test_a_low_score_hides_the_keypoint_and_its_bones(low):
+    everything = draw_keypoints(_grey(), POSE, STICK, scores=[0.9, 0.2, 0.9])
+    hidden = draw_keypoints(_grey(), POSE, STICK, scores=[0.9, low, 0.9])
+    np.testing.assert_array_equal(everything, draw_keypoints(_grey(), POSE, STICK))  # 0.2 is not below 0.2
+    assert not (hidden == LEFT).all(axis=-1).any()
+    assert not _changed(hidden)[:, :50].any()
+    assert tuple(hidden[50, 75]) == RIGHT
+    assert (draw_keypoints(_grey(), POSE, STICK, scores=[0.9, 0.5, 0.9], threshold=0.6) == hidden).all()
+    assert not _changed(draw_keypoints(_grey(), POSE, STICK, scores=[0, 0, 0])).any()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+def test_points_that_are_nowhere_are_left_out(value):
+    pose = POSE.copy()
+    pose[1, 0] = value
+    expected = draw_keypoints(_grey(), POSE, STICK, scores=[1, 0, 1])
+    np.testing.assert_array_equal(draw_keypoints(_grey(), pose, STICK), expected)
+
+
+def test_points_outside_the_image_are_fine():
+    bone = Skeleton("bone", ("a", "b"), bones=((0, 1),))
+    crossing = draw_keypoints(_grey(), [[-500, 50], [900, 50]], bone)
+    assert (crossing[50] == CENTRE).all()
+    assert not _changed(draw_keypoints(_grey(), [[-50, -50], [-20, 500]], bone)).any()
+
+
+def test_the_mask_of_a_conversion_hides_what_does_not_exist():
+    pose, valid = convert(np.full((17, 2), 60.0), "coco17", "mpii16")
+    changed = _changed(draw_keypoints(_grey(), pose, "mpii16", scores=valid))
+    assert changed[60, 60]
+    assert not changed[:10, :10].any()  # invalid points are (0, 0)
+
+
+def test_every_person_is_drawn():
+    people = np.stack([POSE * 0.4, POSE * 0.4 + (65, 50)])
+    both = _changed(draw_keypoints(_grey(), people, STICK))
+    alone = [_changed(draw_keypoints(_grey(), person, STICK)) for person in people]
+    np.testing.assert_array_equal(both, alone[0] | alone[1])
+    assert not (alone[0] & alone[1]).any()
+    second = draw_keypoints(_grey(), people, STICK, scores=[[0, 0, 0], [1, 1, 1]])
+    np.testing.assert_array_equal(_changed(second), alone[1])
+    assert not _changed(draw_keypoints(_grey(), np.zeros((0, 3, 2)), STICK, scores=np.zeros((0, 3)))).any()
+
+
+def test_boxes_are_frames():
+    changed = _changed(draw_keypoints(_grey(), np.zeros((0, 3, 2)), STICK, boxes=[[20, 30, 100, 70]]))
+    frame = [*((x, y) for x in (20, 60, 100) for y in (30, 70)), (20, 50), (100, 50)]
+    assert all(changed[y, x] for x, y in frame)
+    assert not changed[36:64, 26:94].any()
+    assert not changed[:24].any()
+    single = _changed(draw_keypoints(_grey(), np.zeros((0, 3, 2)), STICK, boxes=torch.tensor([20, 30, 100, 70])))
+    np.testing.assert_array_equal(single, changed)
+
+
+@pytest.mark.parametrize("name", ["coco17", "mpii16", "flic7", "h36m17"])
+def test_registered_skeletons_are_drawn(name):
+    points = np.random.default_rng(0).uniform(5, 95, (len(get_skeleton(name)), 2))
+    picture = draw_keypoints(_grey(), points, name)
+    assert all((picture == colour).all(axis=-1).any() for colour in (LEFT, RIGHT, CENTRE))
+
+
+def test_names_alone_give_dots_without_bones():
+    picture = draw_keypoints(_grey(), POSE, list(STICK.keypoints))
+    assert tuple(picture[80, 30]) == LEFT
+    assert not _changed(picture)[50].any()
+
+
+def _colourful() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+
+
+IMAGES = {
+    "uint8 array": lambda image: image,
+    "uint8 array, channels first": lambda image: image.transpose(2, 0, 1),
+    "float32 array": lambda image: image.astype(np.float32) / 255,
+    "float64 array, channels first": lambda image: image.transpose(2, 0, 1) / 255,
+    "uint8 tensor": lambda image: torch.from_numpy(image).permute(2, 0, 1),
+    "float tensor": lambda image: torch.from_numpy(image).permute(2, 0, 1) / 255,
+    "float tensor, channels last": lambda image: torch.from_numpy(image) / 255,
+    "tensor with gradient": lambda image: (torch.from_numpy(image).permute(2, 0, 1) / 255).requires_grad_(),
+    "PIL image": Image.fromarray,
+    "PIL image with alpha": lambda image: Image.fromarray(image).convert("RGBA"),
+}
+
+
+@pytest.mark.parametrize("kind", list(IMAGES))
+def test_every_kind_of_image_is_drawn_on_and_left_alone(kind):
+    image = IMAGES[kind](_colourful())
+    before = image.detach().clone() if isinstance(image, torch.Tensor) else image.copy()
+    heatmaps = np.zeros((1, 10, 10))
+    heatmaps[0, 5, 5] = 1
+    nowhere = np.full((3, 2), np.nan)
+    np.testing.assert_array_equal(draw_keypoints(image, nowhere, STICK), _colourful())
+    np.testing.assert_array_equal(draw_heatmaps(image, heatmaps, alpha=0), _colourful())
+    for draw in (
+        lambda: draw_keypoints(image, POSE * 0.3, STICK, boxes=[1, 1, 20, 20]),
+        lambda: draw_heatmaps(image, heatmaps),
+        lambda: heatmap_grid(image, heatmaps, ["tip"]),
+    ):
+        picture = draw()
+        assert picture.shape == (40, 50, 3)
+        assert picture.dtype == np.uint8
+        assert (picture != _colourful()).any()
+        picture[:] = 7  # the result is ours: writable, and not a view of the input
+        unchanged = torch.equal(image, before) if isinstance(image, torch.Tensor) else np.array_equal(image, before)
+        assert unchanged
+
+
+def test_half_precision_and_grey_pil_images():
+    image = torch.full((3, 8, 9), 0.5, dtype=torch.bfloat16)
+    assert draw_keypoints(image, np.full((3, 2), np.nan), STICK).tolist() == np.full((8, 9, 3), 128).tolist()
+    grey = Image.fromarray(_colourful()[..., 0])
+    picture = draw_keypoints(grey, np.full((3, 2), np.nan), STICK)
+    np.testing.assert_array_equal(picture, np.repeat(_colourful()[..., :1], 3, axis=-1))
+
+
+def test_where_both_layouts_fit_tensors_have_channels_first():
+    image = _colourful()[:3]  # (3, 50, 3)
+    nowhere = np.full((3, 2), np.nan)
+    assert draw_keypoints(image, nowhere, STICK).shape == (3, 50, 3)
+    assert draw_keypoints(torch.from_numpy(image.copy()), nowhere, STICK).shape == (50, 3, 3)
+
+
+def test_keypoints_and_scores_may_be_tensors():
+    pose = torch.from_numpy(POSE).float().requires_grad_()
+    picture = draw_keypoints(_grey(), pose, STICK, scores=torch.ones(3, dtype=torch.bfloat16))
+    np.testing.assert_array_equal(picture, draw_keypoints(_grey(), POSE, STICK))
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((8, 9), np.uint8), r"\(8, 9\).*grey"),
+        (np.zeros((8, 9, 4), np.uint8), r"\(8, 9, 4\).*alpha"),
+        (np.zeros((0, 9, 3), np.uint8), r"\(0, 9, 3\)"),
+        (torch.zeros(2, 3, 8, 9), r"batch of shape \(2, 3, 8, 9\); draw image\[i\]"),
+        (np.zeros((8, 9, 3), np.int64), r"uint8 or float in \[0, 1\], got int64"),
+        (np.full((8, 9, 3), 200.0), "200 to 200; divide"),
+        (torch.full((3, 8, 9), -2.1), "-2.1 to -2.1.*undo a mean/std"),
+        (np.full((8, 9, 3), np.nan), "finite"),
+        (Image.new("I", (9, 8)), "PIL mode 'I'"),
+        ([[0, 0, 0]], "got list"),
+        ("photo.jpg", "got str"),
+    ],
+)
+def test_images_that_cannot_be_drawn_on_are_refused(image, message):
+    with pytest.raises(ValueError, match=message):
+        draw_keypoints(image, POSE, STICK)
+    with pytest.raises(ValueError, match=message):
+        draw_heatmaps(image, np.zeros((1, 4, 4)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"keypoints": np.zeros((17, 2))}, r"\(3, 2\) or \(N, 3, 2\).*'stick'; got \(17, 2\)"),
+        ({"keypoints": np.zeros((3, 3))}, r"got \(3, 3\)"),
+        ({"keypoints": np.zeros((1, 2, 3, 2))}, r"got \(1, 2, 3, 2\)"),
+        ({"scores": np.zeros(2)}, r"scores must be \(3,\) or \(N, 3\).*got \(2,\)"),
+        ({"scores": np.zeros((2, 3))}, "keypoints of 1 people and scores of 2"),
+        ({"boxes": [1, 2, 3]}, r"boxes must be \(4,\) or \(N, 4\)"),
+        ({"boxes": [1, 2, np.nan, 4]}, "boxes must be finite"),
+        ({"line_width": 0}, "line_width must be a positive"),
+        ({"radius": float("nan")}, "radius must be a positive"),
+        ({"skeleton": "coco"}, "Did you mean 'coco17'"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        draw_keypoints(_grey(), **{"keypoints": POSE, "skeleton": STICK, **arguments})
+
+
+@pytest.mark.parametrize("stride", [1, 4, 8])
+@pytest.mark.parametrize("make", [np.asarray, torch.as_tensor])
+def test_a_heatmap_peak_lies_on_its_cell_times_the_stride(stride, make):
+    heatmaps = np.zeros((3, 12, 16))
+    heatmaps[1, 7, 10] = 0.3
+    black = np.zeros((12 * stride, 16 * stride, 3), dtype=np.uint8)
+    brightness = draw_heatmaps(black, make(heatmaps)).sum(axis=-1)
+    assert np.unravel_index(brightness.argmax(), brightness.shape) == (7 * stride, 10 * stride)
+    lit_y, lit_x = np.nonzero(brightness)  # a linear tent, one stride to each side
+    assert (lit_x.min(), lit_x.max()) == (10 * stride - stride + 1, 10 * stride + stride - 1)
+    assert (lit_y.min(), lit_y.max()) == (7 * stride - stride + 1, 7 * stride + stride - 1)
+
+
+def test_strides_may_differ_by_axis_and_be_fractions():
+    heatmap = np.zeros((10, 10))
+    heatmap[4, 6] = 1
+    brightness = draw_heatmaps(np.zeros((25, 80, 3), np.uint8), heatmap).sum(axis=-1)
+    assert np.unravel_index(brightness.argmax(), brightness.shape) == (10, 48)
+
+
+def test_overlay_agrees_with_the_drawn_keypoint():
+    heatmaps = np.zeros((1, 25, 30))
+    heatmaps[0, 10, 20] = 1
+    heat = draw_heatmaps(_grey(), heatmaps)
+    dot = draw_keypoints(_grey(), [[80.0, 40.0]], ["tip"])
+    for picture in (heat, dot):
+        y, x = np.nonzero(_changed(picture))
+        assert (x.mean(), y.mean()) == (80, 40)
+
+
+def test_heatmap_colours_rise_from_violet_to_yellow_and_all_keypoints_show():
+    heatmaps = np.zeros((3, 10, 12))
+    heatmaps[0, 2, 2], heatmaps[1, 5, 5], heatmaps[2, 8, 8] = 0.05, 0.1, 0.2
+    picture = draw_heatmaps(np.zeros((100, 120, 3), np.uint8), heatmaps, alpha=1).astype(int)
+    low, middle, high = (picture[cell * 10, cell * 10] for cell in (2, 5, 8))
+    assert low.sum() < middle.sum() < high.sum()
+    assert high.tolist() == [252, 250, 160]
+    assert low[0] < 90 < low[0] + low[2]
+
+
+def test_one_certain_keypoint_outshines_many_doubtful_ones():
+    heatmaps = np.zeros((5, 10, 12))
+    heatmaps[0, 2, 2] = 1
+    heatmaps[:, 7, 7] = 0.6
+    picture = draw_heatmaps(np.zeros((100, 120, 3), np.uint8), heatmaps).astype(int)
+    assert picture[20, 20].sum() > picture[70, 70].sum() > 0
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_empty_heatmaps_change_nothing(value):
+    assert not _changed(draw_heatmaps(_grey(), np.full((2, 25, 30), value))).any()
+
+
+def test_negative_values_change_nothing_around_a_peak():
+    heatmaps = np.full((1, 25, 30), -0.5)
+    heatmaps[0, 10, 10] = 1
+    changed = _changed(draw_heatmaps(_grey(), heatmaps))
+    assert changed[40, 40]
+    assert not changed[:30].any()
+
+
+@pytest.mark.parametrize(
+    ("heatmaps", "alpha", "message"),
+    [
+        (np.zeros((2, 17, 4, 4)), 0.5, r"\(K, h, w\) of one image, got \(2, 17, 4, 4\)"),
+        (np.zeros((0, 4, 4)), 0.5, r"got \(0, 4, 4\)"),
+        (np.zeros(4), 0.5, r"got \(4,\)"),
+        (np.full((1, 4, 4), np.nan), 0.5, "finite"),
+        (np.zeros((1, 4, 4)), 1.5, r"alpha must be in \[0, 1\], got 1.5"),
+        (np.zeros((1, 4, 4)), float("nan"), r"alpha must be in \[0, 1\]"),
+    ],
+)
+def test_heatmaps_that_do_not_fit_are_refused(heatmaps, alpha, message):
+    with pytest.raises(ValueError, match=message):
+        draw_heatmaps(_grey(), heatmaps, alpha=alpha)
+    with pytest.raises(ValueError, match=message):
+        heatmap_grid(_grey(), heatmaps, alpha=alpha)
+
+
+def test_the_grid_holds_one_tile_per_keypoint():
+    heatmaps = np.zeros((5, 25, 30))
+    for i in range(5):
+        heatmaps[i, 10, 4 + 4 * i] = i + 1
+    sheet = heatmap_grid(_grey(), heatmaps)
+    assert sheet.shape == (200, 360, 3)
+    for i, (row, column) in enumerate(itertools.islice(itertools.product(range(2), range(3)), 5)):
+        tile = sheet[row * 100 : row * 100 + 100, column * 120 : column * 120 + 120]
+        np.testing.assert_array_equal(tile, draw_heatmaps(_grey(), heatmaps[i]))
+    assert not sheet[100:, 240:].any()
+
+
+def test_the_grid_writes_names_in_the_corners():
+    heatmaps = np.zeros((3, 25, 30))
+    plain, named = heatmap_grid(_grey(), heatmaps), heatmap_grid(_grey(), heatmaps, STICK)
+    written = (plain != named).any(axis=-1)
+    for row, column in ((0, 0), (0, 1), (1, 0)):
+        tile = written[row * 100 : row * 100 + 100, column * 120 : column * 120 + 120]
+        assert tile[:20].any()
+        assert not tile[20:].any()
+    np.testing.assert_array_equal(heatmap_grid(_grey(), heatmaps, list(STICK.keypoints)), named)
+    with pytest.raises(ValueError, match="17 names for 3 heatmaps"):
+        heatmap_grid(_grey(), heatmaps, "coco17")
+
+
+def test_importing_does_not_import_pil_or_matplotlib():
+    code = "import sys, posezoo.viz, posezoo.skeletons; print({'PIL', 'matplotlib', 'timm'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"
