@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, OSError) as error:
         print(f"posezoo: {error}", file=sys.stderr)
         return 2
     return 0
@@ -52,10 +52,13 @@ def run_predict(options: argparse.Namespace) -> None:
     if options.box and len(options.images) > 1:
         raise ValueError("--box is for one image; call once per image")
     targets = _drawing_paths(options.images, options.out) if options.out else {}
+    to_stdout = str(options.json) == "-"
+    if options.json and not to_stdout:
+        options.json.parent.mkdir(parents=True, exist_ok=True)  # before the work, in case it cannot be
     boxes = [options.box] if options.box else None
     everyone = posezoo.predict(options.images, options.model or DEFAULT_MODEL, boxes, flip=options.flip)
 
-    report = sys.stderr if str(options.json) == "-" else sys.stdout
+    report = sys.stderr if to_stdout else sys.stdout
     results: list[dict[str, Any]] = []
     for number, (path, people) in enumerate(zip(options.images, everyone, strict=True)):
         seen = int((people.scores >= options.threshold).sum())
@@ -63,24 +66,25 @@ def run_predict(options: argparse.Namespace) -> None:
         if path in targets:
             from PIL import Image
 
+            names = people.skeleton or [str(keypoint) for keypoint in range(people.scores.shape[1])]
             drawn = draw_keypoints(
-                load_image(path), people.keypoints, people.skeleton, scores=people.scores, threshold=options.threshold
+                load_image(path), people.keypoints, names, scores=people.scores, threshold=options.threshold
             )
             Image.fromarray(drawn).save(targets[path])
             line += f", drawn in {targets[path]}"
         print(line, file=report)
         results += [{"file_name": str(path), **person} for person in people.to_coco(image_id=number)]
-    if str(options.json) == "-":
+    if to_stdout:
         print(json.dumps(results))
     elif options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def run_list(options: argparse.Namespace) -> None:
     names = posezoo.list_models(options.filter, pretrained=options.pretrained)
     if not names:
-        raise ValueError(f"no model matches {options.filter!r}; `posezoo list` shows all")
+        wanted = f" matches {options.filter!r}" if options.filter else ""
+        raise ValueError(f"no model{' with weights' if options.pretrained else ''}{wanted}; `posezoo list` shows all")
     print("\n".join(names))
 
 
@@ -106,17 +110,17 @@ def run_info(options: argparse.Namespace) -> None:
 
 
 def _drawing_paths(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """One PNG per image in `folder`; images of the same name in different folders get a number."""
+    """One PNG per image in `folder`; images of the same name get a number, and no image is drawn over."""
     folder.mkdir(parents=True, exist_ok=True)
-    taken: set[str] = set()
+    taken = {image.resolve() for image in images}
     targets = {}
     for image in dict.fromkeys(images):
-        name, number = image.stem, 1
-        while name in taken:
+        target, number = folder / f"{image.stem}.png", 1
+        while target.resolve() in taken:
             number += 1
-            name = f"{image.stem}-{number}"
-        taken.add(name)
-        targets[image] = folder / f"{name}.png"
+            target = folder / f"{image.stem}-{number}.png"
+        taken.add(target.resolve())
+        targets[image] = target
     return targets
 
 

@@ -21,14 +21,14 @@ from torch import Tensor, nn
 
 from posezoo.layers import IMAGENET_MEAN, IMAGENET_STD
 from posezoo.registry import create
-from posezoo.weights import fit, read_state_dict
+from posezoo.weights import CONFIG_FILE, WEIGHTS_FILE, fit, read_record, read_state_dict
 
 State = dict[str, Tensor]
 
 logger = logging.getLogger("posezoo")
 
 MMPOSE_HEADS = ("keypoint_head.final_layer.", "head.final_layer.")  # 0.x, 1.x
-WRAPPERS = ("module.", "model.module.")  # what DataParallel and training scripts put in front of every key
+WRAPPERS = ("module.", "model.module.", "_orig_mod.")  # what DataParallel, training scripts and compile put in front
 LOW_RESOLUTION_FUSIONS = ("stage4.2.fuse_layers.1.", "stage4.2.fuse_layers.2.", "stage4.2.fuse_layers.3.")
 RESNET_DEPTHS = {  # (blocks of layer3, bottleneck?) -> depth
     (2, False): 18,
@@ -45,7 +45,9 @@ def load_checkpoint(model: nn.Module | None, path: str | Path) -> Any:
 
     Args:
         model: loaded in place; a head for other keypoints is left out with a warning, and so is the head of any model
-            when the file is an ImageNet trunk. None: the architecture is read from the file's keys.
+            when the file is an ImageNet trunk. None: the architecture is read from the file's keys, that of a folder
+            `save_pretrained` wrote from its config.json. Keys tell neither Caffe-style strides nor UDP or DARK: create
+            the model with `caffe_style=` or `decoding=` and pass it.
         path: .safetensors, or a PyTorch file, which is read without running code from it.
 
     Returns:
@@ -66,24 +68,33 @@ def load_checkpoint(model: nn.Module | None, path: str | Path) -> Any:
         flavour = detect(published)
         state = convert(published, flavour)
         if model is None:
-            architecture, kwargs = infer(state)
+            architecture, kwargs = _read_config(Path(path)) or infer(state)
             model = create(architecture, **kwargs).eval()
+        kept: dict[str, Tensor] = {}
         if flavour.startswith("imagenet"):
             own_head = tuple(f"{name}." for name in (*getattr(model, "head_keys", ()), "deconv_layers", "normalize"))
             kept = {key: value for key, value in model.state_dict().items() if key.startswith(own_head)}
-            logger.warning("%s holds a trunk; these keep their values: %s", path, ", ".join(kept))
-            state |= kept
-        fit(model, state)
+        fit(model, {**state, **kept})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    if kept:
+        logger.warning("%s holds a trunk; these keep their values: %s", path, ", ".join(kept))
     return model
+
+
+def _read_config(path: Path) -> tuple[str, dict[str, Any]] | None:
+    """Architecture and arguments of a file of ours, when it still lies where `save_pretrained` put it."""
+    if path.name != WEIGHTS_FILE or not path.with_name(CONFIG_FILE).is_file():
+        return None
+    architecture, record = read_record(f"local-dir:{path.parent}")
+    return architecture, record.kwargs
 
 
 def unwrap(state: State) -> State:
     """Without the prefixes that training scripts put in front of every key."""
     for wrapper in WRAPPERS:
         if state and all(key.startswith(wrapper) for key in state):
-            return {key.removeprefix(wrapper): value for key, value in state.items()}
+            return unwrap({key.removeprefix(wrapper): value for key, value in state.items()})
     return state
 
 

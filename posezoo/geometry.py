@@ -91,11 +91,12 @@ def crop_matrix(
         `(N, 2, 3)`.
 
     Example:
-        >>> m = crop_matrix(torch.tensor([[320.5, 240.25]]), torch.tensor([[240.0, 320.0]]), (256, 192))
-        >>> [[round(v, 4) for v in row] for row in m[0].tolist()]
-        [[0.8, 0.0, -160.4], [0.0, 0.8, -64.2]]
+        >>> center, extent = torch.tensor([[320.5, 240.25]]), torch.tensor([[240.0, 320.0]])
+        >>> transform_points(center, crop_matrix(center, extent, (256, 192))).round(decimals=3).tolist()
+        [[[96.0, 128.0]]]
     """
-    center, extent = center if center.is_floating_point() else center.float(), extent.to(center)
+    dtype = center.dtype if center.is_floating_point() else torch.float32
+    center, extent = _precise(center), _precise(extent)
     height, width = (size[0] - 1, size[1] - 1) if corner_aligned else size
     scale_x = width / extent[:, 0]
     scale_y = height / extent[:, 1] if corner_aligned else scale_x
@@ -110,7 +111,7 @@ def crop_matrix(
         dim=-2,
     )
     middle = center.new_tensor([width / 2, height / 2])
-    return torch.cat([linear, (middle - (linear @ center[..., None])[..., 0])[..., None]], dim=-1)
+    return torch.cat([linear, middle[:, None] - linear @ center[..., None]], dim=-1).to(dtype)
 
 
 def invert(matrix: Tensor) -> Tensor:
@@ -120,8 +121,9 @@ def invert(matrix: Tensor) -> Tensor:
         >>> invert(torch.tensor([[2.0, 0.0, 4.0], [0.0, 2.0, 6.0]])).tolist()
         [[0.5, 0.0, -2.0], [0.0, 0.5, -3.0]]
     """
-    linear = torch.linalg.inv(matrix[..., :2])
-    return torch.cat([linear, -linear @ matrix[..., 2:]], dim=-1)
+    exact = _precise(matrix)
+    linear = torch.linalg.inv(exact[..., :2])
+    return torch.cat([linear, -linear @ exact[..., 2:]], dim=-1).to(matrix.dtype)
 
 
 def compose(second: Tensor, first: Tensor) -> Tensor:
@@ -132,8 +134,10 @@ def compose(second: Tensor, first: Tensor) -> Tensor:
         >>> transform_points(torch.zeros(1, 2), compose(double, shift)).tolist()
         [[2.0, 0.0]]
     """
+    dtype = torch.promote_types(second.dtype, first.dtype)
+    second, first = _precise(second), _precise(first)
     linear = second[..., :2] @ first[..., :2]
-    return torch.cat([linear, second[..., :2] @ first[..., 2:] + second[..., 2:]], dim=-1)
+    return torch.cat([linear, second[..., :2] @ first[..., 2:] + second[..., 2:]], dim=-1).to(dtype)
 
 
 def transform_points(points: Tensor, matrix: Tensor) -> Tensor:
@@ -150,7 +154,9 @@ def transform_points(points: Tensor, matrix: Tensor) -> Tensor:
         >>> transform_points(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0, 10], [0, 1, 20]])).tolist()
         [[11.0, 22.0]]
     """
-    return points @ matrix[..., :2].mT + matrix[..., 2][..., None, :]
+    dtype = torch.promote_types(points.dtype, matrix.dtype)
+    points, matrix = _precise(points), _precise(matrix)
+    return (points @ matrix[..., :2].mT + matrix[..., 2][..., None, :]).to(dtype)
 
 
 def warp(images: Tensor, matrix: Tensor, size: tuple[int, int], *, mode: str = "bilinear") -> Tensor:
@@ -170,17 +176,21 @@ def warp(images: Tensor, matrix: Tensor, size: tuple[int, int], *, mode: str = "
         >>> warp(dot, torch.tensor([[[1.0, 0, -1], [0, 1, 0]]]), (5, 5))[0, 0, 2].tolist()
         [0.0, 0.0, 1.0, 0.0, 0.0]
     """
+    if not images.is_floating_point():
+        raise ValueError(f"images: expected floats, got {images.dtype}; convert uint8 with `images.float() / 255`")
     height, width = size
-    inverse = invert(matrix.double()).to(matrix)  # double: at 4,000 px a float32 inverse is off by more than 1e-3 px
-    x = torch.arange(width, device=images.device, dtype=matrix.dtype)
-    y = torch.arange(height, device=images.device, dtype=matrix.dtype)
+    inverse = invert(_precise(matrix))
+    x = torch.arange(width, device=images.device, dtype=inverse.dtype)
+    y = torch.arange(height, device=images.device, dtype=inverse.dtype)
     points = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).view(1, height * width, 2)
     source = transform_points(points, inverse)
     # grid_sample without align_corners puts pixel i of n at (2 i + 1) / n - 1; this also holds for a single pixel
     extent = source.new_tensor([images.shape[-1], images.shape[-2]])
-    grid = ((2 * source + 1) / extent - 1).view(-1, height, width, 2).to(images.dtype)
-    images = images.expand(len(matrix), -1, -1, -1)
-    return F.grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)
+    grid = ((2 * source + 1) / extent - 1).view(-1, height, width, 2)
+    dtype = torch.promote_types(images.dtype, torch.float32)  # half precision would miss by whole pixels
+    wide = images.to(dtype).expand(len(matrix), -1, -1, -1)
+    sampled = F.grid_sample(wide, grid.to(dtype), mode=mode, padding_mode="zeros", align_corners=False)
+    return sampled.to(images.dtype)
 
 
 def shrink(image: Tensor, factor: int) -> tuple[Tensor, Tensor]:
@@ -245,3 +255,12 @@ def flip_keypoints(keypoints: Tensor, width: int, flip_index: Sequence[int]) -> 
     """
     x, y = keypoints[..., list(flip_index), :].unbind(-1)
     return torch.stack([width - 1 - x, y], dim=-1)
+
+
+def _precise(tensor: Tensor) -> Tensor:
+    """In double precision, where the device has it.
+
+    In float32 a crop of a photograph that is 4,000 px wide is off by more than 1e-3 px; and autocast, which would round
+    matrix products to 8 bits, leaves doubles alone.
+    """
+    return tensor.float() if tensor.device.type == "mps" else tensor.double()

@@ -40,7 +40,8 @@ def encode(
 
     Returns:
         heatmaps `(B, K, h, w)`, 0 for a keypoint that is invisible or too far outside, and weights `(B, K)`:
-        `visible`, with 0 for keypoints whose Gaussian lies wholly outside the map.
+        `visible`, with 0 for keypoints whose Gaussian lies wholly outside the map. (One that ends a cell before the
+        map's left or top edge still counts as inside, as in the authors' code: weight 1 and an empty map.)
 
     Raises:
         ValueError: wrong shapes, a visible keypoint that is not finite, or an unknown method.
@@ -92,7 +93,7 @@ def decode(
         stride: input pixels per cell, or (stride_y, stride_x).
         method: "argmax", the highest cell; "quarter", a quarter of a cell from there towards the higher neighbour
             (Stacked Hourglass, Simple Baselines, HRNet); "dark", a Taylor step on the logarithm of the smoothed map
-            (DARK, section 3.2); "soft", the expectation under `softmax(sharpness * heatmap)`, differentiable.
+            (DARK, section 3.2), of two cells at most; "soft", the expectation under `softmax(sharpness * heatmap)`, differentiable.
         sharpness: for "soft".
 
     Returns:
@@ -189,7 +190,8 @@ def _dark(heatmaps: Tensor, cell: Tensor) -> Tensor:
     usable = (x > 1) & (x < width - 2) & (y > 1) & (y < height - 2) & (determinant != 0)
     determinant = torch.where(usable, determinant, 1.0)
     offset = torch.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], dim=-1) / determinant[..., None]
-    return torch.where(usable[..., None], offset, 0.0)
+    # no further than the differences look: where a map is nearly flat the step could leave it by thousands of cells
+    return torch.where(usable[..., None], offset.clamp(-2, 2), 0.0)
 
 
 def _blur(heatmaps: Tensor) -> Tensor:
@@ -197,10 +199,12 @@ def _blur(heatmaps: Tensor) -> Tensor:
     at = torch.arange(DARK_KERNEL, device=heatmaps.device, dtype=heatmaps.dtype) - DARK_KERNEL // 2
     kernel = torch.exp(-(at**2) / (2 * DARK_SIGMA**2))
     kernel = kernel / kernel.sum()
-    maps = heatmaps.flatten(0, 1)[:, None]
-    maps = F.conv2d(maps, kernel.view(1, 1, 1, -1), padding=(0, DARK_KERNEL // 2))
-    maps = F.conv2d(maps, kernel.view(1, 1, -1, 1), padding=(DARK_KERNEL // 2, 0))
-    return maps.view_as(heatmaps)
+    height, width = heatmaps.shape[-2:]
+    reach = DARK_KERNEL // 2
+    padded = F.pad(heatmaps, (reach, reach, reach, reach))
+    # sums of shifted maps, not a convolution: autocast would round that to 8 bits, and the Taylor step with it
+    rows = sum(weight * padded[..., i : i + width] for i, weight in enumerate(kernel))
+    return sum(weight * rows[..., i : i + height, :] for i, weight in enumerate(kernel))
 
 
 def _soft_argmax(heatmaps: Tensor, sharpness: float) -> Tensor:

@@ -4,6 +4,8 @@
 """
 
 import functools
+import importlib
+import inspect
 import sys
 import types
 from collections.abc import Iterator, Sequence
@@ -24,7 +26,7 @@ BOX_PADDING = 1.25  # context around a person's box, as the networks were traine
 PROGRESS_FROM = 32  # images
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
 class People:
     """The people of one image.
 
@@ -73,10 +75,11 @@ class People:
             import supervision
         except ImportError as error:
             raise ImportError("to_supervision needs the package supervision: pip install supervision") from error
+        if not len(self):
+            return supervision.KeyPoints.empty()
+        # by position, because the name of the scores changes between releases: points, classes, scores
         return supervision.KeyPoints(
-            xy=self.keypoints.astype(np.float32),
-            confidence=self.scores.astype(np.float32),
-            class_id=np.zeros(len(self), dtype=int),
+            self.keypoints.astype(np.float32), np.zeros(len(self), dtype=int), self.scores.astype(np.float32)
         )
 
 
@@ -95,7 +98,8 @@ def predict(
     Args:
         images: an image, or a list or tuple of them. An image is a path; a PIL image; an array `(H, W, 3)`, RGB, uint8
             or float in [0, 1]; or a tensor `(3, H, W)` likewise. Grey images are repeated to RGB, CMYK is converted,
-            16-bit values are scaled down, alpha is blended over white, and a file's EXIF orientation is applied.
+            16-bit values are scaled down, alpha is blended over white, and a file's EXIF orientation is applied (not
+            that of a PIL image, whose pixels are taken as they lie).
         model: a name, created with `pretrained=True`, or a model of the zoo.
         boxes: `(N, 4)` as (x1, y1, x2, y2) pixels, the people of the image; for several images a list of such, with
             None for a whole image. Without boxes there is one person, and the whole image is the box. Boxes may reach
@@ -124,7 +128,11 @@ def predict(
     if batch_size < 1:
         raise ValueError(f"batch_size: expected 1 or more, got {batch_size}")
     if isinstance(model, str):
-        model = _pretrained(model, str(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+        # a folder may have been written anew since it was read
+        load = _pretrained.__wrapped__ if model.startswith("local-dir:") else _pretrained
+        model = load(model, str(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    elif not callable(getattr(model, "predict", None)):
+        raise ValueError(f"model: expected a name or a model of posezoo.create, got {type(model).__name__}")
     elif device is not None:
         model = model.to(device)
     size, aligned = _input_size(model), getattr(model.weights, "codec", "") == "udp"
@@ -139,7 +147,7 @@ def predict(
         start = 0
         for image_crops, matrices, image_boxes, image_size in waiting:
             stop = start + len(image_crops)
-            points = transform_points(keypoints[start:stop], invert(matrices))
+            points = transform_points(keypoints[start:stop].double(), invert(matrices.double())).float()
             results.append(
                 People(
                     keypoints=points.numpy(),
@@ -177,21 +185,26 @@ def load_image(image: Any) -> Tensor:
     """
     if isinstance(image, str | Path):
         return _from_file(Path(image))
+    pil = sys.modules.get("PIL.Image")  # not imported yet, so no image of its kind
+    if pil is not None and isinstance(image, pil.Image):
+        return _from_pil(image, "image")
     if isinstance(image, Tensor):
         array, layout = image.detach().cpu(), "tensor (3, H, W)"
         if array.ndim == 2:
             array = array[None]
     elif isinstance(image, np.ndarray):
-        if image.dtype == np.uint16:  # torch knows it, but cannot compute with it
-            image = (image / 65535).astype(np.float32)
-        if image.dtype.kind not in "ufi":
-            raise ValueError(f"image: expected an array of uint8 or of floats in [0, 1], got {image.dtype}")
-        array, layout = torch.from_numpy(np.ascontiguousarray(image)), "array (H, W, 3)"
+        kind = image.dtype.newbyteorder("=")
+        if kind not in (np.uint8, np.uint16) and kind.kind != "f":
+            raise ValueError(f"image: expected an array of uint8, or of floats in [0, 1], got {kind}; convert it")
+        # torch takes no other byte order, no wider floats, and read-only arrays only with a warning
+        pixels = np.require(image, np.float64 if kind.itemsize > 8 else kind, ["C", "W"])
+        array, layout = torch.from_numpy(pixels), "array (H, W, 3)"
         array = array[None] if array.ndim == 2 else array.movedim(-1, 0)
-    elif type(image).__module__.startswith("PIL."):
-        return _from_pil(image)
     else:
-        raise ValueError(f"image: expected a path, a PIL image, an array or a tensor, got {type(image).__name__}")
+        raise ValueError(
+            f"image: expected a path, a PIL image, an array or a tensor, got {type(image).__name__}; several images go "
+            "in a list"
+        )
     if array.ndim != 3 or array.shape[0] not in (1, 3, 4):
         raise ValueError(
             f"image: expected an {layout}, grey, RGB or RGBA, got shape {tuple(image.shape)}. Arrays have their "
@@ -203,8 +216,8 @@ def load_image(image: Any) -> Tensor:
 
 
 def _to_unit(array: Tensor) -> Tensor:
-    if array.dtype == torch.uint8:
-        return array.float() / 255
+    if array.dtype in (torch.uint8, torch.uint16):
+        return array.float() / (255 if array.dtype == torch.uint8 else 65535)
     if not array.is_floating_point():
         raise ValueError(f"image: expected uint8, or floats in [0, 1], got {array.dtype}; convert it to uint8")
     if not torch.isfinite(array).all():
@@ -228,27 +241,30 @@ def _to_rgb(array: Tensor) -> Tensor:
 def _from_file(path: Path) -> Tensor:
     from PIL import Image, ImageOps
 
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; list its images, for instance sorted(Path(...).glob('*.jpg'))")
     if not path.is_file():
         raise ValueError(f"{path}: there is no such image")
     try:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image)
-            upright.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow raises all of these
-        raise ValueError(f"{path} cannot be read as an image: {error}") from error
-    return _from_pil(upright)
+    except Exception as error:  # each of Pillow's decoders has its own
+        raise ValueError(f"{path} is damaged, or not an image that Pillow can read: {error}") from error
+    return _from_pil(upright, str(path))
 
 
-def _from_pil(image: Any) -> Tensor:
+def _from_pil(image: Any, name: str) -> Tensor:
     if 0 in image.size:
-        raise ValueError(f"image: expected at least one pixel, got size {image.size}")
-    if image.mode.startswith("I"):  # 16 bits, which convert("RGB") would clip
-        array = np.asarray(image).astype(np.float32)
-        return load_image(array / 65535)
-    if image.mode == "F":
-        return load_image(np.asarray(image))
-    transparent = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-    return load_image(np.array(image.convert("RGBA" if transparent else "RGB")))
+        raise ValueError(f"{name}: expected at least one pixel, got size {image.size}")
+    transparent = image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info
+    try:
+        if image.mode.startswith(("I", "F")):  # 16 bits, which convert("RGB") would clip, and floats
+            pixels = np.array(image, np.float32)
+        else:
+            pixels = np.array(image.convert("RGBA" if transparent else "RGB"))
+    except Exception as error:  # an image is only decoded here, unless it was before
+        raise ValueError(f"{name} is damaged, or cannot be converted from {image.mode} to RGB: {error}") from error
+    return load_image(pixels / np.float32(65535) if image.mode.startswith("I") else pixels)
 
 
 def _boxes_per_image(boxes: Any, count: int, several: bool) -> list[Any]:
@@ -266,13 +282,19 @@ def _check_boxes(boxes: Any, height: int, width: int) -> Tensor:
     if boxes is None:
         return torch.tensor([[0.0, 0.0, width, height]])
     try:
-        checked = torch.as_tensor(np.asarray(boxes, dtype=np.float32))
+        numbers = np.asarray(boxes.detach().cpu() if isinstance(boxes, Tensor) else boxes)
     except (TypeError, ValueError) as error:
         raise ValueError(f"boxes: expected numbers (N, 4), got {boxes!r}") from error
+    if numbers.dtype.kind not in "iuf":
+        raise ValueError(f"boxes: expected numbers (N, 4), got {boxes!r}")
+    checked = torch.from_numpy(numbers.astype(np.float32))
     if checked.numel() == 0:
         return checked.reshape(0, 4)
     if checked.ndim != 2 or checked.shape[1] != 4:
-        raise ValueError(f"boxes: expected (N, 4) as (x1, y1, x2, y2) pixels, got shape {tuple(checked.shape)}")
+        raise ValueError(
+            f"boxes: expected (N, 4) as (x1, y1, x2, y2) pixels, got shape {tuple(checked.shape)}; one box is [[x1, "
+            "y1, x2, y2]]"
+        )
     outside = (checked[:, 2] <= 0) | (checked[:, 3] <= 0) | (checked[:, 0] >= width) | (checked[:, 1] >= height)
     if outside.any():
         index = int(outside.nonzero()[0])
@@ -296,12 +318,13 @@ def _run(model: Any, crops: Tensor, flip: bool, batch_size: int) -> tuple[Tensor
     """`model.predict` on batches, in eval mode: keypoints `(N, K, 2)` and scores `(N, K)` on the CPU."""
     if not len(crops):
         return torch.zeros(0, model.num_keypoints, 2), torch.zeros(0, model.num_keypoints)
-    training = model.training
+    training = [module for module in model.modules() if module.training]  # parts of it may be frozen in eval mode
     model.eval()
     try:
         parts = [model.predict(batch, flip=flip) for batch in crops.split(batch_size)]
     finally:
-        model.train(training)
+        for module in training:
+            module.training = True
     keypoints, scores = (torch.cat(part).float().cpu() for part in zip(*parts, strict=True))
     return keypoints, scores
 
@@ -321,8 +344,13 @@ def _with_progress(items: Sequence[Any], progress: bool | None) -> Iterator[Any]
 
 
 class _CallableModule(types.ModuleType):
-    # `posezoo.predict` is this module once something imported it, and the function before: both can be called
+    """What makes `posezoo.predict`, which is this module, the function as well."""
+
     __call__ = staticmethod(predict)
+    __signature__ = inspect.signature(predict)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return importlib.import_module, (self.__name__,)  # so that a pool of processes can be sent it
 
 
 sys.modules[__name__].__class__ = _CallableModule

@@ -21,7 +21,20 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from posezoo import weights as weights_io
-from posezoo.weights import Weights
+from posezoo.weights import Weights, openmmlab
+
+__all__ = [
+    "Weights",
+    "create",
+    "create_model",
+    "get_pretrained_cfg",
+    "is_model",
+    "list_models",
+    "list_pretrained",
+    "model_entrypoint",
+    "openmmlab",
+    "register_model",
+]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

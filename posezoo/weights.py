@@ -144,6 +144,41 @@ class Weights:
         return cls(**values)
 
 
+def openmmlab(
+    path: str, input_size: tuple[int, int], *, coco_ap: float | None = None, mpii_pckh: float | None = None
+) -> Weights:
+    """The record of a top-down checkpoint of mmpose's model zoo (Apache-2.0), whose file name ends in its sha256.
+
+    Args:
+        path: below https://download.openmmlab.com/mmpose/.
+        input_size: `(H, W)` in pixels.
+        coco_ap: of COCO val2017, with the detections of person AP 56.4 and flip averaging.
+        mpii_pckh: PCKh@0.5 of MPII's validation set, pooled over the joints but pelvis and thorax.
+
+    Example:
+        >>> openmmlab("top_down/resnet/res50_coco_256x192-ec54d7f3_20200709.pth", (256, 192), coco_ap=0.718).sha256
+        'ec54d7f3'
+    """
+    coco = coco_ap is not None
+    return Weights(
+        sources=(f"https://download.openmmlab.com/mmpose/{path}",),
+        sha256=path.rpartition("-")[2].partition("_")[0],
+        kwargs={"num_keypoints": 17, "skeleton": "coco17"} if coco else {"num_keypoints": 16, "skeleton": "mpii16"},
+        input_size=input_size,
+        skeleton="coco17" if coco else "mpii16",
+        codec="msra",
+        metrics={"COCO val2017": {"AP": coco_ap}}
+        if coco_ap is not None
+        else {"MPII val": {"PCKh@0.5": mpii_pckh or 0}},
+        metrics_by="mmpose",
+        data="COCO train2017" if coco else "MPII",
+        data_license="COCO terms of use" if coco else "MPII: non-commercial research",
+        license="Apache-2.0",
+        origin="https://github.com/open-mmlab/mmpose",
+        converter="mmpose",
+    )
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # From a record to a file
 

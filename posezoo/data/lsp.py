@@ -99,7 +99,7 @@ def _read_joints(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     try:
         import scipy.io
     except ImportError as error:
-        raise ImportError("reading MATLAB files needs SciPy: pip install 'posezoo[train]'") from error
+        raise ImportError("reading MATLAB files needs SciPy: pip install scipy") from error
     if not path.is_file():
         raise ValueError(f"{path} is missing; root must be the unpacked folder of LSP or LSPET, with joints.mat in it")
     try:

@@ -65,6 +65,11 @@ class PersonCrop:
         for name in ("flip", "half_body", "truncation"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"PersonCrop: {name} is a probability, expected 0 to 1, got {getattr(self, name)}")
+        if not 0 <= self.scale < 1:
+            raise ValueError(f"PersonCrop: scale is a fraction of the crop, expected 0 to below 1, got {self.scale}")
+        for name in ("rotation", "translation"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"PersonCrop: {name} is a range, expected 0 or more, got {getattr(self, name)}")
 
     def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
         image, box, padding = sample["image"], sample["box"], self.padding

@@ -35,7 +35,8 @@ def pck(
         `(K,)` in [0, 1], NaN for a keypoint that nobody has. `labelled_mean` pools it over keypoints.
 
     Raises:
-        ValueError: shapes that do not match, or a normalizer that is zero or negative.
+        ValueError: shapes that do not match, an annotated keypoint that is NaN, or a normalizer that is zero or
+            negative.
 
     Example:
         >>> target = np.zeros((1, 2, 2)); pred = np.array([[[3.0, 0.0], [0.0, 9.0]]])
@@ -43,7 +44,7 @@ def pck(
         array([1., 0.])
     """
     hits, counted = _hits(pred, target, normalizer, visible, threshold, strict)
-    return _like(pred, hits.sum(dim=0) / counted.sum(dim=0))
+    return _like(pred, hits.double().sum(dim=0) / counted.sum(dim=0))
 
 
 def pckh(
@@ -95,6 +96,7 @@ def torso_diameter(target: Array, skeleton: str | Skeleton, *, visible: Array | 
     named = get_skeleton(skeleton)
     shoulder, hip = named.index("left_shoulder"), named.index("right_hip")
     points = _tensor(target)
+    points = points if points.is_floating_point() else points.double()
     diameter = (points[:, shoulder] - points[:, hip]).norm(dim=-1)
     known = diameter > 0
     if visible is not None:
@@ -106,6 +108,8 @@ def torso_diameter(target: Array, skeleton: str | Skeleton, *, visible: Array | 
 def labelled_mean(values: Array, visible: Array) -> float:
     """Mean of per-keypoint `values` `(K,)` over all labelled keypoints: each weighs as often as it is `visible`
     `(N, K)`.
+
+    People who did not count in `values`, for want of a torso, must not be `visible` here either.
 
     Example:
         >>> labelled_mean(np.array([1.0, 0.0]), np.array([[True, True], [True, False], [True, False]]))
@@ -136,13 +140,17 @@ def _hits(
     if counted.shape != points.shape[:2]:
         raise ValueError(f"visible: expected (N, K) = {tuple(points.shape[:2])}, got {tuple(counted.shape)}")
     counted = counted & torch.isfinite(length)[:, None]
+    if truth.is_floating_point() and truth[counted].isnan().any():
+        person, keypoint = (truth.isnan().any(dim=-1) & counted).nonzero()[0].tolist()
+        raise ValueError(f"target: keypoint {keypoint} of person {person} is NaN; mark missing ones in `visible`")
     distance = (points.double() - truth.double()).norm(dim=-1)
     limit = (threshold * length.double())[:, None]
     return ((distance < limit) if strict else (distance <= limit)) & counted, counted
 
 
 def _tensor(array: Array) -> Tensor:
-    return array if isinstance(array, Tensor) else torch.from_numpy(np.asarray(array))
+    # a copy, because torch refuses arrays that run backwards (`pred[:, ::-1]`) and warns about read-only ones
+    return array if isinstance(array, Tensor) else torch.from_numpy(np.array(array, order="C"))
 
 
 def _like(reference: Array, values: Tensor) -> Array:

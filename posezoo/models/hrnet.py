@@ -2,8 +2,8 @@
 
 arXiv 1902.09212.
 
-Keep a high-resolution branch from start to end. Stage by stage a branch of half the resolution and twice the width joins
-it, and after every few blocks each branch receives the sum of all branches, brought to its resolution.
+Keep a high-resolution branch from start to end. Stage by stage a branch of half the resolution and twice the width
+joins it, and after every few blocks each branch receives the sum of all branches, brought to its resolution.
 
     In   image     (B, 3, H, W)        RGB in [0, 1], H and W multiples of 32
     Out  heatmaps  (B, K, H/4, W/4)    from the high-resolution branch
@@ -23,13 +23,14 @@ from torch.utils.checkpoint import checkpoint
 
 from posezoo import heatmaps
 from posezoo.layers import Normalize, PoseModel, check_image, predict_heatmaps, timm_state_dict
-from posezoo.registry import register_model
+from posezoo.registry import openmmlab, register_model
 
 MODULES_PER_STAGE = (1, 4, 3)  # stages 2, 3, 4 (section 3)
 BLOCKS_PER_MODULE = 4  # residual blocks per branch between two exchanges (section 3)
 STEM_WIDTH, STEM_OUT = 64, 256
 STRIDE = 4
 INIT_STD = 0.001
+MMPOSE_1 = "v1/body_2d_keypoint/topdown_heatmap/coco/td-hm_hrnet"
 
 
 class HRNet(PoseModel):
@@ -250,13 +251,34 @@ def initialize(module: nn.Module) -> None:
                 nn.init.zeros_(part.bias)
 
 
-@register_model
+@register_model(
+    weights={
+        "coco_256x192": openmmlab(
+            f"{MMPOSE_1}-w32_8xb64-210e_coco-256x192-81c58e40_20220909.pth", (256, 192), coco_ap=0.749
+        ),
+        "coco_384x288": openmmlab(
+            f"{MMPOSE_1}-w32_8xb64-210e_coco-384x288-ca5956af_20220909.pth", (384, 288), coco_ap=0.761
+        ),
+        "mpii_256x256": openmmlab(
+            "top_down/hrnet/hrnet_w32_mpii_256x256-6c4f923f_20200812.pth", (256, 256), mpii_pckh=0.900
+        ),
+    }
+)
 def hrnet_w32(**kwargs: Any) -> HRNet:
     """HRNet-W32, 28.5 million parameters."""
     return HRNet(**{"width": 32, **kwargs})
 
 
-@register_model
+@register_model(
+    weights={
+        "coco_256x192": openmmlab(
+            f"{MMPOSE_1}-w48_8xb32-210e_coco-256x192-0e67c616_20220913.pth", (256, 192), coco_ap=0.756
+        ),
+        "coco_384x288": openmmlab(
+            f"{MMPOSE_1}-w48_8xb32-210e_coco-384x288-c161b7de_20220915.pth", (384, 288), coco_ap=0.767
+        ),
+    }
+)
 def hrnet_w48(**kwargs: Any) -> HRNet:
     """HRNet-W48, 63.6 million parameters."""
     return HRNet(**{"width": 48, **kwargs})

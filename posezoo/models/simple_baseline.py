@@ -22,9 +22,10 @@ from torch import Tensor, nn
 
 from posezoo import heatmaps
 from posezoo.layers import Normalize, PoseModel, check_image, predict_heatmaps, timm_trunk
-from posezoo.registry import register_model
+from posezoo.registry import openmmlab, register_model
 
 INIT_STD = 0.001  # of the head's convolutions (section 4.1)
+MMPOSE_1 = "v1/body_2d_keypoint/topdown_heatmap/coco/td-hm_res"
 PADDING = {4: (1, 0), 3: (1, 1), 2: (0, 0)}  # deconvolution kernel -> padding, output padding that double the size
 
 
@@ -175,19 +176,49 @@ def simple_baseline_resnet34(**kwargs: Any) -> SimpleBaseline:
     return SimpleBaseline(**{"backbone": "resnet34", **kwargs})
 
 
-@register_model
+@register_model(
+    weights={
+        "coco_256x192": openmmlab(
+            f"{MMPOSE_1}50_8xb64-210e_coco-256x192-04af38ce_20220923.pth", (256, 192), coco_ap=0.718
+        ),
+        "coco_384x288": openmmlab(
+            f"{MMPOSE_1}50_8xb64-210e_coco-384x288-7b8db90e_20220923.pth", (384, 288), coco_ap=0.731
+        ),
+        "mpii_256x256": openmmlab(
+            "top_down/resnet/res50_mpii_256x256-418ffc88_20200812.pth", (256, 256), mpii_pckh=0.882
+        ),
+    }
+)
 def simple_baseline_resnet50(**kwargs: Any) -> SimpleBaseline:
     """Simple Baselines with ResNet-50, 34.0 million parameters."""
     return SimpleBaseline(**{"backbone": "resnet50", **kwargs})
 
 
-@register_model
+@register_model(
+    weights={
+        "coco_256x192": openmmlab(
+            f"{MMPOSE_1}101_8xb64-210e_coco-256x192-065d3625_20220926.pth", (256, 192), coco_ap=0.728
+        ),
+        "coco_384x288": openmmlab(
+            "top_down/resnet/res101_coco_384x288-8c71bdc9_20200709.pth", (384, 288), coco_ap=0.748
+        ),
+    }
+)
 def simple_baseline_resnet101(**kwargs: Any) -> SimpleBaseline:
     """Simple Baselines with ResNet-101, 53.0 million parameters."""
     return SimpleBaseline(**{"backbone": "resnet101", **kwargs})
 
 
-@register_model
+@register_model(
+    weights={
+        "coco_256x192": openmmlab(
+            f"{MMPOSE_1}152_8xb32-210e_coco-256x192-0345f330_20220928.pth", (256, 192), coco_ap=0.736
+        ),
+        "coco_384x288": openmmlab(
+            f"{MMPOSE_1}152_8xb32-210e_coco-384x288-7fbb906f_20220927.pth", (384, 288), coco_ap=0.750
+        ),
+    }
+)
 def simple_baseline_resnet152(**kwargs: Any) -> SimpleBaseline:
     """Simple Baselines with ResNet-152, 68.6 million parameters."""
     return SimpleBaseline(**{"backbone": "resnet152", **kwargs})

@@ -1,0 +1,50 @@
+"""The README and the pages say what is: generated parts are up to date, commands are CI's, links lead somewhere."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_generated_parts_are_up_to_date():
+    done = subprocess.run(
+        [sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}\nrun: python docs/generate.py"
+
+
+def test_ci_installs_and_tests_as_the_readme_says():
+    readme, ci = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", ".ci/run"))
+    main_job, tests = re.findall(r"```bash\n(.*?)\n```", readme, flags=re.DOTALL)[:2]
+    install, run = tests.split(" && ")
+    assert install.replace("pip install", "pip install --quiet") in ci
+    assert ci.rstrip().endswith(run)
+    assert main_job.split(" && ")[1].removesuffix(" --out poses") in ci
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+        if not link.startswith(("http://", "https://")):
+            assert (page.parent / link).exists(), link
+
+
+def test_the_tree_in_the_readme_is_the_repository():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^  (\w+(?:\.py|/))\s", readme, flags=re.MULTILINE))
+    there = {path.name + "/" * path.is_dir() for path in (ROOT / "posezoo").iterdir() if path.name[0] != "_"}
+    assert listed - {"__init__.py", "__main__.py"} == there - {"py.typed"}
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/coordinates.md"])
+def test_python_in_the_documentation_runs(name, tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        done = subprocess.run([sys.executable, "-c", block], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{block}\n{done.stderr}"
