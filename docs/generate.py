@@ -1,7 +1,7 @@
 """Write what follows from the registry: the README's table of models, and one page per architecture.
 
-    python docs/generate.py            write them
-    python docs/generate.py --check    only say whether they are up to date; 1 if not
+python docs/generate.py            write them
+python docs/generate.py --check    only say whether they are up to date; 1 if not
 """
 
 import inspect
@@ -78,14 +78,12 @@ def paper(module: typing.Any) -> str:
     """Authors and venue, as the first lines of the module's docstring have them, linked to arXiv."""
     head = " ".join(module.__doc__.split("\n\n    In")[0].split())
     reference, link = re.search(r"\(([^()]*\d{4})[^()]*\)", head), re.search(r"arXiv (\d{4}\.\d{4,5})", head)
-    text = reference[1] if reference else head.partition(".")[0]
+    text = reference[1].partition("; arXiv")[0] if reference else head.partition(".")[0]
     return f"[{text}](https://arxiv.org/abs/{link[1]})" if link else text
 
 
 def main() -> int:
-    outdated = [
-        path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text
-    ]
+    outdated = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if "--check" in sys.argv[1:]:
         print("\n".join(f"{path.relative_to(ROOT)} is out of date" for path in outdated))
         return bool(outdated)

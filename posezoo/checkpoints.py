@@ -68,7 +68,7 @@ def load_checkpoint(model: nn.Module | None, path: str | Path) -> Any:
         flavour = detect(published)
         state = convert(published, flavour)
         if model is None:
-            architecture, kwargs = _read_config(Path(path)) or infer(state)
+            architecture, kwargs = (_read_config(Path(path)) if flavour == "posezoo" else None) or infer(state)
             model = create(architecture, **kwargs).eval()
         kept: dict[str, Tensor] = {}
         if flavour.startswith("imagenet"):

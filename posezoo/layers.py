@@ -156,7 +156,7 @@ def timm_trunk(name: str, *, pretrained: bool = False) -> tuple[Any, tuple[float
     The module returns a list with one tensor, the last feature map.
 
     Raises:
-        ValueError: timm has no such network, or none that yields feature maps.
+        ValueError: timm has no such network, or none that yields feature maps; no way to its weights.
         ImportError: timm cannot be imported here; says why and what to install.
     """
     timm = import_timm(f"the backbone {name!r}")
@@ -164,17 +164,28 @@ def timm_trunk(name: str, *, pretrained: bool = False) -> tuple[Any, tuple[float
         close = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"; did you mean {', '.join(close)}?" if close else "."
         raise ValueError(f"backbone: timm {timm.__version__} has no network {name!r}{hint} See timm.list_models()")
+    config = timm.get_pretrained_cfg(name)
+    weights = {}
+    if pretrained:
+        if not config.hf_hub_id:
+            raise ValueError(f"pretrained_backbone: timm has no ImageNet weights of {name!r} on the Hub")
+        weights = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(hub_file(config.hf_hub_id))}}
     try:
-        trunk = timm.create_model(name, pretrained=pretrained, features_only=True, out_indices=(-1,))
+        trunk = timm.create_model(name, features_only=True, out_indices=(-1,), **weights)
     except (AttributeError, NotImplementedError) as error:
         raise ValueError(f"backbone: timm's {name!r} yields no feature maps ({error}); choose another") from error
-    config = timm.get_pretrained_cfg(name)
     return trunk, tuple(config.mean), tuple(config.std)
 
 
-def timm_state_dict(name: str) -> dict[str, Tensor]:
-    """The ImageNet weights of a timm network, downloaded through timm's own records."""
-    timm = import_timm(f"the ImageNet weights of {name!r}")
-    if not timm.is_model_pretrained(name):
-        raise ValueError(f"pretrained_backbone: timm {timm.__version__} has no ImageNet weights for {name!r}")
-    return timm.create_model(name, pretrained=True).state_dict()
+def hub_file(repository: str) -> Path:
+    """The weights file of a Hub repository, through our own loader: offline it fails at once, with advice."""
+    from posezoo.weights import Weights, find
+
+    return find(Weights(sources=(f"hf-hub:{repository}",)))
+
+
+def hub_state_dict(repository: str) -> dict[str, Tensor]:
+    """The tensors of a Hub repository's weights file."""
+    from posezoo.weights import read_state_dict
+
+    return read_state_dict(hub_file(repository))

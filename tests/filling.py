@@ -1,4 +1,4 @@
-"""Weights that depend only on a tensor's name and shape, so that anybody's implementation can be given the same ones."""
+"""Weights that depend only on a tensor's name and shape, so that anybody's implementation can have the same."""
 
 import zlib
 
@@ -24,7 +24,7 @@ def fill(model, reference_key=lambda key: key):
 
 
 def golden_forward(model, size, reference_key=lambda key: key):
-    """Statistics of the filled model's answer to a fixed input: shape, mean, std, a corner, a middle, three argmaxes."""
+    """What the filled model answers to a fixed input: shape; mean, std, a corner, a middle; three argmaxes."""
     model = fill(model.double().eval(), reference_key)
     model.normalize.disable()
     image = torch.from_numpy(np.random.RandomState(0).standard_normal((1, 3, *size)))

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from posezoo import heatmaps
-from posezoo.layers import Normalize, PoseModel, check_image, predict_heatmaps, timm_state_dict
+from posezoo.layers import Normalize, PoseModel, check_image, hub_state_dict, predict_heatmaps
 from posezoo.registry import openmmlab, register_model
 
 MODULES_PER_STAGE = (1, 4, 3)  # stages 2, 3, 4 (section 3)
@@ -79,10 +79,10 @@ class HRNet(PoseModel):
 
         initialize(self)
         if pretrained_backbone:
-            trunk = {key for key in self.state_dict() if not key.startswith("normalize.")}
-            published = timm_state_dict(f"hrnet_w{width}")
+            published = hub_state_dict(f"timm/hrnet_w{width}.ms_in1k")
+            own = self.state_dict()
             self.load_state_dict(
-                {key: published[key] for key in trunk} | self.normalize.state_dict(prefix="normalize.")
+                {key: value if key.startswith("normalize.") else published[key] for key, value in own.items()}
             )
         self.reset_head(num_keypoints, skeleton)
 

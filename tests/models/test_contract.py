@@ -3,6 +3,7 @@
 import copy
 import inspect
 import json
+import shutil
 import typing
 
 import pytest
@@ -238,7 +239,7 @@ def test_export_with_any_batch_agrees_with_eager(name):
 
 @pytest.mark.parametrize("name", QUICK_OR_SLOW)
 def test_compile_agrees_with_eager(name):
-    """Captured as one graph, without a C++ compiler; tests/test_compile.py has the default backend."""
+    """Captured as one graph; the default backend, which needs a C++ compiler, is a slow test below."""
     model = build(name)
     image = small_input(model, 2)
     with torch.no_grad():
@@ -301,6 +302,18 @@ def test_timm_builds_layer_wise_learning_rates(model):
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
     head = {id(p) for name, p in model.named_parameters() if name.startswith(model.head_keys)}
     assert all(group["lr_scale"] == 1 for group in groups if head & {id(p) for p in group["params"]})
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize("name", QUICK)
+def test_compile_with_the_default_backend_agrees_with_eager(name):
+    model = build(name)
+    image = small_input(model, 2)
+    with torch.no_grad():
+        expected = model(image)
+        assert_close(torch.compile(model)(image), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+    torch.compiler.reset()
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def test_heatmaps_are_a_quarter_of_the_input(size, shape):
         assert posezoo.create("hrnet_w48")(torch.empty(2, 3, *size)).shape == (2, 17, *shape)
 
 
-# The authors' code, filled by the rule in tests/filling.py, float64: mean, std, first and middle value, three argmaxes
+# The authors' code, filled as in tests/filling.py, float64: mean, std, first and middle value, three argmaxes
 GOLDEN = [
     (32, 17, (256, 192), [-2078.82974, 14715.0459, -1401.38913, 12567.2781], [2803, 3020, 2367]),
     (48, 17, (256, 192), [-52.194175, 13155.1345, -1804.26976, -2756.98224], [45, 2256, 2633]),
@@ -72,3 +72,23 @@ def test_initialisation_is_the_authors():
         if isinstance(module, torch.nn.Conv2d) and module.weight.numel() > 1000:
             assert float(module.weight.detach().std()) == pytest.approx(0.001, rel=0.15)
     assert not model.final_layer.bias.any()
+
+
+def test_imagenet_trunk_is_timms(tmp_path, monkeypatch):
+    """timm's network goes on after stage 4; what both share, including the first fusion of the last module, is equal."""
+    import timm
+    from safetensors.torch import save_file
+
+    theirs = timm.create_model("hrnet_w18").eval()
+    file = tmp_path / "model.safetensors"
+    save_file(theirs.state_dict(), file)
+    asked = []
+    monkeypatch.setattr("posezoo.weights.find", lambda record, *_: asked.append(record.sources[0]) or file)
+    ours = posezoo.create("hrnet_w32", width=18, pretrained_backbone=True, features_only=True).eval()
+    assert asked == ["hf-hub:timm/hrnet_w18.ms_in1k"]
+    assert "pretrained_backbone" not in ours.kwargs  # saved and loaded again, it asks for no download
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        x = theirs.act1(theirs.bn1(theirs.conv1(ours.normalize(image))))
+        x = theirs.act2(theirs.bn2(theirs.conv2(x)))
+        assert torch.equal(ours(image), theirs.stages(x)[0])

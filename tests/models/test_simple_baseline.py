@@ -132,7 +132,27 @@ def test_without_timm_native_networks_work_and_others_say_why():
     else:
         raise AssertionError("no error")
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_imagenet_trunk_is_timms(tmp_path, monkeypatch):
+    import timm
+    from safetensors.torch import save_file
+
+    theirs = timm.create_model("resnet18").eval()
+    file = tmp_path / "model.safetensors"
+    save_file(theirs.state_dict(), file)
+    asked = []
+    monkeypatch.setattr("posezoo.weights.find", lambda record, *_: asked.append(record.sources[0]) or file)
+    ours = posezoo.create("simple_baseline_resnet18", pretrained_backbone=True)
+    assert asked == ["hf-hub:timm/resnet18.a1_in1k"]
+    assert torch.equal(ours.backbone.layer4[1].conv2.weight, theirs.layer4[1].conv2.weight)
+
+
+def test_imagenet_trunk_offline_is_one_clear_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    for name in ("simple_baseline_resnet18", "hrnet_w32"):
+        with pytest.raises(ValueError, match="hf download timm/"):
+            posezoo.create(name, pretrained_backbone=True)

@@ -1,0 +1,250 @@
+"""The command line, called as a function; once as a program."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import posezoo
+from posezoo.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """The name of a small network on disk."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model")
+    posezoo.create("hrnet_w32", width=2, num_keypoints=14, skeleton="lsp14").save_pretrained(folder)
+    return f"local-dir:{folder}"
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A photograph of 60 x 80, stored lying on its side."""
+    pixels = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "photo.jpg", exif=exif)
+    return tmp_path / "photo.jpg"
+
+
+def run(capsys, *arguments):
+    """Exit code, standard output, standard error."""
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def fails(capsys, *arguments):
+    """The one line that an error is."""
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("posezoo: ")
+    assert err.count("\n") == 1
+    return err
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# predict
+
+
+def test_draws_the_upright_photo_and_writes_json(capsys, tmp_path, photo, model):
+    drawn, results = tmp_path / "deep" / "out", tmp_path / "other" / "people.json"
+    code, out, _ = run(
+        capsys, "predict", photo, "--model", model, "--out", drawn, "--json", results, "--threshold", "-9", "--flip"
+    )
+    assert code == 0
+    assert out == f"{photo}: 1 box, 14 of 14 keypoints, drawn in {drawn / 'photo.png'}\n"
+    with Image.open(drawn / "photo.png") as picture, Image.open(photo) as stored:
+        assert picture.size == (60, 80)
+        upright = np.asarray(stored.transpose(Image.Transpose.ROTATE_270)).astype(int)
+        changed = (np.abs(np.asarray(picture).astype(int) - upright) > 60).any(axis=-1).mean()
+    assert 0 < changed < 0.7  # something is drawn, and not all over the picture
+    (person,) = json.loads(results.read_text())
+    assert person["file_name"] == str(photo)
+    assert person["image_id"] == 0
+    assert person["bbox"] == [0, 0, 60, 80]
+    assert len(person["keypoints"]) == 3 * 14
+
+    expected = posezoo.predict(photo, model, flip=True)
+    np.testing.assert_allclose(np.reshape(person["keypoints"], (14, 3))[:, :2], expected.keypoints[0], rtol=1e-6)
+
+
+def test_json_on_the_standard_output_is_alone_there(capsys, tmp_path, photo, model):
+    code, out, err = run(capsys, "predict", photo, photo, "--model", model, "--json", "-", "--out", tmp_path / "out")
+    assert code == 0
+    assert [person["image_id"] for person in json.loads(out)] == [0, 1]
+    assert err.count(f"{photo}: 1 box") == 2
+    assert not Path("-").exists()
+
+
+def test_nothing_is_written_unasked(capsys, tmp_path, photo, model):
+    before = sorted(tmp_path.rglob("*"))
+    code, out, _ = run(capsys, "predict", photo, "--model", model)
+    assert code == 0
+    assert out.startswith(f"{photo}: 1 box")
+    assert "drawn" not in out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_several_boxes(capsys, photo, model):
+    code, out, err = run(
+        capsys, "predict", photo, "--model", model, "--json", "-", "--box", 5, 5, 50, 70, "--box", -9, 0, 20.5, 30
+    )
+    assert code == 0
+    assert [person["bbox"] for person in json.loads(out)] == [[5, 5, 45, 65], [-9, 0, 29.5, 30]]
+    assert "2 boxes" in err
+    assert "of 28 keypoints" in err
+
+
+def test_the_threshold_decides_what_is_drawn(capsys, tmp_path, photo, model):
+    code, out, _ = run(capsys, "predict", photo, "--model", model, "--out", tmp_path / "out", "--threshold", "9")
+    assert code == 0
+    assert "0 of 14 keypoints" in out
+    with Image.open(tmp_path / "out" / "photo.png") as picture, Image.open(photo) as stored:
+        np.testing.assert_array_equal(picture, stored.transpose(Image.Transpose.ROTATE_270))
+
+
+def test_files_of_the_same_name_are_kept_apart(capsys, tmp_path, photo, model):
+    images = []
+    for number, folder in enumerate(("a", "b", "c")):
+        (tmp_path / folder).mkdir()
+        images.append(tmp_path / folder / "photo.png")
+        Image.new("RGB", (20 + number, 30)).save(images[-1])
+    images.append(tmp_path / "photo-2.png")
+    Image.new("RGB", (40, 30)).save(images[-1])
+    code, _, _ = run(capsys, "predict", *images, "--model", model, "--out", tmp_path / "out", "--threshold", "9")
+    assert code == 0
+    sizes = {path.name: Image.open(path).width for path in (tmp_path / "out").iterdir()}
+    assert sizes == {"photo.png": 20, "photo-2.png": 21, "photo-3.png": 22, "photo-2-2.png": 40}
+
+
+def test_no_photograph_is_drawn_over(capsys, tmp_path, model, monkeypatch):
+    Image.new("RGB", (20, 30)).save(tmp_path / "photo.png")
+    before = (tmp_path / "photo.png").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    for image, folder in ((tmp_path / "photo.png", "."), ("photo.png", tmp_path)):
+        code, out, _ = run(capsys, "predict", image, "--model", model, "--out", folder)
+        assert code == 0
+        assert "photo-2.png" in out
+        assert (tmp_path / "photo.png").read_bytes() == before
+
+
+def test_keypoints_without_names_are_drawn_too(capsys, tmp_path, photo):
+    posezoo.create("hrnet_w32", width=2, num_keypoints=3).save_pretrained(tmp_path / "model")
+    code, out, _ = run(
+        capsys, "predict", photo, "--model", f"local-dir:{tmp_path / 'model'}", "--out", tmp_path, "--threshold", "-9"
+    )
+    assert code == 0
+    assert "3 of 3 keypoints, drawn" in out
+
+
+def test_mistakes_are_one_line(capsys, tmp_path, photo, model):
+    assert "there is no such image" in fails(capsys, "predict", tmp_path / "nowhere.jpg", "--model", model)
+    (tmp_path / "text.jpg").write_text("hello")
+    assert "is damaged" in fails(capsys, "predict", photo, tmp_path / "text.jpg", "--model", model)
+    assert "Did you mean 'hrnet_w32'" in fails(capsys, "predict", photo, "--model", "hrnet_w33")
+    assert "--box is for one image" in fails(capsys, "predict", photo, photo, "--box", 1, 2, 3, 4, "--model", model)
+    assert "lies outside" in fails(capsys, "predict", photo, "--box", 100, 0, 120, 9, "--model", model)
+    assert "x2 = x + w" in fails(capsys, "predict", photo, "--box", 50, 50, 20, 20, "--model", model)
+    assert "text.jpg" in fails(capsys, "predict", photo, "--model", model, "--out", tmp_path / "text.jpg")
+    assert "text.jpg" in fails(capsys, "predict", photo, "--model", model, "--json", tmp_path / "text.jpg" / "a.json")
+    assert "nothing follows" in fails(capsys, "predict", photo, "--model", "local-dir:")
+    assert "config.json" in fails(capsys, "predict", photo, "--model", f"local-dir:{tmp_path}")
+
+
+@pytest.mark.parametrize("arguments", [[], ["predict"], ["nonsense"], ["predict", "a.jpg", "--box", "1", "2"]])
+def test_usage(capsys, arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: posezoo" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# list, info, --version
+
+
+def test_list(capsys):
+    code, out, _ = run(capsys, "list")
+    assert code == 0
+    assert out.splitlines() == posezoo.list_models()
+    assert run(capsys, "list", "hrnet_w*")[1].splitlines() == ["hrnet_w32", "hrnet_w48"]
+
+
+def test_list_pretrained(capsys, tmp_path):
+    published = posezoo.list_pretrained()
+    if published:
+        assert run(capsys, "list", "--pretrained")[1].splitlines() == published
+    else:
+        assert "no model with weights" in fails(capsys, "list", "--pretrained")
+    hrnets = posezoo.list_pretrained("hrnet_*")
+    if hrnets:
+        assert run(capsys, "list", "hrnet_*", "--pretrained")[1].splitlines() == hrnets
+
+
+def test_list_of_nothing(capsys):
+    assert "no model matches 'nobody*'" in fails(capsys, "list", "nobody*")
+    assert "no model with weights matches 'nobody*'" in fails(capsys, "list", "nobody*", "--pretrained")
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("hrnet_w32", "28,536,113"), ("simple_baseline_resnet50", "33,999,697")]
+)
+def test_info_counts_the_papers_parameters(capsys, name, parameters):
+    code, out, _ = run(capsys, "info", name)
+    assert code == 0
+    assert f"{name}: {posezoo.model_entrypoint(name).__doc__}" in out
+    assert f"parameters  {parameters}\n" in out
+    assert "17 (coco17)" in out
+    assert posezoo.model_entrypoint(name).__module__ in out
+    for published in posezoo.list_pretrained(name):
+        assert published in out
+
+
+def test_info_shows_a_tags_record(capsys):
+    published = posezoo.list_pretrained("hrnet_w32")
+    if not published:
+        pytest.skip("hrnet_w32 has no published weights")
+    code, out, _ = run(capsys, "info", published[0])
+    assert code == 0
+    for source in posezoo.get_pretrained_cfg(published[0]).sources:
+        assert source in out
+
+
+def test_info_of_nobody(capsys):
+    assert "unknown model 'hrnet_w33'. Did you mean 'hrnet_w32'" in fails(capsys, "info", "hrnet_w33")
+    assert "no tag 'nonsense'" in fails(capsys, "info", "hrnet_w32.nonsense")
+
+
+def test_version_as_a_program():
+    environment = {**os.environ, "PYTHONPATH": str(Path(posezoo.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-m", "posezoo", "--version"], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"posezoo {posezoo.__version__}\n", "")
+
+
+def test_a_mistake_as_a_program():
+    environment = {**os.environ, "PYTHONPATH": str(Path(posezoo.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-m", "posezoo", "info", "nobody"], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("posezoo: unknown model 'nobody'")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_installed_script():
+    script = shutil.which("posezoo", path=str(Path(sys.executable).parent))
+    if script is None:
+        pytest.skip("posezoo is not installed in this environment")
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("posezoo ")

@@ -1,0 +1,110 @@
+"""Every example runs, and training on two processes is training on one."""
+
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+from PIL import Image
+from torch.testing import assert_close
+
+import posezoo
+
+ROOT = Path(__file__).parents[1]
+
+
+def load_example(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def lspet(tmp_path):
+    """Twelve images in the layout of LSPET: grey noise, a white dot at each keypoint."""
+    random = np.random.default_rng(0)
+    folder = tmp_path / "lspet"
+    (folder / "images").mkdir(parents=True)
+    joints = np.ones((14, 3, 12))
+    joints[:, :2] = random.uniform(20, 100, (14, 2, 12))
+    for number in range(12):
+        pixels = random.integers(0, 128, (120, 110, 3), dtype=np.uint8)
+        for x, y in joints[:, :2, number].round().astype(int):
+            pixels[y - 2 : y + 1, x - 2 : x + 1] = 255
+        Image.fromarray(pixels).save(folder / "images" / f"im{number + 1:05d}.jpg")
+    scipy.io.savemat(folder / "joints.mat", {"joints": joints})
+    return folder
+
+
+def test_train_heatmap_trains_stops_and_resumes(lspet, tmp_path, capsys):
+    train = load_example("train_heatmap").main
+    common = ["--data", str(lspet), "--train-images", "1", "8", "--val-images", "9", "12", "--size", "64", "64"]
+    common += ["--batch-size", "4", "--workers", "0", "--output", str(tmp_path / "run"), "--eval-every", "1"]
+    report = train([*common, "--epochs", "1"])
+    assert set(report["per_joint"]) == set(posezoo.get_skeleton("lsp14").keypoints)
+    assert 0 <= report["pck@0.2"] <= 1
+    assert "PCK@0.2" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "progress.json").read_text())["epochs_done"] == 1
+
+    train([*common, "--epochs", "2", "--resume"])
+    said = capsys.readouterr().out
+    assert "epoch 1" in said
+    assert "epoch 0" not in said  # the first epoch was not run again
+    model = posezoo.create(f"local-dir:{tmp_path / 'run' / 'model'}", pretrained=True)
+    assert model.skeleton.name == "lsp14"
+
+
+def test_two_processes_have_the_gradients_of_one(tmp_path):
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
+    program = str(ROOT / "tests" / "two_processes.py")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", port]
+    found = []
+    for launcher in ([], torchrun):
+        output = tmp_path / f"gradients_{len(found)}.pt"
+        done = subprocess.run(
+            [sys.executable, *launcher, program, str(output)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        found.append(torch.load(output))
+    assert [result["processes"] for result in found] == [1, 2]
+    one, two = (result["gradients"] for result in found)
+    assert one.keys() == two.keys()
+    assert any(gradient.any() for gradient in one.values())
+    for name, gradient in one.items():
+        assert_close(two[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_predict_people_draws_two(tmp_path, capsys):
+    output = tmp_path / "people.png"
+    boxes = ["--box", "0", "0", "250", "500", "--box", "250", "0", "500", "500"]
+    people = load_example("predict_people").main(
+        [str(ROOT / "docs" / "images" / "astronaut.jpg"), *boxes, "--output", str(output)]
+    )
+    assert len(people) == 2
+    assert Image.open(output).size == (512, 512)
+    assert "right_ankle" in capsys.readouterr().out
+
+
+def test_fine_tune_runs(capsys):
+    assert np.isfinite(load_example("fine_tune").main(["--steps", "2", "--batch-size", "2"]))
+
+
+@pytest.mark.slow
+def test_fine_tune_reaches_the_error_it_promises():
+    assert load_example("fine_tune").main([]) < 3
