@@ -37,20 +37,18 @@ _MODULES = (
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
 
 if TYPE_CHECKING:
-    from posezoo import (
-        checkpoints,
-        data,
-        geometry,
-        heatmaps,
-        layers,
-        losses,
-        metrics,
-        models,
-        registry,
-        skeletons,
-        viz,
-        weights,
-    )
+    import posezoo.checkpoints as checkpoints
+    import posezoo.data as data
+    import posezoo.geometry as geometry
+    import posezoo.heatmaps as heatmaps
+    import posezoo.layers as layers
+    import posezoo.losses as losses
+    import posezoo.metrics as metrics
+    import posezoo.models as models
+    import posezoo.registry as registry
+    import posezoo.skeletons as skeletons
+    import posezoo.viz as viz
+    import posezoo.weights as weights
     from posezoo.checkpoints import load_checkpoint
     from posezoo.predict import People, predict
     from posezoo.registry import (

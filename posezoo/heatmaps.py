@@ -93,7 +93,8 @@ def decode(
         stride: input pixels per cell, or (stride_y, stride_x).
         method: "argmax", the highest cell; "quarter", a quarter of a cell from there towards the higher neighbour
             (Stacked Hourglass, Simple Baselines, HRNet); "dark", a Taylor step on the logarithm of the smoothed map
-            (DARK, section 3.2), of two cells at most; "soft", the expectation under `softmax(sharpness * heatmap)`, differentiable.
+            (DARK, section 3.2), of two cells at most; "soft", the expectation under `softmax(sharpness * heatmap)`,
+            differentiable.
         sharpness: for "soft".
 
     Returns:

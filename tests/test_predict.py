@@ -203,6 +203,13 @@ def test_order_and_batch_size_do_not_matter(tmp_path):
             assert a.image_size == b.image_size
 
 
+def test_images_do_not_wait_for_each_other_longer_than_a_batch(photo):
+    model = Oracle()
+    with pytest.raises(ValueError, match="no such image"):
+        posezoo.predict([photo[0]] * 5 + ["nowhere.jpg"], model, batch_size=2)
+    assert [len(batch) for batch in model.batches] == [2, 2]
+
+
 def test_the_crop_has_context_around_a_box_and_none_around_an_image(photo):
     image, _ = photo
     for boxes, padding in ((None, 1.0), ([[10.0, 20, 70, 110]], 1.25)):
@@ -517,6 +524,7 @@ def with_pixel(value: float) -> np.ndarray:
         (with_pixel(np.nan), "NaN or infinite pixels; replace them"),
         (torch.from_numpy(with_pixel(np.inf)).movedim(-1, 0), "NaN or infinite pixels; replace them"),
         (with_pixel(1.5), r"floats must be in \[0, 1\], got .* to 1.5; divide 0 to 255 by 255"),
+        (with_pixel(-0.25), r"floats must be in \[0, 1\], got -0.25 to "),
         (COLOUR.astype(np.float32), r"to 255; divide 0 to 255 by 255"),
         ((FLOAT - 0.45) / 0.225, r"got -2 to .*leave normalisation to the model"),
         (COLOUR.astype(np.int64), "uint8, or of floats.*int64; convert it"),

@@ -68,6 +68,12 @@ class LSP(Dataset[dict[str, Any]]):
         self.numbers = range(first, last + 1)
         self.keypoints = torch.from_numpy((keypoints[first - 1 : last] - 1).astype(np.float32))
         self.visible = torch.from_numpy(visible[first - 1 : last])
+        empty = ~self.visible.any(dim=1)
+        if empty.any():
+            raise ValueError(
+                f"{self.root / 'joints.mat'}: record {first + int(empty.nonzero()[0])} has no visible joint, so there "
+                "is no person to crop; choose images=(first, last) without it"
+            )
         names = {path.name for path in (self.root / "images").glob("im*.jpg")}
         missing = next((name for name in map(self._file_name, self.numbers) if name not in names), None)
         if missing:
@@ -99,7 +105,7 @@ def _read_joints(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     try:
         import scipy.io
     except ImportError as error:
-        raise ImportError("reading MATLAB files needs SciPy: pip install scipy") from error
+        raise ImportError("reading MATLAB files needs SciPy: pip install 'posezoo[train]'") from error
     if not path.is_file():
         raise ValueError(f"{path} is missing; root must be the unpacked folder of LSP or LSPET, with joints.mat in it")
     try:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from posezoo.geometry import box_to_crop, crop_matrix, tight_box, transform_points, warp
+from posezoo.geometry import box_to_crop, crop, crop_matrix, tight_box, transform_points
 from posezoo.skeletons import Skeleton
 
 LOWER_BODY = ("hip", "knee", "ankle", "pelvis", "foot", "toe", "heel")
@@ -44,9 +44,9 @@ class PersonCrop:
     Example:
         >>> sample = {"image": torch.zeros(3, 100, 80, dtype=torch.uint8), "keypoints": torch.tensor([[40.0, 50.0]]),
         ...           "visible": torch.tensor([True]), "box": torch.tensor([20.0, 30.0, 60.0, 70.0])}
-        >>> crop = PersonCrop(size=(64, 64))(sample)
+        >>> crop = PersonCrop(size=(50, 50))(sample)
         >>> crop["image"].shape, crop["keypoints"].tolist()
-        (torch.Size([3, 64, 64]), [[32.0, 32.0]])
+        (torch.Size([3, 50, 50]), [[25.0, 25.0]])
     """
 
     size: tuple[int, int]
@@ -99,7 +99,7 @@ class PersonCrop:
         rest = {key: value for key, value in sample.items() if key != "box"}
         return {
             **rest,
-            "image": warp(image[None].float() / 255, matrix, self.size)[0].clamp(0, 1),
+            "image": crop(image.float() / 255, matrix, self.size)[0].clamp(0, 1),
             "keypoints": torch.where(visible[:, None], transform_points(keypoints, matrix[0]), 0.0),
             "visible": visible,
             "matrix": matrix[0],

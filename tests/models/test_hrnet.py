@@ -75,7 +75,7 @@ def test_initialisation_is_the_authors():
 
 
 def test_imagenet_trunk_is_timms(tmp_path, monkeypatch):
-    """timm's network goes on after stage 4; what both share, including the first fusion of the last module, is equal."""
+    """timm's network goes on after stage 4; what both share, the last module's first fusion included, is equal."""
     import timm
     from safetensors.torch import save_file
 
