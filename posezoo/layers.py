@@ -51,6 +51,10 @@ class PoseModel(nn.Module):
 
         return push_to_hub(self, repo_id, **kwargs)
 
+    def no_weight_decay(self) -> set[str]:
+        """Names of the parameters that weight decay should spare beside biases and norms, for timm's optimisers."""
+        return set()
+
     def set_keypoints(self, num_keypoints: int, skeleton: str | Skeleton | Sequence[str] | None) -> None:
         """Record what the head's channels mean, in the constructor and in `reset_head`."""
         self.num_keypoints = num_keypoints

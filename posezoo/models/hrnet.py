@@ -133,10 +133,6 @@ class HRNet(PoseModel):
         """Trade a second forward pass of each fusion module for its activations' memory."""
         self.grad_checkpointing = enable
 
-    def no_weight_decay(self) -> set[str]:
-        """Parameters that weight decay should spare, for timm's optimisers."""
-        return set()
-
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Depth of each parameter, for timm's layer-wise learning rates: stem, stages (or their modules), head."""
         block = r"^(?:layer|transition|stage)(\d+)" + ("" if coarse else r"(?:\.(\d+))?")

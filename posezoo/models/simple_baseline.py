@@ -119,10 +119,6 @@ class SimpleBaseline(PoseModel):
         """Trade a second forward pass of the backbone for its activations' memory."""
         self.backbone.set_grad_checkpointing(enable)
 
-    def no_weight_decay(self) -> set[str]:
-        """Parameters that weight decay should spare, for timm's optimisers."""
-        return set()
-
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Depth of each parameter, for timm's layer-wise learning rates: backbone, deconvolutions, head."""
         block = r"^backbone\.(?:layer|blocks\.|stages[._])(\d+)" + ("" if coarse else r"(?:\.(\d+))?")
