@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     predict.add_argument("--model", metavar="NAME", help="see `posezoo list --pretrained`")
     predict.add_argument("--box", nargs=4, type=float, action="append", metavar=("X1", "Y1", "X2", "Y2"),
                          help="a person, in pixels; may be given several times; for one image")  # fmt: skip
-    predict.add_argument("--threshold", type=float, default=0.2, help="draw keypoints of at least this score")
+    predict.add_argument("--threshold", type=float, default=0.3, help="draw keypoints of at least this score")
     predict.add_argument("--flip", action="store_true", help="average with the mirror image")
     predict.set_defaults(run=run_predict)
 

@@ -29,7 +29,7 @@ def draw_keypoints(
     skeleton: str | Skeleton | Sequence[str],
     *,
     scores: Any = None,
-    threshold: float = 0.2,
+    threshold: float = 0.3,
     boxes: Any = None,
     line_width: float | None = None,
     radius: float | None = None,

@@ -647,7 +647,7 @@ def _save(
     card: str | None,
     record_fields: dict[str, Any],
 ) -> Path:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     import posezoo
 
@@ -680,7 +680,8 @@ def _save(
 
     directory.mkdir(parents=True, exist_ok=True)
     with _replacing(directory / WEIGHTS_FILE) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+        # not save_file: its file would be readable by its owner alone, whatever the umask
+        temporary.write_bytes(save(tensors, metadata={"format": "pt"}))
         record = dataclasses.replace(record, sha256=_sha256(temporary), size=temporary.stat().st_size)
     config = {
         "format": FORMAT,

@@ -101,6 +101,14 @@ def test_predict_people_draws_two(tmp_path, capsys):
     assert "right_ankle" in capsys.readouterr().out
 
 
+def test_evaluate_prints_every_joint(lspet, capsys):
+    total = load_example("evaluate").main(["--data", str(lspet), "--images", "1", "12"])
+    said = capsys.readouterr().out
+    assert 0 <= total <= 1
+    assert all(joint in said for joint in posezoo.get_skeleton("lsp14").keypoints)
+    assert "12 people" in said
+
+
 def test_fine_tune_runs(capsys):
     assert np.isfinite(load_example("fine_tune").main(["--steps", "2", "--batch-size", "2"]))
 

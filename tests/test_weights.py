@@ -603,11 +603,12 @@ def test_a_failed_write_leaves_the_old_files(model, folder, monkeypatch):
         assert reader.read() == before["model.safetensors"]
     save_pretrained(model, folder)
 
-    def fail(*args: Any, **kwargs: Any) -> None:
-        Path(args[1]).write_bytes(b"half a file")
+    def fail(self: Path, content: bytes) -> None:
+        with self.open("wb") as file:
+            file.write(content[: len(content) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("safetensors.torch.save_file", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     message(save_pretrained, model, folder, kind=OSError)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
@@ -636,3 +637,13 @@ def test_model_card(model, tmp_path):
     assert "license: other\nlicense_name: research-only" in own
     assert (save_pretrained(model, tmp_path, card="---\nx: y\n---\n") / "README.md").read_text() == "---\nx: y\n---\n"
     assert "unknown fields" in message(save_pretrained, model, tmp_path, licence="MIT")
+
+
+def test_files_are_as_readable_as_the_user_wants(model, tmp_path):
+    """safetensors' own writer leaves a file that only its owner can read, whatever the umask."""
+    before = os.umask(0o022)
+    try:
+        save_pretrained(model, tmp_path)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir() if path.is_file()} == {0o644}

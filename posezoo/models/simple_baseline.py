@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from posezoo import heatmaps
 from posezoo.layers import Normalize, PoseModel, check_image, predict_heatmaps, timm_trunk
-from posezoo.registry import openmmlab, register_model
+from posezoo.registry import Weights, openmmlab, register_model
 
 INIT_STD = 0.001  # of the head's convolutions (section 4.1)
 MMPOSE_1 = "v1/body_2d_keypoint/topdown_heatmap/coco/td-hm_res"
@@ -220,7 +220,25 @@ def simple_baseline_resnet152(**kwargs: Any) -> SimpleBaseline:
     return SimpleBaseline(**{"backbone": "resnet152", **kwargs})
 
 
-@register_model
+@register_model(
+    weights={
+        "lspet_192x192": Weights(
+            sources=("package:simple_baseline_lite.lspet_192x192",),
+            sha256="99c5e813b09fe37468f0397fd48322da7c851013497a950c211ef8414b75867f",
+            size=11_363_624,
+            kwargs={"num_keypoints": 14, "skeleton": "lsp14"},
+            input_size=(192, 192),
+            skeleton="lsp14",
+            codec="msra",
+            metrics={"LSPET 7001-7500": {"PCK@0.2": 0.647}},
+            metrics_by="posezoo",
+            data="Leeds Sports Pose Extended (images 1 to 7000)",
+            data_license="none stated; research use",
+            license="research-only",
+            paper="https://arxiv.org/abs/1804.06208",
+        )
+    }
+)
 def simple_baseline_lite(**kwargs: Any) -> SimpleBaseline:
     """EfficientNet-Lite2 trunk and deconvolutions 128 wide, 5.6 million parameters: for CPUs. Not in the paper."""
     return SimpleBaseline(**{"backbone": "tf_efficientnet_lite2", "deconv_width": 128, **kwargs})
