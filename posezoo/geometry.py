@@ -1,4 +1,4 @@
-"""Boxes, affine crops and mirrors: the only file that changes coordinate frames.
+"""Boxes, affine crops, mirrors and Procrustes alignment: the only file that changes coordinate frames.
 
 Frames: points are (x, y) in pixels, the centre of the top-left pixel is (0, 0), sizes are (H, W). An affine map is a
 `(..., 2, 3)` matrix that takes points of one frame to another; `crop_matrix` builds the one from the image to a crop,
@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+NEWTON_STEPS = 10  # of `_best_rotation`: nine leave 6e-9 of its trace, ten 5e-15, in the worst case it is used for
 
 
 def tight_box(keypoints: Tensor, visible: Tensor) -> Tensor:
@@ -255,6 +257,143 @@ def flip_keypoints(keypoints: Tensor, width: int, flip_index: Sequence[int]) -> 
     """
     x, y = keypoints[..., list(flip_index), :].unbind(-1)
     return torch.stack([width - 1 - x, y], dim=-1)
+
+
+def procrustes(
+    source: Tensor, target: Tensor, *, scale: bool = True, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The similarity or rigid motion that brings each set of points closest to another, in least squares.
+
+    The rotation is a closed form (Markley, "Attitude Determination Using Vector Observations: A Fast Optimal Matrix
+    Algorithm", Journal of the Astronautical Sciences 1993), many times faster than a batch of small singular value
+    decompositions; the few poses whose rotation is badly determined, or not at all, go through the decomposition
+    (Umeyama, TPAMI 1991). Rotations only: a reflection is never returned, even where it would fit better.
+
+    Args:
+        source: `(..., K, 3)` points to move.
+        target: `(..., K, 3)`, where they should go, in the same order.
+        scale: a similarity; False: rigid, and the scale is 1.
+        weights: `(..., K)` non-negative, or a bool mask of the points that count; None: all alike. Points of weight 0
+            may hold anything, NaN too.
+
+    Returns:
+        scale `(...)`, rotation `(..., 3, 3)` and translation `(..., 3)`, in double precision where the device has it:
+        `scale * rotation @ source + translation` is close to `target`. `align` applies them.
+
+        Degenerate poses: points on one line leave the turn about that line open, and one of the best rotations is
+        returned. A source in one point (or with fewer than two points that count) is only translated: rotation by
+        nothing, scale 1. A target in one point has the scale 0, which is the least-squares answer. Without any point
+        that counts the result is no motion at all. NaN or infinity in points that count gives NaN.
+
+    Raises:
+        ValueError: shapes that do not match.
+
+    Example:
+        >>> source = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+        >>> quarter = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+        >>> factor, rotation, translation = procrustes(source, 2 * source @ quarter.T + 5)
+        >>> round(float(factor), 6), rotation.round().int().tolist()
+        (2.0, [[0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    """
+    _, _, from_middle, to_middle, factor, rotation = _fit(source, target, scale, weights)
+    translation = to_middle - factor * (rotation * from_middle).sum(dim=1)
+    return factor, rotation.movedim((0, 1), (-2, -1)).contiguous(), translation.movedim(0, -1).contiguous()
+
+
+def align(source: Tensor, target: Tensor, *, scale: bool = True, weights: Tensor | None = None) -> Tensor:
+    """`source` after the similarity (or, without `scale`, the rigid motion) that brings it closest to `target`.
+
+    Arguments, errors and degenerate poses as for `procrustes`; `(..., K, 3) -> (..., K, 3)`.
+
+    Example:
+        >>> pose = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3]])
+        >>> align(7 * pose - 1, pose).round(decimals=4).tolist() == pose.tolist()
+        True
+    """
+    dtype = torch.promote_types(source.dtype, target.dtype)
+    moved, _, to_middle = _aligned(source, target, scale, weights)
+    moved = (moved + to_middle).movedim((0, 1), (-2, -1))
+    return moved.to(dtype if dtype.is_floating_point else torch.float32)
+
+
+# Below, the axes of points are (K, 3, ...) and those of matrices (3, 3, ...): the poses of a batch lie side by side,
+# and each line is a few long loops instead of a long loop over small matrices. This is several times faster.
+
+
+def _aligned(source: Tensor, target: Tensor, scale: bool, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Aligned source and target around the target's middle, `(K, 3, ...)`, and that middle `(3, ...)`."""
+    centred, goals, _, to_middle, factor, rotation = _fit(source, target, scale, weights)
+    turn = factor * rotation
+    x, y, z = centred[:, :, None].unbind(dim=1)
+    return (turn[:, 0] * x).addcmul_(turn[:, 1], y).addcmul_(turn[:, 2], z), goals, to_middle
+
+
+def _fit(
+    source: Tensor, target: Tensor, scale: bool, weights: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Points around their middles `(K, 3, ...)`, the middles `(3, ...)`, scale `(...)`, rotation `(3, 3, ...)`."""
+    if source.shape != target.shape or source.ndim < 2 or source.shape[-1] != 3:
+        raise ValueError(
+            f"source and target: expected one shape (..., K, 3), got {tuple(source.shape)} and {tuple(target.shape)}"
+        )
+    *batch, count, _ = source.shape
+    points, goals = (  # copies, through the transposition of a plain matrix, which is the fast one
+        _precise(some).reshape(math.prod(batch), count * 3).t().clone(memory_format=torch.contiguous_format)
+        for some in (source, target)
+    )
+    points, goals = points.view(count, 3, *batch), goals.view(count, 3, *batch)
+    if weights is None:
+        from_middle, to_middle = points.mean(dim=0), goals.mean(dim=0)
+        counted, aims = centred, goals = points.sub_(from_middle), goals.sub_(to_middle)
+    else:
+        if weights.shape != source.shape[:-1]:
+            raise ValueError(f"weights: expected {tuple(source.shape[:-1])}, got {tuple(weights.shape)}")
+        share = _precise(weights).movedim(-1, 0)[:, None]
+        share = share / share.sum(dim=0).clamp_min(torch.finfo(share.dtype).tiny)
+        known, aims = torch.where(share > 0, points, 0.0), torch.where(share > 0, goals, 0.0)
+        from_middle, to_middle = (share * known).sum(dim=0), (share * aims).sum(dim=0)
+        centred, goals = points - from_middle, goals - to_middle
+        counted, aims = share.sqrt() * (known - from_middle), share.sqrt() * (aims - to_middle)
+    spread = counted.square().sum(dim=(0, 1))
+    # points that differ by rounding alone have no shape; scaled up, the rounding would fit anything
+    noise = (64 * torch.finfo(spread.dtype).eps) ** 2 * count
+    still = spread <= noise * from_middle.square().sum(dim=0)
+    attitude = torch.stack([(aims[:, axis, None] * counted).sum(dim=0) for axis in range(3)])
+    rotation, trace = _best_rotation(torch.where(still, 0.0, attitude))
+    factor = torch.where(still, 1.0, trace / spread) if scale else torch.ones_like(trace)
+    return centred, goals, from_middle, to_middle, factor, rotation
+
+
+def _best_rotation(attitude: Tensor) -> tuple[Tensor, Tensor]:
+    """The rotation R that maximises trace(R^T B), and that trace: `(3, 3, ...) -> (3, 3, ...), (...)`.
+
+    With singular values s1 >= s2 >= s3 >= 0 of B and d the sign of its determinant, the trace is s1 + s2 + d s3, the
+    largest root of (x^2 - |B|^2)^2 - 8 x det B - 4 |adj B|^2, and R a polynomial of it and B (Markley's equations).
+    """
+    size = attitude.square().sum(dim=(0, 1)).sqrt()
+    unit = attitude / torch.where(size > 0, size, 1.0)
+    cofactors = torch.stack([torch.linalg.cross(unit[i - 2], unit[i - 1], dim=0) for i in range(3)])
+    determinant = (unit[0] * cofactors[0]).sum(dim=0)
+    slope, constant = -8 * determinant, -4 * cofactors.square().sum(dim=(0, 1))
+    trace = torch.full_like(determinant, 3**0.5)  # an upper bound, from where Newton's steps only descend
+    one = torch.ones((), dtype=trace.dtype, device=trace.device)
+    for _ in range(NEWTON_STEPS):
+        excess = torch.addcmul(-one, trace, trace)
+        value = torch.addcmul(torch.addcmul(constant, excess, excess), slope, trace)
+        trace = torch.addcdiv(trace, value, torch.addcmul(slope, trace, excess, value=4), value=-1)
+    half = (trace * trace - 1) / 2
+    gap = half * trace - determinant  # (s1 + s2) (s2 + d s3) (s1 + d s3): nothing where the rotation is not unique
+    cubed = ((unit[:, None] * unit).sum(dim=2)[:, :, None] * unit).sum(dim=1)  # B B^T B
+    rotation = ((half + 1) * unit + trace * cofactors - cubed) / gap
+    # where the closed form would lose digits to a small gap; NaN compares false and stays NaN
+    unsure = (gap < 0.02) | (size == 0)
+    if unsure.any():
+        left, values, right = torch.linalg.svd(unit[:, :, unsure].movedim((0, 1), (-2, -1)))
+        sign = torch.linalg.det(left @ right).sign()
+        left = torch.cat([left[..., :2], left[..., 2:] * sign[..., None, None]], dim=-1)
+        rotation[:, :, unsure] = (left @ right).movedim((-2, -1), (0, 1))
+        trace = trace.masked_scatter(unsure, values[..., 0] + values[..., 1] + sign * values[..., 2])
+    return rotation, trace * size
 
 
 def _precise(tensor: Tensor) -> Tensor:

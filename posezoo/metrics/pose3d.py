@@ -1,0 +1,591 @@
+"""Metrics of 3D poses: the MPJPE family, its alignments, 3DPCK, velocities, bones, and the averages of the data sets.
+
+Distances are in the units of the poses, millimetres throughout the literature, and come back per joint and pose,
+`(..., K)`: reduce with `.mean()`, or with `nanmean` where joints are missing. All functions take NumPy arrays or torch
+tensors on any device and return the same kind.
+
+What "Protocol #1" and "#2" mean depends on the paper, so nothing here is called by a number alone: an error is named by
+its `alignment`, and a published way of evaluating by its `Protocol` (`PROTOCOLS`).
+
+| alignment | what is taken away before measuring | also called |
+|---|---|---|
+| `none` | nothing | |
+| `root` | the position of the root joint | MPJPE; Martinez's and VideoPose3D's Protocol #1 |
+| `centroid` | the mean position of the joints | up to translation, where there is no root |
+| `rigid` | translation and rotation of each pose | PA-MPJPE without scale |
+| `similarity` | translation, rotation and scale of each pose | PA-MPJPE, P-MPJPE, reconstruction error |
+
+A joint that is not `visible` is NaN in the result and takes no part in the alignment. A visible joint whose prediction
+is not finite has no distance: it is infinite, with a warning, so that a mean cannot look better for it. It spoils its
+whole pose where the pose must be aligned by all joints (or, for `root`, where it is the root).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from posezoo.geometry import _aligned, _precise
+from posezoo.metrics.pck import Array, _like, _tensor, _warn_of
+from posezoo.skeletons import Skeleton, get_skeleton
+
+ALIGNMENTS = ("none", "root", "centroid", "rigid", "similarity")
+AUC_THRESHOLDS = tuple(range(0, 151, 5))  # millimetres; 31 of them (MPI-INF-3DHP's evaluation)
+BLOCK = 4096  # poses aligned at once on a CPU, so that what is in between stays in its cache
+AVERAGINGS = ("frame-weighted", "per-video")
+
+HUMAN36M_ACTIONS = (
+    "Directions", "Discussion", "Eating", "Greeting", "Phoning", "Photo", "Posing", "Purchases", "Sitting",
+    "SittingDown", "Smoking", "Waiting", "WalkDog", "Walking", "WalkTogether",
+)  # fmt: skip
+_ACTION_ALIASES = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}  # as the files of some subjects are called
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a line of papers evaluates on Human3.6M; a record to read and to pass to `human36m`.
+
+    Args:
+        name: what to print beside a number.
+        train: subjects to train on.
+        test: subjects to test on.
+        stride: every so many frames of the 50 per second are evaluated.
+        alignment: one of `ALIGNMENTS`, or "scale" (`n_mpjpe`).
+        averaging: one of "frame-weighted" and "per-video", see `average_by_action`.
+        source: which papers.
+    """
+
+    name: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    stride: int
+    alignment: str
+    averaging: str
+    source: str
+
+
+_FIVE, _SIX, _TWO = ("S1", "S5", "S6", "S7", "S8"), ("S1", "S5", "S6", "S7", "S8", "S9"), ("S9", "S11")
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(
+            "martinez-1", _FIVE, _TWO, 1, "root", "frame-weighted",
+            "Protocol #1 of Martinez et al. (ICCV 2017) and VideoPose3D (CVPR 2019): all frames and cameras",
+        ),
+        Protocol(
+            "martinez-2", _FIVE, _TWO, 1, "similarity", "frame-weighted",
+            "Protocol #2 of VideoPose3D, and of Martinez et al. as released today: texts say rigid, the codes scale",
+        ),
+        Protocol(
+            "martinez-2-rigid", _FIVE, _TWO, 1, "rigid", "frame-weighted",
+            "Protocol #2 of the first releases of Martinez et al. and Hossain & Little: no scale",
+        ),
+        Protocol(
+            "videopose3d-3", _FIVE, _TWO, 1, "scale", "frame-weighted",
+            "Protocol #3 of VideoPose3D: N-MPJPE",
+        ),
+        Protocol(
+            "hossain-1", _FIVE, _TWO, 1, "root", "per-video",
+            "Protocol #1 of Hossain & Little (ECCV 2018): the mean of an action runs over its videos",
+        ),
+        Protocol(
+            "hossain-2", _FIVE, _TWO, 1, "similarity", "per-video",
+            "Protocol #2 of Hossain & Little (ECCV 2018)",
+        ),
+        Protocol(
+            "s11-rigid-64", _SIX, ("S11",), 64, "rigid", "frame-weighted",
+            "called protocol 1 in another line of papers, which calls martinez-1 protocol 2: every 64th frame of S11",
+        ),
+    )
+}  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------------- distances
+
+
+def mpjpe(
+    pred: Array, target: Array, *, alignment: str = "root", root: int = 0, visible: Array | None = None
+) -> Array:  # fmt: skip
+    """Per-joint position error, the distances whose mean is MPJPE: `(..., K, 3) -> (..., K)`, in the poses' units.
+
+    By convention all 17 joints of Human3.6M are averaged, the root with its error of zero among them (Martinez,
+    Hossain & Little, VideoPose3D, RPSM). Over the other 16 the number is 17/16 as large.
+
+    Args:
+        pred: `(..., K, 3)`.
+        target: `(..., K, 3)`.
+        alignment: "none", "root", "centroid", "rigid" or "similarity": see the table above.
+        root: index of the root joint, for `alignment="root"`.
+        visible: `(..., K)` bool, the annotated joints; None: all.
+
+    Returns:
+        `(..., K)`; NaN where not visible. After "rigid" and "similarity" the root is not put back to zero and counts.
+        The alignment is the one of least squares, so that a similarity may leave a larger *mean* distance than a rigid
+        motion. Reflections are never used. Degenerate poses: see `geometry.procrustes`; a pose with fewer than two
+        visible joints is only translated, and its errors are zero after "centroid", "rigid" and "similarity".
+
+    Raises:
+        ValueError: shapes that do not match, an unknown alignment, a root out of range or not visible where its pose
+            has visible joints, or an annotated joint that is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> target = np.random.default_rng(0).normal(0, 300, (2, 17, 3)); pred = target + np.array([30.0, 0, 40])
+        >>> float(mpjpe(pred, target, alignment="none").mean().round(6)), float(mpjpe(pred, target).mean().round(6))
+        (50.0, 0.0)
+    """
+    if alignment not in ALIGNMENTS:
+        raise ValueError(f"unknown alignment {alignment!r}; expected one of {', '.join(ALIGNMENTS)}")
+    poses, truth, seen, lost = _read(pred, target, visible)
+    if alignment == "root":
+        _check_root(root, truth, seen)
+        poses, truth = poses - poses[..., root : root + 1, :], truth - truth[..., root : root + 1, :]
+    elif alignment == "centroid":
+        poses, truth = poses - _middle(poses, seen), truth - _middle(truth, seen)
+    elif alignment in ("rigid", "similarity"):
+        return _like(pred, _aligned_distances(poses, truth, seen, lost, alignment == "similarity"))
+    return _like(pred, _finish(_norm(poses - truth), seen, lost))
+
+
+def pa_mpjpe(pred: Array, target: Array, *, scale: bool = True, visible: Array | None = None) -> Array:
+    """Per-joint error after Procrustes alignment of each pose, `(..., K, 3) -> (..., K)`; mean: PA-MPJPE, P-MPJPE.
+
+    The scale is included, as in all current codes although texts say "rigid"; `scale=False` leaves it out, as the first
+    releases of Martinez et al. and Hossain & Little did. Others, result and errors as for `mpjpe`.
+
+    Example:
+        >>> import numpy as np
+        >>> target = np.random.default_rng(0).normal(0, 300, (2, 17, 3))
+        >>> turned = 1.1 * target[..., [1, 2, 0]] + 500          # an even permutation of the axes is a rotation
+        >>> float(pa_mpjpe(turned, target).max()) < 1e-9, float(pa_mpjpe(-target, target).max()) > 100
+        (True, True)
+    """
+    return mpjpe(pred, target, alignment="similarity" if scale else "rigid", visible=visible)
+
+
+def n_mpjpe(pred: Array, target: Array, *, root: int = 0, visible: Array | None = None) -> Array:
+    """Per-joint error after the best scale of each root-relative pose, `(..., K, 3) -> (..., K)`; mean: N-MPJPE.
+
+    The scale is that of least squares over all joints, about the root (Rhodin et al., CVPR 2018; Protocol #3 of
+    VideoPose3D). A predicted pose in one point cannot be scaled and stays there. Others, result and errors as for
+    `mpjpe`.
+
+    Example:
+        >>> import numpy as np
+        >>> target = np.random.default_rng(0).normal(0, 300, (2, 17, 3))
+        >>> float(n_mpjpe(1.3 * target, target).max()) < 1e-9
+        True
+    """
+    poses, truth, seen, lost = _read(pred, target, visible)
+    _check_root(root, truth, seen)
+    poses, truth = poses - poses[..., root : root + 1, :], truth - truth[..., root : root + 1, :]
+    counted = seen[..., None]
+    size = torch.where(counted, poses * poses, 0.0).sum(dim=(-2, -1), keepdim=True)
+    overlap = torch.where(counted, poses * truth, 0.0).sum(dim=(-2, -1), keepdim=True)
+    factor = torch.where(size == 0, 1.0, overlap / size)
+    return _like(pred, _finish(_norm(factor * poses - truth), seen, lost))
+
+
+def mpjve(
+    pred: Array, target: Array, *, alignment: str = "root", root: int = 0, visible: Array | None = None
+) -> Array:  # fmt: skip
+    """Per-joint velocity error, the distance of first differences: `(..., T, K, 3) -> (..., T - 1, K)`, per frame.
+
+    One call per video (or a batch of equally long ones): a difference must not reach from one video into the next.
+    Units are those of the poses per frame, not per second. VideoPose3D weighs a video's mean by its frames T, not by
+    its T - 1 differences.
+
+    Args:
+        pred: `(..., T, K, 3)`, T of 2 or more, in order of time.
+        target: `(..., T, K, 3)`.
+        alignment: "root" (VideoPose3D's poses are root-relative) or "none".
+        root: index of the root joint.
+        visible: `(..., T, K)` bool; a joint counts where it is visible in both frames.
+
+    Others, result and errors as for `mpjpe`.
+
+    Example:
+        >>> import numpy as np
+        >>> target = np.zeros((4, 17, 3)); pred = target + 2.0 * np.arange(4)[:, None, None]
+        >>> float(mpjve(pred, target, alignment="none").mean().round(4)), float(mpjve(pred, target).mean())
+        (3.4641, 0.0)
+    """
+    return _difference_error(pred, target, 1, alignment, root, visible)
+
+
+def acceleration_error(
+    pred: Array, target: Array, *, alignment: str = "root", root: int = 0, visible: Array | None = None
+) -> Array:  # fmt: skip
+    """Per-joint acceleration error, of second differences: `(..., T, K, 3) -> (..., T - 2, K)`, per frame squared.
+
+    As HMMR and VIBE report it. A joint counts where it is visible in three frames. Others as for `mpjve`.
+
+    Example:
+        >>> import numpy as np
+        >>> target = np.zeros((4, 17, 3)); pred = target + np.arange(4)[:, None, None] ** 2 * np.array([1.0, 0, 0])
+        >>> float(acceleration_error(pred, target, alignment="none").mean())
+        2.0
+    """
+    return _difference_error(pred, target, 2, alignment, root, visible)
+
+
+# ---------------------------------------------------------------------------------------------------------- fractions
+
+
+def pck3d(
+    pred: Array, target: Array, *, threshold: float = 150.0, alignment: str = "root", root: int = 0,
+    visible: Array | None = None,
+) -> Array:  # fmt: skip
+    """Fraction of poses whose joint is nearer than (`<`) `threshold`, per joint: `(..., K, 3) -> (K,)`; 3DPCK@150 mm.
+
+    Mehta et al., "Monocular 3D Human Pose Estimation In The Wild", 3DV 2017. MPI-INF-3DHP's evaluation takes 14 joints
+    (head top, neck, shoulders, elbows, wrists, hips, knees, ankles) or all 17: choose them in what is passed, which
+    must include the root, or in what comes back.
+
+    Others, result and errors as for `mpjpe`; NaN for a joint that no pose has. A prediction that is not finite is a
+    miss.
+
+    Example:
+        >>> import numpy as np
+        >>> target = np.zeros((1, 3, 3)); pred = np.array([[[0.0, 0, 0], [0, 0, 149], [0, 0, 150]]])
+        >>> pck3d(pred, target).tolist()
+        [1.0, 1.0, 0.0]
+    """
+    error, seen = _by_joint(mpjpe(pred, target, alignment=alignment, root=root, visible=visible))
+    return _like(pred, _precise((error < threshold).sum(dim=0)) / seen.sum(dim=0))
+
+
+def auc3d(
+    pred: Array, target: Array, *, alignment: str = "root", root: int = 0, visible: Array | None = None
+) -> Array:  # fmt: skip
+    """Mean of `pck3d` over the thresholds 0, 5, ... 150 mm, per joint: `(..., K, 3) -> (K,)`; the AUC of MPI-INF-3DHP.
+
+    There are 31 thresholds, and the first contributes nothing, because nothing is nearer than 0. Others as for `pck3d`.
+
+    Example:
+        >>> import numpy as np
+        >>> auc3d(np.zeros((1, 2, 3)), np.zeros((1, 2, 3))).round(4).tolist()      # 30 of 31
+        [0.9677, 0.9677]
+    """
+    error, seen = _by_joint(mpjpe(pred, target, alignment=alignment, root=root, visible=visible))
+    hits = torch.stack([(error < threshold).sum(dim=0) for threshold in AUC_THRESHOLDS])
+    return _like(pred, _precise(hits).mean(dim=0) / seen.sum(dim=0))
+
+
+# -------------------------------------------------------------------------------------------------------------- bones
+
+
+def bone_length_error(
+    pred: Array, target: Array, bones: str | Skeleton | Sequence[tuple[int, int]] = "h36m17", *,
+    visible: Array | None = None,
+) -> Array:  # fmt: skip
+    """Absolute difference of bone lengths, `(..., K, 3) -> (..., L)`, in the poses' units.
+
+    Args:
+        bones: pairs of joints, or a skeleton with bones.
+
+    Others and errors as for `mpjpe`; NaN where an end of the bone is not visible.
+
+    Example:
+        >>> import numpy as np
+        >>> target = np.array([[0.0, 0, 0], [0, 0, 10]])
+        >>> bone_length_error(target * 1.2, target, [(0, 1)]).round(6).tolist()
+        [2.0]
+    """
+    ours, theirs, seen, lost = _bone_vectors(pred, target, bones, visible)
+    return _like(pred, _finish((_norm(ours) - _norm(theirs)).abs(), seen, lost))
+
+
+def limb_angle_error(
+    pred: Array, target: Array, bones: str | Skeleton | Sequence[tuple[int, int]] = "h36m17", *,
+    visible: Array | None = None,
+) -> Array:  # fmt: skip
+    """Angle between predicted and annotated bones in degrees, 0 to 180: `(..., K, 3) -> (..., L)`.
+
+    Args:
+        bones: pairs of joints, or a skeleton with bones.
+
+    Others and errors as for `mpjpe`. An annotated bone of length 0 has no direction and is NaN, like one that is not
+    visible; a predicted one of length 0, or that is not finite, is 180 degrees off, the most there is.
+
+    Example:
+        >>> import numpy as np
+        >>> target = np.array([[0.0, 0, 0], [0, 0, 10]]); pred = np.array([[5.0, 0, 0], [5, 3, 3]])
+        >>> limb_angle_error(pred, target, [(0, 1)]).round(6).tolist()
+        [45.0]
+    """
+    ours, theirs, seen, lost = _bone_vectors(pred, target, bones, visible)
+    # by the tangent: the cosine is flat, and cannot tell small angles apart
+    angle = torch.rad2deg(torch.atan2(_norm(torch.linalg.cross(ours, theirs)), (ours * theirs).sum(dim=-1)))
+    angle = torch.where(lost | (_norm(ours) == 0), 180.0, angle)
+    return _like(pred, torch.where(seen & (_norm(theirs) > 0), angle, torch.nan))
+
+
+# ----------------------------------------------------------------------------------------------------------- averages
+
+
+def average_by_action(
+    errors: Array, actions: Sequence[str], *, averaging: str = "frame-weighted", videos: Iterable[Any] | None = None
+) -> dict[str, float]:
+    """Mean error of each action, and "Average", the plain mean of those: the rows of Human3.6M's tables.
+
+    Two conventions for the mean of an action, which differ where its videos are of different length:
+
+    - "frame-weighted": over all its frames, of all subjects, takes and cameras alike (Martinez, VideoPose3D, RPSM);
+    - "per-video": over the means of its videos (Hossain & Little).
+
+    Args:
+        errors: `(N, K)` per joint, or `(N,)` per frame; NaN does not count.
+        actions: N names, in any of the data set's two spellings, without the number of the take. Compared whole:
+            "Sitting" is not "SittingDown".
+        averaging: which convention.
+        videos: N values that tell videos (subject, action, take and camera) apart, for "per-video".
+
+    Returns:
+        The actions that occur, in alphabetical order, then "Average". RPSM's tables have another order.
+
+    Raises:
+        ValueError: unknown actions or conventions, lengths that do not match, "per-video" without videos, or an action
+            without any error that counts.
+
+    Example:
+        >>> import numpy as np
+        >>> average_by_action(np.array([1.0, 1.0, 4.0, 10.0]), ["Eating", "Eating", "Eating", "Photo"])
+        {'Eating': 2.0, 'Photo': 10.0, 'Average': 6.0}
+        >>> average_by_action(np.array([1.0, 1.0, 4.0]), ["Eating"] * 3, averaging="per-video", videos=[1, 1, 2])
+        {'Eating': 2.5, 'Average': 2.5}
+    """
+    names = [_ACTION_ALIASES.get(str(action), str(action)) for action in actions]
+    if unknown := sorted(set(names) - set(HUMAN36M_ACTIONS)):
+        raise ValueError(
+            f"unknown actions {', '.join(map(repr, unknown))}; expected Human3.6M's {', '.join(HUMAN36M_ACTIONS)}, "
+            "without the number of the take"
+        )
+    means = _means(errors, names, averaging, videos)
+    table = {action: means[action] for action in HUMAN36M_ACTIONS if action in means}
+    return {**table, "Average": sum(table.values()) / len(table)}
+
+
+def human36m(
+    pred: Array, target: Array, protocol: str | Protocol, *, actions: Sequence[str], subjects: Sequence[str],
+    videos: Iterable[Any] | None = None, visible: Array | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """The row of a table on Human3.6M by a named protocol: millimetres per action and their "Average".
+
+    Pass exactly the frames the protocol tests on: all of them or, where it has a `stride`, every so manyth of each
+    video. The root is joint 0. The damaged ground truth of some takes of S9 is kept, as in the papers named here; leave
+    frames out before the call to follow others.
+
+    Args:
+        pred: `(N, 17, 3)` millimetres in the camera frame.
+        target: `(N, 17, 3)`.
+        protocol: a key of `PROTOCOLS`, or one of your own.
+        actions: N names, see `average_by_action`.
+        subjects: N names, "S9", "S11"; checked, because training subjects flatter.
+        videos: as for `average_by_action`.
+        visible: `(N, 17)` bool.
+
+    Raises:
+        ValueError: an unknown protocol, subjects that it does not test on, and what the functions it uses raise.
+
+    Example:
+        >>> import numpy as np
+        >>> target = np.random.default_rng(0).normal(0, 300, (2, 17, 3)); kinds = ["Eating", "Photo"]
+        >>> row = human36m(1.2 * target, target, "martinez-2", actions=kinds, subjects=["S9", "S11"])
+        >>> round(row["Average"], 6)
+        0.0
+    """
+    if isinstance(protocol, str) and protocol not in PROTOCOLS:
+        raise ValueError(
+            f"unknown protocol {protocol!r}; numbers alone are ambiguous. Expected one of {', '.join(PROTOCOLS)}"
+        )
+    chosen = protocol if isinstance(protocol, Protocol) else PROTOCOLS[protocol]
+    if others := sorted({str(subject) for subject in subjects} - set(chosen.test)):
+        raise ValueError(f"{chosen.name} tests on {', '.join(chosen.test)}; these are others: {', '.join(others)}")
+    if len(subjects) != len(pred):
+        raise ValueError(f"subjects: expected one per pose, {len(pred)}, got {len(subjects)}")
+    if chosen.alignment == "scale":
+        errors = n_mpjpe(pred, target, visible=visible)
+    else:
+        errors = mpjpe(pred, target, alignment=chosen.alignment, visible=visible)
+    return average_by_action(errors, actions, averaging=chosen.averaging, videos=videos)
+
+
+def humaneva(
+    errors: Array, subjects: Sequence[str], actions: Sequence[str], *, averaging: str = "frame-weighted",
+    videos: Iterable[Any] | None = None,
+) -> dict[str, dict[str, float]]:  # fmt: skip
+    """Mean error per action and subject, the cells of HumanEva's tables, and the plain mean of the cells.
+
+    The usual cells are Walking, Jog and Box of S1 to S3 on the frames called Validate, because the test annotations are
+    withheld. Which alignment the errors are after is the caller's to choose and to say: papers that are compared with
+    each other use none, the centroid and a rigid one.
+
+    Args:
+        errors: `(N, K)` per joint, or `(N,)` per frame; NaN does not count.
+        subjects: N names.
+        actions: N names.
+        averaging: of a cell: "frame-weighted" or "per-video", see `average_by_action`.
+        videos: as there.
+
+    Returns:
+        `{action: {subject: mean}}` in order of appearance, and `{"Average": {"all": mean of the cells}}`.
+
+    Example:
+        >>> import numpy as np
+        >>> humaneva(np.array([30.0, 40.0, 20.0]), ["S1", "S2", "S1"], ["Walking", "Walking", "Jog"])
+        {'Walking': {'S1': 30.0, 'S2': 40.0}, 'Jog': {'S1': 20.0}, 'Average': {'all': 30.0}}
+    """
+    if len(subjects) != len(actions):
+        raise ValueError(f"subjects and actions: expected one each per pose, got {len(subjects)} and {len(actions)}")
+    cells = _means(errors, [(str(a), str(s)) for a, s in zip(actions, subjects, strict=True)], averaging, videos)
+    table: dict[str, dict[str, float]] = {}
+    for (action, subject), value in cells.items():
+        table.setdefault(action, {})[subject] = value
+    return {**table, "Average": {"all": sum(cells.values()) / len(cells)}}
+
+
+# ------------------------------------------------------------------------------------------------------------- inside
+
+
+def _read(pred: Array, target: Array, visible: Array | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Poses and truth in double precision, which joints count, and which of those have no prediction; warns, checks."""
+    poses = _tensor(pred)
+    truth = _tensor(target, poses)
+    if poses.shape != truth.shape or poses.ndim < 2 or poses.shape[-1] != 3:
+        raise ValueError(
+            f"expected pred and target of one shape (..., K, 3), got {tuple(poses.shape)} and {tuple(truth.shape)}"
+        )
+    seen = torch.ones_like(poses[..., 0], dtype=torch.bool) if visible is None else _tensor(visible, poses).bool()
+    if seen.shape != poses.shape[:-1]:
+        raise ValueError(f"visible: expected (..., K) = {tuple(poses.shape[:-1])}, got {tuple(seen.shape)}")
+    exact, truth = _precise(poses), _precise(truth)
+    lost = torch.zeros_like(seen)
+    # a sum finds NaN and infinity many times faster than a look at every joint, which is left for when there are some
+    if not torch.isfinite(truth.sum()):
+        unknown = ~torch.isfinite(truth).all(dim=-1) & seen
+        if unknown.any():
+            *pose, joint = unknown.nonzero()[0].tolist()
+            raise ValueError(f"target: joint {joint} of pose {pose} is NaN or infinite; mark missing ones in `visible`")
+    if not torch.isfinite(exact.sum()):
+        lost = ~torch.isfinite(exact).all(dim=-1) & seen
+        _warn_of(lost, "predicted joints")
+    return exact, truth, seen, lost
+
+
+def _check_root(root: int, truth: Tensor, seen: Tensor) -> None:
+    if not 0 <= root < truth.shape[-2]:
+        raise ValueError(f"root: expected a joint in 0..{truth.shape[-2] - 1}, got {root}")
+    if (seen.any(dim=-1) & ~seen[..., root]).any():
+        raise ValueError(f'root: joint {root} is not visible in every pose; use alignment="centroid", or another root')
+
+
+def _norm(vectors: Tensor) -> Tensor:
+    x, y, z = vectors.unbind(dim=-1)  # several times faster than a norm over three
+    return (x * x + y * y + z * z).sqrt()
+
+
+def _middle(poses: Tensor, seen: Tensor) -> Tensor:
+    weights = _precise(seen)[..., None]
+    return torch.where(seen[..., None], poses, 0.0).sum(dim=-2, keepdim=True) / weights.sum(
+        dim=-2, keepdim=True
+    ).clamp_min(1)
+
+
+def _finish(distances: Tensor, seen: Tensor, lost: Tensor) -> Tensor:
+    """NaN where there is no annotation; infinite where the prediction, or what it is aligned by, is not finite."""
+    if not torch.isfinite(distances.sum()):
+        distances = torch.where(lost | ~torch.isfinite(distances), torch.inf, distances)
+    return distances if seen.all() else torch.where(seen, distances, torch.nan)
+
+
+def _aligned_distances(poses: Tensor, truth: Tensor, seen: Tensor, lost: Tensor, scale: bool) -> Tensor:
+    """Distances after Procrustes alignment, on a CPU block by block."""
+    whole = seen.shape
+    poses, truth, seen, lost = (
+        poses.view(-1, *poses.shape[-2:]),
+        truth.view(-1, *truth.shape[-2:]),
+        *(mask.view(-1, whole[-1]) for mask in (seen, lost)),
+    )
+    size = BLOCK if poses.device.type == "cpu" else max(len(poses), 1)
+    weights = None if bool(seen.all()) else seen
+    distances = torch.empty_like(poses[..., 0])
+    for start in range(0, len(poses), size):
+        block = slice(start, start + size)
+        some = None if weights is None else weights[block]
+        moved, goals, _ = _aligned(poses[block], truth[block], scale, some)
+        x, y, z = moved.sub_(goals).unbind(dim=1)
+        distances[block] = x.mul_(x).addcmul_(y, y).addcmul_(z, z).sqrt_().mT
+    return _finish(distances, seen, lost).view(whole)
+
+
+def _difference_error(
+    pred: Array, target: Array, order: int, alignment: str, root: int, visible: Array | None
+) -> Array:  # fmt: skip
+    if alignment not in ("none", "root"):
+        raise ValueError(f'alignment: differences in time are taken after "none" or "root", got {alignment!r}')
+    poses, truth, seen, lost = _read(pred, target, visible)
+    if poses.ndim < 3 or poses.shape[-3] <= order:
+        raise ValueError(f"expected (..., T, K, 3) with T of {order + 1} or more, got {tuple(poses.shape)}")
+    if alignment == "root":
+        _check_root(root, truth, seen)
+        poses, truth = poses - poses[..., root : root + 1, :], truth - truth[..., root : root + 1, :]
+    for _ in range(order):
+        poses, truth = poses.diff(dim=-3), truth.diff(dim=-3)
+        seen, lost = seen[..., 1:, :] & seen[..., :-1, :], lost[..., 1:, :] | lost[..., :-1, :]
+    return _like(pred, _finish(_norm(poses - truth), seen, lost))
+
+
+def _by_joint(errors: Array) -> tuple[Tensor, Tensor]:
+    """Errors `(N, K)`, and which of them are there."""
+    flat = _tensor(errors)
+    flat = flat.reshape(-1, flat.shape[-1])
+    return flat, ~flat.isnan()
+
+
+def _bone_vectors(
+    pred: Array, target: Array, bones: str | Skeleton | Sequence[tuple[int, int]], visible: Array | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    poses, truth, seen, lost = _read(pred, target, visible)
+    pairs = get_skeleton(bones).bones if isinstance(bones, str | Skeleton) else bones
+    count = poses.shape[-2]
+    if not pairs or not all(len(pair) == 2 and all(0 <= end < count for end in pair) for pair in pairs):
+        raise ValueError(f"bones: expected pairs of joints in 0..{count - 1}, got {list(pairs)}")
+    start, end = ([pair[side] for pair in pairs] for side in (0, 1))
+    vectors = (array[..., end, :] - array[..., start, :] for array in (poses, truth))
+    return *vectors, seen[..., start] & seen[..., end], lost[..., start] | lost[..., end]  # type: ignore[return-value]
+
+
+def _means(errors: Array, groups: Sequence[Any], averaging: str, videos: Iterable[Any] | None) -> dict[Any, float]:
+    """Mean error of each group, in order of appearance."""
+    if averaging not in AVERAGINGS:
+        raise ValueError(f"unknown averaging {averaging!r}; expected one of {', '.join(AVERAGINGS)}")
+    values = _precise(_tensor(errors)).cpu()
+    values = values[:, None] if values.ndim == 1 else values.flatten(1)
+    if len(groups) != len(values) or not len(values):
+        raise ValueError(
+            f"expected one action (and subject) per pose, {len(values)} of them and more than 0, got {len(groups)}"
+        )
+    there = ~values.isnan()
+    total, count = torch.where(there, values, 0.0).sum(dim=1), _precise(there).sum(dim=1)
+    takes: list[Any] = [None] * len(values)
+    if averaging == "per-video":
+        if videos is None:
+            raise ValueError('averaging="per-video" needs `videos`, a value per pose that tells the videos apart')
+        takes = list(videos)
+        if len(takes) != len(values):
+            raise ValueError(f"videos: expected one per pose, {len(values)}, got {len(takes)}")
+    keys = list(dict.fromkeys(zip(groups, takes, strict=True)))
+    index = {key: number for number, key in enumerate(keys)}
+    of = torch.tensor([index[key] for key in zip(groups, takes, strict=True)])
+    sums, counts = (torch.zeros(len(keys), dtype=total.dtype).index_add_(0, of, part) for part in (total, count))
+    means: dict[Any, list[float]] = {}
+    for (group, _), each, much in zip(keys, sums.tolist(), counts.tolist(), strict=True):
+        means.setdefault(group, [])
+        if much:
+            means[group].append(each / much)
+    if empty := [group for group, each in means.items() if not each]:
+        raise ValueError(f"{empty[0]}: no joint of it counts, so it has no mean; leave it out")
+    return {group: sum(each) / len(each) for group, each in means.items()}

@@ -1,0 +1,73 @@
+"""Evaluation on two processes is evaluation on one: no sample lost, none counted twice."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import posezoo
+
+ROOT = Path(__file__).parents[2]
+PEOPLE = 7  # two processes with batches of two: the last round has three of four
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory):
+    """Noisy images in the layout of LSPET, and a network that has seen nothing."""
+    pytest.importorskip("accelerate")
+    scipy_io = pytest.importorskip("scipy.io")
+    folder = tmp_path_factory.mktemp("lspet")
+    (folder / "images").mkdir()
+    random = np.random.default_rng(0)
+    joints = np.ones((14, 3, PEOPLE))
+    joints[:, :2] = random.uniform(20, 100, (14, 2, PEOPLE))
+    joints[:, 2] = random.random((14, PEOPLE)) < 0.8
+    joints[[2, 9], 2] = 1
+    for number in range(1, PEOPLE + 1):
+        pixels = random.integers(0, 255, (120, 110, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"im{number:05d}.jpg")
+    scipy_io.savemat(folder / "joints.mat", {"joints": joints})
+    torch.manual_seed(0)
+    posezoo.create("hrnet_w32", width=2, num_keypoints=14, skeleton="lsp14").save_pretrained(folder / "model")
+    return [
+        "--data", str(folder), "--model", f"local-dir:{folder / 'model'}", "--images", "1", str(PEOPLE),
+        "--size", "64", "64", "--batch-size", "2",
+    ]  # fmt: skip
+
+
+def test_two_processes_report_what_one_does(arguments, tmp_path):
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join(
+        [str(Path(posezoo.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    reports = []
+    for launcher in ([], ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", port]):
+        output = tmp_path / f"report_{len(reports)}.json"
+        program = [sys.executable, *launcher, str(ROOT / "examples" / "evaluate_distributed.py")]
+        done = subprocess.run(
+            [*program, *arguments, "--output", str(output)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("PDJ@0.2 of 7 people") == 1
+        reports.append(json.loads(output.read_text()))
+    one, two = reports
+    assert [one["processes"], two["processes"]] == [1, 2]
+    assert one["people"] == two["people"] == PEOPLE
+    assert 0 < one["pdj@0.2"] < 1
+    assert two["pdj@0.2"] == pytest.approx(one["pdj@0.2"], abs=1e-12)
+    assert two["per_keypoint"] == pytest.approx(one["per_keypoint"], abs=1e-12)
