@@ -30,7 +30,7 @@ _EXPORTS = {
     "People": "predict",
 }
 _MODULES = (
-    "checkpoints", "data", "geometry", "heatmaps", "layers", "losses", "metrics", "models",
+    "checkpoints", "data", "evaluate", "geometry", "heatmaps", "layers", "losses", "metrics", "models",
     "predict", "registry", "skeletons", "viz", "weights",
 )  # fmt: skip
 
@@ -39,6 +39,7 @@ __all__ = ["__version__", *_EXPORTS, *_MODULES]
 if TYPE_CHECKING:
     import posezoo.checkpoints as checkpoints
     import posezoo.data as data
+    import posezoo.evaluate as evaluate
     import posezoo.geometry as geometry
     import posezoo.heatmaps as heatmaps
     import posezoo.layers as layers

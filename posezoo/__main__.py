@@ -5,24 +5,17 @@ import json
 import math
 import sys
 import warnings
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import posezoo
 
-if TYPE_CHECKING:
-    import numpy as np
-
-METRICS_2D = ("pck", "pckh", "pdj", "pcp", "pcp-loose", "rmse", "mean-pixel-error")
-METRICS_3D = (
-    "mpjpe", "pa-mpjpe", "pa-mpjpe-rigid", "n-mpjpe", "mpjve", "acceleration-error", "pck3d", "auc3d",
-)  # fmt: skip
-
-
 EVALUATE_HELP = """\
 Score predictions against annotations and print a table.
+
+In the image: coco-ap, pck, pckh, pdj, pcp, pcp-loose, rmse, mean-pixel-error. In 3D: mpjpe, pa-mpjpe, pa-mpjpe-rigid,
+n-mpjpe, mpjve, acceleration-error, pck3d, auc3d.
 
 coco-ap reads COCO json: annotations, and a list of results. The others read arrays, from .npz and .mat by name:
   keypoints   (N, K, 2) pixels or (N, K, 3) millimetres; a .npy file is this array alone. For mpjve and
@@ -59,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     evaluate.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="COCO json, .npy, .npz or .mat")
     evaluate.add_argument("--gt", type=Path, required=True, metavar="GROUND_TRUTH", help="the annotations, likewise")
-    evaluate.add_argument("--metric", required=True, help=", ".join(("coco-ap", *METRICS_2D, *METRICS_3D)))
+    evaluate.add_argument("--metric", required=True, help="coco-ap, or one of the others above")
     names_or_sigmas = evaluate.add_mutually_exclusive_group()
     names_or_sigmas.add_argument("--skeleton", metavar="NAME", help="names the keypoints; also says the OKS sigmas")
     names_or_sigmas.add_argument("--sigmas", type=float, nargs="+", metavar="S", help="of coco-ap, one per keypoint")
@@ -122,218 +115,34 @@ def run_predict(options: argparse.Namespace) -> None:
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
-    metric = options.metric
-    known = ("coco-ap", *METRICS_2D, *METRICS_3D)
-    if metric not in known:
-        raise ValueError(f"unknown metric {metric!r}; expected one of {', '.join(known)}")
-    for path in (options.predictions, options.gt):
-        if not path.is_file():
-            raise ValueError(f"{path}: there is no such file")
+    from posezoo.evaluate import evaluate_files
+
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always", UserWarning)
-        evaluate = _evaluate_coco if metric == "coco-ap" else _evaluate_arrays
-        values, title, percent = evaluate(options)
+        score = evaluate_files(
+            options.predictions,
+            options.gt,
+            options.metric,
+            skeleton=options.skeleton,
+            sigmas=options.sigmas,
+            threshold=options.threshold,
+            convention=options.convention,
+        )
     to_stdout = str(options.json) == "-"
     for text in dict.fromkeys(str(warning.message) for warning in noted):
         print(f"posezoo: warning: {text}", file=sys.stderr)
     # JSON has neither NaN nor infinity
-    numbers = {name: value if math.isfinite(value) else None for name, value in values.items()}
+    numbers = {name: value if math.isfinite(value) else None for name, value in score.values.items()}
     report = sys.stderr if to_stdout else sys.stdout
-    width = max(map(len, values))
-    print(title, file=report)
-    for name, value in values.items():
-        print(f"  {name:{width}} {100 * value if percent else value:9.{2 if percent else 4}f}", file=report)
+    width, factor, digits = max(map(len, score.values)), *((100, 2) if score.percent else (1, 4))
+    print(score.title, file=report)
+    for name, value in score.values.items():
+        print(f"  {name:{width}} {factor * value:9.{digits}f}", file=report)
     if to_stdout:
         print(json.dumps(numbers))
     elif options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
-
-
-def _evaluate_coco(options: argparse.Namespace) -> tuple[dict[str, float], str, bool]:
-    from posezoo.metrics.oks import coco_ap
-
-    for path in (options.gt, options.predictions):
-        if path.suffix != ".json":
-            raise ValueError(f"{path}: coco-ap reads COCO json; for arrays call posezoo.metrics.coco_ap")
-    sigmas = options.sigmas or options.skeleton or "coco17"
-    found = coco_ap(options.gt, options.predictions, sigmas=sigmas)
-    keys = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
-    return {key: float(found[key]) for key in keys}, "COCO keypoints, OKS", False
-
-
-def _evaluate_arrays(options: argparse.Namespace) -> tuple[dict[str, float], str, bool]:
-    import numpy as np
-
-    from posezoo import metrics
-
-    metric, gt = options.metric, options.gt
-    truth, pred = _read_arrays(gt, truth=True), _read_arrays(options.predictions, truth=False)
-    target, points = truth["keypoints"], pred["keypoints"]
-    if truth.get("of") == "lsp" and len(target) == 2000 and len(points) == 1000:
-        target = target[1000:]  # LSP's test images
-    visible = truth.get("visible")
-    sticks = points.ndim == 4 and points.shape[1:] == (10, 2, 2) and metric.startswith("pcp")
-    if not sticks and points.shape != target.shape:
-        raise ValueError(
-            f"{options.predictions} holds keypoints of shape {points.shape}, {gt} of {target.shape}; expected the same"
-        )
-    dimensions = 3 if metric in METRICS_3D else 2
-    if target.shape[-1] != dimensions:
-        raise ValueError(f"{metric} is for keypoints in {dimensions}D; {gt} holds shape {target.shape}")
-    skeleton = posezoo.get_skeleton(options.skeleton) if options.skeleton else None
-    if skeleton is not None and target.shape[-2] != len(skeleton):
-        raise ValueError(f"the skeleton {skeleton.name!r} has {len(skeleton)} keypoints, {gt} has {target.shape[-2]}")
-    names = list(skeleton.keypoints) if skeleton else [f"keypoint {number}" for number in range(target.shape[-2])]
-    threshold = {} if options.threshold is None else {"threshold": options.threshold}
-    called = skeleton.name if skeleton else ""
-
-    if metric in METRICS_3D:
-        functions: dict[str, Callable[..., Any]] = {
-            "mpjpe": metrics.mpjpe, "pa-mpjpe": metrics.pa_mpjpe, "n-mpjpe": metrics.n_mpjpe, "mpjve": metrics.mpjve,
-            "acceleration-error": metrics.acceleration_error, "pck3d": metrics.pck3d, "auc3d": metrics.auc3d,
-            "pa-mpjpe-rigid": lambda *poses, visible: metrics.pa_mpjpe(*poses, scale=False, visible=visible),
-        }  # fmt: skip
-        arguments = threshold if metric == "pck3d" else {}
-        result = functions[metric](points, target, visible=visible, **arguments)
-        percent = metric in ("pck3d", "auc3d")
-        unit = "per cent" if percent else "in the units of the poses"
-        title = f"{metric}, {unit}" + ("" if metric.startswith("pa-") else ", relative to joint 0")
-        flat = result.reshape(-1, result.shape[-1])
-        there = ~np.isnan(flat)
-        means = np.where(there, flat, 0).sum(axis=0) / np.where(there.any(axis=0), there.sum(axis=0), np.nan)
-        if percent and visible is not None:  # results are per joint; each weighs as often as it is annotated
-            mean = metrics.labelled_mean(result, visible.reshape(-1, visible.shape[-1]))
-        else:
-            mean = float(flat[there].mean()) if there.any() else math.nan
-        return {**dict(zip(names, means.tolist(), strict=True)), "mean": mean}, title, percent
-
-    if metric in ("rmse", "mean-pixel-error"):
-        function = metrics.rmse if metric == "rmse" else metrics.mean_pixel_error
-        result = function(points, target, visible=visible)
-        mean = float(np.nanmean(result)) if (~np.isnan(result)).any() else math.nan
-        return {**dict(zip(names, result.tolist(), strict=True)), "mean": mean}, f"{metric}, pixels", False
-    if metric in ("pcp", "pcp-loose"):
-        loose = metric == "pcp-loose"
-        title = f"PCP@{threshold.get('threshold', 0.5):g} {'loose' if loose else 'strict'}, per cent"
-        if called == "lsp14":
-            return metrics.lsp_pcp(points, target, visible=visible, loose=loose, **threshold), title, True
-        if skeleton is None:
-            raise ValueError(f"{metric} needs --skeleton, whose bones are the limbs (lsp14: the ten limbs of LSP)")
-        result = metrics.pcp(points, target, skeleton, visible=visible, loose=loose, **threshold)
-        limbs = [f"{skeleton.keypoints[first]} - {skeleton.keypoints[second]}" for first, second in skeleton.bones]
-        return {**dict(zip(limbs, result.tolist(), strict=True)), "mean": float(np.nanmean(result))}, title, True
-    if metric == "pckh":
-        title = f"PCKh@{threshold.get('threshold', 0.5):g}, per cent of the annotated keypoints"
-        head_size = truth.get("head_size")
-        if head_size is None:
-            raise ValueError(f"{gt}: pckh needs head_size (N,) or headboxes (N, 2, 2); found {truth['found']}")
-        if called == "mpii16":
-            table = metrics.mpii_pckh(
-                points, target, head_size, visible=visible, convention=options.convention, **threshold
-            )
-            return table, f"{title}, {options.convention}", True
-        result, length = metrics.pckh(points, target, head_size, visible=visible, **threshold), head_size
-    elif metric == "pdj":
-        title = f"PDJ@{threshold.get('threshold', 0.2):g}, per cent of the annotated keypoints"
-        if skeleton is None:
-            raise ValueError("pdj needs --skeleton, which says where the left shoulder and the right hip are")
-        if called == "lsp14":
-            return metrics.lsp_pck(points, target, visible=visible, **threshold), title, True
-        result = metrics.pdj(points, target, skeleton, visible=visible, **threshold)
-        length = metrics.torso_diameter(target, skeleton, visible=visible)
-    else:
-        title = f"PCK@{threshold.get('threshold', 0.2):g}, per cent of the annotated keypoints"
-        length = truth.get("normalizer")
-        if length is None:
-            raise ValueError(
-                f"{gt}: pck needs normalizer (N,), in pixels; found {truth['found']}. pdj and pckh have their own"
-            )
-        result = metrics.pck(points, target, length, visible=visible, **threshold)
-    counted = np.ones(target.shape[:2], dtype=bool) if visible is None else visible
-    pooled = metrics.labelled_mean(result, counted & np.isfinite(length)[:, None])
-    mean = float(np.nanmean(result)) if (~np.isnan(result)).any() else math.nan
-    return {**dict(zip(names, result.tolist(), strict=True)), "mean": mean, "labelled mean": pooled}, title, True
-
-
-def _read_arrays(path: Path, *, truth: bool) -> dict[str, Any]:
-    """keypoints, and what else of visible, normalizer, head_size there is; `of` is the data set, where it shows."""
-    import numpy as np
-
-    from posezoo.metrics import mpii_head_size
-
-    if path.suffix == ".json":
-        raise ValueError(f"{path}: JSON is for coco-ap; the other metrics read .npy, .npz and .mat")
-    stored = _load(path)
-    found: dict[str, Any] = {"found": ", ".join(sorted(stored)) or "nothing"}
-    ours = "pos_gt_src" if truth else "pos_pred_src"
-    if "keypoints" in stored or "preds" in stored:
-        found["keypoints"] = stored["keypoints"] if "keypoints" in stored else stored["preds"]
-    elif ours in stored:  # MPII: (16, 2, N)
-        found["keypoints"] = np.moveaxis(stored[ours], -1, 0)
-    elif "joints" in stored or "pred" in stored:
-        found.update(_leeds_or_flic(stored["joints"] if "joints" in stored else stored["pred"], path))
-    else:
-        raise ValueError(f"{path}: expected an array called keypoints, found {found['found']}")
-    if found["keypoints"].ndim < 3 or found["keypoints"].dtype.kind not in "fiu":
-        raise ValueError(f"{path}: keypoints: expected numbers (N, K, 2) or (N, K, 3), got {found['keypoints'].shape}")
-    if truth:
-        if "visible" in stored:
-            found["visible"] = stored["visible"] > 0
-        elif "jnt_missing" in stored:
-            found["visible"] = stored["jnt_missing"].T == 0
-        if "headboxes_src" in stored:
-            found["head_size"] = mpii_head_size(np.moveaxis(stored["headboxes_src"], -1, 0))
-        elif "headboxes" in stored:
-            found["head_size"] = mpii_head_size(stored["headboxes"])
-        for name in ("head_size", "normalizer"):
-            if name in stored:
-                found[name] = stored[name].reshape(-1)  # MATLAB has no vectors
-    return found
-
-
-def _leeds_or_flic(array: "np.ndarray", path: Path) -> dict[str, Any]:
-    """LSP (3, 14, N), whose third row means occluded; LSPET (14, 3, N), where it means visible; FLIC (2, 12, N)."""
-    import numpy as np
-
-    if array.ndim == 3 and array.shape[:2] == (14, 3):
-        return {"keypoints": array[:, :2].transpose(2, 0, 1), "visible": array[:, 2].T > 0, "of": "lspet"}
-    if array.ndim == 3 and array.shape[:2] == (3, 14):
-        return {"keypoints": array[:2].transpose(2, 1, 0), "of": "lsp"}
-    if array.ndim == 3 and array.shape[0] == 2:
-        points = array.transpose(2, 1, 0)
-        if array.shape[1] == 12:  # the last column is the torso box
-            return {"keypoints": points[:, :11], "normalizer": np.linalg.norm(points[:, 11], axis=1), "of": "flic"}
-        if array.shape[1] == 20:  # ten limbs by their ends
-            return {"keypoints": points.reshape(-1, 10, 2, 2)}
-        return {"keypoints": points}
-    raise ValueError(
-        f"{path}: expected joints or pred as LSP (3, 14, N), LSPET (14, 3, N) or FLIC (2, K, N) have them, got "
-        f"{array.shape}; call an array (N, K, 2) keypoints"
-    )
-
-
-def _load(path: Path) -> dict[str, Any]:
-    import numpy as np
-
-    try:
-        if path.suffix == ".npy":
-            return {"keypoints": np.load(path, allow_pickle=False)}
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                return dict(archive)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: is damaged, or holds objects instead of numbers: {error}") from None
-    if path.suffix == ".mat":
-        try:
-            import scipy.io
-        except ImportError:
-            raise ImportError(f"{path}: MATLAB files need scipy: pip install scipy") from None
-        try:
-            return {name: array for name, array in scipy.io.loadmat(path).items() if not name.startswith("__")}
-        except (ValueError, TypeError, NotImplementedError) as error:  # 7.3 files are HDF5, which scipy does not read
-            raise ValueError(f"{path}: cannot be read as a MATLAB file up to version 7: {error}") from None
-    raise ValueError(f"{path}: expected .json, .npy, .npz or .mat")
 
 
 def run_list(options: argparse.Namespace) -> None:

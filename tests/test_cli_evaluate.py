@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from posezoo import metrics
-from posezoo.__main__ import METRICS_2D, METRICS_3D, main
+from posezoo.__main__ import EVALUATE_HELP, main
+from posezoo.evaluate import METRICS, METRICS_2D, METRICS_3D
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 PUBLISHED = DATA / "published_predictions"
@@ -307,3 +308,8 @@ def test_usage(capsys, arguments):
         main(["evaluate", *arguments.split()])
     assert caught.value.code == 2
     assert "usage: posezoo evaluate" in capsys.readouterr().err
+
+
+def test_the_help_names_every_metric():
+    named = set(EVALUATE_HELP.replace(".", ",").replace(":", ",").replace("\n", " ").replace(" ", "").split(","))
+    assert set(METRICS) <= named

@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "layers": {"heatmaps", "skeletons", "weights"},
     "viz": {"skeletons"},
     "predict": {"geometry", "registry", "skeletons"},
+    "evaluate": {"metrics", "skeletons"},
 }
 FORBIDDEN_NAMES = {"utils.py", "common.py", "helpers.py", "base.py"}
 HEAVY = ("timm", "torchvision", "huggingface_hub", "PIL")
