@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command_line import fails, run
 from PIL import Image
 
 import posezoo
@@ -33,22 +34,6 @@ def photo(tmp_path):
     exif[0x0112] = 6
     Image.fromarray(pixels).save(tmp_path / "photo.jpg", exif=exif)
     return tmp_path / "photo.jpg"
-
-
-def run(capsys, *arguments):
-    """Exit code, standard output, standard error."""
-    code = main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def fails(capsys, *arguments):
-    """The one line that an error is."""
-    code, out, err = run(capsys, *arguments)
-    assert (code, out) == (2, "")
-    assert err.startswith("posezoo: ")
-    assert err.count("\n") == 1
-    return err
 
 
 # ---------------------------------------------------------------------------------------------------------------------

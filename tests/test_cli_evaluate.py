@@ -5,6 +5,7 @@ import math
 import sys
 from pathlib import Path
 
+import command_line
 import numpy as np
 import pytest
 
@@ -20,19 +21,11 @@ published = pytest.mark.skipif(
 
 
 def run(capsys, *arguments):
-    """Exit code, standard output, standard error."""
-    code = main(["evaluate", *map(str, arguments)])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+    return command_line.run(capsys, "evaluate", *arguments)
 
 
 def fails(capsys, *arguments):
-    """The one line that an error is."""
-    code, out, err = run(capsys, *arguments)
-    assert (code, out) == (2, "")
-    assert err.startswith("posezoo: ")
-    assert err.count("\n") == 1
-    return err
+    return command_line.fails(capsys, "evaluate", *arguments)
 
 
 def numbers(capsys, *arguments):

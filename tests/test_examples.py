@@ -2,16 +2,13 @@
 
 import importlib.util
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.io
 import torch
+from launching import launch
 from PIL import Image
 from torch.testing import assert_close
 
@@ -63,24 +60,10 @@ def test_train_heatmap_trains_stops_and_resumes(lspet, tmp_path, capsys):
 
 
 def test_two_processes_have_the_gradients_of_one(tmp_path):
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
-    program = str(ROOT / "tests" / "two_processes.py")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", port]
     found = []
-    for launcher in ([], torchrun):
-        output = tmp_path / f"gradients_{len(found)}.pt"
-        done = subprocess.run(
-            [sys.executable, *launcher, program, str(output)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
+    for processes in (1, 2):
+        output = tmp_path / f"gradients_{processes}.pt"
+        launch(processes, ROOT / "tests" / "two_processes.py", output)
         found.append(torch.load(output))
     assert [result["processes"] for result in found] == [1, 2]
     one, two = (result["gradients"] for result in found)

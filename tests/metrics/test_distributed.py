@@ -1,15 +1,12 @@
 """Evaluation on two processes is evaluation on one: no sample lost, none counted twice."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from launching import launch
 from PIL import Image
 
 import posezoo
@@ -43,27 +40,11 @@ def arguments(tmp_path_factory):
 
 
 def test_two_processes_report_what_one_does(arguments, tmp_path):
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = os.pathsep.join(
-        [str(Path(posezoo.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
     reports = []
-    for launcher in ([], ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", port]):
-        output = tmp_path / f"report_{len(reports)}.json"
-        program = [sys.executable, *launcher, str(ROOT / "examples" / "evaluate_distributed.py")]
-        done = subprocess.run(
-            [*program, *arguments, "--output", str(output)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("PDJ@0.2 of 7 people") == 1
+    for processes in (1, 2):
+        output = tmp_path / f"report_{processes}.json"
+        said = launch(processes, ROOT / "examples" / "evaluate_distributed.py", *arguments, "--output", output)
+        assert said.count("PDJ@0.2 of 7 people") == 1
         reports.append(json.loads(output.read_text()))
     one, two = reports
     assert [one["processes"], two["processes"]] == [1, 2]
