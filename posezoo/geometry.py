@@ -29,7 +29,9 @@ def tight_box(keypoints: Tensor, visible: Tensor) -> Tensor:
     return torch.cat([low, torch.maximum(high, low + 1)])
 
 
-def box_to_crop(boxes: Tensor, size: tuple[int, int], *, padding: float = 1.25) -> tuple[Tensor, Tensor]:
+def box_to_crop(
+    boxes: Tensor, size: tuple[int, int], *, padding: float = 1.25, keep_aspect: bool = True
+) -> tuple[Tensor, Tensor]:
     """Centre and extent, in pixels of the image, of the crop that shows each box in an input of `size`.
 
     The box grows on its short side to the aspect ratio of `size`, then on both by `padding`, as in Simple Baselines
@@ -39,6 +41,7 @@ def box_to_crop(boxes: Tensor, size: tuple[int, int], *, padding: float = 1.25) 
         boxes: `(N, 4)` as (x1, y1, x2, y2) pixels.
         size: (H, W) of the network's input.
         padding: context around the box.
+        keep_aspect: False leaves the box its aspect ratio, to be stretched to `size` (DeepPose, PoseRNN).
 
     Returns:
         center `(N, 2)` and extent `(N, 2)` as (w, h), both in pixels of the image.
@@ -62,6 +65,8 @@ def box_to_crop(boxes: Tensor, size: tuple[int, int], *, padding: float = 1.25) 
             f"boxes: box {index} is {boxes[index].tolist()}; expected finite (x1, y1, x2, y2) pixels with x2 > x1 and "
             "y2 > y1. Boxes given as (x, y, w, h) need x2 = x + w, y2 = y + h"
         )
+    if not keep_aspect:
+        return boxes[:, :2] + extent / 2, extent * padding
     aspect = size[1] / size[0]
     width = torch.maximum(extent[:, 0], extent[:, 1] * aspect)
     return boxes[:, :2] + extent / 2, torch.stack([width, width / aspect], dim=1) * padding
@@ -75,19 +80,21 @@ def crop_matrix(
     rotation: Tensor | float = 0.0,
     flip: Tensor | bool = False,
     corner_aligned: bool = False,
+    keep_aspect: bool = True,
 ) -> Tensor:
     """The affine map from image pixels to pixels of a crop of `size`.
 
     Args:
         center: `(N, 2)` image point that lands in the middle of the crop.
         extent: `(N, 2)` (w, h) image pixels that the crop covers. Its aspect is that of `size`; as in the authors'
-            code only w counts, unless `corner_aligned`.
+            code only w counts, unless `corner_aligned` or not `keep_aspect`.
         size: (H, W) of the crop.
         rotation: degrees, `(N,)` or one number; positive turns the picture counter-clockwise on the screen.
         flip: `(N,)` bool or one: mirror the image about `center` first, then rotate.
         corner_aligned: False, Simple Baselines, HRNet and mmpose: the image's `extent` maps to W pixels, and `center`
             to (W/2, H/2). True, unbiased data processing (UDP): `extent` maps to W - 1, `center` to the exact middle
             ((W-1)/2, (H-1)/2), so that mirroring needs no shift.
+        keep_aspect: False stretches the extent to `size`, after the rotation.
 
     Returns:
         `(N, 2, 3)`.
@@ -101,7 +108,7 @@ def crop_matrix(
     center, extent = _precise(center), _precise(extent)
     height, width = (size[0] - 1, size[1] - 1) if corner_aligned else size
     scale_x = width / extent[:, 0]
-    scale_y = height / extent[:, 1] if corner_aligned else scale_x
+    scale_y = height / extent[:, 1] if corner_aligned or not keep_aspect else scale_x
     angle = torch.as_tensor(rotation, dtype=center.dtype, device=center.device).expand(len(center)) * (math.pi / 180)
     mirror = torch.where(torch.as_tensor(flip, device=center.device).expand(len(center)), -1.0, 1.0).to(center)
     cos, sin = angle.cos(), angle.sin()

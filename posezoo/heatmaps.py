@@ -1,7 +1,9 @@
 """Keypoints to Gaussian target heatmaps, and heatmaps back to keypoints.
 
-Frames: keypoints are (x, y) pixels of the network's input; cell i of a heatmap lies at input pixel `i * stride`, as in
-Simple Baselines, HRNet and mmpose. Unbiased data processing (UDP) is the same code with
+Frames: keypoints are (x, y) pixels of the network's input; cell i of a heatmap lies at input pixel `i * stride +
+offset`. Simple Baselines, HRNet and mmpose have no offset. Where a cell stands for the block of pixels that was pooled
+into it (Stacked Hourglass, Convolutional Pose Machines, Tompson's networks), it lies in the middle of its block, at
+`offset = (stride - 1) / 2`, and a mirrored map needs no shift. Unbiased data processing (UDP) is the same code with
 `stride = ((H - 1) / (h - 1), (W - 1) / (w - 1))`.
 """
 
@@ -23,6 +25,7 @@ def encode(
     *,
     size: tuple[int, int],
     stride: float | tuple[float, float] = 4.0,
+    offset: float = 0.0,
     sigma: float = 2.0,
     method: str = "msra",
 ) -> tuple[Tensor, Tensor]:
@@ -33,6 +36,7 @@ def encode(
         visible: `(B, K)` bool or weights; None: all visible.
         size: (h, w) of the heatmaps.
         stride: input pixels per cell, or (stride_y, stride_x).
+        offset: input pixel, along x and y, at which cell 0 lies.
         sigma: standard deviation in cells.
         method: "msra", centre rounded to a cell, cut off at 3 sigma (Simple Baselines, HRNet);
             "truncated", the real-valued centre, cut off at 3 sigma around the nearest cell (UDP);
@@ -63,7 +67,7 @@ def encode(
         raise ValueError("keypoints: a visible keypoint is NaN or infinite; mark missing ones in `visible`")
 
     stride_y, stride_x = _pair(stride)
-    center = torch.where(weights[..., None] > 0, keypoints, 0.0) / keypoints.new_tensor([stride_x, stride_y])
+    center = (torch.where(weights[..., None] > 0, keypoints, 0.0) - offset) / keypoints.new_tensor([stride_x, stride_y])
     cell = (center + 0.5).trunc()
     reach = 3 * sigma
     middle = cell if method == "msra" else center
@@ -84,13 +88,19 @@ def encode(
 
 
 def decode(
-    heatmaps: Tensor, *, stride: float | tuple[float, float] = 4.0, method: str = "quarter", sharpness: float = 20.0
+    heatmaps: Tensor,
+    *,
+    stride: float | tuple[float, float] = 4.0,
+    offset: float = 0.0,
+    method: str = "quarter",
+    sharpness: float = 20.0,
 ) -> tuple[Tensor, Tensor]:
     """Keypoints and scores of heatmaps.
 
     Args:
         heatmaps: `(B, K, h, w)`.
         stride: input pixels per cell, or (stride_y, stride_x).
+        offset: input pixel, along x and y, at which cell 0 lies.
         method: "argmax", the highest cell; "quarter", a quarter of a cell from there towards the higher neighbour
             (Stacked Hourglass, Simple Baselines, HRNet); "dark", a Taylor step on the logarithm of the smoothed map
             (DARK, section 3.2), of two cells at most; "soft", the expectation under `softmax(sharpness * heatmap)`,
@@ -122,9 +132,9 @@ def decode(
         at = _soft_argmax(heatmaps, sharpness)
     else:
         at = cell.to(heatmaps)
-    at = torch.where((scores > 0)[..., None], at, 0.0)
     stride_y, stride_x = _pair(stride)
-    return at * at.new_tensor([stride_x, stride_y]), scores
+    at = at * at.new_tensor([stride_x, stride_y]) + offset
+    return torch.where((scores > 0)[..., None], at, 0.0), scores
 
 
 def flip_average(heatmaps: Tensor, mirrored: Tensor, flip_index: Sequence[int], *, shift: bool = False) -> Tensor:

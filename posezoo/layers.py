@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from posezoo import heatmaps
+from posezoo.geometry import flip_keypoints
 from posezoo.skeletons import Skeleton, get_skeleton
 
 if TYPE_CHECKING:
@@ -26,12 +27,14 @@ class PoseModel(nn.Module):
         kwargs: the constructor's arguments, as `config.json` keeps them.
         weights: the record of the weights it carries, or None.
         head_keys: names of the submodules that depend on the number of keypoints.
+        keep_aspect: whether people are cropped with the input's aspect ratio; False: their boxes are stretched to it.
     """
 
     architecture: str = ""
     kwargs: dict[str, Any]
     weights: "Weights | None" = None
     head_keys: tuple[str, ...] = ()
+    keep_aspect: bool = True
     num_keypoints: int
     skeleton: Skeleton | None
 
@@ -139,6 +142,17 @@ def predict_heatmaps(model: Any, image: Tensor, *, flip: bool, shift: bool) -> t
     if flip:
         output = heatmaps.flip_average(output, model(image.flip(-1)), flip_index, shift=shift)
     return model.decode(output)
+
+
+def predict_keypoints(model: Any, image: Tensor, *, flip: bool) -> tuple[Tensor, Tensor]:
+    """As `predict_heatmaps` for a network that answers with coordinates: the keypoints themselves are averaged."""
+    flip_index = require_flip_index(model) if flip else ()
+    keypoints, scores = model.decode(model(image))
+    if flip:
+        mirrored, mirrored_scores = model.decode(model(image.flip(-1)))
+        keypoints = (keypoints + flip_keypoints(mirrored, image.shape[-1], flip_index)) / 2
+        scores = (scores + mirrored_scores[:, list(flip_index)]) / 2
+    return keypoints, scores
 
 
 def import_timm(wanted: str) -> Any:

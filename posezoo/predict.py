@@ -136,6 +136,7 @@ def predict(
     elif device is not None:
         model = model.to(device)
     size, aligned = _input_size(model), getattr(model.weights, "codec", "") == "udp"
+    keep_aspect = getattr(model, "keep_aspect", True)
     target = next(model.parameters())
 
     results: list[People] = []
@@ -165,8 +166,8 @@ def predict(
         height, width = image.shape[-2:]
         image_boxes = _check_boxes(given, height, width)
         padding = 1.0 if given is None else BOX_PADDING
-        center, extent = box_to_crop(image_boxes, size, padding=padding)
-        matrices = crop_matrix(center, extent, size, corner_aligned=aligned)
+        center, extent = box_to_crop(image_boxes, size, padding=padding, keep_aspect=keep_aspect)
+        matrices = crop_matrix(center, extent, size, corner_aligned=aligned, keep_aspect=keep_aspect)
         crops = crop(image, matrices, size).clamp(0, 1).to(target.device, target.dtype)
         waiting.append((crops, matrices, image_boxes, (height, width)))
         if sum(len(entry[0]) for entry in waiting) >= batch_size:

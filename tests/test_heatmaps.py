@@ -31,6 +31,27 @@ def point(x: float, y: float) -> Tensor:
 # ---------------------------------------------------------------------------------------------------------- targets
 
 
+@pytest.mark.parametrize("stride", [4, 8])
+@pytest.mark.parametrize("method", ENCODINGS)
+def test_cells_can_be_blocks_of_pixels(stride, method):
+    """With `offset`, cell i stands for the pixels it was pooled from, and a mirrored image for the mirrored map."""
+    offset = (stride - 1) / 2
+    keypoints = scattered(2, 3)
+    given = {"stride": stride, "offset": offset}
+    size = (INPUT[0] // stride, INPUT[1] // stride)
+    heatmaps, _ = encode(keypoints, size=size, method=method, **given)
+    peaks = heatmaps.flatten(2).argmax(dim=-1)
+    cells = torch.stack([peaks % size[1], peaks // size[1]], dim=-1)
+    assert torch.equal(cells, (keypoints + 0.5).div(stride).floor().long())  # the block that holds the keypoint
+    decoded, _ = decode(heatmaps, method="argmax", **given)
+    assert_close(decoded, cells * stride + offset, check_dtype=False)
+    mirrored, _ = encode(flip_keypoints(keypoints, INPUT[1], (0, 1, 2)), size=size, method=method, **given)
+    assert_close(mirrored, heatmaps.flip(-1))
+    if method == "gaussian":
+        assert_close(decode(heatmaps, method="dark", **given)[0], keypoints, rtol=0, atol=0.05)
+    assert decode(torch.zeros(1, 1, 4, 4), **given)[0].tolist() == [[[0, 0]]]  # nothing found is still the corner
+
+
 def test_targets_are_the_authors():  # specs/models2d_b.md 1.6
     keypoints = torch.tensor([[[90.0, 120.0], [1.9, 254.0], [-30.0, 40.0]]], dtype=torch.float64)
     heatmaps, weights = encode(keypoints, size=SIZE)

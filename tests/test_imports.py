@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "geometry": set(),
     "heatmaps": set(),
     "skeletons": set(),
-    "layers": {"heatmaps", "skeletons", "weights"},
+    "layers": {"geometry", "heatmaps", "skeletons", "weights"},
     "viz": {"skeletons"},
     "predict": {"geometry", "registry", "skeletons"},
     "evaluate": {"metrics", "skeletons"},

@@ -144,6 +144,22 @@ def test_any_box_around_a_person(origin, margins):
     np.testing.assert_allclose(people.boxes[0], box, rtol=1e-6)
 
 
+def test_stretched_boxes():
+    """A network that was trained on boxes stretched to its input gets them so, and its answer is stretched back."""
+    width, height = 300, 200
+    points = person(width, height, sigma=4)
+    oracle = Oracle()
+    oracle.keep_aspect = False
+    people = posezoo.predict(draw(width, height, points, sigma=4), model=oracle)
+    assert np.abs(people.keypoints[0] - points).max() < 0.5
+    (seen,) = oracle.batches
+    assert seen.shape[-2:] == SIZE
+    centroid = (seen[0, 0].sum(0) * torch.arange(SIZE[1])).sum() / seen[0, 0].sum()
+    assert abs(float(centroid) - points[0, 0] * SIZE[1] / width) < 0.5
+    centroid = (seen[0, 0].sum(1) * torch.arange(SIZE[0])).sum() / seen[0, 0].sum()
+    assert abs(float(centroid) - points[0, 1] * SIZE[0] / height) < 0.5
+
+
 def test_a_tiny_box():
     points = np.array([[2000.4, 1500.6]] * 3)
     image = draw(2010, 1510, points, sigma=0.8)

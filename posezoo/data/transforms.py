@@ -28,9 +28,13 @@ class PersonCrop:
     Args:
         size: (H, W) of the crop.
         padding: context around the box.
+        keep_aspect: False stretches the box to the crop (DeepPose, PoseRNN).
         skeleton: needed for `flip` and `half_body`, which must know left from right and up from down.
-        scale: the crop's extent is multiplied by N(1, scale), clipped to 1 - scale and 1 + scale.
-        rotation: degrees; the angle is N(0, rotation), clipped to twice that, in 60 % of the samples.
+        scale: the crop's extent is multiplied by N(1, scale), clipped to 1 - scale and 1 + scale; two numbers are the
+            range of a uniform draw instead.
+        rotation: degrees; the angle is N(0, rotation), clipped to twice that; two numbers are the range of a uniform
+            draw instead.
+        rotation_probability: fraction of the samples that are turned at all.
         flip: probability of mirroring, with left and right keypoints exchanged.
         translation: the box moves by up to this fraction of its sides, uniformly.
         half_body: probability of cropping around the upper (7 in 10) or lower body of a person with more than
@@ -51,9 +55,11 @@ class PersonCrop:
 
     size: tuple[int, int]
     padding: float = 1.25
+    keep_aspect: bool = True
     skeleton: Skeleton | None = None
-    scale: float = 0.0
-    rotation: float = 0.0
+    scale: float | tuple[float, float] = 0.0
+    rotation: float | tuple[float, float] = 0.0
+    rotation_probability: float = ROTATION_PROBABILITY
     flip: float = 0.0
     translation: float = 0.0
     half_body: float = 0.0
@@ -62,14 +68,22 @@ class PersonCrop:
     def __post_init__(self) -> None:
         if (self.flip or self.half_body) and self.skeleton is None:
             raise ValueError("PersonCrop: flip and half_body need skeleton=, to tell left from right and up from down")
-        for name in ("flip", "half_body", "truncation"):
+        for name in ("flip", "half_body", "truncation", "rotation_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"PersonCrop: {name} is a probability, expected 0 to 1, got {getattr(self, name)}")
-        if not 0 <= self.scale < 1:
+        for name in ("scale", "rotation"):
+            drawn = getattr(self, name)
+            if isinstance(drawn, tuple | list) and not (len(drawn) == 2 and drawn[0] <= drawn[1]):
+                raise ValueError(f"PersonCrop: {name}: expected one number, or (low, high), got {drawn}")
+        if isinstance(self.scale, tuple | list):
+            if not self.scale[0] > 0:
+                raise ValueError(f"PersonCrop: scale multiplies the crop's extent, expected above 0, got {self.scale}")
+        elif not 0 <= self.scale < 1:
             raise ValueError(f"PersonCrop: scale is a fraction of the crop, expected 0 to below 1, got {self.scale}")
         for name in ("rotation", "translation"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"PersonCrop: {name} is a range, expected 0 or more, got {getattr(self, name)}")
+            width = getattr(self, name)
+            if not isinstance(width, tuple | list) and not width >= 0:
+                raise ValueError(f"PersonCrop: {name} is a range, expected 0 or more, got {width}")
 
     def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
         image, box, padding = sample["image"], sample["box"], self.padding
@@ -84,14 +98,14 @@ class PersonCrop:
         if self.translation:
             box = box + ((2 * torch.rand(2) - 1) * self.translation * (box[2:] - box[:2])).repeat(2)
 
-        center, extent = box_to_crop(box[None], self.size, padding=padding)
+        center, extent = box_to_crop(box[None], self.size, padding=padding, keep_aspect=self.keep_aspect)
         if self.scale:
-            extent = extent * (1 + torch.randn(()) * self.scale).clamp(1 - self.scale, 1 + self.scale)
-        rotation = 0.0
-        if self.rotation and chance(ROTATION_PROBABILITY):
-            rotation = float((torch.randn(()) * self.rotation).clamp(-2 * self.rotation, 2 * self.rotation))
+            extent = extent * draw(self.scale, middle=1.0, clip=1)
+        rotation = (
+            draw(self.rotation, middle=0.0, clip=2) if self.rotation and chance(self.rotation_probability) else 0.0
+        )
         flip = chance(self.flip)
-        matrix = crop_matrix(center, extent, self.size, rotation=rotation, flip=flip)
+        matrix = crop_matrix(center, extent, self.size, rotation=rotation, flip=flip, keep_aspect=self.keep_aspect)
 
         if flip and self.skeleton is not None:  # the matrix mirrors positions; here left and right change names
             order = list(self.skeleton.flip_index)
@@ -109,6 +123,13 @@ class PersonCrop:
 def chance(probability: float) -> bool:
     """True with `probability`; draws nothing at 0, so that switching a part off leaves the others' randomness alone."""
     return probability > 0 and bool(torch.rand(()) < probability)
+
+
+def draw(spread: float | tuple[float, float], *, middle: float, clip: float) -> float:
+    """N(middle, spread), clipped to `clip` standard deviations; of two numbers, uniformly between them."""
+    if isinstance(spread, tuple | list):
+        return spread[0] + (spread[1] - spread[0]) * float(torch.rand(()))
+    return middle + spread * float(torch.randn(()).clamp(-clip, clip))
 
 
 def half_of_body(visible: Tensor, skeleton: Skeleton) -> Tensor | None:

@@ -422,3 +422,57 @@ def test_holes_follow_the_generator():
     assert torch.equal(*(cutout(images, generator=generator(2)) for _ in range(2)))
     assert not torch.equal(cutout(images, generator=generator(2)), cutout(images, generator=generator(3)))
     assert torch.equal(images, torch.rand(4, 3, 20, 20, generator=generator()))
+
+
+# ------------------------------------------------------------------------------- the draws of other papers than HRNet's
+
+
+def extents_and_angles(transform: PersonCrop, count: int = 400) -> tuple[Tensor, Tensor]:
+    """How much larger than without augmentation each crop is, and by how many degrees it is turned."""
+    sample = person(0)
+    still = PersonCrop(size=transform.size)(sample)["matrix"]
+    matrices = torch.stack([apply(transform, sample, seed)["matrix"] for seed in range(count)])
+    grown = (torch.linalg.det(still[:, :2]) / torch.linalg.det(matrices[:, :, :2])).sqrt()
+    return grown, torch.rad2deg(torch.atan2(matrices[:, 0, 1], matrices[:, 0, 0]))
+
+
+def test_two_numbers_are_a_uniform_range():
+    grown, angles = extents_and_angles(PersonCrop(size=(32, 32), scale=(0.7, 1.3), rotation=(-40, 40)))
+    assert 0.7 <= grown.min() < 0.72
+    assert 1.28 < grown.max() <= 1.3 + 1e-6
+    assert abs(float(grown.mean()) - 1) < 0.03
+    assert angles[angles != 0].abs().max() <= 40 + 1e-4
+    assert 0.35 < float((angles == 0).float().mean()) < 0.45  # 60 % are turned
+
+
+def test_every_sample_can_be_turned():
+    _, angles = extents_and_angles(PersonCrop(size=(32, 32), rotation=(-40, 40), rotation_probability=1))
+    assert (angles != 0).all()
+    assert abs(float(angles.std()) - 80 / 12**0.5) < 2
+
+
+def test_a_stretched_box_fills_the_crop():
+    sample = person(0) | {"box": torch.tensor([40.0, 60.0, 80.0, 220.0])}  # four times as high as wide
+    crop = PersonCrop(size=(64, 48), padding=1.0, keep_aspect=False)
+    corners = torch.tensor([[40.0, 60.0], [80.0, 220.0]])
+    assert_close(transform_points(corners, crop(sample)["matrix"]), torch.tensor([[0.0, 0.0], [48.0, 64.0]]))
+
+
+@pytest.mark.parametrize("options", [{"keep_aspect": False, **EVERYTHING}, {"keep_aspect": False, "padding": 1.5}])
+def test_dots_stay_under_keypoints_in_a_stretched_crop(options):
+    sample = person(3) | {"box": torch.tensor([60.0, 80.0, 180.0, 180.0])}
+    transform = PersonCrop(size=(160, 96), **options)
+    outs = [apply(transform, copy, seed=5) for copy in painted(sample)]
+    keypoints, visible = outs[0]["keypoints"], outs[0]["visible"]
+    order = list(LSP14.flip_index) if torch.linalg.det(outs[0]["matrix"][:, :2]) < 0 else list(range(14))
+    for at in range(14):
+        picture = outs[order[at] // 3]["image"][order[at] % 3]
+        x, y = keypoints[at].tolist()
+        if visible[at] and 12 < x < 83 and 12 < y < 147:
+            assert math.dist(find(picture), (x, y)) < 0.3
+
+
+def test_ranges_are_checked():
+    for options in ({"scale": (1.3, 0.7)}, {"scale": (0.0, 1.0)}, {"rotation": (1, 2, 3)}, {"rotation_probability": 2}):
+        with pytest.raises(ValueError, match="expected"):
+            PersonCrop(size=(8, 8), **options)

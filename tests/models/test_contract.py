@@ -38,7 +38,7 @@ def build(name, **kwargs):
     torch.manual_seed(0)
     model = posezoo.create(name, **kwargs)
     for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
+        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d) and module.affine:
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             module.running_mean.normal_(std=0.1)
             module.running_var.uniform_(0.5, 1.5)
@@ -98,7 +98,7 @@ def test_forward_is_one_tensor_and_all_stages_end_in_it(model):
     assert output.shape[0] == 2
     assert torch.isfinite(output).all()
     assert isinstance(stages, tuple)
-    assert all(stage.shape == output.shape for stage in stages)
+    assert all(stage.shape[:2] == output.shape[:2] and stage.ndim == output.ndim for stage in stages)
     assert_close(stages[-1], output, rtol=0, atol=0)
 
 
@@ -114,14 +114,16 @@ def test_decode_and_predict_stay_in_the_image(model):
     image = small_input(model, 2)
     height, width = image.shape[-2:]
     with torch.no_grad():
-        decoded = model.decode(model(image))
+        output = model(image)
+        decoded = model.decode(output)
     for keypoints, scores in (decoded, model.predict(image), model.predict(image, flip=True)):
         assert keypoints.shape == (2, model.num_keypoints, 2)
         assert scores.shape == (2, model.num_keypoints)
         assert torch.isfinite(keypoints).all()
         assert torch.isfinite(scores).all()
-        assert (keypoints >= 0).all()
-        assert (keypoints <= keypoints.new_tensor([width, height])).all()
+        if output.ndim == 4:  # heatmaps end where the image does, a regressed keypoint may lie outside
+            assert (keypoints >= 0).all()
+            assert (keypoints <= keypoints.new_tensor([width, height])).all()
     assert_close(model.predict(image), decoded)
     assert not model.predict(image)[0].requires_grad
 
@@ -136,6 +138,7 @@ def test_flip_treats_an_image_and_its_mirror_image_alike(model):
 
 def test_every_parameter_receives_a_gradient(model):
     trained = copy.deepcopy(model).train()
+    torch.manual_seed(2)  # of dropout
     loss_of(trained, small_input(model, 2)).backward()
     missing = [name for name, p in trained.named_parameters() if p.grad is None or not p.grad.any()]
     assert not missing
@@ -218,7 +221,10 @@ def test_gradient_checkpointing_changes_nothing(name):
     saving = copy.deepcopy(plain)
     saving.set_grad_checkpointing()
     image = small_input(plain, 2)
-    losses = [loss_of(network, image) for network in (plain, saving)]
+    losses = []
+    for network in (plain, saving):
+        torch.manual_seed(2)  # of dropout
+        losses.append(loss_of(network, image))
     assert_close(losses[1], losses[0], rtol=0, atol=0)
     for loss in losses:
         loss.backward()
