@@ -14,7 +14,9 @@ from posezoo.registry import get_pretrained_cfg
 from posezoo.weights import WeightsNotFoundError, find
 
 MODULES = ["posezoo", *(module.name for module in pkgutil.walk_packages(posezoo.__path__, "posezoo."))]
-OPTIONAL = {"posezoo.data.lsp": "scipy"}  # module -> package that its examples need and posezoo does not bring
+OPTIONAL = dict.fromkeys(
+    ("posezoo.data.lsp", "posezoo.data.flic"), "scipy"
+)  # module -> package that its examples need and posezoo does not bring
 
 
 def skip_what_is_absent(name: str) -> None:

@@ -10,7 +10,10 @@ A dataset yields samples, plain dictionaries that always hold
 and never heatmaps: targets are made on the batch, on the device (`posezoo.heatmaps.encode`).
 """
 
+from posezoo.data.coco import COCO
+from posezoo.data.flic import FLIC
 from posezoo.data.lsp import LSP
+from posezoo.data.mpii import MPII, collate_others
 from posezoo.data.transforms import PersonCrop, cutout, jitter_colour
 
-__all__ = ["LSP", "PersonCrop", "cutout", "jitter_colour"]
+__all__ = ["COCO", "FLIC", "LSP", "MPII", "PersonCrop", "collate_others", "cutout", "jitter_colour"]

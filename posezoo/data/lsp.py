@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
+from posezoo.data.files import load_mat, read_image
 from posezoo.geometry import tight_box
 from posezoo.skeletons import get_skeleton
 
@@ -89,7 +89,7 @@ class LSP(Dataset[dict[str, Any]]):
         number = self.numbers[index]
         keypoints, visible = self.keypoints[index], self.visible[index]
         return {
-            "image": _read_image(self.root / "images" / self._file_name(number)),
+            "image": read_image(self.root / "images" / self._file_name(number)),
             "keypoints": torch.where(visible[:, None], keypoints, 0.0),
             "visible": visible,
             "box": tight_box(keypoints, visible),
@@ -102,18 +102,10 @@ class LSP(Dataset[dict[str, Any]]):
 
 def _read_joints(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     """`(N, 14, 2)` coordinates as in the file, `(N, 14)` of its third row, and whether the file is LSPET's."""
-    try:
-        import scipy.io
-    except ImportError as error:
-        raise ImportError("reading MATLAB files needs SciPy: pip install 'posezoo[train]'") from error
-    if not path.is_file():
-        raise ValueError(f"{path} is missing; root must be the unpacked folder of LSP or LSPET, with joints.mat in it")
-    try:
-        joints = scipy.io.loadmat(path)["joints"]
-    except KeyError:
-        raise ValueError(f"{path} has no array 'joints'; is it the joints.mat of LSP or LSPET?") from None
-    except Exception as error:  # SciPy raises what its parser happened to stumble over
-        raise ValueError(f"{path} cannot be read as a MATLAB file ({error}); download it again") from error
+    file = load_mat(path, "root must be the unpacked folder of LSP or LSPET, with joints.mat in it", squeeze=False)
+    if "joints" not in file:
+        raise ValueError(f"{path} has no array 'joints'; is it the joints.mat of LSP or LSPET?")
+    joints = file["joints"]
     if joints.ndim == 3 and joints.shape[:2] == (NUM_KEYPOINTS, 3):
         records, extended = joints.transpose(2, 0, 1), True
     elif joints.ndim == 3 and joints.shape[:2] == (3, NUM_KEYPOINTS):
@@ -125,14 +117,3 @@ def _read_joints(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     if bad.any():
         raise ValueError(f"{path}: record {int(bad.argmax()) + 1} has a flag other than 0 and 1; download it again")
     return records[..., :2].astype(np.float64), third, extended
-
-
-def _read_image(path: Path) -> Tensor:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            pixels = np.array(image.convert("RGB"))
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read as an image ({error}); unpack or download it again") from error
-    return torch.from_numpy(pixels).movedim(-1, 0)

@@ -43,7 +43,8 @@ class PersonCrop:
             (7 in 10) or another side, and keypoints beyond the edge become invisible, as in half-length portraits.
 
     Returns, when called with a sample: `image` `(3, *size)` float in [0, 1], `keypoints` in pixels of the crop,
-    `visible`, `matrix` `(2, 3)` from the image to the crop; other entries but `box` stay.
+    `visible`, `matrix` `(2, 3)` from the image to the crop; `others` and `center`, where the sample has them, in pixels
+    of the crop too; other entries but `box` stay.
 
     Example:
         >>> sample = {"image": torch.zeros(3, 100, 80, dtype=torch.uint8), "keypoints": torch.tensor([[40.0, 50.0]]),
@@ -110,9 +111,17 @@ class PersonCrop:
         if flip and self.skeleton is not None:  # the matrix mirrors positions; here left and right change names
             order = list(self.skeleton.flip_index)
             keypoints, visible = keypoints[order], visible[order]
-        rest = {key: value for key, value in sample.items() if key != "box"}
+        moved = {key: value for key, value in sample.items() if key != "box"}
+        if "others" in sample:  # `(P, K, 2)` and `(P, K)`, the other people of the image
+            others, others_visible = sample["others"], sample["others_visible"]
+            if flip and self.skeleton is not None:
+                others, others_visible = others[:, order], others_visible[:, order]
+            moved["others"] = torch.where(others_visible[..., None], transform_points(others, matrix[0]), 0.0)
+            moved["others_visible"] = others_visible
+        if "center" in sample:
+            moved["center"] = transform_points(sample["center"][None], matrix[0])[0]
         return {
-            **rest,
+            **moved,
             "image": crop(image.float() / 255, matrix, self.size)[0].clamp(0, 1),
             "keypoints": torch.where(visible[:, None], transform_points(keypoints, matrix[0]), 0.0),
             "visible": visible,

@@ -476,3 +476,23 @@ def test_ranges_are_checked():
     for options in ({"scale": (1.3, 0.7)}, {"scale": (0.0, 1.0)}, {"rotation": (1, 2, 3)}, {"rotation_probability": 2}):
         with pytest.raises(ValueError, match="expected"):
             PersonCrop(size=(8, 8), **options)
+
+
+def test_other_people_and_the_centre_move_along():
+    """The other people of the image, and the annotated centre, go through the same crop and mirror."""
+    sample = person(0)
+    sample |= {"others": sample["keypoints"][None] + 5, "others_visible": sample["visible"][None]}
+    sample["center"] = sample["keypoints"].mean(dim=0)
+    flipped = set()
+    for seed in range(8):
+        out = apply(PersonCrop(size=(64, 48), **EVERYTHING), sample, seed)
+        order = list(LSP14.flip_index) if torch.linalg.det(out["matrix"][:, :2]) < 0 else list(range(14))
+        flipped.add(order[0])
+        visible = sample["visible"][order]
+        assert torch.equal(out["others_visible"][0], visible)
+        expected = transform_points(sample["keypoints"][order] + 5, out["matrix"])
+        assert_close(out["others"][0], torch.where(visible[:, None], expected, 0.0))
+        assert_close(out["center"], transform_points(sample["center"][None], out["matrix"])[0])
+    assert len(flipped) == 2
+    nobody = sample | {"others": torch.zeros(0, 14, 2), "others_visible": torch.zeros(0, 14, dtype=torch.bool)}
+    assert PersonCrop(size=(8, 8))(nobody)["others"].shape == (0, 14, 2)

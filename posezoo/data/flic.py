@@ -1,0 +1,170 @@
+"""FLIC, Frames Labeled In Cinema (Sapp & Taskar, "MODEC: Multimodal Decomposable Models", CVPR 2013).
+
+Reads the archive as its authors distribute it: a folder with `examples.mat` and `images/`. FLIC is 5,003 people, 3,987
+of them for training and 1,016 for test. Of the 29 columns of coordinates 11 are annotated, the upper body. Left and
+right are the person's own; one in twenty turns the back to the camera. Papers count as if everybody faced it and
+exchange the sides of those people: `back_facing`.
+
+The torso's box is given to every method, at test too, as the one to find in a picture of several people. A person's
+place in the picture follows from it as for Convolutional Pose Machines, whose `scale` stands for that of MPII, the
+person's height over 200 pixels: 0.0110 torso heights; the centre is three tenths down the torso. With the padding of
+that paper, `PersonCrop(padding=1.84 * 35 / 41)`, the crop contains every keypoint; 93 % of the people are complete with
+the usual 1.25.
+
+Coordinates in the file count pixels from 1, as MATLAB does; here they count from 0.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from posezoo.data.files import field, file_names, load_mat, neighbours, read_image
+from posezoo.data.mpii import PERSON_HEIGHT
+from posezoo.skeletons import Skeleton, convert, get_skeleton
+
+NUM_COLUMNS = 29
+COLUMNS = (0, 1, 2, 3, 4, 5, 6, 9, 12, 13, 16)  # the annotated ones, in the order of the skeleton "flic11"
+SCALE_PER_TORSO = 0.0110  # of the torso box's height, in the data preparation of Convolutional Pose Machines
+CENTER_BELOW_TOP = 0.3  # likewise
+
+
+class FLIC(Dataset[dict[str, Any]]):
+    """FLIC's people, one sample each.
+
+    Args:
+        root: the unpacked folder, holding `examples.mat` and `images/`.
+        split: "train" or "test", as marked in the file; None: everybody.
+        skeleton: "flic11", all that is annotated; "flic9", the order of Convolutional Pose Machines; "flic7", that of
+            DeepPose's reimplementation and of Tompson et al., with a face, the mean of eyes and nose. Or another
+            skeleton, where what FLIC does not have is not visible.
+        back_facing: exchange left and right of people seen from behind, found by their "shoulders": the right one has
+            the larger x (Convolutional Pose Machines), or by their "hips": the left one has the smaller x (Tompson
+            et al.). In FLIC they are the same people. None: take the annotations as they are.
+            `posezoo.metrics.flic_pck` has the same option; use one of the two.
+        others: also yield `others` and `others_visible`, the keypoints of the other examples from the same picture, of
+            either split, as the authors of Convolutional Pose Machines trained.
+
+    Yields samples as `posezoo.data` describes, in pixels of the picture, with
+
+        index            the person's place in this data set
+        torso            (4,) float32 box (x1, y1, x2, y2); its diagonal normalises one of the two versions of PCK
+        center           (2,) float32, the middle of `box`
+        scale            () float32; the side of `box` is 200 `scale`
+        others           (P, K, 2) float32, only with `others=True`; P differs, so that a `DataLoader` needs
+                         `collate_fn=collate_others`
+        others_visible   (P, K) bool
+
+    Raises:
+        ValueError: a file is missing or malformed; names the file, the record and the fix.
+
+    Example:
+        >>> import tempfile, scipy.io, numpy as np, PIL.Image
+        >>> root = Path(tempfile.mkdtemp())
+        >>> coords = np.full((2, 29), np.nan); coords[:, COLUMNS] = 41
+        >>> scipy.io.savemat(root / "examples.mat", {"examples": [{"filepath": "1.jpg", "coords": coords,
+        ...     "torsobox": [21.0, 31.0, 61.0, 81.0], "istrain": 1, "istest": 0}]})
+        >>> (root / "images").mkdir(); PIL.Image.new("RGB", (120, 100)).save(root / "images" / "1.jpg")
+        >>> sample = FLIC(root, split="train", skeleton="flic9")[0]
+        >>> sample["keypoints"].shape, sample["torso"].tolist(), sample["center"].tolist()
+        (torch.Size([9, 2]), [20.0, 30.0, 60.0, 80.0], [40.0, 45.0])
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        split: str | None = None,
+        skeleton: str | Skeleton = "flic11",
+        back_facing: str | None = None,
+        others: bool = False,
+    ) -> None:
+        if split not in ("train", "test", None):
+            raise ValueError(f'split: expected "train", "test" or None, got {split!r}')
+        if back_facing not in ("shoulders", "hips", None):
+            raise ValueError(f'back_facing: expected "shoulders", "hips" or None, got {back_facing!r}')
+        self.root, self.skeleton = Path(root), get_skeleton(skeleton)
+        path = self.root / "examples.mat"
+        names, coordinates, torsos, splits = _read_examples(path)
+        if back_facing is not None:
+            coordinates = _face_forward(coordinates, back_facing)
+        keypoints, visible = convert(coordinates, "flic11", self.skeleton)
+
+        rows = np.flatnonzero([split in (None, part) for part in splits])
+        if not len(rows):
+            raise ValueError(f"{path}: none of its {len(names)} examples is marked for {split}; choose another split")
+        self.names = [names[row] for row in rows]
+        missing = sorted(set(self.names) - file_names(self.root / "images"))
+        if missing:
+            raise ValueError(
+                f"{self.root / 'images' / missing[0]} is missing, like {len(missing)} of the {len(set(self.names))} "
+                "pictures of examples.mat; unpack the whole archive"
+            )
+        self._all_keypoints = torch.from_numpy((keypoints - 1).astype(np.float32))
+        self._all_visible = torch.from_numpy(visible)
+        self.keypoints, self.visible = self._all_keypoints[rows], self._all_visible[rows]
+        self.torsos = torch.from_numpy((torsos[rows] - 1).astype(np.float32))
+        self._others = neighbours(names, rows) if others else None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        index = range(len(self))[index]
+        visible, torso = self.visible[index], self.torsos[index]
+        left, top, right, bottom = torso.unbind()
+        center = torch.stack([(left + right) / 2, top + CENTER_BELOW_TOP * (bottom - top)])
+        scale = SCALE_PER_TORSO * (bottom - top)
+        half = PERSON_HEIGHT / 2 * scale
+        sample = {
+            "image": read_image(self.root / "images" / self.names[index]),
+            "keypoints": torch.where(visible[:, None], self.keypoints[index], 0.0),
+            "visible": visible,
+            "box": torch.cat([center - half, center + half]),
+            "index": index,
+            "torso": torso,
+            "center": center,
+            "scale": scale,
+        }
+        if self._others is not None:
+            seen = self._all_visible[self._others[index]]
+            sample["others"] = torch.where(seen[..., None], self._all_keypoints[self._others[index]], 0.0)
+            sample["others_visible"] = seen
+        return sample
+
+
+def _read_examples(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, list[str | None]]:
+    """File names, coordinates `(N, 11, 2)` and torso boxes `(N, 4)` counted from 1, and "train", "test" or None."""
+    examples = field(load_mat(path, "root must be the unpacked folder of FLIC, with examples.mat in it"), "examples")
+    if examples is None:
+        raise ValueError(f"{path} has no struct 'examples'; is it the examples.mat of FLIC?")
+    names, coordinates, torsos, splits = [], [], [], []
+    for number, example in enumerate(np.atleast_1d(examples), start=1):
+        try:
+            points = np.array(example.coords, float).reshape(2, NUM_COLUMNS).T[list(COLUMNS)]
+            torso = np.array(example.torsobox, float).reshape(4)
+            marks = {"train": bool(example.istrain), "test": bool(example.istest)}
+            names.append(str(example.filepath))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path}: example {number} is malformed ({error}); expected filepath, coords (2, {NUM_COLUMNS}), "
+                "torsobox (4,), istrain and istest; download the file again"
+            ) from error
+        if not (np.isfinite(torso).all() and (torso[2:] > torso[:2]).all()):
+            raise ValueError(
+                f"{path}: example {number} has the torso box {torso.tolist()}, expected (x1, y1, x2, y2) with x2 > x1 "
+                "and y2 > y1; download the file again"
+            )
+        coordinates.append(points)
+        torsos.append(torso)
+        splits.append(next((split for split, marked in marks.items() if marked), None))
+    return names, np.stack(coordinates), np.stack(torsos), splits
+
+
+def _face_forward(coordinates: np.ndarray, trigger: str) -> np.ndarray:
+    """`(N, 11, 2)` with left and right exchanged in the people whose shoulders or hips are the wrong way round."""
+    flic = get_skeleton("flic11")
+    left, right = (coordinates[:, flic.index(f"{side}_{trigger.removesuffix('s')}"), 0] for side in ("left", "right"))
+    return np.where((right > left)[:, None, None], coordinates[:, list(flic.flip_index)], coordinates)
