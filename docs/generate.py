@@ -37,17 +37,17 @@ def page(module: typing.Any, names: list[str]) -> str:
     lines += ["| Name | Parameters | |", "|---|---:|---|"]
     for name in names:
         lines.append(f"| `{name}` | {parameters(name):,} | {inspect.getdoc(posezoo.model_entrypoint(name))} |")
-    records = [posezoo.get_pretrained_cfg(known) for name in names for known in posezoo.list_pretrained(name)]
+    tagged = [tag for name in names for tag in posezoo.list_models(name, include_tags=True) if "." in tag]
+    records = [posezoo.get_pretrained_cfg(known) for known in tagged]
     if records:
         lines += ["", "## Weights", "", "| Name | Input (H, W) | Metrics | Measured by | Data | Licence |"]
         lines += ["|---|---|---|---|---|---|"]
     for record in records:
         metrics = "; ".join(f"{data} {key} {value}" for data, m in record.metrics.items() for key, value in m.items())
         size = " x ".join(map(str, record.input_size or ()))
-        lines.append(
-            f"| `{record.architecture}.{record.tag}` | {size} | {metrics} | {record.metrics_by} | {record.data} "
-            f"| {record.license} |"
-        )
+        by_hand = "" if record.sources else f" ([by hand]({record.origin}))"
+        cells = (f"`{record.architecture}.{record.tag}`{by_hand}", size, metrics, record.metrics_by, record.data)
+        lines.append(f"| {' | '.join(cells)} | {record.license} |")
     cls = typing.get_type_hints(posezoo.model_entrypoint(names[0]))["return"]
     lines += ["", f"## `{cls.__name__}`", "", "```text", inspect.getdoc(cls) or "", "```", ""]
     return "\n".join(lines)

@@ -7,11 +7,18 @@ loads strictly: what our models hold beside the published tensors is their image
     pose_resnet      Microsoft's Simple Baselines and the pose_resnet files of the HRNet authors; fed BGR
     hrnet            the HRNet authors' pose network
     mmpose           mmpose 0.x and 1.x, PoseResNet or HRNet under `backbone.` and `head.` or `keypoint_head.`
+    princeton        the hourglass authors' PyTorch files; residuals hold convolutions that are never run
+    bearpaw          hourglasses of bearpaw/pytorch-pose and anibali/pytorch-stacked-hourglass
+    mmpose_hourglass mmpose's hourglass52; holds a block that is never run
+    mmpose_cpm       mmpose's Convolutional Pose Machine with batch normalisation
+    caffe_cpm        the authors' Convolutional Pose Machines, each tensor under its Caffe layer's name; fed BGR, the
+                     background last (other people's training code may have it first: keys do not tell)
     imagenet_hrnet   timm's or the authors' classifier: a trunk, no heatmaps
     imagenet_resnet  timm's or torchvision's classifier: a trunk, no heatmaps
 """
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +44,11 @@ RESNET_DEPTHS = {  # (blocks of layer3, bottleneck?) -> depth
     (23, True): 101,
     (36, True): 152,
 }
+BEARPAW_MEAN = (0.4404, 0.4440, 0.4327)  # taken off RGB images; there is no division
+BEARPAW_PARTS = ("up1", "low1", "low3", "low2")  # of an hourglass, as they are numbered
+CPM_STEM = (0, 2, 4, 6, 7, 8, 9)  # where mmpose's stage 1 has its convolutions, between poolings
+CPM_SKELETONS = {14: "cpm14", 9: "flic9"}  # of the files with a background: MPII and LSP, FLIC
+CPM_MEAN, CPM_STD = (128 / 255,) * 3, (256 / 255,) * 3
 SKELETONS = {17: "coco17", 16: "mpii16"}  # every published file of these flavours with so many keypoints is this one
 
 
@@ -145,6 +157,10 @@ def infer(state: State) -> tuple[str, dict[str, Any]]:
         >>> infer({"transition1.0.0.weight": torch.ones(48, 1), "final_layer.weight": torch.ones(16, 48, 1, 1)})
         ('hrnet_w48', {'num_keypoints': 16, 'skeleton': 'mpii16'})
     """
+    if _any(state, "stages.0.beliefs."):
+        return _infer_cpm(state)
+    if "outs.0.weight" in state and "pre.3.conv1.weight" in state:
+        return _infer_hourglass(state)
     if "final_layer.weight" not in state:
         raise ValueError(
             "these are weights of a trunk, without heatmaps; give the model that they belong in as the first argument"
@@ -154,6 +170,9 @@ def infer(state: State) -> tuple[str, dict[str, Any]]:
     if "transition1.0.0.weight" in state:
         width = len(state["transition1.0.0.weight"])
         return (f"hrnet_w{width}", head) if width in (32, 48) else ("hrnet_w32", {"width": width, **head})
+    if "hourglass.up1.0.conv1.weight" in state:
+        width = len(state["hourglass.up1.0.conv1.weight"])
+        return "hourglass52", head if width == 256 else {"width": width, **head}
     if "backbone.layer3.0.conv1.weight" in state:
         blocks = sum(key.startswith("backbone.layer3.") and key.endswith(".conv1.weight") for key in state)
         depth = RESNET_DEPTHS.get((blocks, "backbone.layer3.0.conv3.weight" in state))
@@ -165,6 +184,38 @@ def infer(state: State) -> tuple[str, dict[str, Any]]:
         "the keys are posezoo's, but they do not tell the architecture; give the model that they belong in as the "
         "first argument, or load the folder with its config.json: posezoo.from_pretrained(folder)"
     )
+
+
+def _infer_cpm(state: State) -> tuple[str, dict[str, Any]]:
+    stages = 1 + sum(re.fullmatch(r"stages\.\d+\.beliefs\.Mconv1_stage\d+\.weight", key) is not None for key in state)
+    last = max(key for key in state if re.fullmatch(r"stages\.0\.beliefs\.Mconv\d_stage2\.weight", key))
+    outputs, width = state[last].shape[:2]
+    if "trunk.bn1_stage2.weight" in state:
+        name, usual, num_keypoints, skeleton = "cpm_bn_6s", 6, outputs, SKELETONS.get(outputs)
+    elif "trunk.conv5_1.weight" in state:
+        name, usual, num_keypoints, skeleton = "cpm_person_4s", 4, outputs, None
+    else:
+        name, usual = "cpm_vgg_6s" if "trunk.conv1_1.weight" in state else "cpm_9x9_6s", 6
+        if (name, stages) == ("cpm_9x9_6s", 4):
+            name, usual = "cpm_9x9_4s", 4
+        num_keypoints, skeleton = outputs - 1, CPM_SKELETONS.get(outputs - 1)
+    kwargs = {**({} if stages == usual else {"num_stages": stages}), **({} if width == 128 else {"width": width})}
+    return name, {**kwargs, "num_keypoints": num_keypoints, "skeleton": skeleton}
+
+
+def _infer_hourglass(state: State) -> tuple[str, dict[str, Any]]:
+    stacks = sum(re.fullmatch(r"outs\.\d+\.weight", key) is not None for key in state)
+    modules = sum(re.fullmatch(r"hgs\.0\.up1\.\d+\.bn1\.weight", key) is not None for key in state)
+    num_keypoints, width = state["outs.0.weight"].shape[:2]
+    named = stacks in (1, 2, 4, 8)
+    kwargs = {
+        **({} if named else {"num_stacks": stacks}),
+        **({} if modules == 1 else {"num_modules": modules}),
+        **({} if width == 256 else {"width": width}),
+        **({"stem": "bearpaw"} if len(state["pre.3.conv1.weight"]) == 128 else {}),  # the authors' has 64
+    }
+    head = {"num_keypoints": num_keypoints, "skeleton": SKELETONS.get(num_keypoints)}
+    return f"hourglass_{stacks if named else 8}", {**kwargs, **head}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -201,6 +252,119 @@ def _mmpose(state: State) -> State:
     return _complete(renamed, IMAGENET_MEAN, IMAGENET_STD)
 
 
+def _princeton(state: State) -> State:
+    """Our names: no wrapper around a convolution, a number for each residual of an hourglass."""
+
+    def unused(key: str) -> bool:
+        residual, found, _ = key.partition(".skip_layer.")
+        start, end = (state.get(f"{residual}.{name}.bias") for name in ("bn1", "conv3.conv"))
+        return bool(found) and start is not None and end is not None and start.shape == end.shape
+
+    renamed = {}
+    state = _used(state, unused, "residuals that end as wide as they start add their input as it is")
+    for key, value in state.items():
+        name = re.sub(r"^hgs\.(\d+)\.0\.", r"hgs.\1.", key)
+        name = re.sub(r"^((?:hgs|features)\..*)\.(bn\d|conv\d|skip_layer)\.", r"\1.0.\2.", name)
+        name = re.sub(r"(conv\d|skip_layer)\.conv\.", r"\1.", name)
+        renamed[re.sub(r"^((?:outs|merge_\w+)\.\d+)(?:\.conv)+\.", r"\1.", name)] = value
+    return _complete(renamed, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+def _bearpaw(state: State) -> State:
+    """The authors' names in place of bearpaw's, whose hourglasses number their levels from the innermost."""
+
+    def place(match: re.Match[str]) -> str:
+        stack, level, part = match[1], int(match[2]), int(match[3])
+        return f"hgs.{stack}." + "low2." * (3 - level) + f"{BEARPAW_PARTS[part]}."
+
+    names: dict[str, str | Callable[[re.Match[str]], str]] = {
+        r"^conv1\.": "pre.0.conv.",
+        r"^bn1\.": "pre.0.bn.",
+        r"^layer1\.0\.": "pre.1.",
+        r"^layer2\.0\.": "pre.3.",
+        r"^layer3\.0\.": "pre.4.",
+        r"\.downsample\.0\.": ".skip_layer.",
+        r"^hg\.(\d+)\.hg\.([0-3])\.([0-3])\.": place,
+        r"^res\.(\d+)\.": r"features.\1.0.",
+        r"^fc\.(\d+)\.0\.": r"features.\1.1.conv.",
+        r"^fc\.(\d+)\.1\.": r"features.\1.1.bn.",
+        r"^score\.": "outs.",
+        r"^fc_\.": "merge_features.",
+        r"^score_\.": "merge_preds.",
+    }
+    renamed = {}
+    for key, value in state.items():
+        for pattern, name in names.items():
+            key = re.sub(pattern, name, key)
+        renamed[key] = value
+    return _complete(renamed, BEARPAW_MEAN, (1.0, 1.0, 1.0))
+
+
+def _mmpose_hourglass(state: State) -> State:
+    state = {
+        key.removeprefix("backbone.").removeprefix("keypoint_head.").removeprefix("head."): value
+        for key, value in state.items()
+        if not key.startswith("data_preprocessor.")
+    }
+    if _any(state, "hourglass_modules.1."):
+        raise ValueError("expected the network with one hourglass that mmpose published, got one with more")
+    state = _used(state, lambda key: key.startswith("inters."), "it leads to a second hourglass, and there is none")
+    parts = {"hourglass_modules.0.": "hourglass.", "out_convs.0.": "out_conv.", "multi_final_layers.0.": "final_layer."}
+    renamed = {}
+    for key, value in state.items():
+        part = next((part for part in parts if key.startswith(part)), "")
+        renamed[parts.get(part, "") + key.removeprefix(part)] = value
+    return _complete(renamed, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def _mmpose_cpm(state: State) -> State:
+    """The layer's Caffe name in place of its position."""
+    renamed = {}
+    for key, value in state.items():
+        if key.startswith("data_preprocessor."):
+            continue
+        match = re.fullmatch(r"backbone\.(\w+)\.(\d+)\.(?:(?:model\.)?(\d+)\.)?(conv|bn)\.(\w+)", key)
+        if match:
+            part, index, layer = match[1], int(match[2]), int(match[3] or 0)
+            name = {
+                "stem": f"stage1.conv{CPM_STEM.index(index) + 1 if index in CPM_STEM else index}_stage1",
+                "middle": f"trunk.conv{index // 2 + 1}_stage2",
+                "middle_conv": f"stages.{index}.features.conv{1 if index else 4}_stage{index + 2}",
+                "cpm_stages": f"stages.{index}.beliefs.Mconv{layer + 1}_stage{index + 2}",
+                "out_convs": f"stages.{index}.beliefs.Mconv{layer + 4}_stage{index + 2}",
+            }.get(part, key)
+            key = f"{name.replace('conv', match[4])}.{match[5]}"
+        renamed[key] = value
+    return _complete(renamed, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def _caffe_cpm(state: State) -> State:
+    """Each layer under its stage, and BGR folded into RGB: the kernels that see the image turned round."""
+    first = r"conv6_\d_CPM\." if _any(state, "conv6_1_CPM.") else r"conv5_\d_CPM\."
+
+    def place(key: str) -> str:
+        later = re.match(r"(M?)conv\d_stage(\d+)\.", key)
+        if re.match(rf"conv\d_stage1\.|{first}", key):
+            return f"stage1.{key}"
+        if re.match(r"conv\d_\d|conv[123]_stage2\.", key):
+            return f"trunk.{key}"
+        return f"stages.{int(later[2]) - 2}.{'beliefs' if later[1] else 'features'}.{key}" if later else key
+
+    see_the_image = ("conv1_1.weight", "conv1_stage1.weight", "conv1_stage2.weight")
+    renamed = {place(key): value.flip(1) if key in see_the_image else value for key, value in state.items()}
+    return _complete(renamed, CPM_MEAN, CPM_STD)
+
+
+def _used(state: State, unused: Callable[[str], bool], reason: str) -> State:
+    """Without the tensors that no output depends on."""
+    dropped = [key for key in state if unused(key)]
+    if dropped:
+        more = f" and {len(dropped) - 1} more" if dropped[1:] else ""
+        shape = tuple(state[dropped[0]].shape)
+        logger.info("left out, for no output depends on it: %s %s%s (%s)", dropped[0], shape, more, reason)
+    return {key: value for key, value in state.items() if key not in dropped}
+
+
 def _imagenet_hrnet(state: State) -> State:
     drop = ("incre_modules.", "downsamp_modules.", "final_layer.", "classifier.", *LOW_RESOLUTION_FUSIONS)
     return _complete({key: value for key, value in state.items() if not key.startswith(drop)})
@@ -233,6 +397,14 @@ FLAVOURS: dict[str, tuple[tuple[str | tuple[str, ...], ...], Callable[[State], S
     "mmpose": (("backbone.conv1.", ("backbone.layer4.", "backbone.stage4."), MMPOSE_HEADS), _mmpose),
     "pose_resnet": (("conv1.", "layer4.", "deconv_layers.", "final_layer."), _pose_resnet),
     "hrnet": (("conv1.", "transition1.", "stage4.", "final_layer.weight"), _hrnet),
+    "princeton": (("pre.0.conv.", "hgs.0.0.", "outs.0.conv."), _princeton),
+    "bearpaw": (("conv1.", "layer3.", "hg.0.hg.", "score.0."), _bearpaw),
+    "mmpose_hourglass": (
+        ("backbone.hourglass_modules.", ("keypoint_head.multi_final_layers.", "head.multi_final_layers.")),
+        _mmpose_hourglass,
+    ),
     "imagenet_hrnet": (("conv1.", "transition1.", "stage4."), _imagenet_hrnet),
     "imagenet_resnet": (("conv1.", "layer4.", "fc."), _imagenet_resnet),
+    "mmpose_cpm": (("backbone.stem.0.conv.", "backbone.cpm_stages.", "backbone.out_convs."), _mmpose_cpm),
+    "caffe_cpm": ((("conv1_stage1.", "conv1_1."), "Mconv1_stage2.", "Mconv5_stage2."), _caffe_cpm),
 }

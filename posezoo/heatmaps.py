@@ -28,6 +28,7 @@ def encode(
     offset: float = 0.0,
     sigma: float = 2.0,
     method: str = "msra",
+    floor: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Target heatmaps with one Gaussian of peak 1 per keypoint.
 
@@ -41,6 +42,7 @@ def encode(
         method: "msra", centre rounded to a cell, cut off at 3 sigma (Simple Baselines, HRNet);
             "truncated", the real-valued centre, cut off at 3 sigma around the nearest cell (UDP);
             "gaussian", the real-valued centre and no cut-off (DARK).
+        floor: smaller values are 0, which leaves a disc (Convolutional Pose Machines: 0.01).
 
     Returns:
         heatmaps `(B, K, h, w)`, 0 for a keypoint that is invisible or too far outside, and weights `(B, K)`:
@@ -84,7 +86,43 @@ def encode(
             profile = profile * ((at - cell[..., axis, None]).abs() <= reach)
         profiles.append(profile)
     heatmaps = profiles[1][..., :, None] * profiles[0][..., None, :]
+    if floor:
+        heatmaps = heatmaps * (heatmaps >= floor)
     return heatmaps * (weights > 0)[..., None, None], weights
+
+
+def merge_people(heatmaps: Tensor) -> Tensor:
+    """One map per keypoint for everybody: the sum over people, at most 1 (Convolutional Pose Machines).
+
+    Args:
+        heatmaps: `(B, P, K, h, w)`, each of the P people encoded alone; an invisible keypoint has an empty map.
+
+    Returns:
+        `(B, K, h, w)`.
+
+    Example:
+        >>> merge_people(torch.tensor([0.75, 0.125, 0.5, 0.25]).view(1, 2, 2, 1, 1)).flatten().tolist()
+        [1.0, 0.375]
+    """
+    if heatmaps.ndim != 5:
+        raise ValueError(f"heatmaps: expected (B, P, K, h, w), got shape {tuple(heatmaps.shape)}")
+    return heatmaps.sum(dim=1).clamp(max=1)
+
+
+def with_background(heatmaps: Tensor) -> Tensor:
+    """A last map that is high where no other is: 1 minus the highest of them, at least 0.
+
+    Args:
+        heatmaps: `(B, K, h, w)`.
+
+    Returns:
+        `(B, K + 1, h, w)`.
+
+    Example:
+        >>> with_background(torch.tensor([0.75, 0.25]).view(1, 2, 1, 1)).flatten().tolist()
+        [0.75, 0.25, 0.25]
+    """
+    return torch.cat([heatmaps, (1 - heatmaps.amax(dim=1, keepdim=True)).clamp(min=0)], dim=1)
 
 
 def decode(

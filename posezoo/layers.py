@@ -1,7 +1,7 @@
 """What two or more networks share, nothing else."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +84,52 @@ class Normalize(nn.Module):
         """Turn into the identity, for pipelines that normalise already."""
         self.mean.zero_()
         self.std.fill_(1)
+
+
+def named_convolutions(
+    channels: int, layers: Iterable[tuple[str, int, int] | nn.Module], *, batch_norm: bool = False
+) -> nn.Sequential:
+    """Convolutions in a row, each with its ReLU, whose parameters are called as in the authors' Caffe file.
+
+    Args:
+        channels: of the input.
+        layers: (name, kernel, width) of a convolution; a module for what lies between two of them.
+        batch_norm: normalise before each ReLU; the convolutions then have no bias.
+    """
+    stack = nn.Sequential()
+    for position, layer in enumerate(layers):
+        if isinstance(layer, nn.Module):
+            stack.add_module(f"{type(layer).__name__.lower()}_{position}", layer)
+            continue
+        name, kernel, width = layer
+        stack.add_module(name, nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=not batch_norm))
+        if batch_norm:
+            stack.add_module(name.replace("conv", "bn"), nn.BatchNorm2d(width))
+        stack.add_module(name.replace("conv", "relu"), nn.ReLU(inplace=True))
+        channels = width
+    return stack
+
+
+def vgg_layers(width: int = 128) -> list[tuple[str, int, int] | nn.Module]:
+    """VGG-19 up to conv4_2, for `named_convolutions`; 128 is its own width."""
+    w = width
+    return [
+        *(("conv1_1", 3, w // 2), ("conv1_2", 3, w // 2), nn.MaxPool2d(2)),
+        *(("conv2_1", 3, w), ("conv2_2", 3, w), nn.MaxPool2d(2)),
+        *((f"conv3_{i}", 3, 2 * w) for i in (1, 2, 3, 4)),
+        nn.MaxPool2d(2),
+        *(("conv4_1", 3, 4 * w), ("conv4_2", 3, 4 * w)),
+    ]
+
+
+def cpm_trunk(width: int = 128) -> nn.Sequential:
+    """What RPSM starts from: the image features of the Convolutional Pose Machine that its authors released.
+
+    VGG-19 up to conv4_2 and five more convolutions, `(B, 3, H, W) -> (B, width, H/8, W/8)`, a ReLU behind the last one
+    too. The names are the same in every network that has it: weights move by `load_state_dict`.
+    """
+    more = [("conv4_3_CPM", 3, 2 * width), ("conv4_4_CPM", 3, 2 * width), ("conv4_5_CPM", 3, 2 * width)]
+    return named_convolutions(3, [*vgg_layers(width), *more, ("conv4_6_CPM", 3, 2 * width), ("conv4_7_CPM", 3, width)])
 
 
 def keypoint_skeleton(num_keypoints: int, skeleton: str | Skeleton | Sequence[str] | None) -> Skeleton | None:

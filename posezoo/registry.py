@@ -70,7 +70,8 @@ def register_model(
     Args:
         function: takes the constructor's keyword arguments (or passes `**kwargs` on to the class named as its return
             type, whose arguments are then the valid ones) and returns the model.
-        weights: published weights by tag; the first is the default.
+        weights: published weights by tag; the first is the default. A record without sources names weights that have
+            to be downloaded by hand, from its `origin`.
 
     Raises:
         ValueError: another function has the name already, or a tag is not a word.
@@ -169,7 +170,7 @@ def create(
         base = record or Weights(architecture=arch)
         record = Weights.from_dict({**base.to_dict(), **pretrained_cfg_overlay})
     if pretrained and (record is None or not record.sources):
-        _complain_about_missing_weights(arch)
+        _complain_about_missing_weights(arch, record)
 
     function = model_entrypoint(arch)
     recorded = dict(record.kwargs) if record else {}
@@ -380,8 +381,13 @@ def _find_record(arch: str, chosen: str | dict[str, Any] | Weights) -> Weights |
     return records[chosen]
 
 
-def _complain_about_missing_weights(arch: str) -> typing.NoReturn:
+def _complain_about_missing_weights(arch: str, record: Weights | None = None) -> typing.NoReturn:
     model_entrypoint(arch)
+    if record is not None and record.origin:
+        raise ValueError(
+            f"{arch}.{record.tag}: posezoo does not fetch these weights ({record.license}), since nobody has published "
+            f"a checksum of them. Download {record.origin} yourself and write create({arch!r}, checkpoint_path=...)"
+        )
     have = list_pretrained()
     listed = f"these have them: {', '.join(have)}" if have else "no model has any yet"
     raise ValueError(

@@ -120,7 +120,7 @@ def list_skeletons() -> list[str]:
 
     Example:
         >>> list_skeletons()
-        ['coco17', 'mpii16', 'lsp14', 'flic11', 'flic9', 'flic7', 'cpm14', 'h36m17', 'humaneva15']
+        ['coco17', 'mpii16', 'lsp14', 'flic11', 'flic9', 'flic7', 'jhmdb15', 'cpm14', 'h36m17', 'humaneva15']
     """
     return list(_SKELETONS)
 
@@ -375,6 +375,19 @@ _SKELETONS: dict[str, Skeleton] = {
             "flic7",
             (*_side("left", "wrist", "elbow", "shoulder"), "face", *_side("right", "shoulder", "elbow", "wrist")),
             bones=((0, 1), (1, 2), (2, 4), (4, 5), (5, 6), (2, 3), (3, 4)),
+        ),
+        # Jhuang et al., "Towards Understanding Action Recognition" (JHMDB), ICCV 2013.
+        Skeleton(
+            "jhmdb15",
+            (
+                *("neck", "belly", "face", "right_shoulder", "left_shoulder", "right_hip", "left_hip"),
+                *("right_elbow", "left_elbow", "right_knee", "left_knee", "right_wrist", "left_wrist"),
+                *("right_ankle", "left_ankle"),
+            ),
+            bones=(
+                *((0, 1), (0, 2), (0, 3), (0, 4), (1, 5), (1, 6), (3, 7), (4, 8), (5, 9), (6, 10)),
+                *((7, 11), (8, 12), (9, 13), (10, 14)),
+            ),
         ),
         # The heatmap channels of Convolutional Pose Machines (Wei et al., CVPR 2016) without the background, which is
         # the 15th. From MPII ids 9 8 12 11 10 13 14 15 2 1 0 3 4 5; CPM calls the head top "head".

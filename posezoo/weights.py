@@ -145,7 +145,12 @@ class Weights:
 
 
 def openmmlab(
-    path: str, input_size: tuple[int, int], *, coco_ap: float | None = None, mpii_pckh: float | None = None
+    path: str,
+    input_size: tuple[int, int],
+    *,
+    coco_ap: float | None = None,
+    mpii_pckh: float | None = None,
+    converter: str = "mmpose",
 ) -> Weights:
     """The record of a top-down checkpoint of mmpose's model zoo (Apache-2.0), whose file name ends in its sha256.
 
@@ -154,6 +159,7 @@ def openmmlab(
         input_size: `(H, W)` in pixels.
         coco_ap: of COCO val2017, with the detections of person AP 56.4 and flip averaging.
         mpii_pckh: PCKh@0.5 of MPII's validation set, pooled over the joints but pelvis and thorax.
+        converter: the file's flavour in `posezoo.checkpoints`.
 
     Example:
         >>> openmmlab("top_down/resnet/res50_coco_256x192-ec54d7f3_20200709.pth", (256, 192), coco_ap=0.718).sha256
@@ -175,7 +181,7 @@ def openmmlab(
         data_license="COCO terms of use" if coco else "MPII: non-commercial research",
         license="Apache-2.0",
         origin="https://github.com/open-mmlab/mmpose",
-        converter="mmpose",
+        converter=converter,
     )
 
 

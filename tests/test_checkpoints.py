@@ -5,6 +5,7 @@ classifiers. Networks are narrow, or without memory, where only names and shapes
 """
 
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
+import hourglass_keys
 from toy import randomize, same, snapshot
 
 import posezoo
 from posezoo.checkpoints import FLAVOURS, convert, detect, infer, load_checkpoint, unwrap
 from posezoo.layers import IMAGENET_MEAN, IMAGENET_STD
+from posezoo.models.cpm import CPM
 from posezoo.models.hrnet import HRNet
 from posezoo.models.simple_baseline import SimpleBaseline
 
@@ -193,6 +196,87 @@ def test_half_precision_files(tmp_path, hrnet):
     model = load_checkpoint(None, write(tmp_path / "fp16.pth", halved))
     assert {value.dtype for value in model.parameters()} == {torch.float32}
     torch.testing.assert_close(model.final_layer.weight, hrnet.final_layer.weight, atol=1e-3, rtol=1e-3)
+
+
+def caffe(model: torch.nn.Module) -> State:
+    """Each tensor under its layer's name, without the stages around it."""
+    return {".".join(key.split(".")[-2:]): value for key, value in trunk_and_head(model).items()}
+
+
+def mmpose_cpm(model: Any) -> State:
+    """mmpose's names, in the order in which its network has its layers."""
+    stages = range(2, model.num_stages + 1)
+    places = [(f"conv{i}_stage1", f"stem.{n}") for i, n in enumerate((0, 2, 4, 6, 7, 8, 9), start=1)]
+    places += [(f"conv{i + 1}_stage2", f"middle.{2 * i}") for i in range(3)]
+    places += [(f"conv{4 if t == 2 else 1}_stage{t}", f"middle_conv.{t - 2}.0") for t in stages]
+    places += [(f"Mconv{i + 1}_stage{t}", f"cpm_stages.{t - 2}.model.{i}") for t in stages for i in range(3)]
+    places += [(f"Mconv{i + 4}_stage{t}", f"out_convs.{t - 2}.{i}") for t in stages for i in range(2)]
+    theirs = dict(places)
+    state = {}
+    for key, value in caffe(model).items():
+        name, leaf = key.split(".")
+        state[f"backbone.{theirs[name.replace('bn', 'conv')]}.{'bn' if 'bn' in name else 'conv'}.{leaf}"] = value
+    return state
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        lambda m: {"state_dict": mmpose_cpm(m), "meta": MMPOSE_META},
+        lambda m: {"state_dict": old(mmpose_cpm(m))},
+        lambda m: {"state_dict": mmpose_cpm(m) | {"data_preprocessor.mean": torch.ones(3, 1, 1)}},
+    ],
+    ids=["mmpose-1", "old", "preprocessor"],
+)
+def test_mmposes_cpm(tmp_path, layout):
+    published = randomize(CPM(design="bn", width=8, num_stages=4, num_keypoints=16))
+    model = load_checkpoint(None, write(tmp_path / "cpm.pth", layout(published)))
+    assert settings(model) == ("cpm_bn_6s", 16, "mpii16")
+    assert (model.num_stages, model.num_features) == (4, 8)
+    assert same(without_counters(trunk_and_head(model)), without_counters(trunk_and_head(published)))
+    torch.testing.assert_close(model.normalize.mean, torch.tensor(IMAGENET_MEAN))
+
+
+@pytest.mark.parametrize("design", ["9x9", "vgg", "person"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_caffe_cpm_is_fed_bgr(tmp_path, design, prefix):
+    torch.manual_seed(0)
+    raw = CPM(design=design, width=8, num_stages=3, num_keypoints=9 if design == "9x9" else 1).eval()
+    for layer in raw.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight)
+    model = load_checkpoint(None, write(tmp_path / "pose_iter.pth", prefixed(caffe(raw), prefix)))
+    assert model.architecture == {"9x9": "cpm_9x9_6s", "vgg": "cpm_vgg_6s", "person": "cpm_person_4s"}[design]
+    assert (model.num_stages, model.num_features, model.num_keypoints) == (3, 8, raw.num_keypoints)
+    rgb = torch.rand(2, 3, 64, 64)
+    raw.normalize.disable()
+    with torch.no_grad():  # the authors: OpenCV's BGR image, minus 128, divided by 256
+        expected = raw((255 * rgb.flip(1) - 128) / 256)
+        assert expected.std() > 0.05
+        torch.testing.assert_close(model(rgb), expected, atol=1e-4, rtol=1e-4)
+        assert not torch.allclose(model(rgb.flip(1)), expected, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("name", "num_keypoints", "skeleton", "tensors"),
+    [
+        ("cpm_9x9_6s", 14, "cpm14", 80),
+        ("cpm_9x9_4s", 9, "flic9", 56),
+        ("cpm_vgg_6s", 14, "cpm14", 104),
+        ("cpm_person_4s", 1, None, 74),
+        ("cpm_bn_6s", 17, "coco17", 216),
+        ("cpm_bn_6s", 15, None, 216),
+    ],
+)
+def test_which_cpm_it_is_is_read_from_the_keys(name, num_keypoints, skeleton, tensors):
+    model = meta(name, num_keypoints=num_keypoints)
+    published, flavour = (mmpose_cpm(model), "mmpose_cpm") if "bn" in name else (caffe(model), "caffe_cpm")
+    assert len(published) == tensors
+    for kind, state in ((flavour, published), ("posezoo", model.state_dict())):
+        assert detect(state) == kind
+        converted = convert(state, kind)
+        assert infer(converted) == (name, {"num_keypoints": num_keypoints, "skeleton": skeleton})
+        assert {k: v.shape for k, v in converted.items()} == {k: v.shape for k, v in model.state_dict().items()}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -448,3 +532,129 @@ def test_prefixes_are_taken_off_only_when_all_have_them():
 def test_every_flavour_has_a_description():
     for flavour in FLAVOURS:
         assert f"    {flavour} " in sys.modules["posezoo.checkpoints"].__doc__
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Hourglasses
+
+
+def renamed(model: torch.nn.Module, name: Any) -> State:
+    return {name(key): value for key, value in trunk_and_head(model).items()}
+
+
+def princeton_hourglass(model: Any) -> State:
+    """With the skip convolution that every residual of the authors' owns, run or not."""
+    state = renamed(model, hourglass_keys.princeton)
+    for key, end in list(state.items()):
+        skip = key.replace(".conv3.conv.weight", ".skip_layer.conv.weight")
+        if skip not in state:
+            start = len(state[key.replace(".conv3.conv.weight", ".bn1.weight")])
+            state |= {
+                skip: torch.full((len(end), start, 1, 1), 7.0),
+                skip.replace("weight", "bias"): torch.ones(len(end)),
+            }
+    return state
+
+
+def mmpose_hourglass(model: Any, head: str = "keypoint_head") -> State:
+    """With the block that would lead to a second hourglass."""
+    state = renamed(model, lambda key: hourglass_keys.mmpose(key, head))
+    return state | {
+        "backbone.inters.0.conv1.weight": torch.ones(16, 16, 3, 3),
+        "backbone.inters.0.bn1.bias": torch.ones(16),
+    }
+
+
+@pytest.fixture(scope="module")
+def hourglasses():
+    return {
+        "princeton": randomize(posezoo.create("hourglass_2", width=16, num_keypoints=16, skeleton="mpii16")),
+        "bearpaw": randomize(posezoo.create("hourglass_2_bearpaw", width=16, num_modules=2)),
+        "mmpose_hourglass": randomize(posezoo.create("hourglass52", width=16, num_keypoints=17)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("flavour", "layout"),
+    [
+        ("princeton", lambda m: {"state_dict": prefixed(princeton_hourglass(m), "model.module."), "epoch": 200}),
+        ("princeton", lambda m: old(princeton_hourglass(m))),
+        ("bearpaw", lambda m: renamed(m, hourglass_keys.bearpaw)),
+        ("bearpaw", lambda m: {"state_dict": prefixed(renamed(m, hourglass_keys.bearpaw), "module."), "best_acc": 1.0}),
+        ("mmpose_hourglass", lambda m: {"state_dict": mmpose_hourglass(m), "meta": MMPOSE_META}),
+        (
+            "mmpose_hourglass",
+            lambda m: {"state_dict": mmpose_hourglass(m, "head") | {"data_preprocessor.mean": torch.ones(3)}},
+        ),
+    ],
+)
+def test_hourglass(tmp_path, hourglasses, flavour, layout):
+    published = hourglasses[flavour]
+    model = load_checkpoint(None, write(tmp_path / "hourglass.pth", layout(published)))
+    assert (type(model), *settings(model)[1:]) == (type(published), *settings(published)[1:])
+    assert same(without_counters(trunk_and_head(model)), without_counters(trunk_and_head(published)))
+    mean, std = {
+        "princeton": ([0.0] * 3, [1.0] * 3),
+        "bearpaw": ([0.4404, 0.4440, 0.4327], [1.0] * 3),  # specs/models2d_b.md 1.10
+        "mmpose_hourglass": (IMAGENET_MEAN, IMAGENET_STD),
+    }[flavour]
+    torch.testing.assert_close(model.normalize.mean, torch.tensor(mean))
+    torch.testing.assert_close(model.normalize.std, torch.tensor(std))
+
+
+@pytest.mark.parametrize(
+    ("flavour", "layout", "says"),
+    [
+        (
+            "princeton",
+            princeton_hourglass,
+            r"pre\.3\.skip_layer\.conv\.weight \(128, 128, 1, 1\) and 57 more \(residuals",
+        ),
+        ("mmpose_hourglass", mmpose_hourglass, r"inters\.0\.conv1\.weight \(16, 16, 3, 3\) and 1 more \(it leads to"),
+    ],
+)
+def test_tensors_without_effect_are_left_out_and_named(hourglasses, flavour, layout, says, caplog):
+    with caplog.at_level(logging.INFO, "posezoo"):
+        convert(layout(hourglasses[flavour]), flavour)
+    (record,) = caplog.records
+    assert record.levelno == logging.INFO
+    assert re.search(f"left out, for no output depends on it: {says}", record.message)
+
+
+def test_skip_convolutions_that_are_run_are_kept(hourglasses):
+    """Only where a residual ends as wide as it starts does its input go past it as it is."""
+    state = convert(princeton_hourglass(hourglasses["princeton"]), "princeton")
+    kept = [key for key in state if "skip_layer" in key]
+    assert kept == [f"pre.{place}.skip_layer.{leaf}" for place in (1, 4) for leaf in ("weight", "bias")]
+
+
+def test_a_second_hourglass_of_mmposes_is_refused(hourglasses):
+    state = mmpose_hourglass(hourglasses["mmpose_hourglass"])
+    more = {key.replace("modules.0.", "modules.1."): value for key, value in state.items()}
+    with pytest.raises(ValueError, match="one hourglass that mmpose published, got one with more"):
+        convert(state | more, "mmpose_hourglass")
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs", "expected"),
+    [
+        ("hourglass_1", {}, ("hourglass_1", {})),
+        ("hourglass_8", {"num_keypoints": 16}, ("hourglass_8", {"num_keypoints": 16, "skeleton": "mpii16"})),
+        ("hourglass_2_bearpaw", {"num_keypoints": 17}, ("hourglass_2", {"stem": "bearpaw"})),
+        ("hourglass_4", {"num_stacks": 3, "num_modules": 2}, ("hourglass_8", {"num_stacks": 3, "num_modules": 2})),
+        (
+            "hourglass_1",
+            {"width": 64, "num_keypoints": 5},
+            ("hourglass_1", {"width": 64, "num_keypoints": 5, "skeleton": None}),
+        ),
+        ("hourglass52", {"width": 128}, ("hourglass52", {"width": 128})),
+    ],
+)
+def test_the_hourglass_is_read_from_the_keys(name, kwargs, expected):
+    model = meta(name, **kwargs)
+    state = model.state_dict()
+    architecture, settings = infer(state)
+    assert (architecture, settings) == (expected[0], {"num_keypoints": 17, "skeleton": "coco17"} | expected[1])
+    assert {k: v.shape for k, v in meta(architecture, **settings).state_dict().items()} == {
+        k: v.shape for k, v in state.items()
+    }

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from posezoo.geometry import crop_matrix, flip_keypoints, invert, transform_points
-from posezoo.heatmaps import DECODINGS, ENCODINGS, decode, encode, flip_average
+from posezoo.heatmaps import DECODINGS, ENCODINGS, decode, encode, flip_average, merge_people, with_background
 
 SIZE = (64, 48)
 INPUT = (256, 192)
@@ -137,6 +137,38 @@ def test_whole_numbers_and_precisions():
 def test_encode_says_what_is_wrong(arguments, message):
     with pytest.raises(ValueError, match=message):
         encode(**({"keypoints": torch.zeros(1, 3, 2), "size": SIZE} | arguments))
+
+
+def test_the_floor_cuts_a_disc():
+    keypoints = torch.tensor([[[100.3, 50.7], [3.0, 250.0], [-500.0, 10.0]]], dtype=torch.float64)
+    plain, weights = encode(keypoints, size=SIZE, sigma=1.5, method="gaussian")
+    cut, same = encode(keypoints, size=SIZE, sigma=1.5, method="gaussian", floor=0.01)
+    assert_close(cut, torch.where(plain >= 0.01, plain, 0.0))
+    assert_close(same, weights)
+    y, x = torch.meshgrid(torch.arange(64), torch.arange(48), indexing="ij")
+    distance = (x - 100.3 / 4) ** 2 + (y - 50.7 / 4) ** 2
+    assert torch.equal(cut[0, 0] > 0, distance <= 2 * 1.5**2 * math.log(100))
+
+
+def test_people_add_up_to_one():
+    keypoints = torch.tensor([[40.0, 40.0], [43.0, 40.0], [150.0, 200.0]], dtype=torch.float64).view(3, 1, 2)
+    people, _ = encode(keypoints, torch.tensor([[1], [1], [0]]), size=SIZE, method="gaussian")
+    merged = merge_people(people[None])
+    assert merged.shape == (1, 1, *SIZE)
+    assert_close(merged[0, 0], (people[0, 0] + people[1, 0]).clamp(max=1))
+    assert merged.max() == 1
+    assert merged[0, 0, 50, 37] < 1e-6  # the third is invisible
+    with pytest.raises(ValueError, match=r"expected \(B, P, K, h, w\), got shape \(3, 1, 64, 48\)"):
+        merge_people(people)
+
+
+def test_the_background_is_what_no_keypoint_has():
+    heatmaps, _ = encode(scattered(2, 5), size=SIZE)
+    complete = with_background(torch.cat([heatmaps, 2 * heatmaps[:, :1]], dim=1))
+    assert complete.shape == (2, 7, *SIZE)
+    assert_close(complete[:, 6], (1 - complete[:, :6].amax(dim=1)).clamp(min=0))
+    assert complete[:, 6].min() == 0
+    assert complete[:, 6].max() == 1
 
 
 # --------------------------------------------------------------------------------------------------------- decoding

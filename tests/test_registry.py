@@ -415,3 +415,14 @@ def test_imports_are_lazy_and_timm_may_be_broken():
         """
     )
     assert output.splitlines() == ["[]", "[]", "True posezoo.models.hrnet", "3", "[]"]
+
+
+def test_weights_that_have_to_be_downloaded_by_hand_are_named():
+    """A record without sources: listed with all tags, not among the pretrained ones, and the error says where to go."""
+    assert "hourglass_2.mpii_256x256" in list_models("hourglass_2", include_tags=True)
+    assert "hourglass_2.mpii_256x256" not in list_pretrained()
+    text = message(create, "hourglass_2", pretrained=True)
+    assert "original_2hg/checkpoint.pt" in text
+    assert "checkpoint_path=" in text
+    assert "nobody has published weights" not in text
+    assert get_pretrained_cfg("hourglass_2").license == "BSD-3-Clause"

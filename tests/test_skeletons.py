@@ -15,6 +15,7 @@ ORDERS = {
     "flic11": "Lsho Lelb Lwri Rsho Relb Rwri Lhip Rhip Leye Reye nose",
     "flic9": "Lsho Lelb Lwri Rsho Relb Rwri Lhip Rhip nose",
     "flic7": "Lwri Lelb Lsho face Rsho Relb Rwri",
+    "jhmdb15": "neck belly face Rsho Lsho Rhip Lhip Relb Lelb Rkne Lkne Rwri Lwri Rank Lank",
     "cpm14": "head_top neck Rsho Relb Rwri Lsho Lelb Lwri Rhip Rkne Rank Lhip Lkne Lank",
     "h36m17": "pelvis Rhip Rkne Rank Lhip Lkne Lank spine thorax neck_nose head Lsho Lelb Lwri Rsho Relb Rwri",
     "humaneva15": "pelvis thorax Lsho Lelb Lwri Rsho Relb Rwri Lhip Lkne Lank Rhip Rkne Rank head",
@@ -30,6 +31,7 @@ MIRROR_PAIRS = {
     "flic11": {(0, 3), (1, 4), (2, 5), (6, 7), (8, 9)},
     "flic9": {(0, 3), (1, 4), (2, 5), (6, 7)},
     "flic7": {(0, 6), (1, 5), (2, 4)},
+    "jhmdb15": {(3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14)},
     "cpm14": {(2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13)},
     "h36m17": {(4, 1), (5, 2), (6, 3), (11, 14), (12, 15), (13, 16)},  # left = 4 5 6 11 12 13, right = 1 2 3 14 15 16
     "humaneva15": {(2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13)},

@@ -1,0 +1,104 @@
+"""Train a Convolutional Pose Machine on LSP or LSPET with its authors' recipe, and report PCK@0.2 on held-out images.
+
+    python examples/train_cpm.py --data lspet --output runs/cpm
+
+From the authors' training files: Caffe's Euclidean loss summed over the stages, belief maps of 7 pixels with a
+background, missing joints learned as empty maps; SGD with momentum 0.9, the rates of stage 1 five times the others'
+(vgg: those of the later stages four times), of biases twice the weights', no weight decay on biases; the rate times
+0.333 after each 136,106 of 600,000 iterations, here after the same part of the run. The person fills about 234 of 368
+pixels, times 0.7 to 1.3; rotation up to 40 degrees either way, mirrored every other time, no shift.
+
+Different here: one person per image, so that stage 1 has the other stages' target; the person's size is that of the
+joints' box; outside the photograph crops are black instead of grey. mmpose's variant is trained by train_heatmap.py.
+The authors' full training is 600,000 batches of 16, and it begins with a long plateau where all maps are empty. To try
+it out without a GPU: `--model cpm_vgg_6s --width 32 --size 96 96 --adam --lr 1e-3`.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import posezoo
+from posezoo.data import LSP, PersonCrop
+from posezoo.losses import belief_loss
+from posezoo.models.cpm import CPM, cpm_targets
+
+sys.path.insert(0, str(Path(__file__).parent))
+from training import make_loaders, options, train
+
+PADDING = 368 / (200 * 41 / 35)  # a person of 200 annotated pixels is shown 41/35 times as large
+SCALES = (0.7, 1.3)  # of the person; the crop's extent is divided by them
+MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
+DECAY, DECAY_EVERY = 0.333, 136_106 / 600_000  # of the run
+
+
+def parameter_groups(model: CPM, lr: float) -> list[dict[str, Any]]:
+    """Caffe's multipliers of learning rate and weight decay: one group per kind of parameter, for `torch.optim`."""
+    own_trunk = model.design.trunk is None
+    rates = {"trunk": 1, "stage1": 5 if own_trunk else 1, "stages": 1 if own_trunk else 4}
+    groups = []
+    for part, rate in rates.items():
+        for bias in (False, True):
+            named = getattr(model, part).named_parameters()
+            parameters = [parameter for name, parameter in named if name.endswith("bias") == bias]
+            factor, decay = (2, 0.0) if bias else (1, WEIGHT_DECAY)
+            groups.append({"params": parameters, "lr": lr * rate * factor, "weight_decay": decay})
+    return groups
+
+
+def batch_loss(model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
+    stages = [stage.float() for stage in model(batch["image"], all_stages=True)]
+    people, visible = batch["keypoints"][:, None], batch["visible"][:, None]  # one person per image
+    return belief_loss(stages, *cpm_targets(people, visible, size=stages[-1].shape[-2:]))
+
+
+def schedule(step: int, steps: int) -> float:
+    return DECAY ** int(step / steps / DECAY_EVERY)
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    parser = options(__doc__, model="cpm_9x9_6s", size=(368, 368), epochs=100, batch_size=16, lr=8e-5)
+    parser.add_argument("--width", type=int, default=128, help="channels of the features; the paper: 128")
+    parser.add_argument(
+        "--pretrained-backbone", action="store_true", help="start the VGG-19 trunk of cpm_vgg_6s from ImageNet weights"
+    )
+    parser.add_argument(
+        "--adam", action="store_true", help="Adam and He's initial weights instead of the authors' SGD and N(0, 0.01)"
+    )
+    args = parser.parse_args(arguments)
+
+    torch.manual_seed(args.seed)
+    model = posezoo.create(
+        args.model,
+        width=args.width,
+        num_keypoints=len(LSP.skeleton),
+        skeleton=LSP.skeleton.name,
+        pretrained_backbone=args.pretrained_backbone or None,
+    )
+    if not model.design.background:
+        parser.error(f"{args.model} has no background map; this recipe is for cpm_9x9_* and cpm_vgg_*")
+    if args.adam:
+        optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
+        for part in (model.stages, model.stage1) if args.pretrained_backbone else (model,):
+            for layer in part.modules():
+                if isinstance(layer, torch.nn.Conv2d):
+                    torch.nn.init.kaiming_normal_(layer.weight)
+    else:
+        optimizer = torch.optim.SGD(parameter_groups(model, args.lr), momentum=MOMENTUM)
+    extents = (1 / SCALES[1], 1 / SCALES[0])
+    crop = PersonCrop(
+        size=tuple(args.size),
+        padding=PADDING,
+        skeleton=LSP.skeleton,
+        scale=extents,
+        rotation=(-40, 40),
+        rotation_probability=1,
+        flip=0.5,
+    )
+    return train(args, model, optimizer, batch_loss, make_loaders(args, crop), schedule=schedule)
+
+
+if __name__ == "__main__":
+    main()

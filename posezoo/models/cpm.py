@@ -1,0 +1,591 @@
+"""Convolutional Pose Machines (Wei, Ramakrishna, Kanade, Sheikh; CVPR 2016; arXiv 1602.00134).
+
+A first stage looks at the image and answers with one belief map per part. Each later stage sees the image's features
+and all beliefs of the stage before it, through kernels so wide that an elbow can correct a wrist, and answers again.
+Every stage is supervised.
+
+    In   image    (B, 3, H, W)          RGB in [0, 1], H and W multiples of 8; (368, 368) in the paper
+         center   (B, 2)                the person's middle, (x, y) pixels of the image; default: the image's middle
+    Out  beliefs  (B, K + 1, H/8, W/8)  a map per part and, last, the background; "bn" and "person" have no background
+
+Which person of several is meant, the later stages are told by a Gaussian around `center`. Cell i of a map lies at pixel
+8 i + 3.5; `predict(scales=CPM_SCALES)` is the paper's test. The four designs:
+
+    9x9     the paper's network, 6 stages for MPII and LSP, 4 for FLIC; stage 1 has a trunk of its own (Figure 2)
+    vgg     the authors' later and better one: a VGG-19 trunk that all stages share, 7x7 kernels
+    person  the authors' detector: one map, high in the middle of every person; a deeper trunk, no `center`
+    bn      mmpose's reimplementation, whose weights can be had: batch normalisation, no `center`, no background
+
+Departures
+    - The paper draws 2x pooling; the authors' files pool 3x3 with stride 2, from the first pixel on, as is done here.
+      PyTorch reimplementations pad by one pixel, which shifts all features: so does `bn`.
+    - The authors feed (v - 128) / 256 of BGR. Here images are RGB in [0, 1] and `normalize` does the same to them; the
+      converter of their layout (`posezoo.checkpoints`) turns the first kernels round.
+    - A later stage concatenates its inputs as the authors' files do: features, beliefs, centre in 9x9; beliefs,
+      features, centre in vgg; beliefs, features in person and bn.
+    - Belief maps are enlarged by the bicubic kernel of the authors' Python code (a = -3/4). Their MATLAB code, which
+      made the paper's numbers, has a = -1/2, whose peaks lie 1.0 pixels from those of a Gaussian, against 0.5.
+    - Stage 1 learns the maps of everybody in the crop, later stages those of the central person; `cpm_targets` with one
+      person per image is the other reading (mmpose and others: one person in all stages).
+    - The authors' training file of vgg is not published. Dropout (of stage 1, ratio 1/2) is only in 9x9;
+      `pretrained_backbone=True` starts vgg and person from torchvision's VGG-19, as RGB with ImageNet's mean and std.
+    - bn follows mmpose: cells at pixel 8 i, quarter offsets, mirrored maps shifted by one cell.
+
+The authors' weights are for academic, non-commercial use, have no published checksum, and their servers no longer
+answer: the records name them, `create` does not fetch them.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import exp
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from posezoo import heatmaps
+from posezoo.geometry import invert, warp
+from posezoo.layers import (
+    Normalize,
+    PoseModel,
+    check_image,
+    cpm_trunk,
+    hub_state_dict,
+    named_convolutions,
+    require_flip_index,
+    vgg_layers,
+)
+from posezoo.registry import Weights, openmmlab, register_model
+
+Module = TypeVar("Module", bound=nn.Module)
+
+STRIDE = 8
+SIGMA = 7.0  # pixels; of the target Gaussians (the authors' data layer, as the next three)
+FLOOR = exp(-4.6052)  # one per cent: smaller target values are 0
+CENTER_SIGMA = 21.0  # pixels; of the centre map
+GREY, RANGE = 128 / 255, 256 / 255  # mean and scale that the authors subtract and divide by
+CENTER_KERNEL = 9  # of the average pooling that brings the centre map to the beliefs' size
+CPM_SCALES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)  # at which the authors test
+VGG_KERNELS = (7, 7, 7, 7, 7, 1)
+PARTS = {"cpm14": 14, "flic9": 9}
+AUTHORS = "http://posefs1.perception.cs.cmu.edu/CPM/caffe_model_github/model/"
+MMPOSE_1 = "v1/body_2d_keypoint/topdown_heatmap/coco/td-hm_cpm"
+
+
+def person_trunk(width: int) -> nn.Sequential:
+    """VGG-19 up to conv5_1 and one more convolution: `(B, 3, H, W) -> (B, width, H/8, W/8)`."""
+    deeper = [(name, 3, 4 * width) for name in ("conv4_3", "conv4_4", "conv5_1")]
+    return named_convolutions(3, [*vgg_layers(width), *deeper, ("conv5_2_CPM", 3, width)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """What the published networks differ in; the defaults are the paper's."""
+
+    trunk: Callable[[int], nn.Sequential] | None = None  # that all stages share; None: 9x9, and one more for stage 1
+    first: tuple[str, str] = ("", "")  # names of the convolutions by which stage 1 answers from a shared trunk
+    kernels: tuple[int, ...] = (11, 11, 11, 1)  # of a later stage, before its last convolution
+    belief_first: bool = False  # beliefs before features in a later stage's input
+    center_map: bool = True
+    background: bool = True
+    batch_norm: bool = False
+    dropout: float = 0.0
+    init_std: float = 0.01
+    offset: float = (STRIDE - 1) / 2  # pixel of the image at which cell 0 lies
+
+
+DESIGNS = {
+    "9x9": Design(dropout=0.5),
+    "vgg": Design(trunk=cpm_trunk, first=("conv5_1_CPM", "conv5_2_CPM"), kernels=VGG_KERNELS, belief_first=True),
+    "person": Design(
+        trunk=person_trunk,
+        first=("conv6_1_CPM", "conv6_2_CPM"),
+        kernels=VGG_KERNELS,
+        belief_first=True,
+        center_map=False,
+        background=False,
+    ),
+    "bn": Design(
+        belief_first=True, center_map=False, background=False, batch_norm=True, init_std=0.001, offset=0.0
+    ),
+}  # fmt: skip
+
+
+class CPM(PoseModel):
+    """A sequence of predictors, each refining the beliefs of the one before (Figure 2).
+
+    Args:
+        design: "9x9", "vgg", "person" or "bn"; see the top of the module.
+        num_stages: 2 or more (the paper: 6, for FLIC 4).
+        width: channels of the features that the stages share; all other widths keep their proportion to it.
+        num_keypoints: number of parts; 0 leaves every stage out, `forward` then returns the shared features.
+        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when there are 17.
+        decoding: what `decode` takes for a part's position: "bicubic", the highest pixel of its map brought to the
+            image's size (the authors); "argmax", "quarter", "dark" or "soft", of the cells. None is the design's own:
+            "quarter" for bn, else "bicubic".
+        pretrained_backbone: start the trunk of vgg or person from ImageNet weights, downloaded.
+
+    Example:
+        >>> model = CPM(width=16, num_stages=2, num_keypoints=14, skeleton="cpm14")
+        >>> model(torch.rand(1, 3, 96, 96)).shape, model.predict(torch.rand(1, 3, 96, 96))[0].shape
+        (torch.Size([1, 15, 12, 12]), torch.Size([1, 14, 2]))
+    """
+
+    def __init__(
+        self,
+        *,
+        design: str = "9x9",
+        num_stages: int = 6,
+        width: int = 128,
+        num_keypoints: int = 14,
+        skeleton: str | Sequence[str] | None = None,
+        decoding: str | None = None,
+        pretrained_backbone: bool = False,
+    ) -> None:
+        super().__init__()
+        if design not in DESIGNS:
+            raise ValueError(f"design: expected one of {', '.join(DESIGNS)}, got {design!r}")
+        self.design, self.num_stages, self.num_features = DESIGNS[design], num_stages, width
+        self.decoding = decoding or ("quarter" if design == "bn" else "bicubic")
+        decodings = heatmaps.DECODINGS if design == "bn" else ("bicubic", *heatmaps.DECODINGS)
+        if self.decoding not in decodings:
+            raise ValueError(f"decoding: expected one of {decodings} for the design {design!r}, got {decoding!r}")
+        if num_stages < 2:
+            raise ValueError(f"num_stages: expected 2 or more, got {num_stages}; one stage has nothing to refine")
+        if width < 4 or width % 4:
+            raise ValueError(f"width: expected a multiple of 4, got {width}")
+        self.grad_checkpointing = False
+
+        self.normalize = Normalize() if self.design.batch_norm else Normalize([GREY] * 3, [RANGE] * 3)
+        self.trunk = self.design.trunk(width) if self.design.trunk else paper_trunk(2, width, self.design)
+        initialize(self.trunk, self.design.init_std)
+        if pretrained_backbone:
+            if not self.design.trunk or width != 128:
+                raise ValueError("pretrained_backbone: only the trunks of vgg and person, 128 wide, are VGG-19's")
+            self.normalize = Normalize()
+            start_from_vgg(self.trunk)
+        self.stage1: nn.Module = nn.Identity()
+        self.stages = nn.ModuleList()
+        self.reset_head(num_keypoints, skeleton)
+
+    def forward(
+        self, image: Tensor, *, center: Tensor | None = None, all_stages: bool = False
+    ) -> Tensor | tuple[Tensor, ...]:
+        """Belief maps of the last stage, `(B, K + 1, H/8, W/8)` with the background last; of all with `all_stages`.
+
+        Args:
+            image: `(B, 3, H, W)` in [0, 1].
+            center: `(B, 2)`, (x, y) pixels, the middle of the person who is meant; None: (W/2, H/2), where crops have
+                it. Not for the designs person and bn.
+            all_stages: return the maps of every stage.
+
+        Raises:
+            ValueError: a wrong shape, or a center that does not lie in the image (which exported graphs cannot see).
+        """
+        features = self.forward_features(image)
+        if not self.num_keypoints:
+            return (features,) if all_stages else features
+        middle = self.check_center(image, center)
+        maps = [center_map(middle, image.shape[-2:]).to(features)] if self.design.center_map else []
+        beliefs = [self.run(self.stage1, features if self.design.trunk else self.normalize(image))]
+        for stage in self.stages:
+            beliefs.append(self.run(stage, features, beliefs[-1], *maps))
+        return tuple(beliefs) if all_stages else beliefs[-1]
+
+    def forward_features(self, image: Tensor) -> Tensor:
+        """What all later stages see of the image: `(B, width, H/8, W/8)`."""
+        check_image(image, STRIDE)
+        return self.run(self.trunk, self.normalize(image))
+
+    def run(self, module: nn.Module, *inputs: Tensor) -> Tensor:
+        if self.grad_checkpointing and self.training:
+            return checkpoint(module, *inputs, use_reentrant=False)
+        return module(*inputs)
+
+    def check_center(self, image: Tensor, center: Tensor | None) -> Tensor:
+        """`center` in single precision or better, the middle of the image for None, or an error if it does not fit."""
+        check_image(image, STRIDE)
+        height, width = image.shape[-2:]
+        dtype = torch.promote_types(image.dtype, torch.float32)
+        if center is None:
+            return torch.tensor([width / 2, height / 2], dtype=dtype, device=image.device).expand(image.shape[0], 2)
+        if not self.design.center_map:
+            raise ValueError("center: this design has no centre map and takes no center; 9x9 and vgg do")
+        if center.shape != (image.shape[0], 2):
+            raise ValueError(f"center: expected (B, 2) = ({image.shape[0]}, 2) pixels, got shape {tuple(center.shape)}")
+        center = center.detach().to(image.device, dtype)
+        if not torch.compiler.is_compiling() and not center.is_meta:  # a graph cannot look at values
+            outside = ~((center >= 0) & (center <= center.new_tensor([width - 1, height - 1]))).all(dim=1)
+            if outside.any():
+                index = int(outside.nonzero()[0])
+                raise ValueError(
+                    f"center: expected (x, y) in the image, 0 to {width - 1} and 0 to {height - 1}, got "
+                    f"{center[index].tolist()} for image {index}; crop the image around the person, or leave center out"
+                )
+        return center
+
+    def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """Belief maps, with the background or without, to keypoints `(B, K, 2)` in pixels and scores `(B, K)`."""
+        parts = output[:, : self.num_keypoints]
+        if self.decoding == "bicubic":
+            return heatmaps.decode(enlarge(parts), stride=1, method="argmax")
+        return heatmaps.decode(parts, stride=STRIDE, offset=self.design.offset, method=self.decoding)
+
+    @torch.no_grad()
+    def predict(
+        self, image: Tensor, *, flip: bool = False, center: Tensor | None = None, scales: Sequence[float] = (1.0,)
+    ) -> tuple[Tensor, Tensor]:
+        """Keypoints `(B, K, 2)` in pixels of `image`, and scores `(B, K)`.
+
+        Args:
+            image: `(B, 3, H, W)` in [0, 1].
+            flip: average with the mirror image, which the paper does not.
+            center: `(B, 2)`, the middle of the person who is meant, as for `forward`.
+            scales: sizes at which the image is looked at, resized about `center` and grey around it; the parts' maps
+                are averaged. The paper's test is `CPM_SCALES`.
+
+        Raises:
+            ValueError: a center outside the image, or scales that are no positive numbers.
+
+        Example:
+            >>> model = CPM(width=4, num_stages=2).eval()
+            >>> image, center = torch.rand(2, 3, 64, 64), torch.tensor([[20.0, 32.0], [40.0, 30.0]])
+            >>> model.predict(image, center=center, scales=CPM_SCALES)[0].shape
+            torch.Size([2, 14, 2])
+        """
+        if not scales or not all(0 < scale < float("inf") for scale in scales):
+            raise ValueError(f"scales: expected one or more positive numbers, got {scales!r}")
+        flip_index = require_flip_index(self) if flip else ()
+        middle = self.check_center(image, center)
+        if tuple(scales) == (1.0,):
+            return self.decode(self.beliefs(image, middle, flip_index))
+        if self.decoding != "bicubic":
+            raise ValueError(
+                'scales: several sizes meet in maps as large as the image; create the model with decoding="bicubic", '
+                f"not {self.decoding!r}"
+            )
+        height, width = image.shape[-2:]
+        total = torch.zeros((), device=image.device)
+        for scale in scales:
+            zoomed, matrix = zoom(image, scale, middle, fill=self.normalize.mean)
+            parts = self.beliefs(zoomed, middle, flip_index)[:, : self.num_keypoints]
+            total = total + warp(enlarge(parts), invert(matrix), (height, width), mode="bicubic")
+        return heatmaps.decode(total / len(scales), stride=1, method="argmax")
+
+    def beliefs(self, image: Tensor, middle: Tensor, flip_index: Sequence[int] = ()) -> Tensor:
+        """The last stage's maps, averaged with those of the mirror image when there is a `flip_index`."""
+        center, mirrored_center = None, None
+        if self.design.center_map:
+            center = middle
+            mirrored_center = torch.stack([image.shape[-1] - 1 - middle[:, 0], middle[:, 1]], dim=1)
+        output = self(image, center=center)
+        if not flip_index:
+            return output
+        index = (*flip_index, *range(len(flip_index), output.shape[1]))  # the background stays where it is
+        mirrored = self(image.flip(-1), center=mirrored_center)
+        # cells in the middle of their block of pixels mirror onto cells, others are a cell minus a pixel off
+        return heatmaps.flip_average(output, mirrored, index, shift=self.design.offset == 0)
+
+    def example_input(self, batch: int = 1) -> Tensor:
+        """A random image of the paper's size, `(batch, 3, 368, 368)`."""
+        return torch.rand(batch, 3, 368, 368)
+
+    def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
+        """Fresh layers where the number of parts counts: the last one of each stage, and the first of each later one.
+
+        The rest of the stages stays. 0 takes all stages away.
+        """
+        self.set_keypoints(num_keypoints, skeleton)
+        if not num_keypoints:
+            self.stage1, self.stages, self.head_keys = nn.Identity(), nn.ModuleList(), ("stage1", "stages")
+            return
+        outputs, std = num_keypoints + self.design.background, self.design.init_std
+        if self.stages:
+            before = cast(nn.Conv2d, self.get_submodule(self.head_keys[0])).out_channels
+            for key in self.head_keys:
+                parent, _, name = key.rpartition(".")
+                old = cast(nn.Conv2d, self.get_submodule(key))
+                if name.startswith("Mconv1_"):
+                    fresh = like(old, old.in_channels - before + outputs, old.out_channels)
+                else:
+                    fresh = like(old, old.in_channels, outputs)
+                setattr(self.get_submodule(parent), name, initialize(fresh, std))
+            return
+        self.stage1 = initialize(first_stage(self.design, self.num_features, outputs), std)
+        stages = [Stage(t, self.design, self.num_features, outputs) for t in range(2, self.num_stages + 1)]
+        self.stages = nn.ModuleList(initialize(stage, std) for stage in stages)
+        later = [f"stages.{i}.beliefs.{end}" for i, stage in enumerate(stages) for end in ends(stage.beliefs)]
+        self.head_keys = (f"stage1.{ends(self.stage1)[1]}", *later)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade a second forward pass of the trunk and of each stage for their activations' memory."""
+        self.grad_checkpointing = enable
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Depth of each parameter, for timm's layer-wise learning rates: the trunks' layers, then the rest."""
+        vgg = r"^trunk\.conv(\d)_" + ("" if coarse else r"(\d)")
+        return {"trunks": [(r"^(?:trunk|stage1)\.(?:conv|bn)([1-6])_stage", None), (vgg, None)]}
+
+
+class Stage(nn.Module):
+    """A later stage (Figure 2d): features, beliefs and the person's middle to new beliefs."""
+
+    def __init__(self, number: int, design: Design, width: int, outputs: int) -> None:
+        super().__init__()
+        name = f"conv{4 if number == 2 else 1}_stage{number}"
+        own = [] if design.trunk else [(name, 5, width // 4)]
+        hidden = [(f"Mconv{i}_stage{number}", kernel, width) for i, kernel in enumerate(design.kernels, start=1)]
+        channels = (width if design.trunk else width // 4) + outputs + design.center_map
+        self.belief_first = design.belief_first
+        self.features = named_convolutions(width, own, batch_norm=design.batch_norm)
+        self.beliefs = named_convolutions(channels, hidden, batch_norm=design.batch_norm)
+        self.beliefs.add_module(f"Mconv{len(hidden) + 1}_stage{number}", nn.Conv2d(width, outputs, 1))
+
+    def forward(self, features: Tensor, beliefs: Tensor, *center_map: Tensor) -> Tensor:
+        features = self.features(features)
+        inputs = (beliefs, features) if self.belief_first else (features, beliefs)
+        return self.beliefs(torch.cat([*inputs, *center_map], dim=1))
+
+
+def first_stage(design: Design, width: int, outputs: int) -> nn.Sequential:
+    """What answers before there are beliefs: from the shared features, or in 9x9 and bn from the image itself."""
+    if design.trunk:
+        hidden, last = design.first
+        stage = named_convolutions(width, [(hidden, 1, 4 * width)])
+    else:
+        drop = [nn.Dropout(design.dropout)] if design.dropout else []
+        wide = [("conv5_stage1", 9, 4 * width), *drop, ("conv6_stage1", 1, 4 * width), *drop]
+        stage = paper_trunk(1, width, design, [("conv4_stage1", 5, width // 4), *wide])
+        last = "conv7_stage1"
+    stage.add_module(last, nn.Conv2d(4 * width, outputs, 1))
+    return stage
+
+
+def paper_trunk(number: int, width: int, design: Design, more: Iterable[Any] = ()) -> nn.Sequential:
+    """Three 9x9 convolutions with poolings between: `(B, 3, H, W) -> (B, width, H/8, W/8)`, and `more` behind them."""
+    pool = nn.MaxPool2d(3, 2, padding=1) if design.batch_norm else nn.MaxPool2d(3, 2, ceil_mode=True)
+    layers = [layer for i in (1, 2, 3) for layer in ((f"conv{i}_stage{number}", 9, width), pool)]
+    return named_convolutions(3, [*layers, *more], batch_norm=design.batch_norm)
+
+
+def center_map(center: Tensor, size: Sequence[int]) -> Tensor:
+    """A Gaussian of 21 pixels at each person's middle, averaged over 9x9 windows: `(B, 2) -> (B, 1, H/8, W/8)`.
+
+    The full map is never made: the Gaussian and the windows are products of a part along x and one along y.
+    """
+    profiles = []
+    for axis, length in enumerate((size[1], size[0])):
+        at = torch.arange(length, device=center.device, dtype=center.dtype)
+        profile = torch.exp(-((at - center[:, axis, None]) ** 2) / (2 * CENTER_SIGMA**2))
+        profiles.append(F.avg_pool1d(profile[:, None], CENTER_KERNEL, STRIDE, ceil_mode=True))
+    return profiles[1][..., :, None] * profiles[0][..., None, :]
+
+
+def enlarge(maps: Tensor) -> Tensor:
+    """Belief maps at the size of the image: `(B, K, h, w) -> (B, K, 8 h, 8 w)`."""
+    maps = maps if maps.dtype == torch.float64 else maps.float()
+    return F.interpolate(maps, scale_factor=STRIDE, mode="bicubic")
+
+
+def zoom(image: Tensor, scale: float, center: Tensor, *, fill: Tensor) -> tuple[Tensor, Tensor]:
+    """The image resized about a point, to be looked at through its own frame, and the map `(B, 2, 3)` of its pixels.
+
+    `center` stays where it is, up to the rounding to whole pixels; what comes into sight beyond the border is `fill`,
+    which normalises to 0 and is the authors' 128 of 255.
+    """
+    height, width = image.shape[-2:]
+    size = (max(1, round(scale * height)), max(1, round(scale * width)))
+    wide = image.to(center.dtype) - fill.to(center.dtype)[:, None, None]
+    resized = F.interpolate(wide, size=size, mode="bicubic", antialias=True)
+    ratio = center.new_tensor([size[1] / width, size[0] / height])
+    corner = (ratio - 1) / 2  # where pixel 0 goes
+    shift = (center - (center * ratio + corner)).round()
+    still = torch.eye(2, device=center.device, dtype=center.dtype).expand(len(center), 2, 2)
+    placed = warp(resized, torch.cat([still, shift[..., None]], dim=-1), (height, width), mode="nearest")
+    matrix = torch.cat([still * ratio, (corner + shift)[..., None]], dim=-1)
+    return (placed + fill.to(center.dtype)[:, None, None]).to(image.dtype), matrix
+
+
+def cpm_targets(
+    keypoints: Tensor, visible: Tensor | None = None, *, size: tuple[int, int], background: bool = True
+) -> tuple[Tensor, Tensor]:
+    """What the stages learn: the first one the maps of everybody, the later ones those of the first person alone.
+
+    A missing keypoint has an empty map, which is to be learned like any other.
+
+    Args:
+        keypoints: `(B, P, K, 2)` pixels of the network's input, of P people, the one in the middle first.
+        visible: `(B, P, K)`, 0 for a keypoint that is missing, and for all keypoints where there are fewer than P
+            people; None: all visible.
+        size: (h, w) of the maps.
+        background: with a last map, 1 minus the highest of the others.
+
+    Returns:
+        for stage 1 and for every later one, `(B, K + 1, h, w)`.
+
+    Raises:
+        ValueError: a wrong shape, or a visible keypoint that is not finite.
+
+    Example:
+        >>> first, later = cpm_targets(torch.tensor([[[[83.5, 83.5]], [[19.5, 19.5]]]]), size=(12, 12))
+        >>> first[0, 0, 2, 2].item(), later[0, 0, 2, 2].item(), first[0, 1, 2, 2].item()
+        (1.0, 0.0, 0.0)
+    """
+    if keypoints.ndim != 4 or keypoints.shape[1] == 0 or keypoints.shape[-1] != 2:
+        raise ValueError(f"keypoints: expected (B, P, K, 2) with one person or more, got {tuple(keypoints.shape)}")
+    if visible is not None and visible.shape != keypoints.shape[:3]:
+        raise ValueError(f"visible: expected {tuple(keypoints.shape[:3])} like keypoints, got {tuple(visible.shape)}")
+    people, _ = heatmaps.encode(
+        keypoints.flatten(0, 1),
+        None if visible is None else visible.flatten(0, 1),
+        size=size,
+        stride=STRIDE,
+        offset=(STRIDE - 1) / 2,
+        sigma=SIGMA / STRIDE,
+        method="gaussian",
+        floor=FLOOR,
+    )
+    people = people.unflatten(0, keypoints.shape[:2])
+    maps = (heatmaps.merge_people(people), people[:, 0])
+    return (heatmaps.with_background(maps[0]), heatmaps.with_background(maps[1])) if background else maps
+
+
+def start_from_vgg(trunk: nn.Sequential) -> None:
+    """Copy timm's ImageNet weights into the convolutions that are VGG-19's."""
+    published = hub_state_dict("timm/vgg19.tv_in1k")
+    numbers = sorted({int(key.split(".")[1]) for key in published if key.startswith("features.")})
+    layers = [layer for name, layer in trunk.named_children() if name.startswith("conv") and not name.endswith("_CPM")]
+    for number, layer in zip(numbers, layers, strict=False):  # VGG-19 goes on where the trunk has its own
+        layer.load_state_dict({leaf: published[f"features.{number}.{leaf}"] for leaf in ("weight", "bias")})
+
+
+def initialize(module: Module, std: float) -> Module:
+    """Normal weights and no biases, as in the authors' files; mmpose's are ten times smaller."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.normal_(part.weight, std=std)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+    return module
+
+
+def like(layer: nn.Conv2d, channels: int, width: int) -> nn.Conv2d:
+    """A convolution as `layer`, between other numbers of channels."""
+    kernel = layer.kernel_size[0]
+    return nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=layer.bias is not None)
+
+
+def ends(stack: nn.Module) -> tuple[str, str]:
+    """Names of the first and the last layer."""
+    names = [name for name, _ in stack.named_children()]
+    return names[0], names[-1]
+
+
+def with_paper(kwargs: dict[str, Any], skeleton: str | Sequence[str], number: int) -> dict[str, Any]:
+    """`kwargs` with the paper's parts, unless other ones are asked for."""
+    return kwargs if "num_keypoints" in kwargs else {"num_keypoints": number, "skeleton": skeleton, **kwargs}
+
+
+published = partial(openmmlab, converter="mmpose_cpm")
+
+
+def jhmdb(split: int, digest: str, pck: float) -> Weights:
+    path = f"top_down/cpm/cpm_jhmdb_sub{split}_368x368-{digest}_20201122.pth"
+    return replace(
+        published(path, (368, 368)),
+        kwargs={"num_keypoints": 15, "skeleton": "jhmdb15"},
+        skeleton="jhmdb15",
+        metrics={f"sub-JHMDB test split {split}": {"PCK@0.2 of the person's size": pck}},
+        data="MPII, then sub-JHMDB",
+        data_license="MPII: non-commercial research; JHMDB: none stated",
+    )
+
+
+def authors(file: str, data: str, skeleton: str, metrics: dict[str, dict[str, float]]) -> Weights:
+    """The record of a Caffe model of the authors, to be downloaded by hand."""
+    return Weights(
+        kwargs={"num_keypoints": PARTS[skeleton], "skeleton": skeleton},
+        input_size=(368, 368),
+        skeleton=skeleton,
+        metrics=metrics,
+        metrics_by="authors",
+        data=data,
+        data_license="MPII: non-commercial research" if "MPII" in data else "none stated; research use",
+        license="CMU academic non-commercial, no redistribution",
+        paper="https://arxiv.org/abs/1602.00134",
+        origin=f"{AUTHORS}{file}.caffemodel",
+        converter="caffe_cpm",
+    )
+
+
+MPII_TEST, LSP_TEST = "MPII test", "LSP test, person-centric"
+
+
+@register_model(
+    weights={
+        "mpii_lsp_368x368": authors(
+            "_trained_MPI/pose_iter_985000_addLEEDS",
+            "MPII and LSP",
+            "cpm14",
+            {MPII_TEST: {"PCKh@0.5": 0.885}, LSP_TEST: {"PCK@0.2": 0.905}},
+        ),
+        "mpii_368x368": authors("_trained_MPI/pose_iter_630000", "MPII", "cpm14", {MPII_TEST: {"PCKh@0.5": 0.8795}}),
+        "lsp_368x368": authors("_trained_LEEDS_PC/pose_iter_395000", "LSP", "cpm14", {LSP_TEST: {"PCK@0.2": 0.8432}}),
+    }
+)
+def cpm_9x9_6s(**kwargs: Any) -> CPM:
+    """The paper's network for MPII and LSP: 6 stages, 31.2 million parameters."""
+    return CPM(**with_paper({"design": "9x9", "num_stages": 6, **kwargs}, "cpm14", 14))
+
+
+@register_model(
+    weights={
+        "flic_368x368": authors(
+            "_trained_FLIC/pose_iter_40000",
+            "FLIC",
+            "flic9",
+            {"FLIC test": {"PCK@0.2 of elbows": 0.9759, "PCK@0.2 of wrists": 0.9503}},
+        )
+    }
+)
+def cpm_9x9_4s(**kwargs: Any) -> CPM:
+    """The paper's network for FLIC: 4 stages and 9 parts, 21.3 million parameters."""
+    return CPM(**with_paper({"design": "9x9", "num_stages": 4, **kwargs}, "flic9", 9))
+
+
+@register_model(
+    weights={
+        "mpii_368x368": authors("_trained_MPI/pose_iter_320000", "MPII", "cpm14", {MPII_TEST: {"PCKh@0.5": 0.901}})
+    }
+)
+def cpm_vgg_6s(**kwargs: Any) -> CPM:
+    """The network that the authors released later, better on MPII: VGG-19 trunk, 6 stages, 29.9 million parameters."""
+    return CPM(**with_paper({"design": "vgg", "num_stages": 6, **kwargs}, "cpm14", 14))
+
+
+@register_model
+def cpm_person_4s(**kwargs: Any) -> CPM:
+    """The authors' person detector: one map, whose peaks are the middles of people; 25.7 million parameters."""
+    return CPM(**with_paper({"design": "person", "num_stages": 4, **kwargs}, ["person"], 1))
+
+
+@register_model(
+    weights={
+        "coco_256x192": published(
+            f"{MMPOSE_1}_8xb64-210e_coco-256x192-0e978875_20220920.pth", (256, 192), coco_ap=0.627
+        ),
+        "coco_384x288": published(
+            f"{MMPOSE_1}_8xb32-210e_coco-384x288-165487b8_20221011.pth", (384, 288), coco_ap=0.652
+        ),
+        "mpii_368x368": published("top_down/cpm/cpm_mpii_368x368-116e62b8_20200822.pth", (368, 368), mpii_pckh=0.876),
+        "jhmdb1_368x368": jhmdb(1, "2d2585c9", 0.895),
+        "jhmdb2_368x368": jhmdb(2, "fc742f1f", 0.874),
+        "jhmdb3_368x368": jhmdb(3, "49337155", 0.924),
+    }
+)
+def cpm_bn_6s(**kwargs: Any) -> CPM:
+    """mmpose's variant with batch normalisation, 6 stages, 31.3 million parameters."""
+    return CPM(**{"design": "bn", "num_stages": 6, "num_keypoints": 17, **kwargs})
