@@ -329,6 +329,21 @@ _SKELETONS: dict[str, Skeleton] = {
                 *(0.026, 0.026, 0.062, 0.072, 0.179, 0.179, 0.072, 0.062),
             ),
         ),
+        # MPII without pelvis and thorax, the order of Tompson et al.'s predictions (CVPR 2015).
+        Skeleton(
+            "mpii14",
+            (
+                *_side("right", "ankle", "knee", "hip"),
+                *_side("left", "hip", "knee", "ankle"),
+                *("upper_neck", "head_top"),
+                *_side("right", "wrist", "elbow", "shoulder"),
+                *_side("left", "shoulder", "elbow", "wrist"),
+            ),
+            bones=(
+                *((0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (6, 7), (8, 9), (9, 10), (10, 6), (6, 11), (11, 12)),
+                *((12, 13), (10, 2), (11, 3)),
+            ),
+        ),
         # Johnson & Everingham, "Clustered Pose and Nonlinear Appearance Models for Human Pose Estimation", BMVC 2010,
         # and its extension LSPET, CVPR 2011: person-centric order.
         Skeleton(

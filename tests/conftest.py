@@ -1,6 +1,18 @@
-"""Make the tests' own helper modules importable."""
+"""Make the tests' own helper modules importable, and give the examples people to train on."""
 
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture
+def lspet(tmp_path):
+    """Twelve small images in the layout of LSPET. Accelerate keeps one state per process: it is forgotten afterwards."""
+    from accelerate.state import AcceleratorState
+    from running_examples import write_lspet
+
+    yield write_lspet(tmp_path / "lspet")
+    AcceleratorState._reset_state(reset_partial_state=True)

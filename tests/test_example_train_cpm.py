@@ -1,41 +1,16 @@
 """The training recipe of Convolutional Pose Machines: its groups of parameters, and a few steps of it."""
 
-import importlib.util
-from pathlib import Path
-
-import numpy as np
 import pytest
-import scipy.io
 import torch
-from PIL import Image
+from running_examples import load_example
 
 import posezoo
 from posezoo.models.cpm import CPM
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "train_cpm.py"
-
 
 @pytest.fixture(scope="module")
 def example():
-    spec = importlib.util.spec_from_file_location("train_cpm", EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def lspet(tmp_path):
-    """Six images in the layout of LSPET, with missing joints."""
-    random = np.random.default_rng(0)
-    (tmp_path / "lspet" / "images").mkdir(parents=True)
-    joints = np.ones((14, 3, 6))
-    joints[:, :2] = random.uniform(20, 100, (14, 2, 6))
-    joints[3, 2, :3] = 0
-    for number in range(6):
-        pixels = random.integers(0, 255, (120, 110, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "lspet" / "images" / f"im{number + 1:05d}.jpg")
-    scipy.io.savemat(tmp_path / "lspet" / "joints.mat", {"joints": joints})
-    return tmp_path / "lspet"
+    return load_example("train_cpm")
 
 
 @pytest.mark.parametrize(("name", "more"), [("cpm_9x9_4s", []), ("cpm_vgg_6s", ["--adam", "--lr", "1e-3"])])

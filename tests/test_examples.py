@@ -1,44 +1,19 @@
 """Every example runs, and training on two processes is training on one."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.io
 import torch
 from launching import launch
 from PIL import Image
+from running_examples import load_example
 from torch.testing import assert_close
 
 import posezoo
 
 ROOT = Path(__file__).parents[1]
-
-
-def load_example(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def lspet(tmp_path):
-    """Twelve images in the layout of LSPET: grey noise, a white dot at each keypoint."""
-    random = np.random.default_rng(0)
-    folder = tmp_path / "lspet"
-    (folder / "images").mkdir(parents=True)
-    joints = np.ones((14, 3, 12))
-    joints[:, :2] = random.uniform(20, 100, (14, 2, 12))
-    for number in range(12):
-        pixels = random.integers(0, 128, (120, 110, 3), dtype=np.uint8)
-        for x, y in joints[:, :2, number].round().astype(int):
-            pixels[y - 2 : y + 1, x - 2 : x + 1] = 255
-        Image.fromarray(pixels).save(folder / "images" / f"im{number + 1:05d}.jpg")
-    scipy.io.savemat(folder / "joints.mat", {"joints": joints})
-    return folder
 
 
 def test_train_heatmap_trains_stops_and_resumes(lspet, tmp_path, capsys):

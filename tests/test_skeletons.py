@@ -11,6 +11,7 @@ from posezoo.skeletons import Skeleton, convert, get_skeleton, list_skeletons
 ORDERS = {
     "coco17": "nose Leye Reye Lear Rear Lsho Rsho Lelb Relb Lwri Rwri Lhip Rhip Lkne Rkne Lank Rank",
     "mpii16": "Rank Rkne Rhip Lhip Lkne Lank pelvis thorax upper_neck head_top Rwri Relb Rsho Lsho Lelb Lwri",
+    "mpii14": "Rank Rkne Rhip Lhip Lkne Lank upper_neck head_top Rwri Relb Rsho Lsho Lelb Lwri",
     "lsp14": "Rank Rkne Rhip Lhip Lkne Lank Rwri Relb Rsho Lsho Lelb Lwri neck head_top",
     "flic11": "Lsho Lelb Lwri Rsho Relb Rwri Lhip Rhip Leye Reye nose",
     "flic9": "Lsho Lelb Lwri Rsho Relb Rwri Lhip Rhip nose",
@@ -27,6 +28,7 @@ FLIP_INDEX = {
 MIRROR_PAIRS = {
     "coco17": {(1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16)},
     "mpii16": {(0, 5), (1, 4), (2, 3), (10, 15), (11, 14), (12, 13)},
+    "mpii14": {(0, 5), (1, 4), (2, 3), (8, 13), (9, 12), (10, 11)},
     "lsp14": {(0, 5), (1, 4), (2, 3), (6, 11), (7, 10), (8, 9)},
     "flic11": {(0, 3), (1, 4), (2, 5), (6, 7), (8, 9)},
     "flic9": {(0, 3), (1, 4), (2, 5), (6, 7)},

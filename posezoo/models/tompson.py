@@ -20,8 +20,8 @@ Departures
       say the same in one tensor. E2's targets are then plain Gaussians, `heatmaps.encode(size=(H, W), stride=1,
       sigma=1.5, method="gaussian")`: outside of its window a map is constant, so the gradient of the squared error is
       the window's alone, and only the error's value has a part that nothing can change. A joint outside of its window
-      has a target of zeros in it, but for the Gaussian's tail. A window without a positive value gives no keypoint,
-      (0, 0) with a score of 0 as everywhere in the zoo; the paper would take its highest value all the same.
+      has a target of zeros in it, but for the Gaussian's tail. A window without a positive value
+      answers with its highest one, as in the paper; what is exactly 0 counts as outside.
     - Places: coarse cell u covers pixels `8 u` to `8 u + 7`, its middle is `8 u + 3.5`, and the window is the 36 pixels
       around that, `8 u - 14` to `8 u + 21`. On features of stride s it starts at that pixel divided by s, rounded up:
       at stride 4 half a cell off, always the same way. `crop=40` has no such rest.
@@ -64,11 +64,6 @@ TORSO_SIGMA = 1.5  # cells, as the targets of the joints
 UNSEEN = 1e-3  # of an initial kernel's mass, spread evenly, so that no displacement has a probability of zero
 INITIAL_BIAS = 1e-5  # what comes out of the SoftPlus of the spatial model's bias
 
-MPII14 = (
-    *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "upper_neck", "head_top"),
-    *("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),
-)  # the order of the authors' predictions: MPII without pelvis and thorax
-
 
 class Layout(NamedTuple):
     """What differs between the networks for the data sets."""
@@ -76,13 +71,13 @@ class Layout(NamedTuple):
     convs: int  # 5x5 convolutions between the second pool and the third
     fc_per_bank: bool  # the 9x9 convolution before the banks are added, or after
     hidden: int  # 1x1 convolutions before the last
-    skeleton: str | tuple[str, ...]
+    skeleton: str
     num_keypoints: int
     size: tuple[int, int]
 
 
 LAYOUTS = {
-    "mpii": Layout(2, False, 1, MPII14, 14, (256, 256)),  # CVPR 2015, Figure 4: 11 layers
+    "mpii": Layout(2, False, 1, "mpii14", 14, (256, 256)),  # CVPR 2015, Figure 4: 11 layers
     "flic": Layout(1, True, 2, "flic7", 7, (240, 320)),  # CVPR 2015, section 3: 7 layers
     "nips14": Layout(1, True, 1, "flic7", 7, (240, 360)),  # NIPS 2014, Figure 2
 }
@@ -257,7 +252,15 @@ class Tompson(PoseModel):
             stage: which of `all_stages` they are; 0: the coarse ones.
         """
         stride, offset = self.frame(stage)
-        return heatmaps.decode(output, stride=stride, offset=offset, method=self.decoding)
+        keypoints, scores = heatmaps.decode(output, stride=stride, offset=offset, method=self.decoding)
+        if stride > 1:
+            return keypoints, scores
+        # the highest pixel of a window counts even if it is not positive; what is 0 lies outside of the window
+        inside = output.to(scores).masked_fill(output == 0, -torch.inf).flatten(2)
+        best, index = inside.max(dim=-1)
+        low = (scores <= 0) & best.isfinite()
+        pixel = torch.stack([index % output.shape[-1], index // output.shape[-1]], dim=-1).to(keypoints)
+        return torch.where(low[..., None], pixel, keypoints), torch.where(low, best, scores)
 
     @torch.no_grad()
     def predict(self, image: Tensor, *, flip: bool = False, torso: Tensor | None = None) -> tuple[Tensor, Tensor]:

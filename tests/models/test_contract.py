@@ -325,19 +325,39 @@ def test_compile_with_the_default_backend_agrees_with_eager(name):
     torch.compiler.reset()
 
 
+def answers_with_heatmaps(name):
+    with torch.device("meta"):
+        model = posezoo.create(name)
+        return model.eval()(model.example_input()).ndim == 4
+
+
+# regression, and networks whose first steps lead nowhere at this rate, have such a test in their own file
+OVERFITS_ELSEWHERE = ("CPM",)
+HEATMAPS = [
+    name for name in QUICK if model_class(name).__name__ not in OVERFITS_ELSEWHERE and answers_with_heatmaps(name)
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", HEATMAPS)
 def test_overfits_two_drawn_dots(name):
     """Two images with a dot each: a network that learns at all puts the keypoint on it, within a pixel."""
     from posezoo.heatmaps import encode
     from posezoo.losses import heatmap_mse
 
     torch.manual_seed(0)
-    model = posezoo.create(name, num_keypoints=1).train()
+    narrow = {"width": 16} if "width" in inspect.signature(model_class(name).__init__).parameters else {}
+    model = posezoo.create(name, num_keypoints=1, **narrow).train()
     dots = torch.tensor([[[40.0, 24.0]], [[80.0, 100.0]]])
     image, _ = encode(dots, size=(128, 128), stride=1, sigma=4, method="gaussian")
     image = image.expand(-1, 3, -1, -1)
-    target, _ = encode(dots, size=(32, 32), stride=4, method="gaussian")
+    # where the cells lie, asked from the model's own decoder
+    one = torch.zeros(1, 1, 32, 32)
+    one[..., 8, 8] = 1
+    stride = 128 / model(image).shape[-1]
+    offset = float(model.decode(one)[0][0, 0, 0]) - 8 * stride
+    size = (round(128 / stride),) * 2
+    target, _ = encode(dots, size=size, stride=stride, offset=offset, method="gaussian")
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for _ in range(120):
         loss = sum(heatmap_mse(stage, target) for stage in model(image, all_stages=True))

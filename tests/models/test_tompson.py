@@ -11,7 +11,6 @@ import posezoo
 from posezoo import heatmaps
 from posezoo.losses import coarse_to_fine_sse, heatmap_cross_entropy, heatmap_sse
 from posezoo.models.tompson import (
-    MPII14,
     FineModel,
     SpatialModel,
     Tompson,
@@ -77,9 +76,9 @@ def test_coarse_maps_have_the_sizes_of_the_figures(name, shape):
 
 def test_keypoints_are_those_of_the_authors_predictions():
     model = posezoo.create("tompson_mpii", **SMALL)
-    assert model.skeleton.keypoints == MPII14
+    assert model.skeleton.name == "mpii14"
     mpii = posezoo.get_skeleton("mpii16")  # "ids 0-5, 8-15", specs/models2d_a.md 0.1
-    assert [mpii.index(name) for name in MPII14] == [*range(6), *range(8, 16)]
+    assert [mpii.index(name) for name in model.skeleton.keypoints] == [*range(6), *range(8, 16)]
     assert posezoo.create("tompson_flic", **SMALL).skeleton.name == "flic7"
 
 
@@ -750,3 +749,17 @@ def test_overfits_drawn_figures_to_below_a_pixel():
     assert scores.min() > 0.5
     coarse = model.decode(model(dots, all_stages=True)[0], stage=0)[0]
     assert (coarse - keypoints).norm(dim=-1).mean() > (found - keypoints).norm(dim=-1).mean()
+
+
+def test_a_window_without_a_positive_value_answers_with_its_highest():
+    model = Tompson(layout="mpii", num_keypoints=2, width=4, fc_width=8).eval()
+    windows = -1 - torch.rand(1, 2, 36, 36)
+    windows[0, 0, 30, 7] = -0.5
+    windows[0, 1, 3, 4] = 0.25
+    corner = torch.tensor([[[40, 60], [100, 20]]])
+    keypoints, scores = model.decode(paste(windows, corner, (256, 256)))
+    assert keypoints.tolist() == [[[47, 90], [104, 23]]]
+    assert scores.tolist() == [[-0.5, 0.25]]
+    nowhere, scores = model.decode(torch.zeros(1, 2, 256, 256))
+    assert nowhere.tolist() == [[[0, 0], [0, 0]]]
+    assert scores.tolist() == [[0, 0]]
