@@ -1,60 +1,146 @@
 """Speed of the networks as ratios against a named reference, both measured in this run.
 
-    python benchmarks/models.py [--size 256 192] [--repeat 10]
+    python benchmarks/models.py [NAME …] [--repeat 10] [--peers DIR]
 
-A ratio above 1 means that ours is faster. The reference of HRNet is timm's trunk of the same width, which goes the same
-way up to the last fusion and computes three more outputs of it; that of Simple Baselines is timm's ResNet alone, so
-that the ratio says what the heatmaps cost.
+A ratio above 1 means that ours is faster. Runs of ours and of the reference alternate, and the medians are divided.
+
+    hrnet            timm's trunk of the same width: the same way up to the last fusion, of which it computes three more
+    simple_baseline  timm's ResNet alone, so that the ratio says what the heatmaps cost
+    tompson          its own convolutions as plain torch modules, fed with scaled images and cut-out windows: the ratio
+                     says what local contrast normalisation, scaling, cutting and pasting cost
+    hourglass, cpm   implementations by others, which are not ours to ship: --peers names a folder with checkouts of
+                     anibali/pytorch-stacked-hourglass and namedBen/Convolutional-Pose-Machines-Pytorch
 """
 
 import argparse
+import importlib.util
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import timm
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 import posezoo
 
-REFERENCES = {
+Run = Callable[[Tensor], Any]
+TIMM = {
     "hrnet_w32": "hrnet_w32",
     "hrnet_w48": "hrnet_w48",
     "simple_baseline_resnet18": "resnet18",
     "simple_baseline_resnet50": "resnet50",
     "simple_baseline_lite": "tf_efficientnet_lite2",
 }
+PEERS = {  # name -> file in --peers, and what it is called here
+    "hourglass_2_bearpaw": ("pytorch-stacked-hourglass/src/stacked_hourglass/model.py", "anibali's hg2"),
+    "cpm_9x9_6s": ("Convolutional-Pose-Machines-Pytorch/train_val/cpm_model.py", "namedBen's CPM"),
+}
+NAMES = (*TIMM, "tompson_mpii", "tompson_flic", *PEERS)
 
 
-def seconds(run: Callable[[], object], repeat: int) -> float:
-    run()
-    times = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+class TompsonConvolutions(nn.Module):
+    """The convolutions of Tompson et al.'s coarse and fine model, and nothing else."""
+
+    def __init__(self, layout: str) -> None:
+        super().__init__()
+        mpii = layout == "mpii"
+        self.num_keypoints = 14 if mpii else 7
+        self.banks = nn.ModuleList(self.bank(mpii) for _ in range(3))
+        hidden = [*conv_relu(128, 512, 9), *conv_relu(512, 256, 1)] if mpii else conv_relu(512, 256, 1)
+        more = [] if mpii else conv_relu(256, 256, 1)
+        self.coarse = nn.Sequential(*hidden, *more, nn.Conv2d(256, self.num_keypoints, 1))
+        self.fine = nn.ModuleList(nn.Sequential(*conv_relu(128, 128, 5), *conv_relu(128, 128, 5)) for _ in range(4))
+        self.fuse = nn.Sequential(*conv_relu(128, 128, 1))
+        self.last = nn.Conv2d(self.num_keypoints * 128, self.num_keypoints, 1, groups=self.num_keypoints)
+
+    @staticmethod
+    def bank(mpii: bool) -> nn.Sequential:
+        layers = [*conv_relu(3, 128, 5), nn.MaxPool2d(2), *conv_relu(128, 128, 5), nn.MaxPool2d(2)]
+        layers += [*conv_relu(128, 128, 5), *(conv_relu(128, 128, 5) if mpii else [])]
+        return nn.Sequential(*layers, nn.MaxPool2d(2, ceil_mode=True), *([] if mpii else conv_relu(128, 512, 9)))
+
+    def forward(self, scaled: list[Tensor], windows: list[Tensor]) -> tuple[Tensor, Tensor]:
+        x, *coarser = (bank(image) for bank, image in zip(self.banks, scaled, strict=True))
+        for factor, y in zip((2.0, 4.0), coarser, strict=True):
+            x = x + F.interpolate(y, scale_factor=factor)[..., : x.shape[-2], : x.shape[-1]]
+        fine = sum(F.interpolate(layer(w), size=36) for layer, w in zip(self.fine, windows, strict=True))
+        return self.coarse(x), self.last(self.fuse(fine).view(-1, self.num_keypoints * 128, 36, 36))
+
+
+def conv_relu(channels: int, width: int, kernel: int) -> list[nn.Module]:
+    return [nn.Conv2d(channels, width, kernel, padding=kernel // 2), nn.ReLU()]
+
+
+def reference(name: str, image: Tensor, peers: Path | None) -> tuple[str, Run] | None:
+    """What a network is compared with, on inputs like `image`; None where it is not there."""
+    if name in TIMM:
+        indices = (1,) if "hrnet" in name else (-1,)
+        return f"timm {TIMM[name]}", timm.create_model(TIMM[name], features_only=True, out_indices=indices).eval()
+    batch, _, height, width = image.shape
+    if name.startswith("tompson"):
+        network = TompsonConvolutions(name.removeprefix("tompson_")).eval()
+        scaled = [torch.rand(batch, 3, height // factor, width // factor) for factor in (1, 2, 4)]
+        windows = [torch.rand(batch * network.num_keypoints, 128, side, side) for side in (36, 18, 18, 9)]
+        return "its convolutions", lambda _: network(scaled, windows)
+    file, called = PEERS[name]
+    if peers is None or not (peers / file).is_file():
+        return None
+    spec = importlib.util.spec_from_file_location("peer", peers / file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if name.startswith("hourglass"):
+        hourglass = module.hg2().eval()
+        return called, lambda image: hourglass(image)[-1]
+    machine, center = module.CPM(14).eval(), torch.rand(batch, 1, height, width)
+    return called, lambda image: machine(image, center)
+
+
+def seconds(ours: Run, theirs: Run, image: Tensor, repeat: int) -> tuple[float, float]:
+    times: tuple[list[float], list[float]] = ([], [])
+    for turn in range(repeat + 1):
+        for run, taken in zip((ours, theirs), times, strict=True):
+            start = time.perf_counter()
+            run(image)
+            if turn:  # the first one warms up
+                taken.append(time.perf_counter() - start)
+    return statistics.median(times[0]), statistics.median(times[1])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, nargs=2, default=(256, 192), metavar=("H", "W"))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: {' '.join(NAMES)}")
     parser.add_argument("--repeat", type=int, default=10)
+    parser.add_argument("--batches", type=int, nargs="+", default=(1, 8))
+    parser.add_argument("--peers", type=Path, help="folder with checkouts of other implementations")
     args = parser.parse_args()
+    unknown = set(args.names) - set(NAMES)
+    if unknown:
+        parser.error(f"no reference for {', '.join(sorted(unknown))}; known are {', '.join(NAMES)}")
 
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, timm {timm.__version__}")
-    print(f"{'model':28} {'batch':>5} {'ours ms':>9} {'reference':>24} {'ms':>9} {'ratio':>6}")
-    for name, reference in REFERENCES.items():
+    print(f"{'model':26} {'input':>9} {'batch':>5} {'ours ms':>9} {'reference':>24} {'ms':>9} {'ratio':>6}")
+    for name in args.names or NAMES:
         ours = posezoo.create(name).eval()
-        theirs = timm.create_model(reference, features_only=True, out_indices=(1,) if "hrnet" in name else (-1,)).eval()
-        for batch in (1, 8):
-            image = torch.rand(batch, 3, *args.size)
+        for batch in args.batches:
+            image = ours.example_input(batch)
+            found = reference(name, image, args.peers)
+            if found is None:
+                print(f"{name:26} needs --peers with {PEERS[name][0]}")
+                break
+            called, theirs = found
             with torch.no_grad():
-                our_time = seconds(lambda model=ours, image=image: model(image), args.repeat)
-                their_time = seconds(lambda model=theirs, image=image: model(image), args.repeat)
+                our_time, their_time = seconds(ours, theirs, image, args.repeat)
+            size = "x".join(map(str, image.shape[-2:]))
             print(
-                f"{name:28} {batch:5} {1e3 * our_time:9.1f} {'timm ' + reference:>24} {1e3 * their_time:9.1f} "
-                f"{their_time / our_time:6.2f}"
+                f"{name:26} {size:>9} {batch:5} {1e3 * our_time:9.1f} {called:>24} {1e3 * their_time:9.1f} "
+                f"{their_time / our_time:6.2f}",
+                flush=True,
             )
 
 

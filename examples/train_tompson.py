@@ -8,7 +8,7 @@ First the coarse model alone (loss E1), then the fine model on the frozen coarse
 E1 + 0.1 E2). From the paper: Gaussians of 1.5 cells at the unrounded joint, rotation by up to 20 degrees, sizes from
 0.5 to 1.5, mirrored every other time, a crop of 256 pixels for a person of 200, no averaging with the mirror image.
 SGD's rate, momentum and decay are a replica's; the rate drops to a tenth for the last quarter of each phase, which is
-ours. `--width 16 --fc-width 64 --size 128 128 --batch-size 8 --lr 5e-3` is for trying it out on a CPU.
+ours. `--width 16 --fc-width 64 --crop 16 --size 128 128 --batch-size 8 --lr 5e-3` is for trying it out on a CPU.
 """
 
 import sys
@@ -53,6 +53,7 @@ def build(args: Any) -> Any:
         args.model,
         width=args.width,
         fc_width=args.fc_width,
+        crop=args.crop,
         fine=args.phase != "coarse",
         dropout=0.0 if args.phase == "fine" else None,  # what is frozen answers as it does in testing
         num_keypoints=len(LSP.skeleton),
@@ -76,6 +77,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--phase", choices=("coarse", "fine", "joint"), required=True)
     parser.add_argument("--init", type=Path, help="folder `model` of the phase before")
     parser.add_argument("--width", type=int, default=128, help="channels of the first layers; the paper: 128")
+    parser.add_argument("--crop", type=int, default=36, help="pixels on a side of the fine model's windows")
     parser.add_argument("--fc-width", type=int, default=512, help="channels of the 9x9 layer; the paper: 512")
     args = parser.parse_args(arguments)
     if args.phase != "coarse" and not args.init:

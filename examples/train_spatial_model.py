@@ -1,0 +1,114 @@
+"""Put the spatial model of Tompson et al. (NIPS 2014) on the shipped network, train it, and see what it changes.
+
+    python examples/train_spatial_model.py --data lspet --torso --output runs/spatial
+
+As in the paper: kernels start as histograms of where each joint was seen from each other one, and are then trained on
+the detector's heatmaps, here with the detector left as it is. `--torso` appends a map of the annotated torso, by which
+the paper tells the model whose joints are wanted. The loss is the cross-entropy between the softmax of the energies and
+the target Gaussians.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import posezoo
+from posezoo.data import LSP, PersonCrop
+from posezoo.geometry import invert, transform_points
+from posezoo.heatmaps import decode, encode
+from posezoo.losses import heatmap_cross_entropy
+from posezoo.models.tompson import SpatialModel
+
+sys.path.insert(0, str(Path(__file__).parent))
+from training import make_loaders, options, poses_in_crops, scores
+
+TORSO = [LSP.skeleton.keypoints.index(f"{side}_{joint}") for side in ("left", "right") for joint in ("shoulder", "hip")]
+
+
+def with_torso(keypoints: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+    """Keypoints `(B, K, 2)` and their visibility `(B, K)`, and after them the middle of shoulders and hips."""
+    middle, seen = keypoints[:, TORSO].mean(dim=1, keepdim=True), visible[:, TORSO].all(dim=1, keepdim=True)
+    return torch.cat([keypoints, middle], dim=1), torch.cat([visible, seen], dim=1)
+
+
+class Composition(nn.Module):
+    """A detector, and the spatial model that makes its heatmaps agree."""
+
+    def __init__(self, detector: Any, spatial: SpatialModel) -> None:
+        super().__init__()
+        self.detector, self.spatial = detector, spatial
+
+    def forward(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Heatmaps of the detector and energies of the spatial model, `(B, K, h, w)` each."""
+        with torch.no_grad():
+            found = self.detector(batch["image"])
+        if self.spatial.num_maps == self.spatial.num_keypoints:
+            return found, self.spatial(found)
+        points, seen = with_torso(batch["keypoints"], batch["visible"])
+        torso, _ = encode(points[:, -1:], seen[:, -1:], size=found.shape[-2:], stride=self.detector.stride)
+        return found, self.spatial(found, torso)
+
+
+@torch.no_grad()
+def evaluate(model: Composition, loader: Any) -> list[dict[str, Any]]:
+    """Scores of the detector alone and with the spatial model."""
+    answers: list[list[Tensor]] = [[], []]
+    truth: list[list[Tensor]] = [[], []]
+    for batch in loader:
+        to_image = invert(batch["matrix"])
+        found, energies = model(batch)
+        for maps, answer in zip((found, SpatialModel.softmax(energies)), answers, strict=True):
+            answer.append(transform_points(decode(maps, stride=model.detector.stride)[0], to_image))
+        truth[0].append(transform_points(batch["keypoints"], to_image))
+        truth[1].append(batch["visible"])
+    return [scores(torch.cat(answer), torch.cat(truth[0]), torch.cat(truth[1])) for answer in answers]
+
+
+def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
+    parser = options(__doc__, epochs=1, batch_size=16, lr=1e-3, train_images=(1, 1000))
+    parser.add_argument("--torso", action="store_true", help="condition on the annotated torso")
+    args = parser.parse_args(arguments)
+    torch.manual_seed(args.seed)
+
+    detector = posezoo.create("simple_baseline_lite", pretrained=True)
+    crop = PersonCrop(size=detector.weights.input_size)
+    train_loader, val_loader = make_loaders(args, crop)
+    cells = [round(side / detector.stride) for side in crop.size]
+    spatial = SpatialModel(
+        num_keypoints=len(LSP.skeleton), radius=(cells[0] - 1, cells[1] - 1), context=int(args.torso)
+    )
+    poses = poses_in_crops(train_loader.dataset.people, crop)
+    points, seen = poses.nan_to_num(), ~poses.isnan().any(dim=-1)
+    if args.torso:
+        points, seen = with_torso(points, seen)
+    spatial.init_from_displacements(points, seen, stride=detector.stride)
+
+    model = Composition(detector, spatial)
+    optimizer = torch.optim.Adam(spatial.parameters(), lr=args.lr)
+    for epoch in range(args.epochs):
+        total = 0.0
+        for batch in train_loader:
+            _, energies = model(batch)
+            target, weights = encode(
+                batch["keypoints"], batch["visible"], size=energies.shape[-2:], stride=detector.stride
+            )
+            loss = heatmap_cross_entropy(energies, target, weights)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+        print(f"epoch {epoch}: cross-entropy {total / len(train_loader):.3f}", flush=True)
+
+    args.output.mkdir(parents=True, exist_ok=True)
+    torch.save(spatial.state_dict(), args.output / "spatial_model.pt")
+    alone, together = evaluate(model, val_loader)
+    for name, score in (("detector alone", alone), ("with the spatial model", together)):
+        print(f"{name:>24}: PCK@0.2 {score['pck@0.2']:.3f}, error {score['error_percent']:.2f} % of the body")
+    return [alone, together]
+
+
+if __name__ == "__main__":
+    main()
