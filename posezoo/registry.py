@@ -384,9 +384,12 @@ def _find_record(arch: str, chosen: str | dict[str, Any] | Weights) -> Weights |
 def _complain_about_missing_weights(arch: str, record: Weights | None = None) -> typing.NoReturn:
     model_entrypoint(arch)
     if record is not None and record.origin:
+        family = list_pretrained(f"{arch}*")
+        fetched = f". These are fetched: {', '.join(family)}" if family else ""
         raise ValueError(
             f"{arch}.{record.tag}: posezoo does not fetch these weights ({record.license}), since nobody has published "
             f"a checksum of them. Download {record.origin} yourself and write create({arch!r}, checkpoint_path=...)"
+            f"{fetched}"
         )
     have = list_pretrained()
     listed = f"these have them: {', '.join(have)}" if have else "no model has any yet"

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 @pytest.fixture
 def lspet(tmp_path):
-    """Twelve small images in the layout of LSPET. Accelerate keeps one state per process: it is forgotten afterwards."""
+    """Twelve small images in the layout of LSPET; what Accelerate remembers of training on them is forgotten."""
     from accelerate.state import AcceleratorState
     from running_examples import write_lspet
 

@@ -32,7 +32,8 @@ Departures
     - bn follows mmpose: cells at pixel 8 i, quarter offsets, mirrored maps shifted by one cell.
 
 The authors' weights are for academic, non-commercial use, have no published checksum, and their servers no longer
-answer: the records name them, `create` does not fetch them.
+answer: the records name them, `create` does not fetch them. `posezoo.load_checkpoint` takes their tensors as a PyTorch
+state dict under Caffe's names.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -566,7 +567,15 @@ def cpm_vgg_6s(**kwargs: Any) -> CPM:
     return CPM(**with_paper({"design": "vgg", "num_stages": 6, **kwargs}, "cpm14", 14))
 
 
-@register_model
+@register_model(
+    weights={
+        "mpii_368x368": replace(
+            authors("_trained_person_MPI/pose_iter_70000", "MPII", "cpm14", {}),
+            kwargs={"num_keypoints": 1, "skeleton": ["person"]},
+            skeleton="",
+        )
+    }
+)
 def cpm_person_4s(**kwargs: Any) -> CPM:
     """The authors' person detector: one map, whose peaks are the middles of people; 25.7 million parameters."""
     return CPM(**with_paper({"design": "person", "num_stages": 4, **kwargs}, ["person"], 1))

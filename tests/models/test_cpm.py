@@ -65,7 +65,7 @@ def test_the_papers_parts_are_the_default():
     assert meta("cpm_9x9_6s").skeleton.name == meta("cpm_vgg_6s").skeleton.name == "cpm14"
     assert meta("cpm_9x9_4s").skeleton.name == "flic9"
     assert meta("cpm_person_4s").skeleton.keypoints == ("person",)
-    assert meta("cpm_9x9_6s", num_keypoints=14).skeleton is None
+    assert meta("cpm_9x9_6s", num_keypoints=13).skeleton is None
 
 
 def test_layers_are_called_as_in_the_authors_files():
@@ -541,7 +541,18 @@ def test_published_weights_are_mmposes():
         assert len(model.skeleton.flip_index) == {"coco": 17, "mpii": 16, "jhmd": 15}[record.tag[:4]]
 
 
-@pytest.mark.parametrize("name", ["cpm_9x9_6s", "cpm_9x9_4s", "cpm_vgg_6s", "cpm_person_4s"])
-def test_nobody_has_the_authors_weights(name):
-    with pytest.raises(ValueError, match=f"nobody has published weights for {name}"):
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("cpm_9x9_6s", "985000_addLEEDS"),
+        ("cpm_9x9_4s", "40000"),
+        ("cpm_vgg_6s", "320000"),
+        ("cpm_person_4s", "70000"),
+    ],
+)
+def test_the_authors_weights_are_linked_and_not_fetched(name, file):
+    record = posezoo.get_pretrained_cfg(name)
+    assert "non-commercial" in record.license
+    assert not record.sources
+    with pytest.raises(ValueError, match=rf"Download http://.*pose_iter_{file}\.caffemodel yourself"):
         posezoo.create(name, pretrained=True)

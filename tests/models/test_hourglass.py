@@ -282,7 +282,7 @@ def test_records_name_files_by_their_checksums():
         assert record.converter in posezoo.checkpoints.FLAVOURS
         # the cut-down network takes the record's arguments
         assert meta(name, width=8).skeleton.name == record.skeleton
-    with pytest.raises(ValueError, match=r"nobody has published weights for hourglass_2; .*hourglass_2_bearpaw\.mpii"):
+    with pytest.raises(ValueError, match=r"Download http://.*original_2hg/checkpoint\.pt .*hourglass_2_bearpaw\.mpii"):
         posezoo.create("hourglass_2", pretrained=True)
 
 
