@@ -6,7 +6,8 @@ loads strictly: what our models hold beside the published tensors is their image
     posezoo          what `save_pretrained` writes
     pose_resnet      Microsoft's Simple Baselines and the pose_resnet files of the HRNet authors; fed BGR
     hrnet            the HRNet authors' pose network
-    mmpose           mmpose 0.x and 1.x, PoseResNet or HRNet under `backbone.` and `head.` or `keypoint_head.`
+    mmpose           mmpose 0.x and 1.x, PoseResNet, HRNet or a ResNet that regresses coordinates (DeepPose), under
+                     `backbone.` and `head.` or `keypoint_head.`
     imagenet_hrnet   timm's or the authors' classifier: a trunk, no heatmaps
     imagenet_resnet  timm's or torchvision's classifier: a trunk, no heatmaps
 """
@@ -27,7 +28,10 @@ State = dict[str, Tensor]
 
 logger = logging.getLogger("posezoo")
 
-MMPOSE_HEADS = ("keypoint_head.final_layer.", "head.final_layer.")  # 0.x, 1.x
+MMPOSE_HEADS = (  # 0.x, 1.x; heatmaps, coordinates
+    *("keypoint_head.final_layer.", "head.final_layer."),
+    *("keypoint_head.fc.", "head.fc."),
+)
 WRAPPERS = ("module.", "model.module.", "_orig_mod.")  # what DataParallel, training scripts and compile put in front
 LOW_RESOLUTION_FUSIONS = ("stage4.2.fuse_layers.1.", "stage4.2.fuse_layers.2.", "stage4.2.fuse_layers.3.")
 RESNET_DEPTHS = {  # (blocks of layer3, bottleneck?) -> depth
@@ -145,6 +149,8 @@ def infer(state: State) -> tuple[str, dict[str, Any]]:
         >>> infer({"transition1.0.0.weight": torch.ones(48, 1), "final_layer.weight": torch.ones(16, 48, 1, 1)})
         ('hrnet_w48', {'num_keypoints': 16, 'skeleton': 'mpii16'})
     """
+    if "fc.weight" in state and "final_layer.weight" not in state:
+        return _infer_regression(state)
     if "final_layer.weight" not in state:
         raise ValueError(
             "these are weights of a trunk, without heatmaps; give the model that they belong in as the first argument"
@@ -154,17 +160,39 @@ def infer(state: State) -> tuple[str, dict[str, Any]]:
     if "transition1.0.0.weight" in state:
         width = len(state["transition1.0.0.weight"])
         return (f"hrnet_w{width}", head) if width in (32, 48) else ("hrnet_w32", {"width": width, **head})
-    if "backbone.layer3.0.conv1.weight" in state:
-        blocks = sum(key.startswith("backbone.layer3.") and key.endswith(".conv1.weight") for key in state)
-        depth = RESNET_DEPTHS.get((blocks, "backbone.layer3.0.conv3.weight" in state))
-        if depth:
-            return f"simple_baseline_resnet{depth}", head
+    depth = _resnet_depth(state)
+    if depth:
+        return f"simple_baseline_resnet{depth}", head
     if "backbone.conv_stem.weight" in state and len(state["deconv_layers.0.weight"][0]) == 128:
         return "simple_baseline_lite", head
     raise ValueError(
         "the keys are posezoo's, but they do not tell the architecture; give the model that they belong in as the "
         "first argument, or load the folder with its config.json: posezoo.from_pretrained(folder)"
     )
+
+
+def _infer_regression(state: State) -> tuple[str, dict[str, Any]]:
+    num_outputs, depth = len(state["fc.weight"]), _resnet_depth(state)
+    if num_outputs == 1000 or num_outputs % 2:
+        raise ValueError(
+            f"a head of {num_outputs} outputs is a classifier's, not two coordinates for each keypoint; give the model "
+            "that its trunk belongs in as the first argument"
+        )
+    if not depth:
+        raise ValueError(
+            "these weights regress coordinates, but their keys do not tell the backbone; give the model that they "
+            "belong in as the first argument"
+        )
+    num_keypoints = num_outputs // 2
+    head = {"num_keypoints": num_keypoints, "skeleton": SKELETONS.get(num_keypoints)}
+    if depth in (50, 101, 152):
+        return f"deeppose_resnet{depth}", head
+    return "deeppose_resnet50", {"backbone": f"resnet{depth}", **head}
+
+
+def _resnet_depth(state: State) -> int | None:
+    blocks = sum(key.startswith("backbone.layer3.") and key.endswith(".conv1.weight") for key in state)
+    return RESNET_DEPTHS.get((blocks, "backbone.layer3.0.conv3.weight" in state))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
