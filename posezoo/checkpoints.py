@@ -6,7 +6,8 @@ loads strictly: what our models hold beside the published tensors is their image
     posezoo          what `save_pretrained` writes
     pose_resnet      Microsoft's Simple Baselines and the pose_resnet files of the HRNet authors; fed BGR
     hrnet            the HRNet authors' pose network
-    mmpose           mmpose 0.x and 1.x, PoseResNet or HRNet under `backbone.` and `head.` or `keypoint_head.`
+    mmpose           mmpose 0.x and 1.x, PoseResNet, HRNet or a ResNet that regresses coordinates (DeepPose), under
+                     `backbone.` and `head.` or `keypoint_head.`
     princeton        the hourglass authors' PyTorch files; residuals hold convolutions that are never run
     bearpaw          hourglasses of bearpaw/pytorch-pose and anibali/pytorch-stacked-hourglass
     mmpose_hourglass mmpose's hourglass52; holds a block that is never run
@@ -34,7 +35,10 @@ State = dict[str, Tensor]
 
 logger = logging.getLogger("posezoo")
 
-MMPOSE_HEADS = ("keypoint_head.final_layer.", "head.final_layer.")  # 0.x, 1.x
+MMPOSE_HEADS = (  # 0.x, 1.x; heatmaps, coordinates
+    *("keypoint_head.final_layer.", "head.final_layer."),
+    *("keypoint_head.fc.", "head.fc."),
+)
 WRAPPERS = ("module.", "model.module.", "_orig_mod.")  # what DataParallel, training scripts and compile put in front
 LOW_RESOLUTION_FUSIONS = ("stage4.2.fuse_layers.1.", "stage4.2.fuse_layers.2.", "stage4.2.fuse_layers.3.")
 RESNET_DEPTHS = {  # (blocks of layer3, bottleneck?) -> depth
@@ -161,6 +165,8 @@ def infer(state: State) -> tuple[str, dict[str, Any]]:
         return _infer_cpm(state)
     if "outs.0.weight" in state and "pre.3.conv1.weight" in state:
         return _infer_hourglass(state)
+    if "fc.weight" in state and "final_layer.weight" not in state:
+        return _infer_regression(state)
     if "final_layer.weight" not in state:
         raise ValueError(
             "these are weights of a trunk, without heatmaps; give the model that they belong in as the first argument"
@@ -173,11 +179,9 @@ def infer(state: State) -> tuple[str, dict[str, Any]]:
     if "hourglass.up1.0.conv1.weight" in state:
         width = len(state["hourglass.up1.0.conv1.weight"])
         return "hourglass52", head if width == 256 else {"width": width, **head}
-    if "backbone.layer3.0.conv1.weight" in state:
-        blocks = sum(key.startswith("backbone.layer3.") and key.endswith(".conv1.weight") for key in state)
-        depth = RESNET_DEPTHS.get((blocks, "backbone.layer3.0.conv3.weight" in state))
-        if depth:
-            return f"simple_baseline_resnet{depth}", head
+    depth = _resnet_depth(state)
+    if depth:
+        return f"simple_baseline_resnet{depth}", head
     if "backbone.conv_stem.weight" in state and len(state["deconv_layers.0.weight"][0]) == 128:
         return "simple_baseline_lite", head
     raise ValueError(
@@ -216,6 +220,30 @@ def _infer_hourglass(state: State) -> tuple[str, dict[str, Any]]:
     }
     head = {"num_keypoints": num_keypoints, "skeleton": SKELETONS.get(num_keypoints)}
     return f"hourglass_{stacks if named else 8}", {**kwargs, **head}
+
+
+def _infer_regression(state: State) -> tuple[str, dict[str, Any]]:
+    num_outputs, depth = len(state["fc.weight"]), _resnet_depth(state)
+    if num_outputs == 1000 or num_outputs % 2:
+        raise ValueError(
+            f"a head of {num_outputs} outputs is a classifier's, not two coordinates for each keypoint; give the model "
+            "that its trunk belongs in as the first argument"
+        )
+    if not depth:
+        raise ValueError(
+            "these weights regress coordinates, but their keys do not tell the backbone; give the model that they "
+            "belong in as the first argument"
+        )
+    num_keypoints = num_outputs // 2
+    head = {"num_keypoints": num_keypoints, "skeleton": SKELETONS.get(num_keypoints)}
+    if depth in (50, 101, 152):
+        return f"deeppose_resnet{depth}", head
+    return "deeppose_resnet50", {"backbone": f"resnet{depth}", **head}
+
+
+def _resnet_depth(state: State) -> int | None:
+    blocks = sum(key.startswith("backbone.layer3.") and key.endswith(".conv1.weight") for key in state)
+    return RESNET_DEPTHS.get((blocks, "backbone.layer3.0.conv3.weight" in state))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

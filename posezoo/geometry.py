@@ -251,6 +251,77 @@ def crop(image: Tensor, matrix: Tensor, size: tuple[int, int]) -> Tensor:
     return crops
 
 
+def normalize_points(points: Tensor, boxes: Tensor) -> Tensor:
+    """Points in units of a box, its middle (0, 0), its corners (-0.5, -0.5) and (0.5, 0.5): DeepPose's N(y; b).
+
+    Args:
+        points: `(..., 2)` pixels.
+        boxes: `(..., 4)` as (x1, y1, x2, y2) pixels; leading axes broadcast.
+
+    Returns:
+        `(..., 2)`, `(y - centre) / (w, h)`; `denormalize_points` is the inverse.
+
+    Example:
+        >>> normalize_points(torch.tensor([126.0, 77.0]), torch.tensor([90.0, 50.0, 150.0, 110.0])).tolist()
+        [0.10000000149011612, -0.05000000074505806]
+    """
+    low, high = boxes[..., :2], boxes[..., 2:]
+    return (points - (low + high) / 2) / (high - low)
+
+
+def denormalize_points(points: Tensor, boxes: Tensor) -> Tensor:
+    """The inverse of `normalize_points`: from units of a box to pixels.
+
+    Example:
+        >>> denormalize_points(torch.tensor([0.5, -0.25]), torch.tensor([90.0, 50.0, 150.0, 110.0])).tolist()
+        [150.0, 65.0]
+    """
+    low, high = boxes[..., :2], boxes[..., 2:]
+    return points * (high - low) + (low + high) / 2
+
+
+def crop_boxes(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Boxes cut out of each image and stretched to `size`; what lies outside an image is 0.
+
+    Bilinear where a box is magnified; where it shrinks, a pixel of the crop is the mean of all that it covers. The
+    edges of a box are the outer edges of the crop's pixels: a point `p` is found at `(n + 0.5) * (w, h) - 0.5`, with
+    `n = normalize_points(p, box)`, and the box of a whole image is (-0.5, -0.5, W - 0.5, H - 0.5).
+
+    Args:
+        images: `(B, C, H, W)` float.
+        boxes: `(B, ..., 4)` as (x1, y1, x2, y2) pixels, any number of boxes in each image.
+        size: (h, w) of the crops.
+
+    Returns:
+        `(B, ..., C, h, w)`.
+
+    Example:
+        >>> image, box = torch.arange(4.0).view(1, 1, 1, 4), torch.tensor([[[-0.5, -0.5, 3.5, 0.5]]])
+        >>> crop_boxes(image, box, (1, 2)).tolist()
+        [[[[[0.5, 2.5]]]]]
+    """
+    if boxes.ndim < 2 or boxes.shape[0] != images.shape[0] or boxes.shape[-1] != 4:
+        raise ValueError(
+            f"boxes: expected (B, ..., 4) as (x1, y1, x2, y2) pixels, for {images.shape[0]} images, got "
+            f"{tuple(boxes.shape)}"
+        )
+    flat = _precise(boxes.flatten(1, -2) if boxes.ndim > 2 else boxes[:, None])
+
+    def coverage(axis: int, count: int) -> Tensor:
+        """What share of each crop pixel is made of each image pixel: `(B, M, count, H or W)`."""
+        low, extent = flat[..., axis, None], (flat[..., axis + 2] - flat[..., axis])[..., None] / count
+        middles = low + extent * (torch.arange(count, device=flat.device, dtype=flat.dtype) + 0.5)
+        width = extent.clamp(min=1)[..., None]  # at least one image pixel: bilinear
+        pixels = torch.arange(images.shape[3 - axis], device=flat.device, dtype=flat.dtype)
+        # two intervals, 1 and `width` long, overlap by what is left of the mean length after their distance
+        overlap = ((1 + width) / 2 - (middles[..., None] - pixels).abs()).clamp(0, 1)
+        return (overlap / width).to(images.dtype)
+
+    rows, columns = coverage(1, size[0]), coverage(0, size[1])
+    crops = torch.einsum("bmyh,bchw,bmxw->bmcyx", rows, images, columns)
+    return crops.reshape(*boxes.shape[:-1], *crops.shape[2:])
+
+
 def flip_keypoints(keypoints: Tensor, width: int, flip_index: Sequence[int]) -> Tensor:
     """Keypoints of the mirrored image: x becomes `width - 1 - x`, left and right change names.
 

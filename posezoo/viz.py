@@ -150,17 +150,50 @@ def heatmap_grid(
         (192, 320, 3)
     """
     canvas, maps = _canvas(image), _heatmaps(heatmaps)
-    labels = get_skeleton(names).keypoints if names is not None else ("",) * len(maps)
-    if len(labels) != len(maps):
-        raise ValueError(f"got {len(labels)} names for {len(maps)} heatmaps; pass one name per heatmap")
-    columns = math.ceil(math.sqrt(len(maps)))
-    rows = math.ceil(len(maps) / columns)
-    height, width, _ = canvas.shape
-    sheet = np.zeros((rows * height, columns * width, 3), dtype=np.uint8)
-    for i, (heatmap, label) in enumerate(zip(maps, labels, strict=True)):
-        top, left = i // columns * height, i % columns * width
-        sheet[top : top + height, left : left + width] = _label(_overlay(canvas, heatmap, alpha), label)
-    return sheet
+    return _contact_sheet([_overlay(canvas, heatmap, alpha) for heatmap in maps], names)
+
+
+def draw_attention(
+    image: Any,
+    weights: Any,
+    names: str | Skeleton | Sequence[str] | None = None,
+    *,
+    keypoints: Any = None,
+    alpha: float = 0.7,
+) -> np.ndarray:
+    """Contact sheet of where a network looked for each of K keypoints, and what it then answered, row by row.
+
+    Cell i of a map stands for the pixels from i * stride to (i + 1) * stride, with stride H/h down and W/w across;
+    between the middles of cells it is linear. Colours are relative to the highest weight of each map.
+
+    Args:
+        image: as in `draw_keypoints`; the one the network saw.
+        weights: `(K, h, w)`, not below 0, array or tensor: one image of what `PoseAttentionLSTM.attend` returns.
+        names: what to write in the corners: a skeleton or K names. Default: nothing.
+        keypoints: `(K, 2)` pixels of the image, drawn as dots, each on its own tile. Default: none.
+        alpha: how much the highest weight covers the image, in `[0, 1]`.
+
+    Returns:
+        uint8 `(rows * H, columns * W, 3)`, as square a sheet as K tiles make; unused tiles are black.
+
+    Raises:
+        ValueError: as `draw_heatmaps`, or when there are not K names or K keypoints.
+
+    Example:
+        >>> weights = np.zeros((16, 3, 4))
+        >>> weights[:, 1, 2] = 1.0
+        >>> sheet = draw_attention(np.zeros((48, 64, 3), np.uint8), weights, "mpii16", keypoints=np.full((16, 2), 40.0))
+        >>> sheet.shape
+        (192, 256, 3)
+    """
+    canvas, maps = _canvas(image), _heatmaps(weights)
+    tiles = [_overlay(canvas, cells, alpha, blocks=True) for cells in maps]
+    if keypoints is not None:
+        points = _numbers("keypoints", keypoints, (len(maps), 2), "(x, y) of each map's keypoint")
+        if len(points) != 1:
+            raise ValueError(f"keypoints must be those of one person, ({len(maps)}, 2), got {len(points)} people")
+        tiles = [draw_keypoints(tile, point[None], ["keypoint"]) for tile, point in zip(tiles, points[0], strict=True)]
+    return _contact_sheet(tiles, names)
 
 
 Stroke = tuple[Any, Any, float, tuple[int, int, int]]  # start, end, half width, colour
@@ -206,15 +239,29 @@ def _bone_colour(a: tuple[int, int, int], b: tuple[int, int, int]) -> tuple[int,
     return sides.pop() if len(sides) == 1 else CENTRE
 
 
-def _overlay(canvas: np.ndarray, heatmap: np.ndarray, alpha: float) -> np.ndarray:
+def _contact_sheet(tiles: Sequence[np.ndarray], names: str | Skeleton | Sequence[str] | None) -> np.ndarray:
+    labels = get_skeleton(names).keypoints if names is not None else ("",) * len(tiles)
+    if len(labels) != len(tiles):
+        raise ValueError(f"got {len(labels)} names for {len(tiles)} heatmaps; pass one name per heatmap")
+    columns = math.ceil(math.sqrt(len(tiles)))
+    rows = math.ceil(len(tiles) / columns)
+    height, width, _ = tiles[0].shape
+    sheet = np.zeros((rows * height, columns * width, 3), dtype=np.uint8)
+    for i, (tile, label) in enumerate(zip(tiles, labels, strict=True)):
+        top, left = i // columns * height, i % columns * width
+        sheet[top : top + height, left : left + width] = _label(tile, label)
+    return sheet
+
+
+def _overlay(canvas: np.ndarray, heatmap: np.ndarray, alpha: float, *, blocks: bool = False) -> np.ndarray:
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be in [0, 1], got {alpha}")
     peak = heatmap.max()
     if peak <= 0:
         return canvas.copy()
     height, width, _ = canvas.shape
-    value = _resize_rows(np.clip(heatmap / peak, 0, 1), height)
-    value = _resize_rows(value.T, width).T
+    value = _resize_rows(np.clip(heatmap / peak, 0, 1), height, blocks)
+    value = _resize_rows(value.T, width, blocks).T
     knots = np.linspace(0, 1, len(HEAT))
     colour = np.stack([np.interp(value, knots, channel) for channel in HEAT.T], axis=-1)
     # the square root lets the flanks show; a Gaussian's would be too faint to see
@@ -222,9 +269,13 @@ def _overlay(canvas: np.ndarray, heatmap: np.ndarray, alpha: float) -> np.ndarra
     return np.rint(canvas + cover * (colour - canvas)).astype(np.uint8)
 
 
-def _resize_rows(values: np.ndarray, length: int) -> np.ndarray:
-    """Linear interpolation along the first axis with cell i at i * stride, constant beyond the last cell."""
-    position = np.minimum(np.arange(length) * (len(values) / length), len(values) - 1)
+def _resize_rows(values: np.ndarray, length: int, blocks: bool) -> np.ndarray:
+    """Linear interpolation along the first axis, constant beyond the last cell: cell i is at i * stride.
+
+    With `blocks` it is at the middle of the pixels from there to the next cell.
+    """
+    offset = (length / len(values) - 1) / 2 if blocks else 0.0
+    position = np.clip((np.arange(length) - offset) * (len(values) / length), 0, len(values) - 1)
     below = position.astype(int)
     above = np.minimum(below + 1, len(values) - 1)
     fraction = (position - below)[:, None]

@@ -167,6 +167,58 @@ def test_mmposes_resnet_is_rgb_already(tmp_path, resnet18, head):
     assert same(model.state_dict(), resnet18.state_dict())
 
 
+def regression(model: torch.nn.Module, head: str) -> State:
+    """mmpose's names of its DeepPose: the last layer is `head.fc` or `keypoint_head.fc`."""
+    return {f"{head}.{key}" if key.startswith("fc.") else key: value for key, value in trunk_and_head(model).items()}
+
+
+@pytest.mark.parametrize("head", ["keypoint_head", "head"])
+def test_mmposes_regression(tmp_path, head):
+    published = randomize(posezoo.create("deeppose_resnet50", backbone="resnet18", num_keypoints=16))
+    preprocessor = {"data_preprocessor.mean": torch.ones(3, 1, 1)} if head == "head" else {}
+    content = {"state_dict": old(regression(published, head)) | preprocessor, "meta": MMPOSE_META}
+    path = write(tmp_path / "deeppose_res18.pth", content)
+    model = load_checkpoint(None, path)
+    assert settings(model) == ("deeppose_resnet50", 16, "mpii16")
+    assert model.kwargs["backbone"] == "resnet18"
+    assert same(without_counters(trunk_and_head(model)), without_counters(trunk_and_head(published)))
+    torch.testing.assert_close(model.normalize.mean, torch.tensor(IMAGENET_MEAN))
+    torch.testing.assert_close(model.normalize.std, torch.tensor(IMAGENET_STD))
+    other = posezoo.create("deeppose_resnet50", backbone="resnet18", num_keypoints=5)
+    head_before = other.fc.weight.clone()
+    load_checkpoint(other, path)
+    assert torch.equal(other.backbone.conv1.weight, published.backbone.conv1.weight)
+    assert torch.equal(other.fc.weight, head_before)
+
+
+@pytest.mark.parametrize(
+    ("name", "num_keypoints", "skeleton", "tensors"),  # as many as mmpose's own networks hold, which were run
+    [
+        ("deeppose_resnet50", 17, "coco17", 320),
+        ("deeppose_resnet101", 16, "mpii16", 626),
+        ("deeppose_resnet152", 14, None, 932),
+    ],
+)
+def test_the_architecture_of_a_regression_is_read_from_the_keys(name, num_keypoints, skeleton, tensors):
+    model = meta(name, num_keypoints=num_keypoints)
+    for head in ("keypoint_head", "head"):
+        state = regression(model, head)
+        assert len(state) == tensors
+        assert detect(state) == "mmpose"
+        converted = convert(state, "mmpose")
+        assert infer(converted) == (name, {"num_keypoints": num_keypoints, "skeleton": skeleton})
+        assert {k: v.shape for k, v in converted.items()} == {k: v.shape for k, v in model.state_dict().items()}
+    assert infer(model.state_dict()) == (name, {"num_keypoints": num_keypoints, "skeleton": skeleton})
+
+
+def test_a_classifier_of_the_same_layout_is_no_regression():
+    state = regression(meta("deeppose_resnet50", num_keypoints=500), "head")  # 1,000 classes
+    with pytest.raises(ValueError, match="a head of 1000 outputs is a classifier's"):
+        infer(convert(state, "mmpose"))
+    with pytest.raises(ValueError, match="do not tell the backbone"):
+        infer({"fc.weight": torch.ones(34, 8), "backbone.stem.weight": torch.ones(1)})
+
+
 def test_a_file_of_bottlenecks(tmp_path):
     published = randomize(posezoo.create("simple_baseline_resnet50", num_keypoints=16))
     model = load_checkpoint(None, write(tmp_path / "pose_resnet_50.pth.tar", old(authors(published))))
@@ -508,8 +560,8 @@ def test_a_trunk_that_does_not_fit_says_only_that(tmp_path, caplog):
     [
         (["conv1.weight", "stage4.0.x", "final_layer.weight"], r"'hrnet', which would have transition1\.\* too"),
         (["conv1.weight", "layer4.0.x", "deconv_layers.0.weight"], r"'pose_resnet', which would have final_layer\.\*"),
-        (["backbone.conv1.weight", "backbone.layer4.0.x", "head.fc.weight"],
-         r"'mmpose', which would have keypoint_head\.final_layer\. or head\.final_layer\.\*"),
+        (["backbone.conv1.weight", "backbone.layer4.0.x", "head.conv.weight"],
+         r"'mmpose', which would have keypoint_head\.final_layer\. or head\.final_layer\. or keypoint_head\.fc\. or"),
         (["a", "b", "c", "d"], r"first keys are a, b, c\. .*Known are posezoo, mmpose, pose_resnet, hrnet"),
     ],
 )  # fmt: skip

@@ -11,9 +11,12 @@ from posezoo.geometry import (
     box_to_crop,
     compose,
     crop,
+    crop_boxes,
     crop_matrix,
+    denormalize_points,
     flip_keypoints,
     invert,
+    normalize_points,
     shrink,
     tight_box,
     transform_points,
@@ -403,3 +406,85 @@ def test_no_boxes_give_no_crops():
 def test_warp_refuses_whole_numbers():
     with pytest.raises(ValueError, match=r"expected floats, got torch.uint8; convert"):
         warp(torch.zeros(1, 3, 4, 4, dtype=torch.uint8), torch.eye(2, 3)[None], (4, 4))
+
+
+# ----------------------------------------------------------------------------------------- units of a box, and its crop
+
+
+def boxes_around(seed: int, number: int, size: float, spread: float) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    middle = 110 + spread * (2 * torch.rand(2, number, 2, generator=generator, dtype=torch.float64) - 1)
+    half = size / 2 * (0.6 + 0.8 * torch.rand(2, number, 2, generator=generator, dtype=torch.float64))
+    return torch.cat([middle - half, middle + half], dim=-1)
+
+
+def test_units_of_a_box():  # specs/models2d_a.md 1.2
+    box = torch.tensor([20.0, 10.0, 60.0, 110.0], dtype=torch.float64)
+    corners = torch.tensor([[20.0, 10], [60, 110], [40, 60], [50, 10]], dtype=torch.float64)
+    expected = torch.tensor([[-0.5, -0.5], [0.5, 0.5], [0, 0], [0.25, -0.5]], dtype=torch.float64)
+    assert_close(normalize_points(corners, box), expected)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("size", [0.01, 50.0, 1e4])
+def test_units_of_a_box_and_back(seed, size):
+    boxes = boxes_around(seed, 7, size, 1000.0)
+    points = 1000 * torch.randn(2, 3, 7, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    there = normalize_points(points, boxes[:, None])
+    assert_close(denormalize_points(there, boxes[:, None]), points, rtol=1e-9, atol=1e-9)
+    assert_close(
+        normalize_points(denormalize_points(points, boxes[:, None]), boxes[:, None]), points, rtol=1e-6, atol=1e-3
+    )
+    # the box is the square from -0.5 to 0.5, and mirroring it changes the sign of x
+    mirror = torch.tensor([-1.0, 1.0], dtype=torch.float64)
+    mirrored = torch.stack([219 - boxes[..., 2], boxes[..., 1], 219 - boxes[..., 0], boxes[..., 3]], dim=-1)[:, None]
+    flipped = torch.stack([219 - points[..., 0], points[..., 1]], dim=-1)
+    assert_close(normalize_points(flipped, mirrored), there * mirror, rtol=1e-9, atol=1e-6)
+
+
+# magnified, to the last digit; the mean of pixels that are partly covered is off by an eighth of one at most
+@pytest.mark.parametrize(
+    ("size", "spread", "error"), [(30.0, 20.0, 1e-9), (30.0, 120.0, 1e-9), (100.0, 20.0, 0.125), (200.0, 20.0, 0.125)]
+)
+def test_every_pixel_of_a_box_comes_from_its_point(size, spread, error):
+    # as above: a picture whose colour is its own x and y, on which interpolation is exact
+    ramp = torch.stack([torch.arange(220.0).expand(220, 220), torch.arange(220.0)[:, None].expand(220, 220)]).double()
+    boxes = boxes_around(0, 5, size, spread)
+    came_from = crop_boxes(ramp.expand(2, -1, -1, -1), boxes, (48, 64)).movedim(2, -1)
+    assert came_from.shape == (2, 5, 48, 64, 2)
+    y, x = torch.meshgrid(torch.arange(48.0), torch.arange(64.0), indexing="ij")
+    units = (torch.stack([x, y], dim=-1).double() + 0.5) / torch.tensor([64.0, 48.0]) - 0.5
+    true = denormalize_points(units, boxes[:, :, None, None])
+    reach = ((boxes[..., 2:] - boxes[..., :2]) / torch.tensor([64.0, 48.0]))[:, :, None, None].clamp(min=1)
+    inside = ((true > reach) & (true < 219 - reach)).all(dim=-1)
+    assert inside.any()
+    assert_close(came_from[inside], true[inside], rtol=0, atol=error)
+    outside = ((true < -reach) | (true > 219 + reach)).any(dim=-1)
+    assert outside.any() or spread < 100
+    assert (came_from[outside] == 0).all()
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 5])
+def test_a_box_of_the_whole_image_is_the_mean_of_blocks(factor):
+    image = torch.rand(2, 3, 20 * factor, 10 * factor, dtype=torch.float64)
+    box = torch.tensor([-0.5, -0.5, 10 * factor - 0.5, 20 * factor - 0.5]).double().expand(2, 4)
+    expected = torch.nn.functional.avg_pool2d(image, factor)
+    assert_close(crop_boxes(image, box, (20, 10)), expected)
+    assert_close(crop_boxes(image.float(), box.float(), (20, 10)), expected.float())
+
+
+def test_shrinking_a_box_skips_no_pixels():
+    image = torch.rand(1, 1, 90, 90, dtype=torch.float64)
+    for side in (31.0, 47.3, 88.0):
+        box = torch.tensor([[0.5, 0.5, 0.5 + side, 0.5 + side]], dtype=torch.float64)
+        # each pixel of the crop covers side / 10 pixels of the image, in parts at its edges: fine samples count them
+        fine = (torch.arange(10 * 400, dtype=torch.float64) + 0.5) / (10 * 400) * side + 0.5
+        index = fine.round().long()
+        expected = image[0, 0][index][:, index].view(10, 400, 10, 400).mean(dim=(1, 3))
+        assert_close(crop_boxes(image, box, (10, 10))[0, 0], expected, rtol=0, atol=2e-3)
+
+
+def test_boxes_for_another_number_of_images_are_refused():
+    with pytest.raises(ValueError, match=r"boxes: expected \(B, ..., 4\).*for 2 images, got \(3, 4\)"):
+        crop_boxes(torch.zeros(2, 3, 8, 8), torch.zeros(3, 4), (4, 4))
+    assert crop_boxes(torch.zeros(0, 3, 8, 8), torch.zeros(0, 5, 4), (4, 4)).shape == (0, 5, 3, 4, 4)

@@ -7,11 +7,15 @@ from torch import Tensor
 
 from posezoo.losses import (
     belief_loss,
+    bounded_correction,
     coarse_to_fine_sse,
     euclidean,
     heatmap_cross_entropy,
     heatmap_mse,
     heatmap_sse,
+    keypoint_l2,
+    keypoint_mse,
+    keypoint_smooth_l1,
     ohkm,
     stage_sum,
 )
@@ -178,3 +182,159 @@ def test_the_first_stage_has_a_target_of_its_own():
         torch.testing.assert_close(stage.grad, (stage.detach() - goal) / 2)
     with pytest.raises(ValueError, match=r"at least one, got none; .*all_stages=True"):
         belief_loss([], target, target)
+
+
+def poses() -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    pred, target = (224 * torch.rand(3, 16, 2, dtype=torch.float64, generator=generator) for _ in range(2))
+    return pred, target, torch.rand(3, 16, generator=generator) > 0.3
+
+
+def test_keypoint_l2_is_half_the_sum_over_seen_coordinates():  # specs/models2d_b.md 5.6, in plain loops
+    pred, target, seen = poses()
+    expected = 0.0
+    for person in range(3):
+        for k in range(16):
+            for axis in range(2):
+                if seen[person, k]:
+                    expected += 0.5 * (float(pred[person, k, axis]) - float(target[person, k, axis])) ** 2
+    assert keypoint_l2(pred, target, seen, half=True).item() == pytest.approx(expected, rel=1e-12)
+    assert keypoint_l2(pred, target, seen).item() == pytest.approx(2 * expected, rel=1e-12)
+    assert keypoint_l2(pred, target, seen, per_person=True).item() == pytest.approx(2 * expected / 3, rel=1e-12)
+    assert keypoint_l2(pred, target).item() == pytest.approx((pred - target).square().sum().item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("missing", range(16))
+def test_keypoint_l2_learns_nothing_from_a_missing_keypoint_in_any_position(missing):
+    pred, target, _ = poses()
+    pred.requires_grad_()
+    seen = torch.ones(3, 16, dtype=torch.bool)
+    seen[1, missing] = False
+    losses = []
+    for nonsense in (0.0, 1e6, torch.nan):
+        spoiled = target.clone()
+        spoiled[1, missing] = nonsense
+        losses.append(keypoint_l2(pred, spoiled, seen))
+    assert len({loss.item() for loss in losses}) == 1
+    losses[-1].backward()
+    assert pred.grad is not None
+    assert torch.equal((pred.grad != 0).all(dim=-1), seen)
+    assert torch.isfinite(pred.grad).all()
+
+
+def test_keypoint_l2_weighs_the_squared_error():
+    pred, target, _ = poses()
+    doubled = keypoint_l2(pred, target, torch.full((3, 16), 2.0))
+    torch.testing.assert_close(doubled, 2 * keypoint_l2(pred, target))
+    assert keypoint_l2(pred, target, torch.zeros(3, 16)).item() == 0
+    assert keypoint_l2(pred[:0], target[:0], per_person=True).item() == 0
+
+
+def test_keypoint_l2_refuses_other_shapes():
+    pred, target, seen = poses()
+    with pytest.raises(ValueError, match=r"one shape \(B, K, D\), got \(3, 16, 2\) and \(3, 15, 2\)"):
+        keypoint_l2(pred, target[:, 1:])
+    with pytest.raises(ValueError, match=r"got \(3, 32\) and \(3, 32\)"):
+        keypoint_l2(pred.flatten(1), target.flatten(1))
+    with pytest.raises(ValueError, match=r"weights: expected \(B, K\) = \(3, 16\), got \(3, 16, 2\)"):
+        keypoint_l2(pred, target, seen[..., None].expand(3, 16, 2))
+
+
+def test_keypoint_mse_is_the_mean_over_people_of_their_seen_keypoints():  # specs/models2d_a.md 1.2, in plain loops
+    pred, target, seen = poses()
+    means = []
+    for person in range(3):
+        errors = [
+            sum((float(pred[person, k, axis]) - float(target[person, k, axis])) ** 2 for axis in range(2))
+            for k in range(16)
+            if seen[person, k]
+        ]
+        means.append(sum(errors) / len(errors))
+    assert keypoint_mse(pred, target, seen).item() == pytest.approx(sum(means) / 3, rel=1e-12)
+    everything = (pred - target).square().sum(dim=-1).mean()
+    torch.testing.assert_close(keypoint_mse(pred, target), everything)
+
+
+def test_keypoint_mse_leaves_out_people_without_labels():
+    pred, target, seen = poses()
+    seen[1] = False
+    torch.testing.assert_close(keypoint_mse(pred, target, seen), keypoint_mse(pred[::2], target[::2], seen[::2]))
+    assert keypoint_mse(pred, target, torch.zeros(3, 16)).item() == 0
+    assert keypoint_mse(pred[:0], target[:0], seen[:0]).item() == 0
+
+
+def test_keypoint_smooth_l1_is_mmposes():  # its RegressionLabel and SmoothL1Loss, run on the same numbers
+    pred = torch.from_numpy(np.random.RandomState(5).uniform(-0.5, 2.5, (3, 17, 2)))
+    target = torch.from_numpy(np.random.RandomState(6).uniform(-20, 240, (3, 17, 2)) / (192, 256))
+    labelled = torch.from_numpy(np.random.RandomState(7).uniform(0, 1, (3, 17)) > 0.3)
+    weights = labelled & ((target >= 0) & (target <= torch.tensor([191 / 192, 255 / 256]))).all(dim=-1)
+    assert weights.sum() == 26
+    assert keypoint_smooth_l1(pred, target, weights).item() == pytest.approx(0.2135207166433611, rel=1e-12)
+    assert keypoint_smooth_l1(pred, target).item() == pytest.approx(0.4860320265067423, rel=1e-12)
+
+
+@pytest.mark.parametrize("loss", [keypoint_mse, keypoint_smooth_l1])
+@pytest.mark.parametrize("missing", range(16))
+def test_regression_learns_nothing_from_a_missing_keypoint(loss, missing):
+    pred, target, _ = poses()
+    seen = torch.ones(3, 16, dtype=torch.bool)
+    seen[1, missing] = False
+    target[1, missing] = torch.nan
+    pred.requires_grad_()
+    loss(pred, target, seen).backward()
+    assert pred.grad is not None
+    assert torch.equal((pred.grad != 0).all(dim=-1), seen)
+    assert torch.isfinite(pred.grad).all()
+
+
+@pytest.mark.parametrize("loss", [keypoint_mse, keypoint_smooth_l1])
+def test_regression_losses_refuse_other_shapes(loss):
+    pred, target, seen = poses()
+    with pytest.raises(ValueError, match=r"one shape \(B, K, D\), got \(3, 16, 2\) and \(3, 15, 2\)"):
+        loss(pred, target[:, 1:])
+    with pytest.raises(ValueError, match=r"weights: expected \(B, K\) = \(3, 16\), got \(3, 16, 2\)"):
+        loss(pred, target, seen[..., None].expand(3, 16, 2))
+
+
+def test_bounded_correction_is_the_error_of_one_step():  # specs/models2d_a.md 4.1, in plain loops
+    random = np.random.RandomState(8)
+    pred, start, target = (torch.from_numpy(random.uniform(0, 224, (3, 5, 2))) for _ in range(3))
+    target[0, 1] = start[0, 1] + torch.tensor([3.0, -4.0])  # nearer than a step
+    target[2, 4] = start[2, 4]  # there already
+    expected = 0.0
+    for person in range(3):
+        for k in range(5):
+            way = [float(target[person, k, axis] - start[person, k, axis]) for axis in range(2)]
+            length = (way[0] ** 2 + way[1] ** 2) ** 0.5
+            for axis in range(2):
+                step = min(20, length) * way[axis] / length if length else 0.0
+                moved = float(pred[person, k, axis] - start[person, k, axis])
+                expected += (moved / 20 - step / 20) ** 2 / 3
+    assert bounded_correction(pred, start, target).item() == pytest.approx(expected, rel=1e-12)
+    perfect = start + torch.tensor([17.3649, -9.9228])  # the worked example: a step towards (170, 60) from (100, 100)
+    assert bounded_correction(perfect, start, start + torch.tensor([70.0, -40.0])).item() < 1e-9
+    assert bounded_correction(start, start, start).item() == 0
+
+
+@pytest.mark.parametrize("missing", range(5))
+def test_bounded_correction_learns_nothing_from_a_missing_keypoint(missing):
+    random = np.random.RandomState(9)
+    pred, start, target = (torch.from_numpy(random.uniform(0, 224, (3, 5, 2))) for _ in range(3))
+    target[1, missing] = torch.nan
+    seen = torch.ones(3, 5, dtype=torch.bool)
+    seen[1, missing] = False
+    pred.requires_grad_()
+    bounded_correction(pred, start, target, seen).backward()
+    assert pred.grad is not None
+    assert torch.equal((pred.grad != 0).all(dim=-1), seen)
+    assert torch.isfinite(pred.grad).all()
+
+
+def test_bounded_correction_refuses_other_shapes():
+    pose = torch.zeros(3, 5, 2)
+    for odd in range(3):
+        poses = [pose[:, 1:] if index == odd else pose for index in range(3)]
+        with pytest.raises(ValueError, match=r"one shape \(B, K, 2\), got .*\(3, 4, 2\)"):
+            bounded_correction(*poses)
+    with pytest.raises(ValueError, match=r"weights: expected \(B, K\) = \(3, 5\)"):
+        bounded_correction(pose, pose, pose, torch.ones(3, 4))

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from posezoo.skeletons import Skeleton, convert, get_skeleton
-from posezoo.viz import CENTRE, LEFT, RIGHT, draw_heatmaps, draw_keypoints, heatmap_grid
+from posezoo.viz import CENTRE, LEFT, RIGHT, draw_attention, draw_heatmaps, draw_keypoints, heatmap_grid
 
 GREY = 90
 STICK = Skeleton("stick", ("head", "left_hand", "right_hand"), bones=((0, 1), (0, 2), (1, 2)))
@@ -389,6 +389,49 @@ def test_the_grid_writes_names_in_the_corners():
     np.testing.assert_array_equal(heatmap_grid(_grey(), heatmaps, list(STICK.keypoints)), named)
     with pytest.raises(ValueError, match="17 names for 3 heatmaps"):
         heatmap_grid(_grey(), heatmaps, "coco17")
+
+
+@pytest.mark.parametrize("make", [np.asarray, torch.as_tensor])
+def test_attention_lies_on_the_block_of_pixels_its_cell_stands_for(make):
+    weights = np.zeros((3, 6, 8))
+    weights[0, 2, 5] = weights[1, 0, 0] = weights[2, 5, 7] = 0.4
+    sheet = draw_attention(np.zeros((96, 128, 3), np.uint8), make(weights)).sum(axis=-1).astype(float)
+    assert sheet.shape == (192, 256)
+    tiles = (sheet[:96, :128], sheet[:96, 128:], sheet[96:, :128])
+    for tile, (row, column) in zip(tiles, ((2, 5), (0, 0), (5, 7)), strict=True):
+        brightest = np.argwhere(tile == tile.max())
+        # for the inner cell the four pixels around its middle; at the corners it stays bright up to the edge
+        assert brightest.mean(axis=0) == pytest.approx([16 * row + 7.5, 16 * column + 7.5], abs=4.5 * (row != 2))
+        y, x = np.nonzero(tile)
+        assert (abs(y - 16 * row - 7.5) < 16).all()
+        assert (abs(x - 16 * column - 7.5) < 16).all()
+    assert not sheet[96:, 128:].any()
+
+
+def test_attention_of_a_mirrored_image_is_the_mirrored_picture():
+    weights = np.random.default_rng(0).random((2, 6, 8))
+    black = np.zeros((96, 128, 3), np.uint8)
+    picture, mirrored = draw_attention(black, weights), draw_attention(black, weights[..., ::-1])
+    for tile in (slice(0, 128), slice(128, 256)):
+        np.testing.assert_array_equal(picture[:, tile][:, ::-1], mirrored[:, tile])
+
+
+def test_attention_shows_each_answer_on_its_own_tile():
+    weights, points = np.zeros((2, 5, 6)), np.array([[30.0, 40.0], [90.0, 60.0]])
+    sheet = draw_attention(_grey(), weights, keypoints=points)
+    for (x, y), tile in zip(points.astype(int), (sheet[:, :120], sheet[:, 120:]), strict=True):
+        found_y, found_x = np.nonzero(_changed(tile))
+        assert (found_x.mean(), found_y.mean()) == (x, y)
+    named = draw_attention(_grey(), weights, ["tip", "tail"], keypoints=points)
+    assert (named != sheet).any(axis=-1)[:20].any()
+    with pytest.raises(ValueError, match="3 names for 2 heatmaps"):
+        draw_attention(_grey(), weights, STICK)
+    with pytest.raises(ValueError, match=r"keypoints must be \(2, 2\).*got \(3, 2\)"):
+        draw_attention(_grey(), weights, keypoints=POSE)
+    with pytest.raises(ValueError, match=r"one person.*got 3 people"):
+        draw_attention(_grey(), weights, keypoints=np.zeros((3, 2, 2)))
+    with pytest.raises(ValueError, match=r"of one image, got \(2, 16, 5, 6\)"):
+        draw_attention(_grey(), np.zeros((2, 16, 5, 6)))
 
 
 def test_importing_does_not_import_pil_or_matplotlib():

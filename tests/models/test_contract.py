@@ -149,11 +149,13 @@ def test_every_parameter_receives_a_gradient(model):
 
 
 def test_people_in_a_batch_do_not_see_each_other(model):
-    image = small_input(model, 3)
+    """In double precision: where a later stage looks at an earlier one's answer, rounding grows."""
+    image = small_input(model, 3).double()
+    network = copy.deepcopy(model).double()
     with torch.no_grad():
-        together = model(image)
-        alone = torch.cat([model(one[None]) for one in image])
-    assert_close(together, alone, rtol=1e-4, atol=1e-4 * float(together.abs().max()))
+        together = network(image)
+        alone = torch.cat([network(one[None]) for one in image])
+    assert_close(together, alone, rtol=1e-7, atol=1e-7 * float(together.abs().max()))
 
 
 def test_empty_batch(model):

@@ -1,0 +1,464 @@
+"""Human Pose Estimation with Iterative Error Feedback (Carreira, Agrawal, Fragkiadaki, Malik; CVPR 2016).
+
+arXiv 1507.06550.
+
+Start everybody from one pose, draw it into extra channels beside the image, and let a network say how each keypoint
+should move, by a bounded step; draw the moved pose, ask again, four times. The network corrects, it never answers.
+
+    In   image      (B, 3, 224, 224)   RGB in [0, 1], a point on the torso in the middle, at (112, 112)
+    Out  keypoints  (B, K, 2)          pixels of the image; with `all_stages` after each of the four corrections
+
+The crop: the authors cut a square of `200 * scale` pixels around MPII's `objpos` (the person's height), bring it to
+256 x 256 and keep the middle 224 x 224, as `PersonCrop(size=(224, 224), padding=CROP_PADDING)` does to the boxes of
+`person_box(objpos, scale)`. Other boxes do as well, if the network was trained with them.
+
+Training (fixed path consolidation): poses on the way are not the network's own but lie on the straight path from the
+initial pose to the truth (`fixed_path`), and the loss is `losses.bounded_correction`; `examples/train_ief.py` has the
+curriculum.
+
+Departures
+    - The paper's one convolution over 20 channels is written as the sum of two: `conv1` over image and marking point,
+      `feedback.conv1` over the K drawn keypoints. It is the same function, what does not change between the steps is
+      computed once, and all that depends on the number of keypoints is in `feedback`.
+    - `forward_features` is the trunk's answer to image and marking point, with nothing drawn (maps of 0, which is the
+      mean grey): what the network sees of a pose depends on the keypoints, and features must not.
+    - The scale is the caller's, as the crop is. The authors' second network, which chooses among crops of ten sizes,
+      is left out: how it was trained is not published.
+    - The authors' code draws a Gaussian around `round(coordinate + 1)`, a leftover of MATLAB; here it lies at the
+      coordinate itself. `legacy_offset=True` selects theirs.
+    - The standard deviation of the Gaussians is that of the authors' layer, 22.4 pixels. The value 5 in their
+      configuration is used nowhere; `sigma` sets another.
+    - GoogLeNet's auxiliary classifiers are left out. Its filters start as in Caffe's GoogLeNet (Xavier, biases 0.2),
+      where the authors start from ImageNet: torchvision's network of that name is another one (3x3 in place of 5x5,
+      batch normalisation instead of local response normalisation), and so are its weights.
+    - Dropout before the last layer is GoogLeNet's; the authors' code does not show whether they kept it.
+    - No weights record: the authors' archive has neither a checksum nor terms, and nobody could say if it still exists.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from posezoo.layers import Normalize, PoseModel, check_image, predict_keypoints
+from posezoo.registry import register_model
+
+SIZE = 224  # pixels, height and width of the input
+MARK = (112.0, 112.0)  # the marking point, where every crop has the person's torso
+NUM_STEPS = 4  # T, corrections
+MAX_STEP = 20.0  # L, pixels
+PEAK, FLOOR = 100.0, -50.0  # a drawn keypoint's height over the floor: together in the range of the image's pixels
+SIGMA = (2 * 0.001) ** -0.5  # pixels; the authors write exp(-0.001 d^2)
+MEAN_PIXEL = (117.3785, 117.6438, 110.1771)  # RGB, 0 to 255
+CROP_PADDING = 224 / 256  # of a crop of 256 pixels the middle 224 are used
+DROPOUT = 0.4  # GoogLeNet's
+FILTER_STD = 0.1**0.5  # of the filters of drawn points before training: noise of variance 0.1
+# GoogLeNet's Table 1: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection
+INCEPTION_3 = ((64, 96, 128, 16, 32, 32), (128, 128, 192, 32, 96, 64))
+INCEPTION_4 = (
+    (192, 96, 208, 16, 48, 64),
+    (160, 112, 224, 24, 64, 64),
+    (128, 128, 256, 24, 64, 64),
+    (112, 144, 288, 32, 64, 64),
+    (256, 160, 320, 32, 128, 128),
+)
+INCEPTION_5 = ((256, 160, 320, 32, 128, 128), (384, 192, 384, 48, 128, 128))
+
+
+class IEF(PoseModel):
+    """Draw the pose, correct it, draw it again (Figure 1).
+
+    Args:
+        num_keypoints: K; 0 leaves out what depends on it, `forward` then returns `forward_features`.
+        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when there are 17.
+        num_steps: T, how many corrections `forward` makes.
+        max_step: L, the unit of the network's corrections in pixels, and the bound of its targets (not of its
+            predictions).
+        sigma: standard deviation of a drawn keypoint in pixels.
+        legacy_offset: draw keypoints where the authors' code does, at `round(coordinate + 1)`.
+
+    The initial pose is a buffer that weights bring with them. In a new network, or after `reset_head`, all keypoints
+    lie on the marking point; `set_initial_pose` makes it the median of a training set, as in the paper.
+
+    Example:
+        >>> model = IEF(num_keypoints=16, skeleton="mpii16").eval()
+        >>> image = model.example_input()
+        >>> model(image).shape, len(model(image, all_stages=True))
+        (torch.Size([1, 16, 2]), 4)
+        >>> once = model(image, keypoints=torch.full((1, 16, 2), 100.0))  # one correction, from this pose
+    """
+
+    head_keys = ("feedback",)
+
+    def __init__(
+        self,
+        *,
+        num_keypoints: int = 16,
+        skeleton: str | Sequence[str] | None = None,
+        num_steps: int = NUM_STEPS,
+        max_step: float = MAX_STEP,
+        sigma: float = SIGMA,
+        legacy_offset: bool = False,
+    ) -> None:
+        super().__init__()
+        if not isinstance(num_steps, int) or num_steps < 1:
+            raise ValueError(f"num_steps: expected a whole number of corrections, 1 or more, got {num_steps!r}")
+        for name, value in {"max_step": max_step, "sigma": sigma}.items():
+            if not value > 0:
+                raise ValueError(f"{name}: expected pixels, more than 0, got {value!r}")
+        self.num_steps, self.max_step = num_steps, max_step
+        self.sigma, self.legacy_offset = sigma, legacy_offset
+        self.grad_checkpointing = False
+
+        self.normalize = Normalize([value / 255 for value in MEAN_PIXEL], [1 / 255] * 3)  # to pixels around 0
+        self.conv1 = nn.Conv2d(4, 64, 7, 2, 3)
+        self.conv2_reduce = nn.Conv2d(64, 64, 1)
+        self.conv2 = nn.Conv2d(64, 192, 3, padding=1)
+        self.inception3 = inceptions(192, INCEPTION_3)
+        self.inception4 = inceptions(480, INCEPTION_4)
+        self.inception5 = inceptions(832, INCEPTION_5)
+        self.num_features = 1024
+        self.dropout = nn.Dropout(DROPOUT)
+        self.feedback: Any  # of class Feedback; without keypoints nothing
+        initialize(self)
+        nn.init.kaiming_uniform_(self.conv1.weight[:, :3], nonlinearity="linear")
+        nn.init.normal_(self.conv1.weight[:, 3:], std=FILTER_STD)  # the marking point's
+        self.reset_head(num_keypoints, skeleton)
+
+    def forward(
+        self, image: Tensor, *, keypoints: Tensor | None = None, all_stages: bool = False
+    ) -> Tensor | tuple[Tensor, ...]:
+        """The initial pose after T corrections, in pixels; or another pose after one.
+
+        Args:
+            image: `(B, 3, 224, 224)` in [0, 1].
+            keypoints: `(B, K, 2)` pixels, a pose to correct once: the step that training teaches.
+            all_stages: the tuple of the poses after each correction instead.
+
+        Returns:
+            `(B, K, 2)` pixels. Gradients reach the network through every correction, none through the drawn poses.
+        """
+        if not self.num_keypoints:
+            features = self.forward_features(image)
+            return (features,) if all_stages else features
+        seen = self.look(image)
+        if keypoints is None:
+            pose, num_steps = in_float32(self.initial_pose).expand(image.shape[0], -1, -1), self.num_steps
+        else:
+            pose, num_steps = check_pose(keypoints, image.shape[0], self.num_keypoints), 1
+        stages = []
+        for _ in range(num_steps):
+            pose = pose + self.max_step * self.correction(seen, pose)
+            stages.append(pose)
+        return tuple(stages) if all_stages else pose
+
+    def forward_features(self, image: Tensor) -> Tensor:
+        """What GoogLeNet makes of image and marking point before any pose is drawn: `(B, 1024)`."""
+        return self.trunk(self.look(image))
+
+    def look(self, image: Tensor) -> Tensor:
+        """The part of the first convolution that sees image and marking point: `(B, 64, 112, 112)`, before the ReLU."""
+        check_image(image)
+        if image.shape[-2:] != (SIZE, SIZE):
+            raise ValueError(
+                f"image: expected ({SIZE}, {SIZE}), got {tuple(image.shape[-2:])}; resize or pad to ({SIZE}, {SIZE}). "
+                "No other size works: the initial pose, the step and the drawn keypoints are in pixels of that one"
+            )
+        mark = self.render(torch.tensor([[MARK]], device=image.device)).to(image.dtype)
+        return self.conv1(torch.cat([self.normalize(image), mark.expand(image.shape[0], -1, -1, -1)], dim=1))
+
+    def correction(self, seen: Tensor, pose: Tensor) -> Tensor:
+        """f: how each keypoint of `pose` `(B, K, 2)` should move, in units of `max_step`: `(B, K, 2)`."""
+        drawn = self.feedback.conv1(self.render(pose.detach()).to(seen.dtype))
+        output = self.feedback.fc(self.dropout(self.trunk(seen + drawn)))
+        return rearrange(output, "b (xy k) -> b k xy", xy=2)  # all dx, then all dy
+
+    def render(self, pose: Tensor) -> Tensor:
+        """g: one map per keypoint, `(B, K, 2)` pixels to `(B, K, 224, 224)`."""
+        return draw(round_half_away(pose + 1) if self.legacy_offset else pose, sigma=self.sigma)
+
+    def trunk(self, x: Tensor) -> Tensor:
+        """GoogLeNet (its Table 1) behind its first convolution: `(B, 64, 112, 112)` to `(B, 1024)`."""
+        x = x.contiguous(memory_format=torch.channels_last)  # on the CPU pooling is many times faster so
+        x = normalize_response(shrink(F.relu(x)))  # 56 x 56
+        x = F.relu(self.conv2(F.relu(self.conv2_reduce(x))))
+        x = shrink(normalize_response(x))  # 28 x 28
+        x = shrink(self.run(self.inception3, x))  # 14 x 14
+        x = shrink(self.run(self.inception4, x))  # 7 x 7
+        return self.run(self.inception5, x).mean(dim=(-2, -1))
+
+    def run(self, blocks: nn.Sequential, x: Tensor) -> Tensor:
+        for block in blocks:
+            recompute = self.grad_checkpointing and self.training
+            x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
+        return x
+
+    @property
+    def initial_pose(self) -> Tensor:
+        """y_0, from which everybody starts: `(K, 2)` pixels."""
+        if not self.num_keypoints:
+            raise ValueError("initial_pose: this model has no keypoints; give it some with reset_head(num_keypoints)")
+        return self.feedback.initial_pose
+
+    @torch.no_grad()
+    def set_initial_pose(self, keypoints: Tensor, visible: Tensor | None = None) -> None:
+        """Start from the median of poses, taken for each coordinate over the people in whom the keypoint is labelled.
+
+        Args:
+            keypoints: `(N, K, 2)` pixels of the crops; the value of an unlabelled one does not matter.
+            visible: `(N, K)`, True where labelled; None: all are.
+
+        Raises:
+            ValueError: wrong shapes, a keypoint that nobody has, or a labelled one that is not finite.
+
+        Example:
+            >>> model = IEF(num_keypoints=2)
+            >>> model.set_initial_pose(torch.tensor([[[10.0, 20], [0, 9]], [[30, 40], [8, 7]], [[32, 90], [1, 8]]]))
+            >>> model.initial_pose.tolist()
+            [[30.0, 40.0], [1.0, 8.0]]
+        """
+        if keypoints.ndim != 3 or keypoints.shape[1:] != self.initial_pose.shape:
+            raise ValueError(f"keypoints: expected (N, {self.num_keypoints}, 2), got shape {tuple(keypoints.shape)}")
+        labelled = check_visible(keypoints, visible)
+        if not labelled.any(dim=0).all():
+            index = int((~labelled.any(dim=0)).nonzero()[0])
+            raise ValueError(f"set_initial_pose: keypoint {index} is not labelled in any of the {len(keypoints)} poses")
+        known = in_float32(keypoints).masked_fill(~labelled[..., None], torch.nan)
+        self.initial_pose.copy_(known.nanquantile(0.5, dim=0))
+
+    def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """The keypoints `(B, K, 2)` in pixels, as they are, and scores `(B, K)` of 1: the paper has none."""
+        keypoints = in_float32(output)
+        return keypoints, torch.ones_like(keypoints[..., 0])
+
+    @torch.no_grad()
+    def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
+        """Keypoints `(B, K, 2)` in pixels of `image` after T corrections, inside or not, and scores `(B, K)`, all 1.
+
+        `flip` averages with the mirror image, which the authors do not do.
+        """
+        return predict_keypoints(self, image, flip=flip)
+
+    def example_input(self, batch: int = 1) -> Tensor:
+        """A random image of the only size there is, `(batch, 3, 224, 224)`."""
+        return torch.rand(batch, 3, SIZE, SIZE)
+
+    def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
+        """Other keypoints: fresh filters for their maps, a fresh last layer, and the marking point as initial pose.
+
+        0 takes all that away.
+        """
+        self.set_keypoints(num_keypoints, skeleton)
+        self.feedback = Feedback(num_keypoints) if num_keypoints else nn.Identity()
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade a second forward pass of each Inception block for its activations' memory."""
+        self.grad_checkpointing = enable
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Depth of each parameter, for timm's layer-wise learning rates: stem, Inception blocks, feedback."""
+        block = r"^inception(\d)" + ("" if coarse else r"\.(\d+)")
+        return {"stem": r"^conv[12]", "blocks": block, "head": r"^feedback"}
+
+
+class Feedback(nn.Module):
+    """What depends on the keypoints: how they are seen once drawn, how they are corrected, where they start."""
+
+    initial_pose: Tensor
+
+    def __init__(self, num_keypoints: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(num_keypoints, 64, 7, 2, 3, bias=False)
+        self.fc = nn.Linear(1024, 2 * num_keypoints)
+        self.register_buffer("initial_pose", torch.tensor(MARK).repeat(num_keypoints, 1))
+        initialize(self)
+        nn.init.normal_(self.conv1.weight, std=FILTER_STD)
+
+
+class Inception(nn.Module):
+    """Four branches side by side (GoogLeNet, Figure 2b); the widths as in its Table 1."""
+
+    def __init__(self, channels: int, widths: tuple[int, int, int, int, int, int]) -> None:
+        super().__init__()
+        one, three_reduce, three, five_reduce, five, pooled = widths
+        self.conv1 = nn.Conv2d(channels, one, 1)
+        self.conv3_reduce, self.conv3 = (
+            nn.Conv2d(channels, three_reduce, 1),
+            nn.Conv2d(three_reduce, three, 3, padding=1),
+        )
+        self.conv5_reduce, self.conv5 = nn.Conv2d(channels, five_reduce, 1), nn.Conv2d(five_reduce, five, 5, padding=2)
+        self.pool_project = nn.Conv2d(channels, pooled, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        branches = [
+            self.conv1(x),
+            self.conv3(F.relu(self.conv3_reduce(x))),
+            self.conv5(F.relu(self.conv5_reduce(x))),
+            self.pool_project(F.max_pool2d(x, 3, 1, 1)),
+        ]
+        return F.relu(torch.cat(branches, dim=1))
+
+
+def inceptions(channels: int, table: Sequence[tuple[int, int, int, int, int, int]]) -> nn.Sequential:
+    """Inception blocks in a row."""
+    blocks = []
+    for widths in table:
+        blocks.append(Inception(channels, widths))
+        channels = widths[0] + widths[2] + widths[4] + widths[5]
+    return nn.Sequential(*blocks)
+
+
+def shrink(x: Tensor) -> Tensor:
+    """GoogLeNet's pooling: half the size, rounded up."""
+    return F.max_pool2d(x, 3, 2, ceil_mode=True)
+
+
+def normalize_response(x: Tensor) -> Tensor:
+    """Local response normalisation over five channels, with Caffe's constants.
+
+    As `F.local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=1)`, which is slower and does without bfloat16 on the CPU.
+    """
+    squares = F.pad(x.square(), (0, 0, 0, 0, 2, 2))
+    total = sum(squares[:, shift : shift + x.shape[1]] for shift in range(5))
+    return x / (1 + 1e-4 / 5 * total) ** 0.75
+
+
+def draw(pose: Tensor, size: tuple[int, int] = (SIZE, SIZE), *, sigma: float = SIGMA) -> Tensor:
+    """g: a pose as images, a Gaussian for each keypoint, from -50 far away from it to 50 at it.
+
+    Args:
+        pose: `(B, K, 2)` pixels; of a keypoint outside the frame only the tail shows.
+        size: (H, W) of the maps.
+        sigma: standard deviation in pixels.
+
+    Returns:
+        `(B, K, H, W)`.
+
+    Example:
+        >>> maps = draw(torch.tensor([[[100.0, 50.0]]]))
+        >>> maps.shape, float(maps[0, 0, 50, 100]), round(float(maps[0, 0, 60, 100]), 3)
+        (torch.Size([1, 1, 224, 224]), 50.0, 40.484)
+    """
+    profiles = []  # the Gaussian is the product of a profile along x and one along y
+    for axis, length in enumerate((size[1], size[0])):
+        at = torch.arange(length, device=pose.device, dtype=pose.dtype)
+        profiles.append(torch.exp(-((at - pose[..., axis, None]) ** 2) / (2 * sigma**2)))
+    return PEAK * profiles[1][..., :, None] * profiles[0][..., None, :] + FLOOR
+
+
+def bounded(displacement: Tensor, max_step: float = MAX_STEP) -> Tensor:
+    """e: displacements `(..., 2)`, those longer than `max_step` pixels cut to that length.
+
+    Example:
+        >>> bounded(torch.tensor([[3.0, 4.0], [-60.0, 0.0], [0.0, 0.0]])).tolist()
+        [[3.0, 4.0], [-20.0, 0.0], [0.0, 0.0]]
+    """
+    return displacement * (max_step / displacement.norm(dim=-1, keepdim=True).clamp(min=max_step))
+
+
+def fixed_path(
+    initial_pose: Tensor,
+    target: Tensor,
+    visible: Tensor | None = None,
+    *,
+    num_steps: int = NUM_STEPS,
+    max_step: float = MAX_STEP,
+) -> Tensor:
+    """The poses that training corrects: from the initial pose straight towards the truth, by `max_step` at most.
+
+    Args:
+        initial_pose: `(K, 2)` pixels.
+        target: `(..., K, 2)` pixels, the truth; the value of a missing keypoint does not matter.
+        visible: `(..., K)`, True where labelled; missing keypoints stay where they start. None: all are.
+        num_steps: T.
+        max_step: L, pixels.
+
+    Returns:
+        `(T + 1, ..., K, 2)`: y_0 to y_T. Training corrects the first T, one at a time.
+
+    Raises:
+        ValueError: wrong shapes, or a labelled keypoint that is not finite.
+
+    Example:
+        >>> path = fixed_path(torch.tensor([[100.0, 100.0]]), torch.tensor([[130.0, 100.0]]), num_steps=3)
+        >>> path[:, 0, 0].tolist()
+        [100.0, 120.0, 130.0, 130.0]
+    """
+    if target.shape[-2:] != initial_pose.shape:
+        raise ValueError(
+            f"target: expected (..., {initial_pose.shape[0]}, 2) as the initial pose, got shape {tuple(target.shape)}"
+        )
+    labelled = check_visible(target, visible)
+    poses = [initial_pose.expand_as(target)]
+    for _ in range(num_steps):
+        step = bounded(target - poses[-1], max_step)
+        poses.append(torch.where(labelled[..., None], poses[-1] + step, poses[-1]))
+    return torch.stack(poses)
+
+
+def person_box(point: Tensor, scale: Tensor) -> Tensor:
+    """The authors' square around a person, for a crop with `padding=CROP_PADDING`.
+
+    Args:
+        point: `(N, 2)` pixels of the image, on the torso; MPII's `objpos`.
+        scale: `(N,)`, the person's height in units of 200 pixels; MPII's `scale`.
+
+    Returns:
+        `(N, 4)` as (x1, y1, x2, y2) pixels.
+
+    Example:
+        >>> person_box(torch.tensor([[300.0, 200.0]]), torch.tensor([1.5])).tolist()
+        [[150.0, 50.0, 450.0, 350.0]]
+    """
+    half = 100 * scale[:, None]
+    return torch.cat([point - half, point + half], dim=1)
+
+
+def check_pose(keypoints: Tensor, batch: int, num_keypoints: int) -> Tensor:
+    """The pose in float32 or better, or an error about its shape."""
+    if keypoints.shape != (batch, num_keypoints, 2):
+        raise ValueError(
+            f"keypoints: expected a pose for each image, ({batch}, {num_keypoints}, 2) pixels, got shape "
+            f"{tuple(keypoints.shape)}"
+        )
+    return in_float32(keypoints)
+
+
+def check_visible(keypoints: Tensor, visible: Tensor | None) -> Tensor:
+    """Which keypoints are labelled, bool, or an error about shapes and values."""
+    labelled = torch.ones_like(keypoints[..., 0], dtype=torch.bool) if visible is None else visible > 0
+    if labelled.shape != keypoints.shape[:-1]:
+        raise ValueError(f"visible: expected {tuple(keypoints.shape[:-1])} like keypoints, got {tuple(labelled.shape)}")
+    if not torch.isfinite(keypoints[labelled]).all():
+        raise ValueError("keypoints: a labelled keypoint is NaN or infinite; mark missing ones in `visible`")
+    return labelled
+
+
+def in_float32(x: Tensor) -> Tensor:
+    """In float32 or better: 224 pixels do not fit into bfloat16's 8 bits."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def round_half_away(x: Tensor) -> Tensor:
+    """Rounded as the authors' Python 2 does: halves go away from 0."""
+    return (x + 0.5 * x.sign()).trunc()
+
+
+def initialize(module: nn.Module) -> None:
+    """Caffe's GoogLeNet: uniform weights of variance 1 / fan-in ("xavier"), biases 0.2, and 0 in the last layer."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_uniform_(part.weight, nonlinearity="linear")
+            if part.bias is not None:
+                nn.init.constant_(part.bias, 0.2 if isinstance(part, nn.Conv2d) else 0.0)
+
+
+@register_model
+def ief(**kwargs: Any) -> IEF:
+    """IEF for MPII's 16 keypoints, 6.1 million parameters. There are no published weights."""
+    mpii = {"skeleton": "mpii16"} if kwargs.get("num_keypoints", 16) == 16 else {}
+    return IEF(**{**mpii, **kwargs})

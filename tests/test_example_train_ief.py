@@ -1,0 +1,88 @@
+"""The training example of Iterative Error Feedback runs, with the paper's curriculum and samples."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+from PIL import Image
+from torch.testing import assert_close
+
+import posezoo
+from posezoo.data import LSP, PersonCrop
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "train_ief.py"
+
+
+@pytest.fixture(scope="module")
+def example():
+    spec = importlib.util.spec_from_file_location("train_ief", EXAMPLE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def lspet(tmp_path):
+    """Four images in the layout of LSPET, with joints missing in two of them."""
+    random = np.random.default_rng(0)
+    folder = tmp_path / "lspet"
+    (folder / "images").mkdir(parents=True)
+    joints = np.ones((14, 3, 4))
+    joints[:, :2] = random.uniform(20, 100, (14, 2, 4))
+    joints[5, :, 1] = joints[13, :, 3] = 0
+    for number in range(4):
+        pixels = random.integers(0, 255, (120, 110, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"im{number + 1:05d}.jpg")
+    scipy.io.savemat(folder / "joints.mat", {"joints": joints})
+    return folder
+
+
+def test_train_ief_runs_stops_and_goes_on_in_the_next_step(example, lspet, tmp_path, capsys, monkeypatch):
+    arguments = ["--data", str(lspet), "--train-images", "1", "2", "--val-images", "3", "4", "--workers", "0"]
+    arguments += ["--batch-size", "2", "--epochs-per-step", "1", "1", "--output", str(tmp_path / "run")]
+    with monkeypatch.context() as stopped:
+        stopped.setattr(example, "curriculum", lambda epochs_per_step: [(1, 1, 1.0)])
+        example.main(arguments)
+    said = capsys.readouterr().out
+    assert "epoch 0 step 0/1 " in said  # two samples: everybody's first correction
+    assert "epoch 1" not in said
+    report = example.main([*arguments, "--resume"])
+    said = capsys.readouterr().out
+    assert "epoch 0" not in said
+    assert "epoch 1 step 0/2 " in said  # four: the second has joined
+    assert np.isfinite(report["error_percent"])
+    model = posezoo.create(f"local-dir:{tmp_path / 'run' / 'model'}", pretrained=True)
+    assert model.num_steps == 2
+    assert (model.initial_pose != posezoo.create("ief").initial_pose[:14]).all()  # the median went with it
+
+
+def test_curriculum_is_the_papers_or_the_released_models(example):  # specs/models2d_a.md 4.5
+    assert list(example.curriculum([3, 3, 3, 3])) == [(1, 3, 1.0), (2, 3, 1.0), (3, 3, 1.0), (4, 3, 0.1)]
+    released = list(example.curriculum([6, 6, 6, 9]))
+    assert released == [(1, 6, 1.0), (2, 6, 1.0), (3, 6, 1.0), (4, 6, 1.0), (4, 3, 0.1)]
+    assert sum(epochs for _, epochs, _ in released) == 27
+
+
+def test_pool_has_everybody_once_per_correction(example, lspet):
+    cropped = example.Cropped(LSP(lspet), PersonCrop(size=(224, 224)))
+    initial = torch.full((14, 2), 112.0)
+    pool = example.Pool(cropped, initial, 3, 20.0)
+    assert len(pool) == 12
+    samples = [pool[index] for index in range(12)]
+    assert [sample["index"] for sample in samples] == [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]
+    for done, sample in enumerate(samples[3:6]):
+        seen, target = sample["visible"], sample["keypoints"]
+        assert seen.tolist() == [k != 5 for k in range(14)]
+        assert_close(sample["start"][5], initial[5])
+        way = (target - initial).norm(dim=-1)
+        left = (target - sample["start"]).norm(dim=-1)
+        assert_close(left[seen], (way - 20 * done).clamp(min=0)[seen], rtol=0, atol=1e-3)
+
+
+def test_epochs_are_given_per_step(example, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        example.main(["--data", str(tmp_path), "--output", str(tmp_path), "--epochs", "3"])
+    assert "--epochs-per-step" in capsys.readouterr().err
