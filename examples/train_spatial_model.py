@@ -1,11 +1,13 @@
-"""Put the spatial model of Tompson et al. (NIPS 2014) on the shipped network, train it, and see what it changes.
+"""Put the spatial model of Tompson et al. (NIPS 2014) on a heatmap network, train it, and see what it changes.
 
-    python examples/train_spatial_model.py --data lspet --torso --output runs/spatial
+    python examples/train_spatial_model.py --data lspet --torso --output runs/spatial \\
+        --detector local-dir:runs/hourglass/model --size 128 128
 
 As in the paper: kernels start as histograms of where each joint was seen from each other one, and are then trained on
 the detector's heatmaps, here with the detector left as it is. `--torso` appends a map of the annotated torso, by which
 the paper tells the model whose joints are wanted. The loss is the cross-entropy between the softmax of the energies and
-the target Gaussians.
+the target Gaussians. What it gains depends on the detector: one that sees little of its surroundings, as those of 2014,
+needs it more than the shipped network.
 """
 
 import sys
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 import posezoo
 from posezoo.data import LSP, PersonCrop
 from posezoo.geometry import invert, transform_points
-from posezoo.heatmaps import decode, encode
+from posezoo.heatmaps import encode
 from posezoo.losses import heatmap_cross_entropy
 from posezoo.models.tompson import SpatialModel
 
@@ -35,11 +37,11 @@ def with_torso(keypoints: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Composition(nn.Module):
-    """A detector, and the spatial model that makes its heatmaps agree."""
+    """A detector, and the spatial model that makes its heatmaps agree; `frame` says where the cells lie."""
 
-    def __init__(self, detector: Any, spatial: SpatialModel) -> None:
+    def __init__(self, detector: Any, spatial: SpatialModel, frame: dict[str, Any]) -> None:
         super().__init__()
-        self.detector, self.spatial = detector, spatial
+        self.detector, self.spatial, self.frame = detector, spatial, frame
 
     def forward(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Heatmaps of the detector and energies of the spatial model, `(B, K, h, w)` each."""
@@ -48,8 +50,19 @@ class Composition(nn.Module):
         if self.spatial.num_maps == self.spatial.num_keypoints:
             return found, self.spatial(found)
         points, seen = with_torso(batch["keypoints"], batch["visible"])
-        torso, _ = encode(points[:, -1:], seen[:, -1:], size=found.shape[-2:], stride=self.detector.stride)
+        torso, _ = encode(points[:, -1:], seen[:, -1:], **self.frame)
         return found, self.spatial(found, torso)
+
+
+@torch.no_grad()
+def frame_of(detector: Any, size: tuple[int, int]) -> dict[str, Any]:
+    """Size, stride and offset of a network's heatmaps, asked from the network."""
+    maps = detector(torch.zeros(1, 3, *size))
+    one = torch.zeros_like(maps)
+    one[..., 4, 4] = 1
+    stride = size[0] / maps.shape[-2]
+    offset = float(detector.decode(one)[0][0, 0, 0]) - 4 * stride
+    return {"size": (maps.shape[-2], maps.shape[-1]), "stride": stride, "offset": offset}
 
 
 @torch.no_grad()
@@ -61,40 +74,38 @@ def evaluate(model: Composition, loader: Any) -> list[dict[str, Any]]:
         to_image = invert(batch["matrix"])
         found, energies = model(batch)
         for maps, answer in zip((found, SpatialModel.softmax(energies)), answers, strict=True):
-            answer.append(transform_points(decode(maps, stride=model.detector.stride)[0], to_image))
+            answer.append(transform_points(model.detector.decode(maps)[0], to_image))
         truth[0].append(transform_points(batch["keypoints"], to_image))
         truth[1].append(batch["visible"])
     return [scores(torch.cat(answer), torch.cat(truth[0]), torch.cat(truth[1])) for answer in answers]
 
 
 def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
-    parser = options(__doc__, epochs=1, batch_size=16, lr=1e-3, train_images=(1, 1000))
+    parser = options(__doc__, epochs=4, batch_size=16, lr=0.1, train_images=(1, 1000), size=(192, 192))
+    parser.add_argument("--detector", default="simple_baseline_lite", help="a name with weights; local-dir:FOLDER")
     parser.add_argument("--torso", action="store_true", help="condition on the annotated torso")
     args = parser.parse_args(arguments)
     torch.manual_seed(args.seed)
 
-    detector = posezoo.create("simple_baseline_lite", pretrained=True)
-    crop = PersonCrop(size=detector.weights.input_size)
+    detector = posezoo.create(args.detector, pretrained=True)
+    crop = PersonCrop(size=tuple(args.size))
+    frame = frame_of(detector, crop.size)
     train_loader, val_loader = make_loaders(args, crop)
-    cells = [round(side / detector.stride) for side in crop.size]
-    spatial = SpatialModel(
-        num_keypoints=len(LSP.skeleton), radius=(cells[0] - 1, cells[1] - 1), context=int(args.torso)
-    )
+    height, width = frame["size"]
+    spatial = SpatialModel(num_keypoints=len(LSP.skeleton), radius=(height - 1, width - 1), context=int(args.torso))
     poses = poses_in_crops(train_loader.dataset.people, crop)
     points, seen = poses.nan_to_num(), ~poses.isnan().any(dim=-1)
     if args.torso:
         points, seen = with_torso(points, seen)
-    spatial.init_from_displacements(points, seen, stride=detector.stride)
+    spatial.init_from_displacements(points, seen, stride=frame["stride"])
 
-    model = Composition(detector, spatial)
+    model = Composition(detector, spatial, frame)
     optimizer = torch.optim.Adam(spatial.parameters(), lr=args.lr)
     for epoch in range(args.epochs):
         total = 0.0
         for batch in train_loader:
             _, energies = model(batch)
-            target, weights = encode(
-                batch["keypoints"], batch["visible"], size=energies.shape[-2:], stride=detector.stride
-            )
+            target, weights = encode(batch["keypoints"], batch["visible"], **frame)
             loss = heatmap_cross_entropy(energies, target, weights)
             optimizer.zero_grad()
             loss.backward()

@@ -29,6 +29,7 @@ def write_lspet(folder, count=12):
         for x, y in joints[:, :2, number].round().astype(int):
             pixels[y - 2 : y + 1, x - 2 : x + 1] = 255
         Image.fromarray(pixels).save(folder / "images" / f"im{number + 1:05d}.jpg")
-    joints[3, 2, :3] = joints[5, 2, 1] = joints[13, 2, 3] = 0
+    joints[9, 2, :2] = joints[3, 2, 1:4] = 0  # two have no left shoulder, the second no left hip either
+    joints[5, 2, 1] = joints[13, 2, 3] = 0
     scipy.io.savemat(folder / "joints.mat", {"joints": joints})
     return folder

@@ -1,47 +1,22 @@
 """The training example of Iterative Error Feedback runs, with the paper's curriculum and samples."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
-import scipy.io
 import torch
-from PIL import Image
+from running_examples import load_example
 from torch.testing import assert_close
 
 import posezoo
 from posezoo.data import LSP, PersonCrop
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "train_ief.py"
-
 
 @pytest.fixture(scope="module")
 def example():
-    spec = importlib.util.spec_from_file_location("train_ief", EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def lspet(tmp_path):
-    """Four images in the layout of LSPET, with joints missing in two of them."""
-    random = np.random.default_rng(0)
-    folder = tmp_path / "lspet"
-    (folder / "images").mkdir(parents=True)
-    joints = np.ones((14, 3, 4))
-    joints[:, :2] = random.uniform(20, 100, (14, 2, 4))
-    joints[5, :, 1] = joints[13, :, 3] = 0
-    for number in range(4):
-        pixels = random.integers(0, 255, (120, 110, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / "images" / f"im{number + 1:05d}.jpg")
-    scipy.io.savemat(folder / "joints.mat", {"joints": joints})
-    return folder
+    return load_example("train_ief")
 
 
 def test_train_ief_runs_stops_and_goes_on_in_the_next_step(example, lspet, tmp_path, capsys, monkeypatch):
-    arguments = ["--data", str(lspet), "--train-images", "1", "2", "--val-images", "3", "4", "--workers", "0"]
+    arguments = ["--data", str(lspet), "--train-images", "5", "6", "--val-images", "7", "8", "--workers", "0"]
     arguments += ["--batch-size", "2", "--epochs-per-step", "1", "1", "--output", str(tmp_path / "run")]
     with monkeypatch.context() as stopped:
         stopped.setattr(example, "curriculum", lambda epochs_per_step: [(1, 1, 1.0)])
@@ -67,7 +42,7 @@ def test_curriculum_is_the_papers_or_the_released_models(example):  # specs/mode
 
 
 def test_pool_has_everybody_once_per_correction(example, lspet):
-    cropped = example.Cropped(LSP(lspet), PersonCrop(size=(224, 224)))
+    cropped = example.Cropped(LSP(lspet, images=(1, 4)), PersonCrop(size=(224, 224)))
     initial = torch.full((14, 2), 112.0)
     pool = example.Pool(cropped, initial, 3, 20.0)
     assert len(pool) == 12
@@ -75,8 +50,8 @@ def test_pool_has_everybody_once_per_correction(example, lspet):
     assert [sample["index"] for sample in samples] == [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]
     for done, sample in enumerate(samples[3:6]):
         seen, target = sample["visible"], sample["keypoints"]
-        assert seen.tolist() == [k != 5 for k in range(14)]
-        assert_close(sample["start"][5], initial[5])
+        assert seen.tolist() == [k not in (3, 5, 9) for k in range(14)]
+        assert_close(sample["start"][[3, 5, 9]], initial[[3, 5, 9]])
         way = (target - initial).norm(dim=-1)
         left = (target - sample["start"]).norm(dim=-1)
         assert_close(left[seen], (way - 20 * done).clamp(min=0)[seen], rtol=0, atol=1e-3)

@@ -1,41 +1,16 @@
 """The training example of PoseRNN runs, with the paper's loss and schedule."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
-import scipy.io
 import torch
-from PIL import Image
+from running_examples import load_example
 
 import posezoo
-
-EXAMPLE = Path(__file__).parents[1] / "examples" / "train_posernn.py"
 
 
 @pytest.fixture(scope="module")
 def example():
-    spec = importlib.util.spec_from_file_location("train_posernn", EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def lspet(tmp_path):
-    """Six images in the layout of LSPET, with joints missing in two of them."""
-    random = np.random.default_rng(0)
-    folder = tmp_path / "lspet"
-    (folder / "images").mkdir(parents=True)
-    joints = np.ones((14, 3, 6))
-    joints[:, :2] = random.uniform(20, 100, (14, 2, 6))
-    joints[5, :, 1] = joints[13, :, 2] = 0
-    for number in range(6):
-        pixels = random.integers(0, 255, (120, 110, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / "images" / f"im{number + 1:05d}.jpg")
-    scipy.io.savemat(folder / "joints.mat", {"joints": joints})
-    return folder
+    return load_example("train_posernn")
 
 
 def run(example, lspet, output, *more):

@@ -74,3 +74,13 @@ def test_fine_tune_runs(capsys):
 @pytest.mark.slow
 def test_fine_tune_reaches_the_error_it_promises():
     assert load_example("fine_tune").main([]) < 3
+
+
+def test_train_spatial_model_compares_with_the_detector(lspet, tmp_path, capsys):
+    arguments = ["--data", str(lspet), "--train-images", "1", "8", "--val-images", "9", "12", "--size", "64", "64"]
+    arguments += ["--batch-size", "4", "--workers", "0", "--epochs", "1", "--torso", "--output", str(tmp_path / "run")]
+    alone, together = load_example("train_spatial_model").main(arguments)
+    assert alone["people"] == together["people"] == 4
+    assert "with the spatial model" in capsys.readouterr().out
+    # 15 maps of 16 x 16, the torso's among them, and displacements as large as the maps
+    assert torch.load(tmp_path / "run" / "spatial_model.pt")["weight"].shape == (14, 15, 31, 31)

@@ -591,7 +591,7 @@ def deeppose_flic(**kwargs: Any) -> DeepPose:
     return DeepPose(**{"sigma": SIGMA_FLIC, "num_keypoints": 9, **kwargs})
 
 
-def published(path: str, size: tuple[int, int], **score: float) -> Weights:
+def published(path: str, size: tuple[int, int], **score: Any) -> Weights:
     """mmpose's record; its regression has no heatmaps, and so no codec."""
     return replace(openmmlab(path, size, **score), codec="", paper="https://arxiv.org/abs/1312.4659")
 

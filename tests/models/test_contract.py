@@ -63,7 +63,15 @@ def small_input(model, batch):
     return example
 
 
-@pytest.fixture(scope="module", params=NAMES)
+# everything else runs on every network, but on the largest of a class that has smaller ones only with `-m slow`
+HEAVY = 60_000_000  # parameters
+NOT_HEAVY_OR_SLOW = [
+    pytest.param(name, marks=() if name in QUICK or count_parameters(name) < HEAVY else pytest.mark.slow)
+    for name in NAMES
+]
+
+
+@pytest.fixture(scope="module", params=NOT_HEAVY_OR_SLOW)
 def model(request):
     return build(request.param)
 
