@@ -120,7 +120,7 @@ def list_skeletons() -> list[str]:
 
     Example:
         >>> list_skeletons()
-        ['coco17', 'mpii16', 'lsp14', 'flic11', 'flic9', 'flic7', 'cpm14', 'h36m17', 'humaneva15']
+        ['coco17', 'mpii16', 'lsp14', 'flic11', 'flic9', 'flic7', 'cpm14', 'h36m17', 'humaneva15', 'humaneva14']
     """
     return list(_SKELETONS)
 
@@ -425,6 +425,23 @@ _SKELETONS: dict[str, Skeleton] = {
             bones=(
                 *((0, 1), (1, 2), (2, 3), (3, 4), (1, 5), (5, 6), (6, 7)),
                 *((0, 8), (8, 9), (9, 10), (0, 11), (11, 12), (12, 13), (1, 14)),
+            ),
+        ),
+        # The 14 of RPSM (Lin et al., CVPR 2017) on HumanEva: shoulders to wrists, hips to ankles, neck and head top,
+        # which are the 15 without pelvis. Bones are (parent, child), from the thorax.
+        Skeleton(
+            "humaneva14",
+            (
+                "thorax",
+                *_side("left", "shoulder", "elbow", "wrist"),
+                *_side("right", "shoulder", "elbow", "wrist"),
+                *_side("left", "hip", "knee", "ankle"),
+                *_side("right", "hip", "knee", "ankle"),
+                "head",
+            ),
+            bones=(
+                *((0, 1), (1, 2), (2, 3), (0, 4), (4, 5), (5, 6)),
+                *((0, 7), (7, 8), (8, 9), (0, 10), (10, 11), (11, 12), (0, 13)),
             ),
         ),
     )
