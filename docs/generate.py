@@ -48,8 +48,10 @@ def page(module: typing.Any, names: list[str]) -> str:
         by_hand = "" if record.sources else f" ([by hand]({record.origin}))"
         cells = (f"`{record.architecture}.{record.tag}`{by_hand}", size, metrics, record.metrics_by, record.data)
         lines.append(f"| {' | '.join(cells)} | {record.license} |")
-    cls = typing.get_type_hints(posezoo.model_entrypoint(names[0]))["return"]
-    lines += ["", f"## `{cls.__name__}`", "", "```text", inspect.getdoc(cls) or "", "```", ""]
+    classes = dict.fromkeys(typing.get_type_hints(posezoo.model_entrypoint(name))["return"] for name in names)
+    for cls in classes:
+        lines += ["", f"## `{cls.__name__}`", "", "```text", inspect.getdoc(cls) or "", "```"]
+    lines.append("")
     return "\n".join(lines)
 
 

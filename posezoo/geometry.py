@@ -1,12 +1,15 @@
-"""Boxes, affine crops, mirrors and Procrustes alignment: the only file that changes coordinate frames.
+"""Boxes, affine crops, mirrors, cameras and Procrustes alignment: the only file that changes coordinate frames.
 
 Frames: points are (x, y) in pixels, the centre of the top-left pixel is (0, 0), sizes are (H, W). An affine map is a
 `(..., 2, 3)` matrix that takes points of one frame to another; `crop_matrix` builds the one from the image to a crop,
-`warp` moves pixels with it and `transform_points` moves keypoints, so that both always agree.
+`warp` moves pixels with it and `transform_points` moves keypoints, so that both always agree. In three dimensions a
+world is in millimetres, and a `Camera` says where it is seen from: in its frame x points right, y down, z forward.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -337,6 +340,258 @@ def flip_keypoints(keypoints: Tensor, width: int, flip_index: Sequence[int]) -> 
     return torch.stack([width - 1 - x, y], dim=-1)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Camera:
+    """One camera, or a batch of them: where it stands, which way it looks, what its lens does.
+
+    A point X of the world is at `rotation @ (X - translation)` in the camera's frame (x right, y down, z forward).
+    There x / z and y / z are bent by the lens, multiplied by `focal` and moved by `center`. Of the two, called x and y,
+    with r2 = x^2 + y^2, `radial` (k1, k2, k3) and `tangential` (p1, p2), the lens makes
+
+        x (1 + k1 r2 + k2 r2^2 + k3 r2^3 + t) + p2 r2        t = w (p1 y + p2 x)
+        y (1 + k1 r2 + k2 r2^2 + k3 r2^3 + t) + p1 r2
+
+    | `lens` | w | order of `tangential` | used by |
+    |---|---|---|---|
+    | `"opencv"` | 2 | (p1, p2) | OpenCV, MATLAB's toolboxes, HumanEva |
+    | `"human36m"` | 1 | (p1, p2) | Human3.6M's metadata.xml and its toolbox, Martinez et al. |
+    | `"videopose3d"` | 1 | (p2, p1) | the constants in VideoPose3D's code: the same map, coefficients swapped |
+
+    Args:
+        rotation: `(..., 3, 3)` world to camera; its rows are the camera's axes in the world.
+        translation: `(..., 3)`, where the camera is in the world, mm. Of OpenCV's `t` it is `-rotation.T @ t`.
+        focal: `(..., 2)` pixels.
+        center: `(..., 2)` the principal point, pixels.
+        radial: `(..., 3)`; None: zeros.
+        tangential: `(..., 2)`; None: zeros.
+        lens: how the coefficients are meant, as in the table.
+        size: (H, W) of the image; nothing here depends on it.
+
+    Leading axes of the tensors broadcast to one batch of cameras. In the methods those axes are the leading ones of the
+    points: cameras `(B,)` take points `(B, ..., 3)`, a single camera takes any `(..., 3)`. `len` and indexing work on
+    a batch.
+
+    Raises:
+        ValueError: shapes that do not fit, or an unknown lens.
+
+    Example:
+        >>> camera = Camera(rotation=torch.eye(3), translation=torch.tensor([0.0, 0.0, -4000.0]),
+        ...                 focal=torch.tensor([1000.0, 1000.0]), center=torch.tensor([500.0, 500.0]))
+        >>> camera.project(camera.world_to_camera(torch.tensor([[400.0, 0.0, 0.0]]))).tolist()
+        [[600.0, 500.0]]
+    """
+
+    rotation: Tensor
+    translation: Tensor
+    focal: Tensor
+    center: Tensor
+    radial: Tensor | None = None
+    tangential: Tensor | None = None
+    lens: str = "opencv"
+    size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.lens not in LENSES:
+            raise ValueError(f"lens: expected one of {', '.join(map(repr, LENSES))}, got {self.lens!r}")
+        like = self.focal
+        for name, length in (("radial", 3), ("tangential", 2)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, torch.zeros(length, dtype=like.dtype, device=like.device))
+        parts = {name: getattr(self, name) for name in _CAMERA_SHAPES}
+        for name, shape in _CAMERA_SHAPES.items():
+            if parts[name].shape[-len(shape) :] != shape:
+                raise ValueError(f"Camera: {name} is {tuple(parts[name].shape)}, expected {_dotted(shape)}")
+        batches = [parts[name].shape[: -len(shape)] for name, shape in _CAMERA_SHAPES.items()]
+        try:
+            batch = torch.broadcast_shapes(*batches)
+        except RuntimeError:
+            shown = ", ".join(f"{name} {tuple(part.shape)}" for name, part in parts.items())
+            raise ValueError(f"Camera: the leading axes must broadcast to one batch of cameras, got {shown}") from None
+        for name, shape in _CAMERA_SHAPES.items():
+            object.__setattr__(self, name, parts[name].expand(*batch, *shape))
+
+    def __len__(self) -> int:
+        if not self.rotation.ndim > 2:
+            raise TypeError("this is a single camera, not a batch of them")
+        return len(self.rotation)
+
+    def __getitem__(self, index: "int | slice | Tensor") -> "Camera":
+        len(self)
+        return self._each(lambda part: part[index])
+
+    def to(self, device: torch.device | str) -> "Camera":
+        """The same cameras on another device. (Points on any device are welcome; this saves copying each time.)"""
+        return self._each(lambda part: part.to(device))
+
+    def world_to_camera(self, points: Tensor) -> Tensor:
+        """Points of the world, mm, in the camera's frame, mm: `(..., 3) -> (..., 3)`.
+
+        Example:
+            >>> camera = look_at(torch.tensor([0.0, 1500.0, 4000.0]), torch.tensor([0.0, 1000.0, 0.0]),
+            ...                  focal=1000.0, size=(1000, 1000))
+            >>> camera.world_to_camera(torch.tensor([0.0, 1500.0, 4000.0])).tolist()
+            [0.0, 0.0, 0.0]
+        """
+        rotation, translation = self._lead(points, "rotation", "translation")
+        moved = (rotation @ (_precise(points) - translation)[..., None])[..., 0]
+        return moved.to(_float_of(points))
+
+    def camera_to_world(self, points: Tensor) -> Tensor:
+        """The inverse of `world_to_camera`."""
+        rotation, translation = self._lead(points, "rotation", "translation")
+        moved = (rotation.mT @ _precise(points)[..., None])[..., 0] + translation
+        return moved.to(_float_of(points))
+
+    def project(self, points: Tensor) -> Tensor:
+        """Pixels (x, y) of points in the camera's frame, in any unit: `(..., 3) -> (..., 2)`.
+
+        A point in the camera's plane or behind it has no image and becomes NaN. Far outside the image, where the
+        lens was never measured, the polynomial may lead anywhere (VideoPose3D clamps x / z and y / z to [-1, 1]).
+
+        Example:
+            >>> lens = {"radial": torch.tensor([-0.2, 0.2, 0.0]), "tangential": torch.tensor([-0.001, 0.002])}
+            >>> camera = Camera(rotation=torch.eye(3), translation=torch.zeros(3), focal=torch.tensor([1000.0, 1000.0]),
+            ...                 center=torch.tensor([500.0, 500.0]), lens="human36m", **lens)
+            >>> camera.project(torch.tensor([[1.0, 0.0, 2.0], [1.0, 0.0, -2.0]])).round(decimals=2).tolist()
+            [[982.25, 499.75], [nan, nan]]
+        """
+        focal, center, radial, tangential = self._lead(points, "focal", "center", "radial", "tangential")
+        points_ = _precise(points)
+        depth = points_[..., 2:]
+        seen = depth > 0
+        flat = points_[..., :2] / torch.where(seen, depth, 1.0)
+        if self.lens == "videopose3d":
+            tangential = tangential.flip(-1)
+        square = flat.square().sum(dim=-1, keepdim=True)
+        stretch = 1 + square * (radial[..., :1] + square * (radial[..., 1:2] + square * radial[..., 2:]))
+        stretch = stretch + LENSES[self.lens] * (tangential.flip(-1) * flat).sum(dim=-1, keepdim=True)
+        pixels = focal * (flat * stretch + tangential.flip(-1) * square) + center
+        return torch.where(seen, pixels, torch.nan).to(_float_of(points))
+
+    def _lead(self, points: Tensor, *names: str) -> list[Tensor]:
+        """The camera's tensors, with axes for those that the points `(..., 3)` have beyond the batch of cameras."""
+        batch = self.translation.shape[:-1]
+        if points.shape[-1:] != (3,) or points.ndim - 1 < len(batch):
+            raise ValueError(f"points: expected {_dotted((3,), batch)}, got {tuple(points.shape)}")
+        if any(ours not in (1, theirs) and theirs != 1 for ours, theirs in zip(batch, points.shape, strict=False)):
+            raise ValueError(
+                f"points: {tuple(points.shape)} do not fit {tuple(batch)} cameras, whose axes come first; "
+                "`points[None]` shows the same points to each camera"
+            )
+        gap = (1,) * (points.ndim - 1 - len(batch))
+        return [_precise(getattr(self, n)).reshape(*batch, *gap, *_CAMERA_SHAPES[n]).to(points.device) for n in names]
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Camera":
+        changed: dict[str, Any] = {name: change(getattr(self, name)) for name in _CAMERA_SHAPES}
+        return replace(self, **changed)
+
+
+LENSES = {"opencv": 2, "human36m": 1, "videopose3d": 1}  # the factor w of the table in `Camera`
+_CAMERA_SHAPES: dict[str, tuple[int, ...]] = {
+    "rotation": (3, 3),
+    "translation": (3,),
+    "focal": (2,),
+    "center": (2,),
+    "radial": (3,),
+    "tangential": (2,),
+}
+
+
+def look_at(
+    position: Tensor,
+    target: Tensor,
+    *,
+    focal: Tensor | float,
+    size: tuple[int, int],
+    up: Sequence[float] = (0.0, 1.0, 0.0),
+) -> Camera:
+    """A camera without distortion at `position` that sees `target` in the middle of its image, the horizon level.
+
+    Args:
+        position: `(..., 3)` in the world, mm.
+        target: `(..., 3)` in the world, mm.
+        focal: pixels, one number or `(...)`.
+        size: (H, W) of the image.
+        up: which way is up in the world: y for CMU (the default), `(0, 0, 1)` for Human3.6M.
+
+    Raises:
+        ValueError: the camera is where it looks at, or looks straight up or down.
+
+    Example:
+        >>> camera = look_at(torch.tensor([0.0, 0.0, 4000.0]), torch.zeros(3), focal=1000.0, size=(1000, 800))
+        >>> above_and_left = torch.tensor([-100.0, 100.0, 0.0])      # the camera looks along -z: its right is +x
+        >>> camera.project(camera.world_to_camera(above_and_left)).tolist()
+        [374.5, 474.5]
+    """
+    position, target = _precise(position), _precise(target)
+    upward = torch.as_tensor(up, dtype=position.dtype, device=position.device)
+    forward = target - position
+    distance = forward.norm(dim=-1, keepdim=True)
+    right = torch.linalg.cross(forward / distance, upward.expand(forward.shape), dim=-1)
+    level = right.norm(dim=-1, keepdim=True)
+    if not bool((distance > 0).all()) or not bool((level > 1e-6 * upward.norm()).all()):
+        raise ValueError(
+            "look_at: a camera is at its target, or looks straight up or down, so that nothing says which way its "
+            "image is turned; move it sideways or give another `up`"
+        )
+    forward, right = forward / distance, right / level
+    rotation = torch.stack([right, torch.linalg.cross(forward, right, dim=-1), forward], dim=-2)
+    lengths = torch.as_tensor(focal, dtype=position.dtype, device=position.device)
+    return Camera(
+        rotation=rotation,
+        translation=position,
+        focal=torch.stack([lengths, lengths], dim=-1),
+        center=position.new_tensor([(size[1] - 1) / 2, (size[0] - 1) / 2]),
+        size=size,
+    )
+
+
+def person_frame(keypoints: Tensor, visible: Tensor | None = None, *, root: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Keypoints relative to the person: from the root, in units of the person's size in the window.
+
+    What is left does not depend on where in the image the person is, on the image's size, nor, but for perspective, on
+    the distance and the lens. The size is one per window, so that a person who crouches still gets smaller: the root
+    mean square over the visible keypoints of their distance from the root, averaged over the frames.
+
+    Args:
+        keypoints: `(..., T, K, D)` pixels, or millimetres.
+        visible: bool `(..., T, K)`; None: all. What is not visible may hold anything and becomes 0.
+        root: index of the root. In a frame where it is not visible the middle of the visible keypoints takes its place.
+
+    Returns:
+        relative `(..., T, K, D)`, origin `(..., T, 1, D)` and scale `(..., 1, 1, 1)`: the keypoints are
+        `relative * scale + origin`. A window without two distinct visible points has the scale 1.
+
+    Raises:
+        ValueError: shapes that do not fit.
+
+    Example:
+        >>> keypoints = torch.tensor([[[100.0, 50.0], [103.0, 54.0]]])                # one frame: root, and 5 px away
+        >>> relative, origin, scale = person_frame(keypoints)
+        >>> (relative * scale + origin).tolist() == keypoints.tolist(), round(float(scale), 4)      # sqrt(25 / 2)
+        (True, 3.5355)
+    """
+    if keypoints.ndim < 3:
+        raise ValueError(f"keypoints: expected (..., T, K, D), got {tuple(keypoints.shape)}; add a time axis of 1")
+    if visible is None:
+        points, seen = keypoints, torch.ones_like(keypoints[..., :1], dtype=torch.bool)
+    else:
+        if visible.shape != keypoints.shape[:-1]:
+            raise ValueError(f"visible: expected {tuple(keypoints.shape[:-1])}, got {tuple(visible.shape)}")
+        seen = visible[..., None] > 0
+        points = torch.where(seen, keypoints, 0.0)
+    count = seen.sum(dim=-2, keepdim=True)
+    middle = points.sum(dim=-2, keepdim=True) / count.clamp_min(1)
+    origin = torch.where(seen[..., root, None, :], points[..., root, None, :], middle)
+    relative = torch.where(seen, points - origin, 0.0)
+    square = relative.square().sum(dim=-1, keepdim=True).sum(dim=-2, keepdim=True) / count.clamp_min(1)
+    size = torch.where(square > 0, torch.where(square > 0, square, 1.0).sqrt(), 0.0)  # the root has no slope at 0
+    frames = (count > 0).sum(dim=-3, keepdim=True).clamp_min(1)
+    scale = size.sum(dim=-3, keepdim=True) / frames
+    scale = torch.where(scale > 0, scale, 1.0)
+    return relative / scale, origin, scale
+
+
 def procrustes(
     source: Tensor, target: Tensor, *, scale: bool = True, weights: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -472,6 +727,14 @@ def _best_rotation(attitude: Tensor) -> tuple[Tensor, Tensor]:
         rotation[:, :, unsure] = (left @ right).movedim((-2, -1), (0, 1))
         trace = trace.masked_scatter(unsure, values[..., 0] + values[..., 1] + sign * values[..., 2])
     return rotation, trace * size
+
+
+def _float_of(tensor: Tensor) -> torch.dtype:
+    return tensor.dtype if tensor.is_floating_point() else torch.float32
+
+
+def _dotted(shape: tuple[int, ...], lead: Sequence[int] = ()) -> str:
+    return f"({', '.join([*map(str, lead), '...', *map(str, shape)])})"
 
 
 def _precise(tensor: Tensor) -> Tensor:

@@ -6,6 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+SMOOTHNESS = {  # of changes in `smooth_pose_mse`: the keypoints of `h36m17`
+    "code": (1.0, 1.0, 2.5, 2.5, 1.0, 2.5, 2.5, 1.0, 1.0, 1.0, 1.0, 1.0, 4.0, 4.0, 1.0, 4.0, 4.0),
+    "paper": (1.0, 1.0, 2.5, 4.0, 1.0, 2.5, 4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.5, 4.0, 1.0, 2.5, 4.0),
+}
+
 
 def heatmap_mse(pred: Tensor, target: Tensor, weights: Tensor | None = None, *, half: bool = False) -> Tensor:
     """Mean squared error of heatmaps over batch, keypoints and cells; missing keypoints count as 0.
@@ -283,6 +288,161 @@ def keypoint_smooth_l1(pred: Tensor, target: Tensor, weights: Tensor | None = No
             raise ValueError(f"weights: expected (B, K) = {tuple(pred.shape[:2])}, got {tuple(weights.shape)}")
         error = error.masked_fill(weights[..., None] == 0, 0) * weights[..., None].to(error)
     return F.smooth_l1_loss(error, torch.zeros_like(error), beta=beta)
+
+
+def pose_mse(pred: Tensor, target: Tensor, scale: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
+    """Mean squared error of poses over everything: batch, frames, keypoints and coordinates.
+
+    Args:
+        pred: `(..., K, D)`.
+        target: `(..., K, D)`.
+        scale: `(K, D)`, the error is counted in these units. With the standard deviations of the training data,
+            `model.normalize.pose3d.std`, this is the loss of Martinez et al. (ICCV 2017), which is in z-scores.
+        weights: `(..., K)` of the squares, 0 for missing keypoints, which count as 0 in the mean.
+
+    Example:
+        >>> import torch
+        >>> pose_mse(torch.full((1, 2, 3), 20.0), torch.zeros(1, 2, 3), scale=torch.full((2, 3), 10.0)).item()
+        4.0
+    """
+    _check_poses(pred, target, weights)
+    error = pred - target if scale is None else (pred - target) / scale
+    square = error.square()
+    return (square if weights is None else square * weights[..., None]).mean()
+
+
+def pose_sequence_mse(
+    stages: Sequence[Tensor],
+    target: Tensor,
+    scale: Tensor | None = None,
+    weights: Tensor | None = None,
+    *,
+    stage_weights: Sequence[float] | None = None,
+) -> Tensor:
+    """Equation 2 of RPSM: squared errors of poses, summed over the frames of a clip and over stages.
+
+    Of a frame it takes the mean over keypoints and coordinates, as the authors' code; the equation's sum is K D times
+    as much. The authors train on one clip at a time; here it is the mean over the clips of a batch.
+
+    Args:
+        stages: poses of each stage, `(B, T, K, D)`: `model(clip, all_stages=True)`.
+        target: `(B, T, K, D)`: `model.codec.target(pose3d)`.
+        scale: `(K, D)`, the error is counted in these units: `model.codec.scale`, as the authors do.
+        weights: `(B, T, K)` of the squares, 0 for missing keypoints and for frames behind the end of a shorter clip,
+            which count as 0 in the mean and in the sum.
+        stage_weights: alpha of each stage; None: 1 (section 5.1).
+
+    Example:
+        >>> import torch
+        >>> stages = [torch.full((1, 5, 17, 3), 20.0), torch.full((1, 5, 17, 3), 10.0)]
+        >>> target, scale = torch.zeros(1, 5, 17, 3), torch.full((17, 3), 10.0)
+        >>> pose_sequence_mse(stages, target, scale).item()              # 5 frames, 2^2 + 1^2
+        25.0
+        >>> pose_sequence_mse(stages, target, scale, stage_weights=[0.5, 1]).item()
+        15.0
+    """
+    alphas = [1.0] * len(stages) if stage_weights is None else stage_weights
+    if not stages or len(alphas) != len(stages) or target.ndim != 4:
+        raise ValueError(
+            f"expected stages, a weight for each, and target (B, T, K, D); got {len(stages)} stages, {len(alphas)} "
+            f"weights, target {tuple(target.shape)}; stages come from model(clip, all_stages=True)"
+        )
+    frames = target.shape[1]
+    losses = [pose_mse(stage, target, scale, weights) for stage in stages]
+    return frames * torch.stack([alpha * loss for alpha, loss in zip(alphas, losses, strict=True)]).sum()
+
+
+def smooth_pose_mse(
+    pred: Tensor,
+    target: Tensor,
+    weights: Tensor | None = None,
+    *,
+    joint_weights: str | Sequence[float] = "code",
+    temporal_weight: float = 5.0,
+) -> Tensor:
+    """Equation 3 of Hossain & Little (ECCV 2018): squared errors of poses in mm, and of how much they move.
+
+    The mean squared error, plus `temporal_weight` times the mean squared change from each frame to the next, in which
+    the keypoints of limbs count more. Both are means over the batch, frames, keypoints and coordinates, as in the
+    authors' code, where poses have no pelvis: `pred[..., 1:, :]` gives their number, with the pelvis it is 16/17 of it.
+    The change is that of the prediction alone: the term pulls towards standing still, not towards the target's motion.
+
+    Args:
+        pred: `(..., T, K, D)` mm, consecutive frames.
+        target: `(..., T, K, D)` mm.
+        weights: `(..., T, K)` of the squares, 0 for missing keypoints, which count as 0 in the means. A change has the
+            product of its two frames' weights.
+        joint_weights: of the changes. "code" and "paper" are for the keypoints of `h36m17`, with or without the pelvis:
+            the authors' code weighs legs 2.5 and arms 4 below hip and shoulder, the paper knees and elbows 2.5, ankles
+            and wrists 4 (section 3). "uniform" weighs all 1. Or K numbers of your own.
+        temporal_weight: beta of the equation (section 4); 0 leaves the term out, as does a single frame.
+
+    Raises:
+        ValueError: shapes that do not fit, or no such `joint_weights`.
+
+    Example:
+        >>> import torch
+        >>> pred, target = torch.zeros(1, 2, 16, 3), torch.zeros(1, 2, 16, 3)
+        >>> pred[:, 1, 12] = 10.0                                       # a wrist jumps by 10 mm in each coordinate
+        >>> smooth_pose_mse(pred, target, temporal_weight=0).item()     # 100, of one keypoint in 16 and one frame in 2
+        3.125
+        >>> smooth_pose_mse(pred, target).item()                        # and 5 x 4 x 100, of one in 16, of one change
+        128.125
+    """
+    if pred.ndim < 3:
+        raise ValueError(f"pred: expected (..., T, K, D), got {tuple(pred.shape)}; add a time axis to single frames")
+    position = pose_mse(pred, target, weights=weights)
+    each = pred.new_tensor(_smoothness(joint_weights, pred.shape[-2]))
+    if not temporal_weight or pred.shape[-3] == 1:
+        return position
+    both = each if weights is None else each * weights[..., 1:, :] * weights[..., :-1, :]
+    before, after = pred[..., :-1, :, :], pred[..., 1:, :, :]
+    return position + temporal_weight * pose_mse(after, before, weights=both.expand(after.shape[:-1]))
+
+
+def _smoothness(joint_weights: str | Sequence[float], num_keypoints: int) -> Sequence[float]:
+    if joint_weights == "uniform":
+        return (1.0,) * num_keypoints
+    if isinstance(joint_weights, str):
+        if joint_weights not in SMOOTHNESS:
+            known = ", ".join(("uniform", *SMOOTHNESS))
+            raise ValueError(f"joint_weights: expected one of {known} or a number for each, got {joint_weights!r}")
+        if num_keypoints not in (16, 17):
+            raise ValueError(
+                f"joint_weights: {joint_weights!r} is for the 17 keypoints of h36m17 or the 16 without the pelvis, got "
+                f'{num_keypoints}; pass a number for each, or "uniform"'
+            )
+        return SMOOTHNESS[joint_weights][-num_keypoints:]
+    if len(joint_weights) != num_keypoints:
+        raise ValueError(f"joint_weights: expected {num_keypoints} numbers, got {len(joint_weights)}")
+    return tuple(float(weight) for weight in joint_weights)
+
+
+def pose_distance(pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean distance of keypoints over batch, frames and keypoints: the MPJPE, as the loss of VideoPose3D.
+
+    Args:
+        pred: `(..., K, D)`.
+        target: `(..., K, D)` in the same unit.
+        weights: `(..., K)`, 0 for missing keypoints, which count as 0 in the mean.
+
+    Example:
+        >>> import torch
+        >>> pose_distance(torch.tensor([[[3.0, 4.0, 0.0], [0.0, 0.0, 1.0]]]), torch.zeros(1, 2, 3)).item()
+        3.0
+    """
+    _check_poses(pred, target, weights)
+    distance = (pred - target).norm(dim=-1)
+    return (distance if weights is None else distance * weights).mean()
+
+
+def _check_poses(pred: Tensor, target: Tensor, weights: Tensor | None) -> None:
+    if pred.shape != target.shape or pred.ndim < 2:
+        raise ValueError(
+            f"pred and target: expected one shape (..., K, D), got {tuple(pred.shape)} and {tuple(target.shape)}"
+        )
+    if weights is not None and weights.shape != pred.shape[:-1]:
+        raise ValueError(f"weights: expected {tuple(pred.shape[:-1])}, got {tuple(weights.shape)}")
 
 
 def _squared_error(pred: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:

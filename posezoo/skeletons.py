@@ -455,5 +455,22 @@ _SKELETONS: dict[str, Skeleton] = {
                 *((0, 8), (8, 9), (9, 10), (0, 11), (11, 12), (12, 13), (1, 14)),
             ),
         ),
+        # The 14 of RPSM (Lin et al., CVPR 2017) on HumanEva: shoulders to wrists, hips to ankles, neck and head top,
+        # which are the 15 without pelvis. Bones are (parent, child), from the thorax.
+        Skeleton(
+            "humaneva14",
+            (
+                "thorax",
+                *_side("left", "shoulder", "elbow", "wrist"),
+                *_side("right", "shoulder", "elbow", "wrist"),
+                *_side("left", "hip", "knee", "ankle"),
+                *_side("right", "hip", "knee", "ankle"),
+                "head",
+            ),
+            bones=(
+                *((0, 1), (1, 2), (2, 3), (0, 4), (4, 5), (5, 6)),
+                *((0, 7), (7, 8), (8, 9), (0, 10), (10, 11), (11, 12), (0, 13)),
+            ),
+        ),
     )
 }

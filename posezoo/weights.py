@@ -465,7 +465,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             "loading that could run any code. If you trust its author, load it with "
             "torch.load(path, weights_only=False) where it can do no harm, and save its state_dict alone"
         ) from error
-    for wrapper in ("state_dict", "model"):
+    for wrapper in ("state_dict", "model", "model_pos"):  # the last one is VideoPose3D's
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     others = (

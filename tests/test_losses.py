@@ -17,8 +17,13 @@ from posezoo.losses import (
     keypoint_mse,
     keypoint_smooth_l1,
     ohkm,
+    pose_distance,
+    pose_mse,
+    pose_sequence_mse,
+    smooth_pose_mse,
     stage_sum,
 )
+from posezoo.skeletons import get_skeleton
 
 
 def golden() -> tuple[Tensor, Tensor, Tensor]:  # specs/models2d_b.md 1.7
@@ -338,3 +343,158 @@ def test_bounded_correction_refuses_other_shapes():
             bounded_correction(*poses)
     with pytest.raises(ValueError, match=r"weights: expected \(B, K\) = \(3, 5\)"):
         bounded_correction(pose, pose, pose, torch.ones(3, 4))
+
+
+def poses3d() -> tuple[Tensor, Tensor]:  # specs/models3d.md 11.3 D
+    t, j, c = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in (4, 17, 3)), indexing="ij")
+    angle = 1.7 * j + 2.3 * c + 0.9 * j * c + 0.05 * t
+    target = 300 * torch.sin(angle)
+    pred = 330 * torch.sin(angle + 0.2) + 20 * torch.cos(0.9 * j + 1.1 * c + 0.3 * t)
+    return pred - pred[:, :1], target - target[:, :1]
+
+
+def test_pose_distance_is_videopose3ds():
+    pred, target = poses3d()
+    assert pose_distance(pred, target).item() == pytest.approx(118.713520, rel=1e-8)
+    weights = torch.ones(4, 17, dtype=torch.float64)
+    weights[:, 0] = 0  # the root, whose error is 0: their mean is over all the same
+    assert pose_distance(pred, target, weights).item() == pytest.approx(118.713520, rel=1e-8)
+    assert pose_distance(pred[:, 1:], target[:, 1:]).item() == pytest.approx(126.133114, rel=1e-8)
+    pred.requires_grad_()
+    pose_distance(pred, target).backward()
+    assert pred.grad is not None
+    assert torch.isfinite(pred.grad).all()  # where pred and target are equal, the root, the norm has no slope
+
+
+def test_pose_mse_is_in_z_scores():  # Martinez et al. compare (pose - mean) / std
+    pred, target = poses3d()
+    mean, std = target.mean(dim=0), target.std(dim=0) + 1
+    expected = torch.nn.functional.mse_loss((pred - mean) / std, (target - mean) / std)
+    torch.testing.assert_close(pose_mse(pred, target, std), expected)
+    torch.testing.assert_close(pose_mse(pred, target), torch.nn.functional.mse_loss(pred, target))
+
+
+@pytest.mark.parametrize(
+    "loss", [pose_distance, lambda pred, target, weights=None: pose_mse(pred, target, None, weights)]
+)
+def test_pose_losses_skip_missing_keypoints_and_check_shapes(loss):
+    pred, target = poses3d()
+    weights = torch.ones(4, 17, dtype=torch.float64)
+    weights[1, 3] = 0
+    pred.requires_grad_()
+    loss(pred, target, weights).backward()
+    assert pred.grad is not None
+    assert not pred.grad[1, 3].any()
+    assert pred.grad[:, 1:].any(dim=-1).sum() == 4 * 16 - 1
+    with pytest.raises(ValueError, match=r"one shape \(\.\.\., K, D\), got \(4, 17, 3\) and \(4, 16, 3\)"):
+        loss(pred, target[:, 1:])
+    with pytest.raises(ValueError, match=r"weights: expected \(4, 17\), got \(4, 16\)"):
+        loss(pred, target, weights[:, 1:])
+
+
+def test_pose_sequence_mse_is_rpsms():
+    """Equation 2 written out; the authors' code has the mean over coordinates where it has their sum."""
+    generator = torch.Generator().manual_seed(0)
+    stages = [torch.randn(2, 5, 17, 3, generator=generator, dtype=torch.float64) for _ in range(3)]
+    target = torch.randn(2, 5, 17, 3, generator=generator, dtype=torch.float64)
+    alphas = (1.0, 0.5, 2.0)
+    equation = sum(
+        alpha * sum((stage[b, t] - target[b, t]).square().sum() for t in range(5))
+        for alpha, stage in zip(alphas, stages, strict=True)
+        for b in range(2)
+    )
+    loss = pose_sequence_mse(stages, target, stage_weights=alphas)
+    torch.testing.assert_close(loss, equation / 2 / 51)  # two clips, 51 coordinates
+    torch.testing.assert_close(
+        pose_sequence_mse(stages, target), pose_sequence_mse(stages, target, stage_weights=(1.0, 1.0, 1.0))
+    )
+    scale = torch.full((17, 3), 4.0, dtype=torch.float64)
+    torch.testing.assert_close(pose_sequence_mse(stages, target, scale, stage_weights=alphas), loss / 16)
+
+
+def test_pose_sequence_mse_leaves_out_what_is_missing():
+    """A clip that ends early costs what the shorter clip would; a missing keypoint gets no gradient."""
+    stage = torch.randn(1, 5, 17, 3, requires_grad=True)
+    weights = torch.ones(1, 5, 17)
+    weights[:, 3:] = 0
+    shorter = pose_sequence_mse([stage[:, :3]], torch.zeros(1, 3, 17, 3))
+    torch.testing.assert_close(pose_sequence_mse([stage], torch.zeros(1, 5, 17, 3), weights=weights), shorter)
+    weights[0, 1, 4] = 0
+    pose_sequence_mse([stage], torch.zeros(1, 5, 17, 3), weights=weights).backward()
+    assert stage.grad is not None
+    assert torch.equal(stage.grad.any(dim=-1), weights > 0)
+
+
+def test_pose_sequence_mse_checks_stages():
+    poses = torch.zeros(1, 5, 17, 3)
+    with pytest.raises(ValueError, match="got 0 stages"):
+        pose_sequence_mse([], poses)
+    with pytest.raises(ValueError, match=r"got 2 stages, 3 weights.*all_stages=True"):
+        pose_sequence_mse([poses, poses], poses, stage_weights=[1, 1, 1])
+    with pytest.raises(ValueError, match=r"target \(B, T, K, D\).*target \(5, 17, 3\)"):
+        pose_sequence_mse([poses[0]], poses[0])
+
+
+LIMBS = {  # Hossain and Little's weights of what moves: the paper's section 3 and 4, and the authors' code
+    "paper": {"knee": 2.5, "elbow": 2.5, "ankle": 4.0, "wrist": 4.0},
+    "code": {"knee": 2.5, "ankle": 2.5, "elbow": 4.0, "wrist": 4.0},
+    "uniform": {},
+}
+
+
+@pytest.mark.parametrize("joint_weights", list(LIMBS))
+def test_smooth_pose_mse_weighs_the_motion_of_limbs(joint_weights):
+    pred, target = poses3d()
+    names = get_skeleton("h36m17").keypoints
+    each = [LIMBS[joint_weights].get(name.rpartition("_")[2], 1.0) for name in names]
+    squares = [((pred[t, k] - target[t, k]) ** 2).mean() for t in range(4) for k in range(17)]
+    changes = [each[k] * ((pred[t, k] - pred[t - 1, k]) ** 2).mean() for t in (1, 2, 3) for k in range(17)]
+    expected = torch.stack(squares).mean() + 5 * torch.stack(changes).mean()
+    torch.testing.assert_close(smooth_pose_mse(pred, target, joint_weights=joint_weights), expected)
+    torch.testing.assert_close(smooth_pose_mse(pred, target, joint_weights=each), expected)
+    without = smooth_pose_mse(pred[:, 1:], target[:, 1:], joint_weights=joint_weights)  # the authors' 48 coordinates
+    torch.testing.assert_close(without, expected * 17 / 16)  # the pelvis has neither error nor motion
+    batch = torch.stack([pred, 2 * pred]), torch.stack([target, 2 * target])
+    torch.testing.assert_close(smooth_pose_mse(*batch, joint_weights=joint_weights), expected * (1 + 4) / 2)
+
+
+def test_smooth_pose_mse_has_two_terms():
+    pred, target = poses3d()
+    torch.testing.assert_close(smooth_pose_mse(pred, target, temporal_weight=0), pose_mse(pred, target))
+    torch.testing.assert_close(smooth_pose_mse(pred[:1], target[:1]), pose_mse(pred[:1], target[:1]))  # nothing moves
+    still = pred[:1].expand(4, -1, -1)
+    assert smooth_pose_mse(still, still).item() == 0
+    assert smooth_pose_mse(target, target).item() > 1  # motion costs, even the right one
+    one, two = (smooth_pose_mse(pred, target, temporal_weight=weight) for weight in (1.0, 2.0))
+    torch.testing.assert_close(two - one, one - pose_mse(pred, target))
+
+
+def test_smooth_pose_mse_skips_missing_keypoints():
+    pred, target = poses3d()
+    weights = torch.ones(4, 17, dtype=torch.float64)
+    weights[2, 5] = 0
+    pred.requires_grad_()
+    smooth_pose_mse(pred, target, weights).backward()
+    assert pred.grad is not None
+    assert not pred.grad[2, 5].any()
+    assert pred.grad[:, 1:].any(dim=-1).sum() == 4 * 16 - 1
+    moved = pred.detach().clone()
+    moved[2, 5] += 100
+    torch.testing.assert_close(smooth_pose_mse(moved, target, weights), smooth_pose_mse(pred, target, weights))
+    torch.testing.assert_close(smooth_pose_mse(pred, target, weights > 0), smooth_pose_mse(pred, target, weights))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"joint_weights": "thesis"}, "expected one of uniform, code, paper or a number for each, got 'thesis'"),
+        ({"joint_weights": [1.0, 2.0]}, "joint_weights: expected 17 numbers, got 2"),
+        ({"keypoints": 14}, "'code' is for the 17 keypoints of h36m17 or the 16 without the pelvis, got 14.*uniform"),
+        ({"frames": 0}, r"expected \(\.\.\., T, K, D\), got \(17, 3\)"),
+    ],
+)
+def test_smooth_pose_mse_says_what_it_takes(arguments, says):
+    pred, target = poses3d()
+    frames, keypoints = arguments.pop("frames", slice(None)), arguments.pop("keypoints", 17)
+    with pytest.raises(ValueError, match=says):
+        smooth_pose_mse(pred[frames, :keypoints], target[frames, :keypoints], **arguments)

@@ -20,6 +20,7 @@ ORDERS = {
     "cpm14": "head_top neck Rsho Relb Rwri Lsho Lelb Lwri Rhip Rkne Rank Lhip Lkne Lank",
     "h36m17": "pelvis Rhip Rkne Rank Lhip Lkne Lank spine thorax neck_nose head Lsho Lelb Lwri Rsho Relb Rwri",
     "humaneva15": "pelvis thorax Lsho Lelb Lwri Rsho Relb Rwri Lhip Lkne Lank Rhip Rkne Rank head",
+    "humaneva14": "thorax Lsho Lelb Lwri Rsho Relb Rwri Lhip Lkne Lank Rhip Rkne Rank head",
 }
 FLIP_INDEX = {
     "coco17": [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15],
@@ -37,10 +38,12 @@ MIRROR_PAIRS = {
     "cpm14": {(2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13)},
     "h36m17": {(4, 1), (5, 2), (6, 3), (11, 14), (12, 15), (13, 16)},  # left = 4 5 6 11 12 13, right = 1 2 3 14 15 16
     "humaneva15": {(2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13)},
+    "humaneva14": {(1, 4), (2, 5), (3, 6), (7, 10), (8, 11), (9, 12)},
 }
 PARENTS = {
     "h36m17": [None, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15],
     "humaneva15": [None, 0, 1, 2, 3, 1, 5, 6, 0, 8, 9, 0, 11, 12, 1],
+    "humaneva14": [None, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0],
 }
 
 

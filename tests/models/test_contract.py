@@ -31,18 +31,39 @@ NAMES = posezoo.list_models()
 QUICK = list(smallest_of_each_class())
 # what takes seconds per layer runs on the smallest network of each class, and on the others with `-m slow`
 QUICK_OR_SLOW = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NAMES]
+# everything else runs on every network, but on the largest of a class that has smaller ones only with `-m slow`
+HEAVY = 60_000_000  # parameters
+NOT_HEAVY_OR_SLOW = [
+    pytest.param(name, marks=() if name in QUICK or count_parameters(name) < HEAVY else pytest.mark.slow)
+    for name in NAMES
+]
+
+
+def of_kind(kind, names=NAMES):
+    """Those of the names, or of such parameters, whose models take images, keypoints or clips."""
+    return [name for name in names if model_class(getattr(name, "values", [name])[0]).input_kind == kind]
+
+
+# what is asked of some models only, put above a test of the fixture `model`
+FOR_IMAGES = pytest.mark.parametrize("model", of_kind("image", NOT_HEAVY_OR_SLOW), indirect=True)
+FOR_KEYPOINTS = pytest.mark.parametrize("model", of_kind("keypoints", QUICK_OR_SLOW), indirect=True)
+
+
+def create(name, **kwargs):
+    """The network, for small frames where it takes clips: their size is an argument of it."""
+    return posezoo.create(name, **({"size": [64, 64]} if model_class(name).input_kind == "clip" else {}), **kwargs)
 
 
 def build(name, **kwargs):
     """A model with weights as training leaves them: no zeros that hide a part of the network."""
     torch.manual_seed(0)
-    model = posezoo.create(name, **kwargs)
+    model = create(name, **kwargs)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d) and module.affine:
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             module.running_mean.normal_(std=0.1)
             module.running_var.uniform_(0.5, 1.5)
-        elif isinstance(module, torch.nn.Conv2d | torch.nn.ConvTranspose2d | torch.nn.Linear):
+        elif isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.ConvTranspose2d | torch.nn.Linear):
             torch.nn.init.kaiming_normal_(module.weight)
     return model.eval()
 
@@ -52,6 +73,8 @@ def small_input(model, batch):
     torch.manual_seed(1)
     example = model.example_input(batch)
     assert example.shape[0] == batch
+    if model.input_kind != "image":
+        return example
     on_meta = copy.deepcopy(model).to("meta")
     for side in (64, 128):
         try:
@@ -63,12 +86,11 @@ def small_input(model, batch):
     return example
 
 
-# everything else runs on every network, but on the largest of a class that has smaller ones only with `-m slow`
-HEAVY = 60_000_000  # parameters
-NOT_HEAVY_OR_SLOW = [
-    pytest.param(name, marks=() if name in QUICK or count_parameters(name) < HEAVY else pytest.mark.slow)
-    for name in NAMES
-]
+def predicted_shape(model, given):
+    """Keypoints in the image, or one pose in space per frame."""
+    if model.input_kind == "image":
+        return (len(given), model.num_keypoints, 2)
+    return (*given.shape[:2], model.num_keypoints, 3)
 
 
 @pytest.fixture(scope="module", params=NOT_HEAVY_OR_SLOW)
@@ -121,6 +143,7 @@ def test_forward_gives_the_same_kind_of_answer_in_training(model):
         assert len(trained(image, all_stages=True)) == len(model(image, all_stages=True))
 
 
+@FOR_IMAGES
 def test_decode_and_predict_stay_in_the_image(model):
     image = small_input(model, 2)
     height, width = image.shape[-2:]
@@ -139,6 +162,7 @@ def test_decode_and_predict_stay_in_the_image(model):
     assert not model.predict(image)[0].requires_grad
 
 
+@FOR_IMAGES
 def test_flip_treats_an_image_and_its_mirror_image_alike(model):
     """With flip averaging, the heatmaps of a mirrored image are the mirrored heatmaps, up to the one-cell shift."""
     image = small_input(model, 1)
@@ -169,8 +193,8 @@ def test_people_in_a_batch_do_not_see_each_other(model):
 def test_empty_batch(model):
     image = small_input(model, 1)[:0]
     keypoints, scores = model.predict(image)
-    assert keypoints.shape == (0, model.num_keypoints, 2)
-    assert scores.shape == (0, model.num_keypoints)
+    assert keypoints.shape == predicted_shape(model, image)
+    assert scores.shape == keypoints.shape[:-1]
 
 
 @pytest.mark.parametrize("name", QUICK_OR_SLOW)
@@ -196,7 +220,7 @@ def test_reset_head_changes_the_head_and_nothing_else(name):
     model.reset_head(5, ["left_a", "right_a", "left_b", "right_b", "c"])
     assert model.num_keypoints == 5
     assert model.kwargs["num_keypoints"] == 5
-    assert model.predict(image, flip=True)[0].shape == (1, 5, 2)
+    assert model.predict(image, flip=True)[0].shape == predicted_shape(model, image)
     heads = tuple(f"{key}." for key in model.head_keys)
     after = model.state_dict()
     assert all(torch.equal(after[key], value) for key, value in before.items() if not key.startswith(heads))
@@ -213,19 +237,20 @@ def test_reset_head_changes_the_head_and_nothing_else(name):
 
 @pytest.mark.parametrize("name", QUICK_OR_SLOW)
 def test_features_only_is_the_trunk(name):
-    model = posezoo.create(name, features_only=True).eval()
+    model = create(name, features_only=True).eval()
     image = small_input(model, 1)
     with torch.no_grad():
         assert_close(model(image), model.forward_features(image))
-        assert model(image).shape[1] == model.num_features
+        axis = {"image": 1, "clip": 2, "keypoints": -1}[model.input_kind]
+        assert model(image).shape[axis] == model.num_features
 
 
 @pytest.mark.parametrize("name", QUICK_OR_SLOW)
 def test_keypoints_and_skeleton_are_arguments(name):
-    assert posezoo.create(name, num_keypoints=16, skeleton="mpii16").skeleton.name == "mpii16"
-    assert posezoo.create(name, num_keypoints=21).skeleton is None
+    assert create(name, num_keypoints=16, skeleton="mpii16").skeleton.name == "mpii16"
+    assert create(name, num_keypoints=21).skeleton is None
     with pytest.raises(ValueError, match="num_keypoints=16"):
-        posezoo.create(name, num_keypoints=21, skeleton="mpii16")
+        create(name, num_keypoints=21, skeleton="mpii16")
 
 
 @pytest.mark.parametrize("name", QUICK_OR_SLOW)
@@ -249,7 +274,7 @@ def test_gradient_checkpointing_changes_nothing(name):
 def test_export_with_any_batch_agrees_with_eager(name):
     model = build(name)
     batch = torch.export.Dim("batch", min=1, max=1024)
-    exported = torch.export.export(model, (small_input(model, 2),), dynamic_shapes={"image": {0: batch}})
+    exported = torch.export.export(model, (small_input(model, 2),), dynamic_shapes={model.input_kind: {0: batch}})
     image = small_input(model, 3)
     with torch.no_grad():
         expected = model(image)
@@ -283,6 +308,7 @@ def test_half_the_model_in_bfloat16_runs(model):
     assert torch.isfinite(keypoints).all()
 
 
+@FOR_IMAGES
 @pytest.mark.parametrize(
     ("spoil", "fix"),
     [
@@ -301,6 +327,7 @@ def test_wrong_input_names_the_fix(model, spoil, fix):
         model(spoil(small_input(model, 1)))
 
 
+@FOR_IMAGES
 def test_normalisation_travels_and_can_be_switched_off(model):
     assert {"normalize.mean", "normalize.std"} <= set(model.state_dict())
     network = copy.deepcopy(model)
@@ -336,6 +363,8 @@ def test_compile_with_the_default_backend_agrees_with_eager(name):
 
 
 def answers_with_heatmaps(name):
+    if model_class(name).input_kind != "image":
+        return False
     with torch.device("meta"):
         model = posezoo.create(name)
         return model.eval()(model.example_input()).ndim == 4
@@ -376,3 +405,109 @@ def test_overfits_two_drawn_dots(name):
         optimizer.step()
     keypoints, _ = model.predict(image)  # in train mode: two images say little about running statistics
     assert (keypoints - dots).norm(dim=-1).max() < 1.5
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Lifters: 2D keypoints of a video in, millimetres from the root out
+
+
+@FOR_KEYPOINTS
+def test_a_video_of_any_length_comes_out_in_3d(model):
+    torch.manual_seed(3)
+    window = model.example_input().shape[1]
+    for frames in sorted({1, 4, window, window + 2}):
+        keypoints = 1000 * torch.rand(1, frames, model.num_inputs, 2)
+        with torch.no_grad():
+            pose3d, scores = model.predict(keypoints)
+        assert pose3d.shape == (1, frames, model.num_keypoints, 3)
+        assert scores.shape == pose3d.shape[:-1]
+        assert torch.isfinite(pose3d).all()
+        assert (scores == 1).all()
+        root = model.skeleton.index("pelvis")
+        assert not pose3d[:, :, root].any()
+        assert pose3d.std() > 1  # millimetres
+    assert not model.predict(keypoints)[0].requires_grad
+
+
+@FOR_KEYPOINTS
+def test_forward_and_predict_agree(model):
+    """Where the network answers for every frame it was given they are the same, elsewhere they share the answers."""
+    keypoints = small_input(model, 2)
+    pose3d, _ = model.predict(keypoints)
+    with torch.no_grad():
+        output = model(keypoints)
+        decoded, _ = model.decode(output)
+    assert output.shape[2:] == (model.num_keypoints, 3)
+    common = [frame for frame in range(pose3d.shape[1]) if torch.allclose(pose3d[:, frame], decoded[:, -1], rtol=1e-4)]
+    assert common
+
+
+@FOR_KEYPOINTS
+def test_flip_turns_the_pose_of_mirrored_keypoints(model):
+    keypoints = small_input(model, 1)
+    mirrored = model.normalize.mirror(keypoints, model.input_skeleton.flip_index)
+    pose3d, _ = model.predict(keypoints, flip=True)
+    turned, _ = model.predict(mirrored, flip=True)
+    expected = pose3d[..., list(model.skeleton.flip_index), :] * torch.tensor([-1.0, 1.0, 1.0])
+    assert_close(turned, expected, rtol=1e-4, atol=1e-4 * float(pose3d.abs().max()))
+    assert not torch.allclose(pose3d, model.predict(keypoints)[0], rtol=1e-2)
+
+
+@FOR_KEYPOINTS
+def test_statistics_travel_and_can_be_switched_off(model, tmp_path):
+    network = copy.deepcopy(model)
+    torch.manual_seed(4)
+    window = network.example_input().shape[1]
+    keypoints = 500 + 100 * torch.randn(40, window, network.num_inputs, 2)
+    pose3d = 300 * torch.randn(40, window, network.num_keypoints, 3)
+    with pytest.raises(ValueError, match="take it off"):
+        network.normalize.fit(keypoints, pose3d)
+    root = network.skeleton.index("pelvis")
+    network.normalize.fit(keypoints, pose3d - pose3d[:, :, [root]])
+    expected, _ = network.predict(keypoints[:1])
+    assert not torch.allclose(expected, model.predict(keypoints[:1])[0], rtol=0.1)
+    network.save_pretrained(tmp_path)
+    loaded = posezoo.create(f"local-dir:{tmp_path}", pretrained=True)
+    assert_close(loaded.predict(keypoints[:1])[0], expected)
+    with torch.no_grad():
+        normalised = network.normalize(keypoints[:1])
+        answer = network(keypoints[:1])
+        network.normalize.disable()
+        assert_close(network(normalised), answer)
+
+
+@FOR_KEYPOINTS
+@pytest.mark.parametrize(
+    ("spoil", "fix"),
+    [
+        (lambda keypoints: keypoints[0], r"keypoints\[None\]"),
+        (lambda keypoints: keypoints[:, 0], r"keypoints\[:, None\]"),
+        (lambda keypoints: keypoints.repeat(1, 1, 1, 2)[..., :3], r"keypoints\[\.\.\., :2\]"),
+        (lambda keypoints: keypoints[:, :, 1:], r"skeletons\.convert.*input_keypoints="),
+        (lambda keypoints: keypoints.int(), r"keypoints\.float\(\)"),
+        (lambda keypoints: keypoints[:, :0], "at least one frame"),
+        (lambda keypoints: keypoints.numpy(), r"torch\.as_tensor"),
+        (lambda keypoints: keypoints.where(keypoints > keypoints.min(), torch.nan), r"posezoo\.lift"),
+    ],
+    ids=["no batch", "no time", "scores", "16 keypoints", "int", "no frames", "numpy", "gap"],
+)
+@pytest.mark.parametrize("call", ["forward", "predict"])
+def test_wrong_keypoints_name_the_fix(model, spoil, fix, call):
+    with pytest.raises(ValueError, match=fix):
+        getattr(model, call)(spoil(small_input(model, 1)))
+
+
+@pytest.mark.parametrize("name", of_kind("keypoints", QUICK))
+def test_other_keypoints_in_and_out(name):
+    """What goes in and what comes out are two arguments; unnamed keypoints have no root and cannot be mirrored."""
+    model = posezoo.create(name, num_keypoints=5, input_keypoints=9).eval()
+    keypoints = model.example_input(1)
+    assert keypoints.shape[2] == 9
+    assert model.predict(keypoints)[0].shape[2:] == (5, 3)
+    with pytest.raises(ValueError, match="flip=False"):
+        model.predict(keypoints, flip=True)
+    model.reset_head(4, ["left_a", "right_a", "b", "c"])
+    with pytest.raises(ValueError, match=r"input_keypoints=.*flip=False"):
+        model.predict(keypoints, flip=True)
+    with pytest.raises(ValueError, match="input_keypoints: expected"):
+        posezoo.create(name, input_keypoints=0)

@@ -1,0 +1,446 @@
+"""Human3.6M (Ionescu et al., TPAMI 2014), from the data set's own files or from the archives that replaced them.
+
+`root` is a folder that holds one of these, looked for in this order, S1 standing for each subject:
+
+| files | what | needs |
+|---|---|---|
+| `data_3d_h36m.npz` | VideoPose3D's archive: world positions in metres, 32 joints | |
+| `S1/MyPoseFeatures/D3_Positions/*.cdf` | the data set's own, unpacked: world positions, mm | cdflib |
+| `S1/MyPoseFeatures/D3_Positions/*.cdf.mat` | the same, saved by MATLAB | SciPy |
+| `S1/MyPoses/3D_positions/*.h5` | the archive of Martinez et al. (also below `h36m/`) | h5py |
+
+and `metadata.xml`, from the data set's code release, or `cameras.h5`, from that archive, with the cameras; VideoPose3D
+has them in its code only. Key points in the image are the projected joints, as in the papers, or detections in
+VideoPose3D's format, `data_2d_h36m_*.npz`. Nothing in an .npz is executed: it may hold arrays and nothing else.
+
+What is easily got wrong and is taken care of: S1 says TakingPhoto and WalkingDog where the others say Photo and
+WalkDog; Sitting is not SittingDown, nor Walking WalkDog; 17 of the 32 joints are distinct; the tangential coefficients
+are in another order in VideoPose3D's code (`geometry.Camera`).
+
+Departures: RPSM goes from 50 to 2 frames per second in two steps, the second over the concatenated list of all videos,
+so that its phase differs from one to the next; `fps=2` takes the frames 0, 25, 50 ... of each.
+"""
+
+import pickle
+import re
+import xml.etree.ElementTree
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from posezoo.geometry import Camera
+from posezoo.skeletons import Skeleton, get_skeleton
+
+FPS = 50
+TRAIN = ("S1", "S5", "S6", "S7", "S8")
+TEST = ("S9", "S11")
+ACTIONS = (
+    *("Directions", "Discussion", "Eating", "Greeting", "Phoning", "Photo", "Posing", "Purchases"),
+    *("Sitting", "SittingDown", "Smoking", "Waiting", "WalkDog", "Walking", "WalkTogether"),
+)
+SIZES = {"54138969": (1002, 1000), "55011271": (1000, 1000), "58860488": (1000, 1000), "60457274": (1002, 1000)}
+CAMERAS = tuple(SIZES)
+JOINTS = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)  # of the 32, in the order of h36m17
+
+# (subject, take, camera): the video is damaged. VideoPose3D leaves ("S11", "Directions") out for all cameras, RPSM also
+# ("S11", "Directions 1", "54138969").
+DAMAGED = (("S11", "Directions", "54138969"),)
+# (subject, take): the ground truth is shifted. The papers here use them; many later ones do not.
+SHIFTED = (("S9", "Greeting"), ("S9", "SittingDown 1"), ("S9", "Waiting 1"))
+
+_OTHER_NAMES = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog", "WalkingTogether": "WalkTogether"}
+_LAYOUTS = {  # left keypoints of a detection file -> skeleton
+    frozenset((4, 5, 6, 11, 12, 13)): "h36m17",
+    frozenset((1, 3, 5, 7, 9, 11, 13, 15)): "coco17",
+    frozenset((3, 4, 5, 13, 14, 15)): "mpii16",
+}
+
+
+class Human36M(Dataset[dict[str, Any]]):
+    """Videos of Human3.6M: one item for each subject, take and camera.
+
+    Args:
+        root: folder with the files of the module's table.
+        subjects: `TRAIN`, `TEST` or any of theirs. (Name the protocol by what you choose here: "protocol 1" is S9 and
+            S11 without alignment for some, S11 with alignment for others.)
+        actions: names from `ACTIONS`; None: all.
+        cameras: numbers from `CAMERAS`.
+        calibration: metadata.xml or cameras.h5, or cameras by (subject, camera); None: the file in `root`.
+        keypoints: "projected", or a file `data_2d_h36m_*.npz`. Detections are cut to the length of the poses, and their
+            skeleton is `keypoint_skeleton`.
+        skip: (subject, take) or (subject, take, camera) to leave out, takes as in "Directions 1".
+        fps: 50 divided by a whole number; 2 in RPSM.
+        frames: folder of the images, if they are wanted: `<subject>/<take>.<camera>/` with files whose names end in the
+            number of the frame, from 1, as `ffmpeg -i "Walking 1.54138969.mp4" "Walking 1.54138969/%06d.jpg"` writes.
+
+    Yields videos as `posezoo.data` describes: `name`, `subject`, `action`, `take`, `view` (the camera's number),
+    `fps`, `camera`, `pose3d` `(T, 17, 3)` mm in the camera's frame, `keypoints` `(T, K, 2)` pixels, and, if asked for,
+    `frames`, T paths.
+
+    Raises:
+        ValueError: a file is missing or malformed; names the file, the record and the fix.
+    """
+
+    skeleton = get_skeleton("h36m17")
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        subjects: Sequence[str] = TRAIN,
+        actions: Sequence[str] | None = None,
+        cameras: Sequence[str] = CAMERAS,
+        calibration: str | Path | Mapping[tuple[str, str], Camera] | None = None,
+        keypoints: str | Path = "projected",
+        skip: Iterable[tuple[str, ...]] = DAMAGED,
+        fps: float = FPS,
+        frames: str | Path | None = None,
+    ) -> None:
+        self.root = Path(root)
+        wanted = ACTIONS if actions is None else tuple(_OTHER_NAMES.get(action, action) for action in actions)
+        for what, given, known in (
+            ("subjects", subjects, (*TRAIN, *TEST)),
+            ("actions", wanted, ACTIONS),
+            ("cameras", cameras, CAMERAS),
+        ):
+            if isinstance(given, str) or not given or not set(given) <= set(known):
+                raise ValueError(f"{what}: expected some of {', '.join(known)}, got {given!r}")
+        self.step = round(FPS / fps) if fps > 0 else 0
+        if not self.step or abs(FPS / self.step - fps) > 1e-6:
+            raise ValueError(f"fps: expected 50 divided by a whole number, as 50, 25, 10 or 2, got {fps}")
+        left_out = {(subject, _take(take), *camera) for subject, take, *camera in skip}
+        for subject, take, *camera in left_out:
+            if subject not in (*TRAIN, *TEST) or _action(take) not in ACTIONS or not set(camera) <= set(CAMERAS):
+                raise ValueError(
+                    'skip: expected entries like ("S9", "Greeting") or ("S11", "Directions", "54138969"), got '
+                    f"{(subject, take, *camera)}"
+                )
+        poses = _read_poses(self.root, subjects, wanted)
+        calibrated = _calibration(self.root, calibration)
+        self.keypoint_skeleton, detections = self.skeleton, None
+        if str(keypoints) != "projected":
+            self.keypoint_skeleton, detections = _read_detections(Path(keypoints))
+        self.images = None if frames is None else Path(frames)
+        self.records: list[_Record] = []
+        for (subject, take), pose in poses.items():
+            for view in cameras:
+                if (subject, take) in left_out or (subject, take, view) in left_out:
+                    continue
+                if (subject, view) not in calibrated:
+                    raise ValueError(
+                        f"calibration: there is no camera {view} of {subject}, but {sorted(calibrated)[:4]}"
+                    )
+                found = None
+                if detections is not None:
+                    found = _detected(detections, Path(keypoints), subject, take, view, len(pose))[:: self.step]
+                folder = self._folder(subject, take, view)
+                kept = pose[:: self.step]
+                self.records.append(_Record(subject, take, view, kept, found, calibrated[subject, view], folder))
+        if not self.records:
+            raise ValueError("skip= leaves no video of those chosen")
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        record = self.records[index]
+        pose3d = record.camera.world_to_camera(record.world.double())
+        video = {
+            "name": f"{record.subject} {record.take}.{record.view}",
+            "subject": record.subject,
+            "action": _action(record.take),
+            "take": record.take,
+            "view": record.view,
+            "fps": FPS / self.step,
+            "camera": record.camera,
+            "pose3d": pose3d.float(),
+            "keypoints": record.camera.project(pose3d).float() if record.keypoints is None else record.keypoints,
+        }
+        if record.images is not None:
+            video["frames"] = _frames(record.images, range(1, self.step * len(record.world) + 1, self.step))
+        return video
+
+    def _folder(self, subject: str, take: str, view: str) -> Path | None:
+        if self.images is None:
+            return None
+        action = _action(take)
+        names = [take, *(take.replace(action, old) for old, new in _OTHER_NAMES.items() if new == action)]
+        folders = [self.images / subject / f"{name}.{view}" for name in names]
+        folder = next((folder for folder in folders if folder.is_dir()), None)
+        if folder is None:
+            raise ValueError(f"{folders[0]} is missing; it should hold the images of {subject}'s video {take}.{view}")
+        return folder
+
+
+def read_cameras(path: str | Path) -> dict[tuple[str, str], Camera]:
+    """The cameras of Human3.6M by subject and number, of metadata.xml or of the cameras.h5 of Martinez et al.
+
+    Args:
+        path: metadata.xml has 300 numbers: for each camera and subject three angles, R = Rx Ry Rz, and a position, then
+            for each camera the focal lengths, centre, three radial and two tangential coefficients.
+
+    Raises:
+        ValueError: the file is missing or malformed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(
+            f"{path} is missing; the cameras are in metadata.xml of the data set's code release, or in the cameras.h5 "
+            "of the archive of Martinez et al."
+        )
+    if path.suffix.lower() == ".h5":
+        return _read_cameras_h5(path)
+    try:
+        text = xml.etree.ElementTree.parse(path).getroot().findtext("w0") or ""
+        numbers = torch.tensor([float(word) for word in text.strip().strip("[]").split()], dtype=torch.float64)
+    except (xml.etree.ElementTree.ParseError, ValueError) as error:
+        raise ValueError(
+            f"{path} is malformed ({error}); take metadata.xml from the data set's code release"
+        ) from error
+    if len(numbers) != 300:
+        raise ValueError(f"{path}: expected 300 numbers in <w0>, got {len(numbers)}; is it Human3.6M's metadata.xml?")
+    outside, inside = numbers[:264].view(4, 11, 6), numbers[264:].view(4, 9)
+    a, b, c = outside[..., :3].unbind(dim=-1)
+    rotation = _turn(a, 0) @ _turn(b, 1) @ _turn(c, 2)
+    return {
+        (f"S{subject + 1}", view): _camera(rotation[i, subject], outside[i, subject, 3:], inside[i], view)
+        for i, view in enumerate(CAMERAS)
+        for subject in range(11)
+    }
+
+
+def read_prepared(path: Path, key: str) -> dict[str, Any]:
+    """A dictionary of arrays that VideoPose3D's scripts have pickled into an .npz; nothing else may be in it.
+
+    Args:
+        path: the file.
+        key: as "positions_3d", then by subject and take.
+
+    Raises:
+        ValueError: missing, malformed, or with anything but arrays, numbers and texts in it.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} is missing; VideoPose3D's scripts write it")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            stream = BytesIO(archive.read(f"{key}.npy"))
+        version = np.lib.format.read_magic(stream)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(stream)
+        content = _Arrays(stream, encoding="latin1").load().item() if dtype.hasobject and shape == () else None
+    except Exception as error:  # the parsers raise what they happen to stumble over
+        raise ValueError(f"{path}: {key} cannot be read ({error}); expected the format of VideoPose3D") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected {key} to be a dictionary, as VideoPose3D writes it")
+    return content
+
+
+# ------------------------------------------------------------------------------------------------------------- parts
+
+
+class _Record(NamedTuple):
+    subject: str
+    take: str
+    view: str
+    world: Tensor
+    keypoints: Tensor | None
+    camera: Camera
+    images: Path | None
+
+
+class _Arrays(pickle.Unpickler):
+    """Arrays, and the dictionaries and lists around them; a pickle that asks for anything else is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        array, number = np.zeros(1), np.float32(0)
+        allowed = {
+            "_reconstruct": array.__reduce__()[0],
+            "_frombuffer": array.__reduce_ex__(5)[0],
+            "scalar": number.__reduce__()[0],
+            "ndarray": np.ndarray,
+            "dtype": np.dtype,
+        }
+        if module.split(".")[0] == "numpy" and name in allowed:
+            return allowed[name]
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, and only arrays are expected")
+
+
+def _take(name: str) -> str:
+    """ "TakingPhoto_1" -> "Photo 1"."""
+    action, *number = name.replace("_", " ").split(" ")
+    return " ".join([_OTHER_NAMES.get(action, action), *number])
+
+
+def _action(take: str) -> str:
+    return re.sub(r" \d+$", "", take)
+
+
+def _read_poses(root: Path, subjects: Sequence[str], actions: Sequence[str]) -> dict[tuple[str, str], Tensor]:
+    """World positions `(T, 17, 3)` mm by subject and take."""
+    prepared = root / "data_3d_h36m.npz"
+    everything = read_prepared(prepared, "positions_3d") if prepared.is_file() else None
+    poses = {}
+    for subject in subjects:
+        if everything is not None:
+            source = f"{prepared}, {subject}"
+            takes: dict[str, Any] = {_take(name): array for name, array in everything.get(subject, {}).items()}
+        else:
+            files = _pose_files(root, subject)
+            source = str(files[0].parent)
+            takes = {_take(file.name.split(".")[0]): file for file in files}
+        absent = [action for action in actions if action not in map(_action, takes)]
+        if absent:
+            raise ValueError(
+                f"{source}: there is no take of {', '.join(absent)}; unpack all of {subject}, or choose actions="
+            )
+        for take in sorted(takes):
+            if _action(take) in actions:
+                name, scale = f"{source}: {take}", 1.0
+                array = takes[take]
+                if isinstance(array, Path):
+                    name, array = str(array), _read_file(array)
+                else:
+                    scale = 1000.0
+                poses[subject, take] = _checked(np.asarray(array), name, scale)
+    return poses
+
+
+def _checked(array: np.ndarray, name: str, scale: float) -> Tensor:
+    # CDF and MATLAB files have 96 columns, CDF with an axis for the record before
+    if not array.size or (array.shape[-1] != 96 and array.shape[1:] != (32, 3)):
+        raise ValueError(f"{name}: expected positions of 32 joints, (T, 32, 3) or (T, 96), got {array.shape}")
+    pose = torch.from_numpy(array.reshape(-1, 32, 3)[:, JOINTS].astype(np.float64) * scale).float()
+    bad = ~torch.isfinite(pose).flatten(1).all(dim=1)
+    if bad.any():
+        raise ValueError(f"{name}: frame {int(bad.nonzero()[0])} is not finite; download it again")
+    return pose
+
+
+def _pose_files(root: Path, subject: str) -> list[Path]:
+    patterns = (
+        f"{subject}/**/*D3_Positions/*.cdf",
+        f"{subject}/**/*D3_Positions/*.cdf.mat",
+        f"{subject}/MyPoses/3D_positions/*.h5",
+        f"h36m/{subject}/MyPoses/3D_positions/*.h5",
+    )
+    for pattern in patterns:
+        files = sorted(root.glob(pattern))
+        if files:
+            return files
+    raise ValueError(
+        f"{root} has neither data_3d_h36m.npz nor the poses of {subject}: expected "
+        f"{root / subject / 'MyPoseFeatures' / 'D3_Positions'} with .cdf or .cdf.mat files, or "
+        f"{root / subject / 'MyPoses' / '3D_positions'} with .h5 files"
+    )
+
+
+def _read_file(path: Path) -> np.ndarray:
+    try:
+        if path.suffix == ".cdf":
+            cdflib = _needed("cdflib", path)
+            return np.asarray(cdflib.CDF(str(path))["Pose"])
+        if path.suffix == ".h5":
+            with _needed("h5py", path).File(path) as file:
+                return np.asarray(file["3D_positions"]).reshape(96, -1).T
+        return np.asarray(_needed("scipy.io", path).loadmat(path)["data"][0, 0])
+    except ImportError:
+        raise
+    except Exception as error:  # the parsers raise what they happen to stumble over
+        raise ValueError(f"{path} cannot be read ({type(error).__name__}: {error}); download it again") from error
+
+
+def _needed(module: str, path: Path) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.split(".")[0]
+        raise ImportError(f"reading {path.name} needs the package {package}: pip install {package}") from error
+
+
+def _calibration(
+    root: Path, calibration: str | Path | Mapping[tuple[str, str], Camera] | None
+) -> Mapping[tuple[str, str], Camera]:
+    if isinstance(calibration, Mapping):
+        return calibration
+    if calibration is not None:
+        return read_cameras(calibration)
+    places = [root / "metadata.xml", root / "cameras.h5", root / "h36m" / "cameras.h5"]
+    return read_cameras(next((place for place in places if place.is_file()), places[0]))
+
+
+def _read_cameras_h5(path: Path) -> dict[tuple[str, str], Camera]:
+    cameras = {}
+    try:
+        with _needed("h5py", path).File(path) as file:
+            for subject in (*TRAIN, *TEST):
+                for number in range(1, 5):
+                    group = file[f"subject{subject[1:]}/camera{number}"]
+                    part = {key: torch.from_numpy(np.asarray(group[key], dtype=np.float64)) for key in "RTfckp"}
+                    view = "".join(chr(int(code)) for code in np.asarray(group["Name"]).ravel())
+                    inside = torch.cat([part[key].flatten() for key in "fckp"])
+                    cameras[subject, view] = _camera(part["R"].mT, part["T"].flatten(), inside, view)  # column-major
+    except (KeyError, OSError, RuntimeError) as error:
+        raise ValueError(f"{path} is not the cameras.h5 of Martinez et al. ({error})") from error
+    return cameras
+
+
+def _camera(rotation: Tensor, translation: Tensor, inside: Tensor, view: str) -> Camera:
+    focal, center, radial, tangential = inside.split([2, 2, 3, 2])
+    return Camera(
+        rotation=rotation, translation=translation, focal=focal, center=center,
+        radial=radial, tangential=tangential, lens="human36m", size=SIZES.get(view),
+    )  # fmt: skip
+
+
+def _turn(angle: Tensor, axis: int) -> Tensor:
+    """Rotations about a coordinate axis, `(...) -> (..., 3, 3)`."""
+    matrix = torch.eye(3, dtype=angle.dtype).repeat(*angle.shape, 1, 1)
+    i, j = (axis + 1) % 3, (axis + 2) % 3
+    matrix[..., i, i] = matrix[..., j, j] = angle.cos()
+    matrix[..., i, j], matrix[..., j, i] = -angle.sin(), angle.sin()
+    return matrix
+
+
+def _read_detections(path: Path) -> tuple[Skeleton, dict[str, dict[str, Any]]]:
+    found = read_prepared(path, "positions_2d")
+    metadata = read_prepared(path, "metadata")
+    left = frozenset(int(index) for index in next(iter(metadata.get("keypoints_symmetry", [[]])), []))
+    if left not in _LAYOUTS:
+        raise ValueError(f"{path}: its left keypoints are {sorted(left)}, expected those of Human3.6M, COCO or MPII")
+    detections = {subject: {_take(name): views for name, views in takes.items()} for subject, takes in found.items()}
+    return get_skeleton(_LAYOUTS[left]), detections
+
+
+def _detected(
+    detections: dict[str, dict[str, Any]], path: Path, subject: str, take: str, view: str, length: int
+) -> Tensor:
+    views = detections.get(subject, {}).get(take)
+    array = None if views is None else views[CAMERAS.index(view)]
+    if array is None:
+        raise ValueError(f"{path} has no detections of {subject} {take}.{view}; leave the video out with skip=")
+    if len(array) < length:
+        raise ValueError(f"{path}: {subject} {take}.{view} has {len(array)} frames, the poses {length}")
+    return torch.from_numpy(np.asarray(array)[:length, :, :2].astype(np.float32))
+
+
+def _frames(folder: Path, numbers: Iterable[int]) -> list[Path]:
+    found = {}
+    for path in folder.iterdir():
+        match = re.search(r"(\d+)\.(jpe?g|png)$", path.name, flags=re.IGNORECASE)
+        if match:
+            found[int(match[1])] = path
+    missing = next((number for number in numbers if number not in found), None)
+    if missing is not None:
+        raise ValueError(
+            f"{folder} has no image of frame {missing}; frames are numbered from 1, extract the video again"
+        )
+    return [found[number] for number in numbers]

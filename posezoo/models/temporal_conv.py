@@ -1,0 +1,238 @@
+"""3D Human Pose Estimation in Video with Temporal Convolutions (Pavllo, Feichtenhofer, Grangier, Auli; CVPR 2019).
+
+arXiv 1811.11742, known as VideoPose3D. The 2D keypoints of a video are a sequence of vectors; dilated convolutions
+along time, each block three times as wide as the one before, turn every 27, 81 or 243 frames into one pose, that of the
+frame in the middle.
+
+    In   keypoints  (B, T, K, 2)             pixels, T at least the receptive field R
+    Out  pose3d     (B, T - R + 1, K, 3)     mm in the camera's frame, relative to the pelvis
+
+Frame t of the answer belongs to frame t + (R - 1) / 2 of the keypoints, with `causal=True` to frame t + R - 1, the last
+it has seen. `predict` repeats the first and the last frame, and answers for all T of a video of any length.
+
+The authors train on windows of R frames with a second network, strided where this one is dilated, which computes only
+what the one answer needs. Here it is the same network: given exactly R frames it strides, and weights are the same.
+
+Departures
+    - The authors see x from -1 to 1 over the image's width and answer in metres. Here both are statistics. A new model
+      has metres; `model.normalize.fit_image((H, W))` sets the rest. `normalize.fit` takes z-scores instead, and
+      `frame="person"` the pose alone, without camera and image (`layers.PoseNormalize`).
+    - The network predicts the pelvis too, whose target is 0, and the paper's error counts it. `forward` is the paper's;
+      `decode` and `predict` put the pelvis to 0, where it is by definition.
+    - The second network, for the position of the root in semi-supervised training, is left out.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from posezoo.layers import (
+    PoseModel,
+    PoseNormalize,
+    check_batch_norm,
+    check_keypoints,
+    decode_pose3d,
+    input_skeleton,
+    predict_pose3d,
+    root_of,
+)
+from posezoo.registry import Weights, register_model
+
+
+class TemporalConv(PoseModel):
+    """Keypoints of a video to 3D, one convolution along time after the other (figure 2).
+
+    Args:
+        num_keypoints: 3D keypoints that it answers with; 0 leaves the head out, `forward` then returns its input.
+        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is `h36m17` when there are 17.
+        input_keypoints: 2D keypoints that it sees: a skeleton's name, the keypoints' names, or just their number.
+        filter_widths: of the first convolution and of each block, odd; their product is the receptive field.
+        channels: of every convolution (section 5.2: 1024).
+        dropout: section 5.2: 0.25.
+        causal: look at past frames only.
+        frame: "pixels" or "person", in which frame the network sees keypoints.
+
+    Example:
+        >>> model = TemporalConv(channels=64).eval()
+        >>> keypoints = 1000 * torch.rand(1, 100, 17, 2)
+        >>> model(keypoints).shape, model.predict(keypoints)[0].shape
+        (torch.Size([1, 74, 17, 3]), torch.Size([1, 100, 17, 3]))
+    """
+
+    head_keys = ("shrink", "normalize.pose3d")
+    input_kind = "keypoints"
+    default_skeleton = "h36m17"
+
+    def __init__(
+        self,
+        *,
+        num_keypoints: int = 17,
+        skeleton: str | Sequence[str] | None = None,
+        input_keypoints: int | str | Sequence[str] = "h36m17",
+        filter_widths: Sequence[int] = (3, 3, 3),
+        channels: int = 1024,
+        dropout: float = 0.25,
+        causal: bool = False,
+        frame: str = "pixels",
+    ) -> None:
+        super().__init__()
+        if not filter_widths or any(width < 1 or width % 2 == 0 for width in filter_widths):
+            raise ValueError(f"filter_widths: expected odd numbers, the middle of a filter, got {list(filter_widths)}")
+        self.num_inputs, self.input_skeleton = input_skeleton(input_keypoints)
+        self.filter_widths, self.causal = tuple(filter_widths), causal
+        self.receptive_field = math.prod(filter_widths)
+        self.num_features, self.grad_checkpointing = channels, False
+
+        root = root_of(self.input_skeleton) or 0
+        self.normalize = PoseNormalize(self.num_inputs, frame=frame, framewise=True, root=root)
+        self.expand_conv = Filter(2 * self.num_inputs, channels, filter_widths[0], bias=False)
+        self.expand_bn = nn.BatchNorm1d(channels)
+        self.dropout = nn.Dropout(dropout)
+        kernels = [kernel for width in filter_widths[1:] for kernel in (width, 1)]  # two convolutions a block
+        self.layers_conv = nn.ModuleList([Filter(channels, channels, kernel, bias=False) for kernel in kernels])
+        self.layers_bn = nn.ModuleList([nn.BatchNorm1d(channels) for _ in kernels])
+        self.shrink: nn.Module
+        self.reset_head(num_keypoints, skeleton)
+
+    def forward(self, keypoints: Tensor, *, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
+        """`(B, T, K, 2)` pixels to `(B, T - R + 1, K, 3)` mm from the root; a 1-tuple of it with `all_stages`."""
+        output = self.forward_features(keypoints)
+        if self.num_keypoints:
+            pose = self.shrink(rearrange(output, "b t c -> b c t"))
+            output = self.normalize.inverse(rearrange(pose, "b (k d) t -> b t k d", d=3))
+        return (output,) if all_stages else output
+
+    def forward_features(self, keypoints: Tensor) -> Tensor:
+        """What the head sees: `(B, T - R + 1, channels)`."""
+        check_keypoints(keypoints, self.num_inputs)
+        batch, frames = keypoints.shape[:2]
+        if frames < self.receptive_field:
+            raise ValueError(
+                f"keypoints: expected at least {self.receptive_field} frames, the receptive field, got {frames}; "
+                "model.predict fills up shorter videos, model.pad(keypoints) does before model(keypoints)"
+            )
+        check_batch_norm(self, batch * (frames - self.receptive_field + 1))
+        strided, saving = frames == self.receptive_field, self.grad_checkpointing and self.training
+
+        first, *others = self.filter_widths
+        x = rearrange(self.normalize(keypoints), "b t k d -> b (k d) t")
+        x = self.dropout(F.relu(self.expand_bn(self.expand_conv(x, stride=first if strided else 1)), inplace=True))
+        dilation = first
+        for block, width in enumerate(others):
+            steps = (block, width, 1) if strided else (block, 1, dilation)
+            x = checkpoint(self.block, x, *steps, use_reentrant=False) if saving else self.block(x, *steps)
+            dilation *= width
+        return rearrange(x, "b c t -> b t c")
+
+    def block(self, x: Tensor, block: int, stride: int, dilation: int) -> Tensor:
+        """A convolution over time, one over channels, and the shortcut from the frames that the answers belong to."""
+        over_time, over_channels = 2 * block, 2 * block + 1
+        y = self.layers_conv[over_time](x, stride=stride, dilation=dilation)
+        y = self.dropout(F.relu(self.layers_bn[over_time](y), inplace=True))
+        y = self.layers_bn[over_channels](self.layers_conv[over_channels](y))
+        y = self.dropout(F.relu(y, inplace=True))
+        last = (self.filter_widths[block + 1] - 1) * dilation  # of the frames under the first answer's filter
+        own = last if self.causal else last // 2
+        return y + x[:, :, own::stride][:, :, : y.shape[2]]
+
+    def pad(self, keypoints: Tensor) -> Tensor:
+        """The video with its first and last frame repeated, so that every frame of it gets an answer."""
+        check_keypoints(keypoints, self.num_inputs)
+        frames, missing = keypoints.shape[1], self.receptive_field - 1
+        before = missing if self.causal else missing // 2
+        index = torch.arange(-before, frames + missing - before, device=keypoints.device)
+        return keypoints[:, index.clamp(0, frames - 1)]
+
+    def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """Poses `(B, T, K, 3)` in mm, their root at 0, and scores `(B, T, K)` of one."""
+        return decode_pose3d(output, self.root)
+
+    @torch.no_grad()
+    def predict(self, keypoints: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
+        """Poses `(B, T, K, 3)` in mm and scores `(B, T, K)` of a video of any length, which is padded.
+
+        `flip` averages with the mirrored pose, as the authors do.
+        """
+        return predict_pose3d(self, keypoints, lambda video: self(self.pad(video)), flip=flip)
+
+    def example_input(self, batch: int = 1) -> Tensor:
+        """Random keypoints `(batch, R, K, 2)` in an image of 1000 x 1000 pixels."""
+        return 1000 * torch.rand(batch, self.receptive_field, self.num_inputs, 2)
+
+    def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
+        """A fresh last layer, and fresh 3D statistics, for other keypoints; 0 takes it away."""
+        self.set_keypoints(num_keypoints, skeleton)
+        self.root = root_of(self.skeleton)
+        self.normalize.reset_head(num_keypoints, self.root)
+        self.shrink = nn.Conv1d(self.num_features, 3 * num_keypoints, 1) if num_keypoints else nn.Identity()
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade a second forward pass of each block for its activations' memory."""
+        self.grad_checkpointing = enable
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Depth of each parameter, for timm's layer-wise learning rates: first convolution, convolutions, head."""
+        return {"stem": r"^expand_", "blocks": r"^layers_(?:conv|bn)\.(\d+)", "head": r"^shrink\."}
+
+
+class Filter(nn.Conv1d):
+    """A convolution along time that is told at each call whether to step over frames or to spread over them."""
+
+    def forward(self, input: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
+        return F.conv1d(input, self.weight, self.bias, stride=stride, dilation=dilation)
+
+
+def human36m(file: str, keypoints: str, mpjpe: float, pa_mpjpe: float) -> Weights:
+    """The record of a checkpoint of mmpose's model zoo, tested on the `keypoints` that it was trained on."""
+    return Weights(
+        sources=(f"https://download.openmmlab.com/mmpose/body3d/videopose/videopose_h36m_{file}.pth",),
+        sha256=file.rpartition("-")[2].partition("_")[0],
+        kwargs={"num_keypoints": 17, "skeleton": "h36m17"},
+        skeleton="h36m17",
+        metrics={f"Human3.6M S9 and S11, {keypoints}": {"MPJPE": mpjpe, "PA-MPJPE": pa_mpjpe}},
+        metrics_by="mmpose",
+        data="Human3.6M",
+        data_license="Human3.6M: academic use",
+        license="Apache-2.0",
+        origin="https://github.com/open-mmlab/mmpose",
+        converter="mmpose_lifter",
+    )
+
+
+TRUE, DETECTED = "true 2D keypoints", "detections of CPN fine-tuned on it"
+
+
+@register_model(
+    weights={"h36m_gt2d": human36m("27frames_fullconv_supervised-fe8fbba9_20210527", TRUE, 40.0, 30.1)},
+)
+def temporal_conv_27(**kwargs: Any) -> TemporalConv:
+    """VideoPose3D that sees 27 frames, 8.6 million parameters.
+
+    The weights expect pixels of images of 1000 x 1000, as Human3.6M's are.
+    """
+    return TemporalConv(**{"filter_widths": (3, 3, 3), **kwargs})
+
+
+@register_model(
+    weights={"h36m_gt2d": human36m("81frames_fullconv_supervised-1f2d1104_20210527", TRUE, 38.9, 29.2)},
+)
+def temporal_conv_81(**kwargs: Any) -> TemporalConv:
+    """VideoPose3D that sees 81 frames, 12.8 million parameters; its weights as those of `temporal_conv_27`."""
+    return TemporalConv(**{"filter_widths": (3, 3, 3, 3), **kwargs})
+
+
+@register_model(
+    weights={
+        "h36m_cpn": human36m("243frames_fullconv_supervised_cpn_ft-88f5abbb_20210527", DETECTED, 47.9, 38.0),
+        "h36m_gt2d": human36m("243frames_fullconv_supervised-880bea25_20210527", TRUE, 37.6, 28.3),
+    },
+)
+def temporal_conv_243(**kwargs: Any) -> TemporalConv:
+    """VideoPose3D that sees 243 frames, 17.0 million parameters; its weights as those of `temporal_conv_27`."""
+    return TemporalConv(**{"filter_widths": (3, 3, 3, 3, 3), **kwargs})
