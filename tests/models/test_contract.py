@@ -49,9 +49,17 @@ FOR_IMAGES = pytest.mark.parametrize("model", of_kind("image", NOT_HEAVY_OR_SLOW
 FOR_KEYPOINTS = pytest.mark.parametrize("model", of_kind("keypoints", QUICK_OR_SLOW), indirect=True)
 
 
+# arguments that make networks with wide fully connected layers, or for large clips, small enough to be run many times
+SMALL = {
+    "DeepPose": {"widths": [24, 48, 64, 64, 48, 128, 128]},
+    "PoseCNN": {"fc_width": 128},
+    "RPSM": {"size": [64, 64]},
+}
+
+
 def create(name, **kwargs):
-    """The network, for small frames where it takes clips: their size is an argument of it."""
-    return posezoo.create(name, **({"size": [64, 64]} if model_class(name).input_kind == "clip" else {}), **kwargs)
+    """The network by its name, no larger than it has to be."""
+    return posezoo.create(name, **SMALL.get(model_class(name).__name__, {}), **kwargs)
 
 
 def build(name, **kwargs):

@@ -116,7 +116,7 @@ def test_starts_as_the_authors_do():  # truncated normal times sqrt(2 / inputs),
     torch.manual_seed(0)
     model = Martinez()
     deviation = 0.8796 * (2 / 1024) ** 0.5  # of a normal distribution that is cut at two deviations
-    assert float(model.linear_stages[0].w1.weight.std()) == pytest.approx(deviation, rel=0.01)
+    assert float(model.linear_stages[0].w1.weight.detach().std()) == pytest.approx(deviation, rel=0.01)
     assert float(model.linear_stages[0].w1.bias.std()) == pytest.approx(deviation, rel=0.1)
     assert float(model.w1.weight.abs().max()) <= 2 * (2 / 32) ** 0.5
 
