@@ -1,0 +1,409 @@
+"""Labelled clips of a person who moves as CMU's actors did: a rendered body, its 3D pose and its pixels.
+
+    python examples/render_clips.py --body body --motions bvh.zip --output out --clips 8 --length 5 --size 128
+
+`body` is the MakeHuman base mesh (CC0) with the rig cmu_mb as MPFB2 distributes it, `--motions` are the files that
+`posezoo.data.CMU` reads, but for the prepared clips, which are positions only. Body, clothes, light, background, camera
+and motion are drawn at random for every clip and stay the same in all its frames. The clips are written as .npz, and
+one picture shows them all, with the keypoints drawn. For training nothing needs to be written: `Clips` is a `Dataset`
+that renders as it goes, the same clip for the same index and seed. How the drawing works is told in `rendering.py`.
+
+The labels are the rendered body's own joints, not the actor's, in the definitions of `posezoo.data.cmu` as far as the
+rig has them: `spine` is 53 % of the way from pelvis to thorax, `neck_nose` the base of the skull (start of the bone
+Neck1, 15 cm above the thorax); but `head` is the crown, where CMU's skeletons end some 10 cm lower, and `wrist` is the
+wrist, where CMU's bone `radius` ends two thirds down the forearm.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from posezoo.data import virtual_cameras
+from posezoo.data.cmu import read_motions
+from posezoo.geometry import Camera, box_to_crop, crop_matrix, tight_box, transform_points
+from posezoo.viz import draw_keypoints
+
+sys.path.insert(0, str(Path(__file__).parent))
+from rendering import PART, SPACINGS, Body, Fragments, Surface, Take, pose_body, rasterise, read_take, skinned
+
+PICTURE = 1000  # pixels of the virtual camera's square picture, of which a crop is rendered
+PADDING = (1.15, 1.4)  # of the crop around the keypoints' box
+STATURE = (0.94, 1.06)  # factor of the size that the shape has
+SHIFT = 0.05  # of the crop, in units of it
+SPARSE = 0.9  # pixels between points of the surface, at the most
+SKIN = ((0.95, 0.76, 0.65), (0.87, 0.63, 0.48), (0.71, 0.48, 0.34), (0.50, 0.32, 0.22), (0.32, 0.20, 0.14))
+HAIR = ((0.08, 0.06, 0.05), (0.22, 0.13, 0.08), (0.42, 0.27, 0.14), (0.76, 0.60, 0.36), (0.60, 0.58, 0.56))
+
+
+class Clips(Dataset[dict[str, Any]]):
+    """Rendered clips, made as they are asked for.
+
+    Args:
+        motions: as `read_takes` gives them, at the frame rate wanted.
+        body: who moves.
+        size: pixels of the square crop's side.
+        length: frames.
+        count: how many clips there are.
+        seed: of everything random; clip `i` depends on it and on `i` alone.
+        padding: smallest and greatest factor of the crop around the keypoints' box in all frames of the clip.
+        backgrounds: pictures to take the backgrounds from; none: colours, noise and boxes.
+        occluders: how often something stands in front of the person.
+
+    Yields dictionaries of
+
+        clip       (T, 3, H, W) uint8, RGB
+        pose3d     (T, 17, 3) mm of `h36m17`, in the camera's frame, relative to the pelvis
+        keypoints  (T, 17, 2) pixels of the clip
+        subject    text, of the motion
+
+    Raises:
+        ValueError: no motion is as long as a clip.
+    """
+
+    def __init__(
+        self,
+        motions: Sequence[Take],
+        body: Body,
+        *,
+        size: int = 128,
+        length: int = 5,
+        count: int = 10000,
+        seed: int = 0,
+        padding: tuple[float, float] = PADDING,
+        backgrounds: Sequence[str | Path] = (),
+        occluders: float = 0.1,
+    ) -> None:
+        self.takes = [take for take in motions if len(take.pelvis) >= length]
+        if not self.takes:
+            longest = max((len(take.pelvis) for take in motions), default=0)
+            raise ValueError(
+                f"no motion has the {length} frames of a clip, the longest has {longest}; shorten the clips"
+            )
+        self.body, self.size, self.length, self.count, self.seed = body, size, length, count, seed
+        self.padding, self.backgrounds, self.occluders = padding, list(backgrounds), occluders
+        # every possible clip equally often
+        self.starts = np.cumsum([len(take.pelvis) - length + 1 for take in self.takes])
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        random = np.random.default_rng([self.seed, index])
+        start = int(random.integers(self.starts[-1]))
+        number = int(np.searchsorted(self.starts, start, side="right"))
+        take, first = self.takes[number], start - int(self.starts[number - 1] if number else 0)
+
+        vertices = self.body.shaped(random_shape(self.body.targets, random), scale=random.uniform(*STATURE))
+        moves, world = pose_body(self.body, vertices, take, slice(first, first + self.length))
+        camera = self._camera(world, random)
+        pose3d = camera.world_to_camera(world)
+        clip, _, _ = draw(self.body, vertices, moves, camera, random_look(random), self._background(random))
+        if random.random() < self.occluders:
+            clip = occluded(clip, random)
+        return {
+            "clip": photographed(clip, random),
+            "pose3d": pose3d - pose3d[:, :1],
+            "keypoints": camera.project(pose3d),
+            "subject": take.subject or "",
+        }
+
+    def _camera(self, world: Tensor, random: np.random.Generator) -> Camera:
+        """A camera whose picture is the crop, the same for all frames."""
+        generator = torch.Generator().manual_seed(int(random.integers(2**62)))
+        camera = virtual_cameras(world, 1, size=(PICTURE, PICTURE), generator=generator)[0]
+        points = camera.project(camera.world_to_camera(world)).reshape(-1, 2)
+        box = tight_box(points, torch.ones(len(points), dtype=torch.bool))
+        size = (self.size, self.size)
+        center, extent = box_to_crop(box[None], size, padding=random.uniform(*self.padding))
+        center = center + extent * torch.from_numpy(random.uniform(-SHIFT, SHIFT, 2))
+        matrix = crop_matrix(center, extent, size).to(camera.focal)[0]
+        middle = transform_points(camera.center[None], matrix)[0]
+        return replace(camera, focal=camera.focal * matrix.diagonal(), center=middle, size=size)
+
+    def _background(self, random: np.random.Generator) -> Tensor:
+        if self.backgrounds:
+            return photo_background(self.backgrounds[int(random.integers(len(self.backgrounds)))], self.size, random)
+        return drawn_background(self.size, random)
+
+
+def read_takes(
+    roots: Iterable[str | Path], fps: float, *, subjects: Iterable[str] | None = None, skip: Iterable[str] = ()
+) -> list[Take]:
+    """The motions of folders or zip files at `fps` frames per second, of all subjects or of `subjects`, as "02".
+
+    Args:
+        roots: as `posezoo.data.CMU` takes them.
+        fps: frames per second.
+        subjects: keep these; None: all.
+        skip: leave out these, which are thereby held out.
+
+    Raises:
+        ValueError: nothing is left.
+    """
+    kept, left_out = None if subjects is None else set(subjects), set(skip)
+    takes = [read_take(motion, fps) for root in roots for motion in read_motions(root)]
+    known = sorted({take.subject for take in takes if take.subject})
+    takes = [t for t in takes if t.subject not in left_out and (kept is None or t.subject in kept)]
+    if not takes:
+        raise ValueError(f"no motion is left; the subjects are {', '.join(known)}")
+    return takes
+
+
+def draw(
+    body: Body, vertices: Tensor, moves: Tensor, camera: Camera, look: dict[str, Any], background: Tensor
+) -> tuple[Tensor, Surface, Fragments]:
+    """Pictures of the body, its surface, and which of the surface's points are seen where.
+
+    Args:
+        body: who.
+        vertices: `(V, 3)` mm, its shape.
+        moves: `(T, B, 3, 4)` to the world (`pose_body`).
+        camera: of the pictures.
+        look: as `random_look` makes them.
+        background: `(3, H, W)`, square.
+
+    Returns:
+        clip `(T, 3, H, W)`, not yet limited to [0, 1], the surface, and the fragments.
+    """
+    frames, size = len(moves), background.shape[-1]
+    rotation = camera.rotation.float()
+    moves = rotation @ moves
+    moves[..., 3] -= rotation @ camera.translation.float()
+    joints = moves[..., :3] @ body.joints(vertices)[0][..., None] + moves[..., 3:]
+    finest = SPARSE * float(joints[..., 2, 0].min() / camera.focal.max())
+    surface = body.surface(
+        max((spacing for spacing in SPACINGS if spacing <= finest), default=SPACINGS[0]),
+        hair=look["long_hair"],
+        skirt=look["skirted"],
+    )
+    normals = surface.at(body.normals(vertices))
+    points = dressed(surface, surface.at(vertices), normals, look)
+    fragments = rasterise(skinned(surface, points, moves), camera.focal.tolist(), camera.center.tolist(), size)
+    pixels = background.view(3, 1, -1).repeat(1, frames, 1).view(3, -1)
+    pixels[:, fragments.pixel] = shaded(surface, points, normals, moves, fragments, look).T
+    return pixels.view(3, frames, size, size).transpose(0, 1), surface, fragments
+
+
+# ---------------------------------------------------------------------------------------------- who and in what
+
+
+def random_shape(targets: Sequence[str], random: np.random.Generator) -> Tensor:
+    """Shares of the targets, whose names are ethnicity, gender and age: a mixture in each of the three."""
+    gender, age = random.beta(0.5, 0.5), random.beta(0.7, 1.3)
+    names = sorted({target.split("-")[0] for target in targets})
+    origins = dict(zip(names, random.dirichlet([0.5] * len(names)), strict=True))
+    shares = []
+    for target in targets:
+        origin, sex, years = target.split("-")
+        shares.append(
+            origins[origin] * (gender if sex == "male" else 1 - gender) * (age if years == "old" else 1 - age)
+        )
+    return torch.tensor(shares, dtype=torch.float32) / sum(shares)
+
+
+def random_look(random: np.random.Generator) -> dict[str, Any]:
+    """Colours, clothes and light of one clip."""
+    skin = np.array(SKIN[int(random.integers(len(SKIN)))]) * random.uniform(0.85, 1.1)
+    hair = np.array(HAIR[int(random.integers(len(HAIR)))]) * random.uniform(0.7, 1.2)
+    direction = random.normal((0.0, -1.5, -1.0))  # from above and from the camera, mostly
+    colour = torch.tensor(np.stack([skin, hair, *(random_colour(random) for _ in range(6))]), dtype=torch.float32)
+    return {
+        "colours": colour,  # skin, hair, shirt and its second colour, trousers and theirs, shoes, skirt
+        "hairline": random.uniform(-0.05, 0.3) if random.random() < 0.92 else 9.0,
+        "long_hair": random.random() < 0.3,
+        "skirted": random.random() < 0.12,
+        "sleeve": 0.0 if random.random() < 0.12 else random.uniform(0.4, 0.9) if random.random() < 0.5 else 2.0,
+        "trouser": random.uniform(0.4, 1.0) if random.random() < 0.3 else random.uniform(1.8, 2.1),
+        "hem": random.uniform(0.05, 0.3) if random.random() < 0.7 else -1.0,
+        "tail": random.uniform(0.05, 0.35),  # where a long shirt ends on the legs
+        "topless": random.random() < 0.04,
+        "loose": (random.uniform(0, 14), random.uniform(0, 14)),  # mm that shirt and trousers stand off
+        "waves": torch.tensor(random.normal(size=(2, 3)) * 2 * np.pi / random.uniform(30, 160), dtype=torch.float32),
+        "pattern": random.choice([0.0, 0.0, 0.35, 1.0], size=2),  # of shirt and trousers
+        "light": torch.tensor(direction / np.linalg.norm(direction), dtype=torch.float32),
+        "ambient": random.uniform(0.35, 0.75),
+        "diffuse": random.uniform(0.3, 0.8),
+        "grain": random.uniform(0, 0.06),
+        "seed": int(random.integers(2**62)),
+    }
+
+
+def random_colour(random: np.random.Generator) -> np.ndarray:
+    """Often grey, else any."""
+    value, colour = random.uniform(0.05, 0.95), random.uniform(0.03, 0.97, 3)
+    return value + random.choice([0.1, 0.3, 0.6, 1.0]) * (colour - value)
+
+
+def dressed(surface: Surface, points: Tensor, normals: Tensor, look: dict[str, Any]) -> Tensor:
+    """Points `(N, 3)` of the clothed body: clothes stand off the skin."""
+    shirt, trousers = _clothes(surface.part, surface.along, look)
+    off = look["loose"][0] * shirt + look["loose"][1] * trousers
+    return torch.addcmul(points, normals, off[:, None])
+
+
+def _clothes(part: Tensor, along: Tensor, look: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Which points the shirt and the trousers cover."""
+    torso = part == PART["torso"]
+    shirt = (torso & (along > look["hem"])) | ((part == PART["arm"]) & (along < look["sleeve"]))
+    if look["hem"] < 0:
+        shirt |= (part == PART["leg"]) & (along < look["tail"])
+    if look["topless"]:
+        shirt = torch.zeros_like(shirt)
+    trousers = (torso & (along < max(look["hem"], 0.15))) | ((part == PART["leg"]) & (along < look["trouser"]))
+    trousers &= ~shirt
+    return shirt, trousers
+
+
+def shaded(
+    surface: Surface, points: Tensor, normals: Tensor, moves: Tensor, fragments: Fragments, look: dict[str, Any]
+) -> Tensor:
+    """Colours `(n, 3)` of the fragments: Lambert's law, ambient light, patterns and grain that move with the body."""
+    index = fragments.point
+    part, along, rest = surface.part[index], surface.along[index], points[index]
+    shirt, trousers = _clothes(part, along, look)
+    skin, hair, shirt_a, shirt_b, trousers_a, trousers_b, shoes, skirt = look["colours"]
+    wave = (torch.sin(rest @ look["waves"].T).sum(dim=1, keepdim=True) > 0).float()
+    colour = skin.repeat(len(index), 1)
+    colour[shirt] = torch.lerp(shirt_a, shirt_b, float(look["pattern"][0]) * wave[shirt])
+    colour[trousers] = torch.lerp(trousers_a, trousers_b, float(look["pattern"][1]) * wave[trousers])
+    colour[part == PART["foot"]] = shoes
+    colour[(part == PART["hair"]) | ((part == PART["head"]) & (along > look["hairline"]))] = hair
+    colour[part == PART["skirt"]] = skirt
+    colour[part == PART["eye"]] = 0.5
+    # the normal turns with the bones that move the point; to the camera's side, where the mesh shows its back
+    matrices = moves[..., :3].permute(0, 2, 3, 1)
+    weights = surface.skin[index]
+    turned = torch.zeros(len(index), 3)
+    for frame, matrix in enumerate(matrices):
+        mine = fragments.frame == frame
+        blended = (weights[mine] @ matrix.reshape(9, -1).T).view(-1, 3, 3)
+        turned[mine] = (blended @ normals[index[mine]][..., None])[..., 0]
+    turned = F.normalize(turned, dim=-1)
+    turned = torch.where(turned[:, 2:] > 0.2, -turned, turned)
+    lit = look["ambient"] + look["diffuse"] * (turned @ look["light"]).clamp_min(0)
+    grain = torch.randn(len(points), generator=torch.Generator().manual_seed(look["seed"]))[index]
+    return colour * (lit + look["grain"] * grain)[:, None]
+
+
+# ------------------------------------------------------------------------------------- what is behind and before
+
+
+def drawn_background(size: int, random: np.random.Generator) -> Tensor:
+    """`(3, H, W)`: a gradient, noise of all sizes, some boxes."""
+    corners = torch.tensor(
+        np.stack([random_colour(random) for _ in range(4)]).T.reshape(1, 3, 2, 2), dtype=torch.float32
+    )
+    picture = F.interpolate(corners, size=(size, size), mode="bilinear", align_corners=True)[0]
+    for _ in range(int(random.integers(0, 9))):
+        x1, x2 = sorted(random.integers(0, size + 1, 2))
+        y1, y2 = sorted(random.integers(0, size + 1, 2))
+        share = random.uniform(0.3, 1)
+        colour = torch.tensor(random_colour(random), dtype=torch.float32)[:, None, None]
+        picture[:, y1:y2, x1:x2].lerp_(colour.expand(3, y2 - y1, x2 - x1), share)
+    strength = random.uniform(0, 0.2)
+    for cells in (4, 8, 16, 32, 64):
+        noise = torch.tensor(random.normal(size=(1, 3, cells, cells)), dtype=torch.float32)
+        noise = torch.lerp(noise, noise.mean(dim=1, keepdim=True), random.uniform(0.6, 1))
+        scale = strength * random.uniform(0, 1)
+        picture = picture + scale * F.interpolate(noise, size=(size, size), mode="bilinear", align_corners=False)[0]
+    return picture
+
+
+def photo_background(path: str | Path, size: int, random: np.random.Generator) -> Tensor:
+    """`(3, H, W)`: a random square of a picture."""
+    with Image.open(path) as image:
+        image.draft("RGB", (2 * size, 2 * size))
+        side = int(min(image.size) * random.uniform(0.4, 1))
+        x, y = (int(random.integers(0, length - side + 1)) for length in image.size)
+        cut = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, (x, y, x + side, y + side))
+    return torch.from_numpy(np.array(cut)).permute(2, 0, 1).float() / 255
+
+
+def occluded(clip: Tensor, random: np.random.Generator) -> Tensor:
+    """A tilted box of one colour in front, in the same place in all frames."""
+    size = clip.shape[-1]
+    grid = torch.arange(size, dtype=torch.float32) / size
+    angle, (x, y), (w, h) = random.uniform(-0.5, 0.5), random.uniform(0.1, 0.9, 2), random.uniform(0.05, 0.25, 2)
+    across = (grid[None] - x) * np.cos(angle) + (grid[:, None] - y) * np.sin(angle)
+    down = (grid[:, None] - y) * np.cos(angle) - (grid[None] - x) * np.sin(angle)
+    colour = torch.tensor(random_colour(random), dtype=torch.float32)[:, None, None]
+    return torch.where((across.abs() < w) & (down.abs() < h), colour, clip)
+
+
+def photographed(clip: Tensor, random: np.random.Generator) -> Tensor:
+    """What a camera makes of it: uint8, with some blur, exposure, colour cast and noise."""
+    edge = float(np.exp(-1 / (2 * random.uniform(0.3, 0.8) ** 2)))
+    planes = F.pad(clip, (1, 1, 1, 1), mode="replicate")
+    planes = torch.add(planes[..., 1:-1], planes[..., 2:] + planes[..., :-2], alpha=edge)
+    planes = torch.add(planes[..., 1:-1, :], planes[..., 2:, :] + planes[..., :-2, :], alpha=edge)
+    planes /= (1 + 2 * edge) ** 2
+    gain = torch.tensor(random.uniform(0.7, 1.2) * random.uniform(0.94, 1.06, 3), dtype=torch.float32)
+    picture = planes * (255 * gain[:, None, None]) + 255 * random.uniform(-0.08, 0.08)
+    noise = torch.Generator().manual_seed(int(random.integers(2**62)))
+    picture = picture + random.uniform(0, 8) * torch.randn(picture.shape, generator=noise)
+    return picture.round_().clamp_(0, 255).to(torch.uint8)
+
+
+# ------------------------------------------------------------------------------------------------- command line
+
+
+def contact_sheet(clips: Sequence[dict[str, Any]]) -> Image.Image:
+    """One row for each clip, its keypoints drawn in every second row below it."""
+    rows = []
+    for clip in clips:
+        frames = clip["clip"].permute(0, 2, 3, 1).numpy()
+        drawn = [draw_keypoints(f, k[None], "h36m17") for f, k in zip(frames, clip["keypoints"], strict=True)]
+        rows += [np.concatenate(list(frames), axis=1), np.concatenate(drawn, axis=1)]
+    return Image.fromarray(np.concatenate(rows))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--body", type=Path, required=True, help="folder of the base mesh")
+    parser.add_argument("--motions", type=Path, nargs="+", required=True, help="folders or zip files of CMU's motions")
+    parser.add_argument("--subjects", nargs="+", help="keep these, as 02")
+    parser.add_argument("--skip", nargs="+", default=(), help="leave out these subjects")
+    parser.add_argument("--backgrounds", type=Path, help="folder of pictures")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--clips", type=int, default=8)
+    parser.add_argument("--length", type=int, default=5, help="frames of a clip")
+    parser.add_argument("--fps", type=float, default=25)
+    parser.add_argument("--size", type=int, default=128, help="pixels")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(arguments)
+
+    pictures = (
+        []
+        if args.backgrounds is None
+        else sorted(path for path in args.backgrounds.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    )
+    clips = Clips(
+        read_takes(args.motions, args.fps, subjects=args.subjects, skip=args.skip), Body(args.body), size=args.size,
+        length=args.length, count=args.clips, seed=args.seed, backgrounds=pictures,
+    )  # fmt: skip
+    args.output.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    made = [clips[index] for index in range(len(clips))]
+    seconds = time.perf_counter() - start
+    for index, clip in enumerate(made):
+        arrays: dict[str, Any] = {key: np.asarray(value) for key, value in clip.items()}
+        np.savez_compressed(args.output / f"clip_{index:05d}.npz", **arrays, fps=args.fps)
+    contact_sheet(made[:32]).save(args.output / "clips.png")
+    print(f"{len(made)} clips in {args.output}, {len(made) * args.length / seconds:.0f} frames/s; drawn in clips.png")
+
+
+if __name__ == "__main__":
+    main()
