@@ -378,7 +378,7 @@ def answers_with_heatmaps(name):
         return model.eval()(model.example_input()).ndim == 4
 
 
-# regression, and networks whose first steps lead nowhere at this rate, have such a test in their own file
+# regression, first steps that lead nowhere at this rate, answers to the whole cell: such a test is in their own files
 OVERFITS_ELSEWHERE = ("CPM", "Tompson")
 HEATMAPS = [
     name for name in QUICK if model_class(name).__name__ not in OVERFITS_ELSEWHERE and answers_with_heatmaps(name)
