@@ -6,6 +6,11 @@ A ratio above 1 means that ours is faster. Runs of ours and of the reference alt
 
     hrnet            timm's trunk of the same width: the same way up to the last fusion, of which it computes three more
     simple_baseline  timm's ResNet alone, so that the ratio says what the heatmaps cost
+    deeppose         its layers in an nn.Sequential with torch's local response normalisation, and for the later stages
+                     crops by torch's grid_sample, around given keypoints
+    deeppose_resnet  timm's ResNet with as many outputs
+    ief              GoogLeNet with torch's local response normalisation, four passes over 20 channels
+    posernn_cnn      timm's VGG16 with batch norm and as many outputs; the recurrent ones: its convolutions alone
     tompson          its own convolutions as plain torch modules, fed with scaled images and cut-out windows: the ratio
                      says what local contrast normalisation, scaling, cutting and pasting cost
     hourglass, cpm   implementations by others, which are not ours to ship: --peers names a folder with checkouts of
@@ -26,6 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import posezoo
+from posezoo.models import deeppose, ief
 
 Run = Callable[[Tensor], Any]
 TIMM = {
@@ -39,7 +45,10 @@ PEERS = {  # name -> file in --peers, and what it is called here
     "hourglass_2_bearpaw": ("pytorch-stacked-hourglass/src/stacked_hourglass/model.py", "anibali's hg2"),
     "cpm_9x9_6s": ("Convolutional-Pose-Machines-Pytorch/train_val/cpm_model.py", "namedBen's CPM"),
 }
-NAMES = (*TIMM, "tompson_mpii", "tompson_flic", *PEERS)
+TIMM_OUTPUTS = {"deeppose_resnet50": "resnet50", "posernn_cnn": "vgg16_bn"}  # the same to the last layer
+TIMM_FEATURES = {"posernn_lstm": "vgg16_bn", "posernn_attention": "vgg16_bn"}
+PLAIN = ("deeppose", "ief", "tompson_mpii", "tompson_flic")
+NAMES = (*TIMM, *TIMM_OUTPUTS, *TIMM_FEATURES, *PLAIN, *PEERS)
 
 
 class TompsonConvolutions(nn.Module):
@@ -71,8 +80,28 @@ class TompsonConvolutions(nn.Module):
         return self.coarse(x), self.last(self.fuse(fine).view(-1, self.num_keypoints * 128, 36, 36))
 
 
-def conv_relu(channels: int, width: int, kernel: int) -> list[nn.Module]:
-    return [nn.Conv2d(channels, width, kernel, padding=kernel // 2), nn.ReLU()]
+def conv_relu(channels: int, width: int, kernel: int, **options: int) -> list[nn.Module]:
+    return [nn.Conv2d(channels, width, kernel, **{"padding": kernel // 2, **options}), nn.ReLU()]
+
+
+def seven_layers(outputs: int) -> nn.Sequential:
+    """A stage of DeepPose (section 3.1)."""
+    a, b, c, d, e, f, g = deeppose.WIDTHS
+    k, alpha = deeppose.LRN["alexnet"]
+    norm = nn.LocalResponseNorm(5, 5 * alpha, 0.75, k)  # torch divides alpha by the channels
+    layers = [*conv_relu(3, a, 11, stride=4, padding=deeppose.PADDING), norm, nn.MaxPool2d(3, 2)]
+    layers += [*conv_relu(a, b, 5), norm, nn.MaxPool2d(3, 2), *conv_relu(b, c, 3), *conv_relu(c, d, 3)]
+    layers += [*conv_relu(d, e, 3), nn.MaxPool2d(3, 2), nn.Flatten(), nn.Linear(36 * e, f), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(f, g), nn.ReLU(), nn.Linear(g, outputs))
+
+
+def googlenet(channels: int, outputs: int) -> nn.Sequential:
+    """GoogLeNet without its auxiliary classifiers, from the blocks in `posezoo.models.ief`."""
+    norm, shrink = nn.LocalResponseNorm(5), nn.MaxPool2d(3, 2, ceil_mode=True)
+    layers = [*conv_relu(channels, 64, 7, stride=2), shrink, norm, *conv_relu(64, 64, 1), *conv_relu(64, 192, 3), norm]
+    for width, table in ((192, ief.INCEPTION_3), (480, ief.INCEPTION_4), (832, ief.INCEPTION_5)):
+        layers += [shrink, *ief.inceptions(width, table)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1024, outputs))
 
 
 def reference(name: str, image: Tensor, peers: Path | None) -> tuple[str, Run] | None:
@@ -81,6 +110,28 @@ def reference(name: str, image: Tensor, peers: Path | None) -> tuple[str, Run] |
         indices = (1,) if "hrnet" in name else (-1,)
         return f"timm {TIMM[name]}", timm.create_model(TIMM[name], features_only=True, out_indices=indices).eval()
     batch, _, height, width = image.shape
+    if name in TIMM_OUTPUTS:
+        whole = timm.create_model(TIMM_OUTPUTS[name], num_classes=2 * posezoo.create(name).num_keypoints).eval()
+        return f"timm {TIMM_OUTPUTS[name]}", whole
+    if name in TIMM_FEATURES:
+        trunk = timm.create_model(TIMM_FEATURES[name], num_classes=0).features.eval()
+        return f"timm {TIMM_FEATURES[name]} features", trunk
+    if name == "deeppose":
+        stages = [seven_layers(28).eval() for _ in range(deeppose.STAGES)]
+        halves = torch.tensor([[0.5, 0.0, 0.0], [0.0, 0.5, 0.0]]).repeat(14 * batch, 1, 1)  # of the image's size
+
+        def cascade(image: Tensor) -> list[Tensor]:
+            outputs = [stages[0](image)]
+            for stage in stages[1:]:
+                grid = F.affine_grid(halves, [14 * batch, 3, height, width], align_corners=False)
+                outputs.append(stage(F.grid_sample(image.repeat_interleave(14, dim=0), grid, align_corners=False)))
+            return outputs
+
+        return "its layers", cascade
+    if name == "ief":
+        corrections = googlenet(20, 32).eval()
+        seen = torch.rand(batch, 20, height, width)
+        return "GoogLeNet", lambda _: [corrections(seen) for _ in range(ief.NUM_STEPS)]
     if name.startswith("tompson"):
         network = TompsonConvolutions(name.removeprefix("tompson_")).eval()
         scaled = [torch.rand(batch, 3, height // factor, width // factor) for factor in (1, 2, 4)]

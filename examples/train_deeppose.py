@@ -35,6 +35,8 @@ from posezoo.models.deeppose import DROPOUT, WIDTHS, DeepPose, whole_image
 sys.path.insert(0, str(Path(__file__).parent))
 from training import Report, make_loaders, options, poses_in_crops, scores, train
 
+PREDICT_BATCH = 32  # people, of whose keypoints a stage looks at each
+
 
 def first_stage_loss(model: torch.nn.Module, batch: dict[str, Any]) -> Tensor:
     """Squared distance in units of the whole crop (Equation 4)."""
@@ -59,7 +61,7 @@ def predictions(model: DeepPose, loader: DataLoader) -> dict[str, Tensor]:
     for batch in loader:
         parts["pred"].append(torch.stack(model(batch["image"].to(device), all_stages=True)).cpu())
         for name in ("keypoints", "visible", "matrix"):
-            parts[name].append(batch[name])
+            parts[name].append(batch[name].clone())  # what a worker sent keeps a file open
     return {name: torch.cat(part, dim=1 if name == "pred" else 0) for name, part in parts.items()}
 
 
@@ -121,7 +123,8 @@ def train_stage(args: argparse.Namespace, stage: int, crop: PersonCrop, previous
     if previous is not None:
         model.load_state_dict({**model.state_dict(), **previous.state_dict()})
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        found = predictions(model.to(device), loaders[0])
+        people = DataLoader(loaders[0].dataset, PREDICT_BATCH, num_workers=args.workers)
+        found = predictions(model.to(device), people)
         model.measure(stage, *(found["pred"][stage - 2], found["keypoints"], found["visible"]))
         loss = partial(later_stage_loss, stage=stage, network=model)
     parameters = [*model.trunks[stage - 1].parameters(), *model.heads[stage - 1].parameters()]

@@ -457,15 +457,12 @@ class DeepPoseRegression(PoseModel):
 def local_response_norm(x: Tensor, *, k: float, alpha: float) -> Tensor:
     """Each value divided by `(k + alpha * sum of squares over 5 neighbouring channels) ** 0.75`, as in AlexNet.
 
-    The same as `torch.nn.LocalResponseNorm(5, 5 * alpha, 0.75, k)`, which divides its alpha by 5, in half the time.
+    The same as `torch.nn.LocalResponseNorm(5, 5 * alpha, 0.75, k)`, which divides its alpha by 5, in two thirds of the
+    time: the sum over neighbours is a convolution.
     """
     channels = x.shape[1]
-    squares = F.pad(x.square(), (0, 0, 0, 0, 2, 2))
-    around = squares[:, :channels]
-    for start in range(1, 5):
-        around = around + squares[:, start : start + channels]
-    root = (k + alpha * around).rsqrt()
-    return x * root * root.sqrt()
+    band = alpha * torch.ones(channels, channels, device=x.device, dtype=x.dtype).triu(-2).tril(2)
+    return x * F.conv2d(x.square(), band[..., None, None], x.new_full((channels,), k)) ** -0.75
 
 
 def whole_image(image: Tensor) -> Tensor:
