@@ -39,6 +39,7 @@ __all__ = [
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 PLUGINS = "posezoo.models"  # the entry-point group by which other packages add their models
+KEYPOINTS = ("num_keypoints", "skeleton")  # arguments of the data set's, not the network's
 PREFIXES = {"hf-hub": "hf-hub", "hf_hub": "hf-hub", "local-dir": "local-dir"}
 
 
@@ -126,8 +127,10 @@ def create(
 ) -> Any:
     """Build a model by name, with or without weights.
 
-    The arguments its weights were made with (number of keypoints, skeleton, decoding) hold with `pretrained=False`
-    too, and `kwargs` overrule them. Another `num_keypoints` than the weights' leaves the head out of what is loaded.
+    The arguments that weights were made with hold where they are asked for, by `pretrained=True`, a tag or a record;
+    without, their keypoints still do, but the network is the architecture's own, even where the default weights are of
+    a smaller one. `kwargs` overrule both. Another `num_keypoints` than the weights' leaves the head out of what is
+    loaded.
 
     Args:
         model_name: `arch`, `arch.tag`, `hf-hub:org/name[@revision]` or `local-dir:/path`.
@@ -173,7 +176,8 @@ def create(
         _complain_about_missing_weights(arch, record)
 
     function = model_entrypoint(arch)
-    recorded = dict(record.kwargs) if record else {}
+    asked_for = pretrained or source or "." in name or pretrained_cfg is not None or pretrained_cfg_overlay
+    recorded = {key: value for key, value in (record.kwargs if record else {}).items() if asked_for or key in KEYPOINTS}
     arguments = _arguments(function)
     if arguments is not None:
         _check_arguments(arch, given, arguments)

@@ -292,6 +292,17 @@ def _side(side: str, *names: str) -> tuple[str, ...]:
     return tuple(f"{side}_{name}" for name in names)
 
 
+# In the order of OpenPose, which begins on the right and at the nose.
+_OPENPOSE_ARMS = (
+    "nose",
+    "thorax",
+    *_side("right", "shoulder", "elbow", "wrist"),
+    *_side("left", "shoulder", "elbow", "wrist"),
+)
+_OPENPOSE_LEGS = (*_side("right", "hip", "knee", "ankle"), *_side("left", "hip", "knee", "ankle"))
+_OPENPOSE_FACE = ("right_eye", "left_eye", "right_ear", "left_ear")
+_OPENPOSE_FEET = (*_side("left", "big_toe", "small_toe", "heel"), *_side("right", "big_toe", "small_toe", "heel"))
+
 _SKELETONS: dict[str, Skeleton] = {
     skeleton.name: skeleton
     for skeleton in (
@@ -404,6 +415,72 @@ _SKELETONS: dict[str, Skeleton] = {
                 *((7, 11), (8, 12), (9, 13), (10, 14)),
             ),
         ),
+        # Wu et al., "AI Challenger: A Large-scale Dataset for Going Deeper in Image Understanding", 2017; sigmas of its
+        # own evaluation.
+        Skeleton(
+            "aic14",
+            (
+                *_side("right", "shoulder", "elbow", "wrist"),
+                *_side("left", "shoulder", "elbow", "wrist"),
+                *_side("right", "hip", "knee", "ankle"),
+                *_side("left", "hip", "knee", "ankle"),
+                *("head_top", "neck"),
+            ),
+            bones=(
+                *((2, 1), (1, 0), (0, 13), (13, 3), (3, 4), (4, 5), (8, 7), (7, 6), (6, 9), (9, 10), (10, 11)),
+                *((12, 13), (0, 6), (3, 9)),
+            ),
+            sigmas=(
+                *(0.01388152, 0.01515228, 0.01057665, 0.01417709, 0.01497891, 0.01402144, 0.03909642),
+                *(0.03686941, 0.01981803, 0.03843971, 0.03412318, 0.02415081, 0.01291456, 0.01236173),
+            ),
+        ),
+        # COCO's keypoints with the two of AI Challenger that COCO lacks: what mmpose trains on both.
+        Skeleton(
+            "coco_aic19",
+            (
+                *("nose", *_sides("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")),
+                *("head_top", "neck"),
+            ),
+            bones=(
+                *((15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8)),
+                *((7, 9), (8, 10), (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6), (17, 18)),
+            ),
+            sigmas=(
+                *(0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062),
+                *(0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089, 0.026, 0.026),
+            ),
+        ),
+        # Li et al., "CrowdPose: Efficient Crowded Scenes Pose Estimation and A New Benchmark", CVPR 2019.
+        Skeleton(
+            "crowdpose14",
+            (*_sides("shoulder", "elbow", "wrist", "hip", "knee", "ankle"), "head_top", "neck"),
+            bones=(
+                *((10, 8), (8, 6), (11, 9), (9, 7), (6, 7), (0, 6), (1, 7), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5)),
+                *((12, 13), (1, 13), (0, 13)),
+            ),
+            sigmas=(
+                *(0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107),
+                *(0.107, 0.087, 0.087, 0.089, 0.089, 0.079, 0.079),
+            ),
+        ),
+        # Andriluka et al., "PoseTrack: A Benchmark for Human Pose Estimation and Tracking", CVPR 2018: COCO's order
+        # with the upper neck ("head_bottom") and the head top in place of the eyes.
+        Skeleton(
+            "posetrack17",
+            (
+                *("nose", "upper_neck", "head_top"),
+                *_sides("ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle"),
+            ),
+            bones=(
+                *((15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8)),
+                *((7, 9), (8, 10), (0, 1), (0, 2), (0, 3), (0, 4), (1, 5), (1, 6)),
+            ),
+            sigmas=(
+                *(0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072),
+                *(0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089),
+            ),
+        ),
         # The heatmap channels of Convolutional Pose Machines (Wei et al., CVPR 2016) without the background, which is
         # the 15th. From MPII ids 9 8 12 11 10 13 14 15 2 1 0 3 4 5; CPM calls the head top "head".
         Skeleton(
@@ -470,6 +547,37 @@ _SKELETONS: dict[str, Skeleton] = {
             bones=(
                 *((0, 1), (1, 2), (2, 3), (0, 4), (4, 5), (5, 6)),
                 *((0, 7), (7, 8), (8, 9), (0, 10), (10, 11), (11, 12), (0, 13)),
+            ),
+        ),
+        # Cao et al., "OpenPose", TPAMI 2019: its models COCO, BODY_25 and BODY_25B, in the order of its documentation.
+        # The neck and the middle of the hips of the first two are the means that are called thorax and pelvis here.
+        Skeleton(
+            "openpose18",
+            (*_OPENPOSE_ARMS, *_OPENPOSE_LEGS, *_OPENPOSE_FACE),
+            bones=(
+                *((1, 2), (2, 3), (3, 4), (1, 5), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13)),
+                *((1, 0), (0, 14), (14, 16), (0, 15), (15, 17)),
+            ),
+        ),
+        Skeleton(
+            "body25",
+            (*_OPENPOSE_ARMS, "pelvis", *_OPENPOSE_LEGS, *_OPENPOSE_FACE, *_OPENPOSE_FEET),
+            bones=(
+                *((1, 2), (2, 3), (3, 4), (1, 5), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (10, 11)),
+                *((8, 12), (12, 13), (13, 14), (1, 0), (0, 15), (15, 17), (0, 16), (16, 18)),
+                *((14, 19), (19, 20), (14, 21), (11, 22), (22, 23), (11, 24)),
+            ),
+        ),
+        Skeleton(
+            "body25b",
+            (
+                *("nose", *_sides("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")),
+                *("upper_neck", "head_top", *_OPENPOSE_FEET),
+            ),
+            bones=(
+                *((0, 1), (0, 2), (1, 3), (2, 4), (5, 7), (7, 9), (6, 8), (8, 10), (5, 11), (6, 12), (11, 12)),
+                *((11, 13), (13, 15), (12, 14), (14, 16), (5, 17), (6, 17), (17, 18)),
+                *((15, 19), (19, 20), (15, 21), (16, 22), (22, 23), (16, 24)),
             ),
         ),
     )

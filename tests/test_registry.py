@@ -216,6 +216,18 @@ def test_not_pretrained_is_random_and_in_train_mode(toys):
     assert create("toy", num_keypoints=None).num_keypoints == 16
 
 
+def test_weights_of_a_smaller_network_do_not_shrink_the_architecture(tmp_path):
+    register_model(toy)
+    folder = save_pretrained(create("toy", width=2, num_keypoints=16), tmp_path)
+    record = Weights(sources=(f"local-dir:{folder}",), kwargs={"width": 2, "num_keypoints": 16})
+    register_model(weights={"small": record})(toy)
+    assert (create("toy").width, create("toy").num_keypoints) == (4, 16)
+    asked_for = [{"pretrained": True}, {"pretrained_cfg": "small"}, {"pretrained_cfg_overlay": {"data": "MPII"}}]
+    assert [create("toy", **how).width for how in asked_for] == [2, 2, 2]
+    assert [create(name).width for name in ("toy.small", f"local-dir:{folder}")] == [2, 2]
+    assert create("toy.small", width=3).width == 3
+
+
 def test_without_weights_pretrained_is_an_error_that_lists_what_exists(toys):
     text = message(create, "toy_wide", pretrained=True)
     assert "nobody has published weights for toy_wide" in text

@@ -17,10 +17,19 @@ ORDERS = {
     "flic9": "Lsho Lelb Lwri Rsho Relb Rwri Lhip Rhip nose",
     "flic7": "Lwri Lelb Lsho face Rsho Relb Rwri",
     "jhmdb15": "neck belly face Rsho Lsho Rhip Lhip Relb Lelb Rkne Lkne Rwri Lwri Rank Lank",
+    "aic14": "Rsho Relb Rwri Lsho Lelb Lwri Rhip Rkne Rank Lhip Lkne Lank head_top neck",
+    "coco_aic19": "nose Leye Reye Lear Rear Lsho Rsho Lelb Relb Lwri Rwri Lhip Rhip Lkne Rkne Lank Rank head_top neck",
+    "crowdpose14": "Lsho Rsho Lelb Relb Lwri Rwri Lhip Rhip Lkne Rkne Lank Rank head_top neck",
+    "posetrack17": "nose upper_neck head_top Lear Rear Lsho Rsho Lelb Relb Lwri Rwri Lhip Rhip Lkne Rkne Lank Rank",
     "cpm14": "head_top neck Rsho Relb Rwri Lsho Lelb Lwri Rhip Rkne Rank Lhip Lkne Lank",
     "h36m17": "pelvis Rhip Rkne Rank Lhip Lkne Lank spine thorax neck_nose head Lsho Lelb Lwri Rsho Relb Rwri",
     "humaneva15": "pelvis thorax Lsho Lelb Lwri Rsho Relb Rwri Lhip Lkne Lank Rhip Rkne Rank head",
     "humaneva14": "thorax Lsho Lelb Lwri Rsho Relb Rwri Lhip Lkne Lank Rhip Rkne Rank head",
+    "openpose18": "nose thorax Rsho Relb Rwri Lsho Lelb Lwri Rhip Rkne Rank Lhip Lkne Lank Reye Leye Rear Lear",
+    "body25": "nose thorax Rsho Relb Rwri Lsho Lelb Lwri pelvis Rhip Rkne Rank Lhip Lkne Lank Reye Leye Rear Lear "
+    "Lbig_toe Lsmall_toe Lheel Rbig_toe Rsmall_toe Rheel",
+    "body25b": "nose Leye Reye Lear Rear Lsho Rsho Lelb Relb Lwri Rwri Lhip Rhip Lkne Rkne Lank Rank "
+    "upper_neck head_top Lbig_toe Lsmall_toe Lheel Rbig_toe Rsmall_toe Rheel",
 }
 FLIP_INDEX = {
     "coco17": [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15],
@@ -35,10 +44,17 @@ MIRROR_PAIRS = {
     "flic9": {(0, 3), (1, 4), (2, 5), (6, 7)},
     "flic7": {(0, 6), (1, 5), (2, 4)},
     "jhmdb15": {(3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14)},
+    "aic14": {(0, 3), (1, 4), (2, 5), (6, 9), (7, 10), (8, 11)},
+    "coco_aic19": {(1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16)},
+    "crowdpose14": {(0, 1), (2, 3), (4, 5), (6, 7), (8, 9), (10, 11)},
+    "posetrack17": {(3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16)},
     "cpm14": {(2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13)},
     "h36m17": {(4, 1), (5, 2), (6, 3), (11, 14), (12, 15), (13, 16)},  # left = 4 5 6 11 12 13, right = 1 2 3 14 15 16
     "humaneva15": {(2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13)},
     "humaneva14": {(1, 4), (2, 5), (3, 6), (7, 10), (8, 11), (9, 12)},
+    "openpose18": {(2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13), (14, 15), (16, 17)},
+    "body25": {(2, 5), (3, 6), (4, 7), (9, 12), (10, 13), (11, 14), (15, 16), (17, 18), (19, 22), (20, 23), (21, 24)},
+    "body25b": {(1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16), (19, 22), (20, 23), (21, 24)},
 }
 PARENTS = {
     "h36m17": [None, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15],
@@ -115,7 +131,14 @@ def test_sigmas_are_the_published_ones():
     mpii = ".089 .083 .107 .107 .083 .089 .026 .026 .026 .026 .062 .072 .179 .179 .072 .062"
     assert get_skeleton("coco17").sigmas == tuple(map(float, coco.split()))
     assert get_skeleton("mpii16").sigmas == tuple(map(float, mpii.split()))
-    assert all(get_skeleton(name).sigmas is None for name in ORDERS if name not in ("coco17", "mpii16"))
+    aic = ".01388152 .01515228 .01057665 .01417709 .01497891 .01402144 .03909642 "
+    aic += ".03686941 .01981803 .03843971 .03412318 .02415081 .01291456 .01236173"
+    assert get_skeleton("aic14").sigmas == tuple(map(float, aic.split()))
+    assert get_skeleton("coco_aic19").sigmas == (*get_skeleton("coco17").sigmas, 0.026, 0.026)  # mmpose's
+    assert get_skeleton("crowdpose14").sigmas == (*get_skeleton("coco17").sigmas[5:], 0.079, 0.079)
+    assert get_skeleton("posetrack17").sigmas == get_skeleton("coco17").sigmas
+    given = ("coco17", "mpii16", "aic14", "coco_aic19", "crowdpose14", "posetrack17")
+    assert all((get_skeleton(name).sigmas is not None) == (name in given) for name in ORDERS)
 
 
 def test_get_skeleton_takes_names_instances_and_lists():

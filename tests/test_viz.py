@@ -1,6 +1,7 @@
 import itertools
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -8,7 +9,23 @@ import torch
 from PIL import Image
 
 from posezoo.skeletons import Skeleton, convert, get_skeleton
-from posezoo.viz import CENTRE, LEFT, RIGHT, draw_attention, draw_heatmaps, draw_keypoints, heatmap_grid
+from posezoo.viz import (
+    CENTRE,
+    GRID,
+    LEFT,
+    PAPER,
+    RIGHT,
+    VIEWS,
+    contact_sheet,
+    draw_attention,
+    draw_heatmaps,
+    draw_keypoints,
+    draw_pose3d,
+    heatmap_grid,
+    pose3d_bounds,
+    pose3d_pictures,
+    save_gif,
+)
 
 GREY = 90
 STICK = Skeleton("stick", ("head", "left_hand", "right_hand"), bones=((0, 1), (0, 2), (1, 2)))
@@ -438,3 +455,295 @@ def test_importing_does_not_import_pil_or_matplotlib():
     code = "import sys, posezoo.viz, posezoo.skeletons; print({'PIL', 'matplotlib', 'timm'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# In 3D
+
+ARMS = Skeleton("arms", ("middle", "left_hand", "right_hand"), bones=((0, 1), (0, 2)))
+BOUNDS = np.array([[-1000, -1000, -1000], [1000, 1000, 1000.0]])
+
+
+def _place(picture, colour):
+    """`(x, y)`: the middle of what has that colour, and how much there is."""
+    y, x = np.nonzero((picture == colour).all(axis=-1))
+    return (x.mean(), y.mean()), len(x)
+
+
+@pytest.mark.parametrize(
+    ("view", "place"),
+    [  # of x = 400 mm (to the right), y = 600 (down), z = -800 (towards the camera), in metres from the middle
+        ("front", (0.4, 0.6)),  # x right, y down
+        ("side", (-0.8, 0.6)),  # the camera is on the left, so what is near to it lies left
+        ("top", (0.4, 0.8)),  # the camera is below
+    ],
+)
+@pytest.mark.parametrize("size", [100, 101, 256])
+def test_a_joint_is_where_it_should_be_in_each_view(view, place, size):
+    tip = Skeleton("tip", ("left_hand",))
+    picture = draw_pose3d([[400.0, 600, -800]], tip, views=[view], size=size, bounds=BOUNDS)
+    assert picture.shape == (size, size, 3)
+    assert picture.dtype == np.uint8
+    middle, count = _place(picture, LEFT)
+    np.testing.assert_allclose(middle, (size - 1) / 2 + 0.42 * size * np.array(place), atol=0.75)
+    assert 0 < count < (0.06 * size) ** 2 + 9
+
+
+def test_the_views_stand_side_by_side():
+    pose = np.array([[0, 0, 0], [400, -300, 200], [-400, 300, -600.0]])
+    together = draw_pose3d(pose, ARMS, size=80)
+    assert together.shape == (80, 240, 3)
+    for number, view in enumerate(("front", "side", "top")):
+        alone = draw_pose3d(pose, ARMS, size=80, views=[view])
+        np.testing.assert_array_equal(together[:, 80 * number : 80 * number + 80], alone)
+    np.testing.assert_array_equal(together, draw_pose3d(torch.from_numpy(pose), ARMS, size=80))
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_left_and_right_have_their_colours_in_3d(view):
+    pose = np.array([[0, 0, 0], [700, 700, -700], [-700, -700, 700.0]])
+    picture = draw_pose3d(pose, ARMS, size=200, views=[view], bounds=BOUNDS)
+    (left, _), (right, _) = _place(picture, LEFT), _place(picture, RIGHT)
+    axes = {"front": (1, 1), "side": (-1, 1), "top": (1, 1)}[view]  # where the left hand lies
+    assert (np.sign(np.subtract(left, right)) == axes).all()
+    assert tuple(picture[100, 100]) in (CENTRE, LEFT, RIGHT)
+
+
+@pytest.mark.parametrize(("view", "axis"), [("front", 2), ("side", 0), ("top", 1)])
+def test_what_is_near_covers_what_is_far(view, axis):
+    """Two bones that cross in the middle of the view."""
+    near = {"front": -1, "side": 1, "top": -1}[view]  # nearest to the viewer is: small z, large x, small y
+    cross = Skeleton("cross", ("left_a", "left_b", "right_a", "right_b"), bones=((0, 1), (2, 3)))
+    others = [k for k in range(3) if k != axis]
+    for left_is_near in (True, False):
+        pose = np.zeros((4, 3))
+        pose[0, others], pose[1, others] = (-500, -500), (500, 500)
+        pose[2, others], pose[3, others] = (-500, 500), (500, -500)
+        pose[:2, axis] = 300 * near if left_is_near else -300 * near
+        picture = draw_pose3d(pose, cross, size=101, views=[view], bounds=BOUNDS)
+        assert tuple(picture[50, 50]) == (LEFT if left_is_near else RIGHT)
+
+
+def test_the_pose_fills_the_view_and_bounds_fix_the_scale():
+    pose = np.array([[0, 0, 0], [300, -100, 200], [-300, 500, 100.0]])
+    np.testing.assert_array_equal(pose3d_bounds(pose), [[-300, -100, 0], [300, 500, 200]])
+    for scale in (0.01, 1, 50):  # whatever the size of the person
+        (left, _), (right, _) = (_place(draw_pose3d(scale * pose, ARMS, views=["front"]), c) for c in (LEFT, RIGHT))
+        assert left[0] > 170
+        assert right[0] < 86
+        assert right[1] - left[1] > 100
+    near, far = (draw_pose3d(pose, ARMS, views=["front"], bounds=factor * BOUNDS) for factor in (1, 4))
+    assert _place(near, LEFT)[0][0] - 127.5 > 2 * (_place(far, LEFT)[0][0] - 127.5)
+
+
+def test_the_grid_has_lines_every_half_metre():
+    picture = draw_pose3d(np.full((1, 3), np.nan), ["tip"], size=200, views=["front"], bounds=BOUNDS)
+    columns = np.flatnonzero((picture[150] == GRID).all(axis=-1))
+    rows = np.flatnonzero((picture[:, 150] == GRID).all(axis=-1))
+    np.testing.assert_array_equal(columns, rows)
+    np.testing.assert_allclose(np.diff(columns), 0.42 * 200 / 2, atol=1)
+    assert np.abs(columns - 99.5).min() <= 0.5  # through the root
+    huge = draw_pose3d(np.full((1, 3), np.nan), ["tip"], size=200, views=["front"], bounds=1000 * BOUNDS)
+    assert 2 <= (huge[150] == GRID).all(axis=-1).sum() <= 13
+
+
+def test_points_that_are_nowhere_are_left_out_in_3d():
+    pose = np.array([[0, 0, 0], [300, -100, 200], [np.nan, 500, 100.0]])
+    picture = draw_pose3d(pose, ARMS)
+    assert (picture == LEFT).all(axis=-1).any()
+    assert not (picture == RIGHT).all(axis=-1).any()
+    for value in (np.inf, -np.inf, 1e300):
+        pose[2, 0] = value
+        np.testing.assert_array_equal(draw_pose3d(pose, ARMS), picture)
+    assert draw_pose3d(np.full((3, 3), np.nan), ARMS).shape == (256, 768, 3)
+    assert pose3d_bounds(np.full((3, 3), np.nan)).tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert draw_pose3d(np.zeros((3, 3)), ARMS).shape == (256, 768, 3)
+
+
+def test_two_people_in_one_view():
+    pose = np.array([[0, 0, 0], [200, -100, 200], [-200, 100, 100.0]])
+    both = draw_pose3d(np.stack([pose, pose + 800]), ARMS, views=["front"], bounds=BOUNDS)
+    for person in (pose, pose + 800):
+        alone = draw_pose3d(person, ARMS, views=["front"], bounds=BOUNDS)
+        where = (alone == LEFT).all(axis=-1)
+        assert (both[where] == LEFT).all()
+
+
+@pytest.mark.parametrize("name", ["h36m17", "humaneva15", "humaneva14", "coco17"])
+def test_registered_skeletons_are_drawn_in_3d(name):
+    pose = np.random.default_rng(0).uniform(-900, 900, (len(get_skeleton(name)), 3))
+    picture = draw_pose3d(pose, name)
+    assert all((picture == colour).all(axis=-1).any() for colour in (LEFT, RIGHT, CENTRE))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"pose3d": np.zeros((3, 2))}, r"pose3d must be \(3, 3\) or \(N, 3, 3\).*got \(3, 2\)"),
+        ({"pose3d": np.zeros((17, 3))}, r"got \(17, 3\)"),
+        ({"views": ["back"]}, "views: expected some of front, side, top, got 'back'"),
+        ({"views": []}, "got none"),
+        ({"size": 8}, "size: expected a whole number of pixels, 16 or more, got 8"),
+        ({"size": 99.5}, "got 99.5"),
+        ({"bounds": np.zeros((3, 2))}, r"bounds must be \(2, 3\)"),
+        ({"bounds": -BOUNDS}, "the lowest and the highest"),
+        ({"bounds": np.full((2, 3), np.nan)}, r"bounds must be \(2, 3\)"),
+        ({"skeleton": "h36m"}, "Did you mean 'h36m17'"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused_in_3d(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        draw_pose3d(**{"pose3d": np.zeros((3, 3)), "skeleton": ARMS, **arguments})
+    with pytest.raises(ValueError, match=r"poses must be \(\.\.\., K, 3\)"):
+        pose3d_bounds(np.zeros((3, 2)))
+
+
+def _walk(frames=6):
+    pose = np.array([[0, 0, 0], [200, -100, 200], [-200, 100, 100.0]])
+    return np.stack([pose * (1 + 0.4 * frame) for frame in range(frames)])
+
+
+def test_all_frames_have_one_scale():
+    walk = _walk()
+    pictures = list(pose3d_pictures(walk, ARMS, size=64))
+    assert len(pictures) == 6
+    for pose, picture in zip(walk, pictures, strict=True):
+        np.testing.assert_array_equal(picture, draw_pose3d(pose, ARMS, size=64, bounds=pose3d_bounds(walk)))
+    fixed = next(pose3d_pictures(walk, ARMS, size=64, views=["top"], bounds=BOUNDS))
+    np.testing.assert_array_equal(fixed, draw_pose3d(walk[0], ARMS, size=64, views=["top"], bounds=BOUNDS))
+
+
+def test_frames_are_drawn_as_they_are_asked_for():
+    asked = []
+
+    def images():
+        for number in range(6):
+            asked.append(number)
+            yield np.full((30, 20, 3), 40 * number, np.uint8)
+
+    pictures = pose3d_pictures(_walk(), ARMS, size=60, images=images())
+    assert asked == []
+    for number in range(3):
+        picture = next(pictures)
+        assert picture.shape == (60, 240, 3)
+        assert (picture[:, 12:48] == 40 * number).all()  # 40 x 60 in the middle of the square
+        assert (picture[:, :9] == PAPER).all()
+        assert asked == list(range(number + 1))
+
+
+@pytest.mark.parametrize("count", [5, 7])
+def test_images_that_do_not_fit_the_poses(count):
+    images = [np.zeros((9, 9, 3), np.uint8)] * count
+    with pytest.raises(ValueError, match=f"got {'5 images for 6' if count == 5 else 'more images than 6'} poses"):
+        list(pose3d_pictures(_walk(), ARMS, size=32, images=images))
+    with pytest.raises(ValueError, match=r"poses must be \(T, K, 3\).*got \(3, 3\)"):
+        pose3d_pictures(_walk()[0], ARMS)
+
+
+def test_a_contact_sheet():
+    tiles = [np.full((20, 30, 3), 40 * number, np.uint8) for number in range(5)]
+    sheet = contact_sheet(tiles)
+    assert sheet.shape == (40, 90, 3)
+    for number, (row, column) in enumerate(itertools.islice(itertools.product(range(2), range(3)), 5)):
+        assert (sheet[20 * row : 20 * row + 20, 30 * column : 30 * column + 30] == 40 * number).all()
+    named = contact_sheet([Image.fromarray(tile) for tile in tiles], list("abcde"))
+    assert (named != sheet).any()
+    assert (named != sheet)[20:, 60:].sum() == 0
+    np.testing.assert_array_equal(contact_sheet(iter(tiles[:1])), tiles[0])
+    assert contact_sheet(tiles, columns=2).shape == (60, 60, 3)
+    assert contact_sheet(tiles, columns=8).shape == (20, 240, 3)
+    with pytest.raises(ValueError, match="columns: expected 1 or more, got 0"):
+        contact_sheet(tiles, columns=0)
+    with pytest.raises(ValueError, match="of one size with a label each, got 0 pictures and 0 labels"):
+        contact_sheet([])
+    with pytest.raises(ValueError, match="got 2 pictures of 20 x 30, 30 x 20 and 2 labels"):
+        contact_sheet([tiles[0], tiles[0].transpose(1, 0, 2)])
+    with pytest.raises(ValueError, match="got 5 pictures of 30 x 20 and 2 labels"):
+        contact_sheet(tiles, ["a", "b"])
+
+
+def _frames(path):
+    with Image.open(path) as image:
+        for number in range(image.n_frames):
+            image.seek(number)
+            yield image.info["duration"], np.asarray(image.convert("RGB")).astype(int)
+
+
+def test_a_gif_has_every_frame(tmp_path):
+    pictures = list(pose3d_pictures(_walk(9), ARMS, size=64))
+    assert save_gif(tmp_path / "walk.gif", pictures, fps=20) == tmp_path / "walk.gif"
+    frames = list(_frames(tmp_path / "walk.gif"))
+    assert len(frames) == 9
+    for (duration, frame), picture in zip(frames, pictures, strict=True):
+        assert duration == 50
+        assert np.abs(frame - picture).max() < 50  # 256 colours
+        assert np.abs(frame - picture).mean() < 2
+    assert Image.open(tmp_path / "walk.gif").info["loop"] == 0  # for ever
+    assert [path.name for path in tmp_path.iterdir()] == ["walk.gif"]
+
+
+def test_a_gif_of_somebody_who_stands_still(tmp_path):
+    """Repeated frames need not be there, but their time."""
+    save_gif(tmp_path / "still.gif", [_grey()] * 7)
+    assert sum(duration for duration, _ in _frames(tmp_path / "still.gif")) == 280
+
+
+def test_a_gif_of_photographs(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 40, 50, 3), dtype=np.uint8)
+    save_gif(tmp_path / "noise.gif", list(torch.from_numpy(pictures).permute(0, 3, 1, 2)))
+    for (_, frame), picture in zip(_frames(tmp_path / "noise.gif"), pictures, strict=True):
+        assert np.abs(frame - picture).mean() < 20
+
+
+@pytest.mark.parametrize(
+    ("fps", "durations"),
+    [(50, [20] * 6), (30, [30, 40, 30, 30, 40, 30]), (60, [20] * 6), (1, [1000] * 6), (8, [120, 130] * 3)],
+)
+def test_the_speed_of_a_gif(tmp_path, fps, durations):
+    save_gif(tmp_path / "a.gif", pose3d_pictures(_walk(), ARMS, size=64), fps=fps)
+    found = [duration for duration, _ in _frames(tmp_path / "a.gif")]
+    assert abs(sum(found) - sum(durations)) <= 10
+    assert found == durations or sorted(found) == sorted(durations)
+
+
+def test_a_gif_takes_one_picture_at_a_time(tmp_path):
+    alive = []
+
+    def pictures():
+        for number in range(6):
+            picture = np.full((20, 30, 3), 40 * number, np.uint8)
+            alive.append(weakref.ref(picture))
+            yield picture
+            del picture
+            assert sum(reference() is not None for reference in alive) <= 1
+
+    save_gif(tmp_path / "a.gif", pictures())
+    assert len(alive) == 6
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_no_gif_is_half_done(tmp_path, before):
+    file = tmp_path / "a.gif"
+    if before:
+        file.write_bytes(b"of an earlier call")
+
+    def pictures():
+        yield _grey()
+        raise OSError("a damaged photograph")
+
+    for wrong, error in ((pictures(), "damaged"), ([_grey(), _grey(50, 50)], "one size"), ([], "at least one picture")):
+        with pytest.raises((OSError, ValueError), match=error):
+            save_gif(file, wrong)
+        assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"of an earlier call"] * before
+
+
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf")])
+def test_a_speed_that_is_none(tmp_path, fps):
+    with pytest.raises(ValueError, match="fps: expected a positive number"):
+        save_gif(tmp_path / "a.gif", [_grey()], fps=fps)
+
+
+def test_gifs_are_the_same_every_time(tmp_path):
+    for name in ("a.gif", "b.gif"):
+        save_gif(tmp_path / name, pose3d_pictures(_walk(), ARMS, size=64))
+    assert (tmp_path / "a.gif").read_bytes() == (tmp_path / "b.gif").read_bytes()

@@ -22,9 +22,9 @@ The datasets of motion (`CMU`, `Human36M`, `HumanEva`) yield videos, dictionarie
 and `Windows` cuts videos into what a network takes.
 """
 
-from posezoo.data.cmu import CMU, add_noise, film, virtual_cameras
+from posezoo.data.cmu import CMU, add_noise, film, sample_video, virtual_cameras
 from posezoo.data.coco import COCO
-from posezoo.data.filters import mean_filter, median_filter
+from posezoo.data.filters import OneEuroStream, gaussian_filter, mean_filter, median_filter, one_euro_filter
 from posezoo.data.flic import FLIC
 from posezoo.data.human36m import Human36M
 from posezoo.data.humaneva import HumanEva
@@ -41,14 +41,18 @@ __all__ = [
     "MPII",
     "Human36M",
     "HumanEva",
+    "OneEuroStream",
     "PersonCrop",
     "Windows",
     "add_noise",
     "collate_others",
     "cutout",
     "film",
+    "gaussian_filter",
     "jitter_colour",
     "mean_filter",
     "median_filter",
+    "one_euro_filter",
+    "sample_video",
     "virtual_cameras",
 ]

@@ -57,6 +57,7 @@ from posezoo.skeletons import get_skeleton
 UNIT = 25.4 / 0.45  # mm; the .asf files say `length 0.45`
 FPS = 120.0  # of the .amc files, which do not say
 DRAWS = 100  # of virtual cameras, before there is no hope
+SAMPLE = Path(__file__).parent / "samples" / "uneven_ground.npz"  # ships with the package
 
 # the bone or joint that starts at each keypoint, in the naming of .asf, of Hahne's 3ds Max and MotionBuilder files
 NAMES: dict[str, tuple[str, str, str]] = {
@@ -559,6 +560,35 @@ def film(video: dict[str, Any], cameras: Camera) -> list[dict[str, Any]]:
          "pose3d": pose3d[i], "keypoints": keypoints[i]}
         for i in range(len(cameras))
     ]  # fmt: skip
+
+
+def sample_video() -> dict[str, Any]:
+    """Three seconds of the database that ship with posezoo, to try networks on: a walk over uneven ground.
+
+    Subject 03's clip 02 at 25 frames per second, as a virtual camera sees it. No weights that ship with posezoo were
+    trained on this subject. The file is `SAMPLE`, which `posezoo lift` takes too.
+
+    Returns:
+        a video as `film` makes it: `name`, `subject`, `fps`, `skeleton`, `pose3d` `(76, 17, 3)` mm in the camera's
+        frame, `keypoints` `(76, 17, 2)` pixels, and `camera`.
+
+    Example:
+        >>> import posezoo
+        >>> video = sample_video()
+        >>> poses = posezoo.lift(video["keypoints"], skeleton=video["skeleton"])
+        >>> poses.pose3d.shape, video["pose3d"].shape
+        ((76, 17, 3), torch.Size([76, 17, 3]))
+    """
+    with np.load(SAMPLE) as stored:
+        content = {key: stored[key] for key in stored.files}
+    view: dict[str, Any] = {
+        key: torch.from_numpy(content[key]) for key in ("rotation", "translation", "focal", "center")
+    }
+    return {
+        **{key: content[key].item() for key in ("name", "subject", "fps", "skeleton")},
+        **{key: torch.from_numpy(content[key]) for key in ("pose3d", "keypoints")},
+        "camera": Camera(**view, size=tuple(content["size"].tolist())),
+    }
 
 
 def add_noise(keypoints: Tensor, sigma: float, *, generator: torch.Generator | None = None) -> Tensor:

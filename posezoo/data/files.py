@@ -30,7 +30,7 @@ def load_mat(path: Path, hint: str, *, squeeze: bool = True) -> dict[str, Any]:
     try:
         import scipy.io
     except ImportError as error:
-        raise ImportError("reading MATLAB files needs SciPy: pip install 'posezoo[train]'") from error
+        raise ImportError("reading MATLAB files needs SciPy: pip install 'posezoo[data]'") from error
     if not path.is_file():
         raise ValueError(f"{path} is missing; {hint}")
     try:

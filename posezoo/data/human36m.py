@@ -363,7 +363,7 @@ def _needed(module: str, path: Path) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.split(".")[0]
-        raise ImportError(f"reading {path.name} needs the package {package}: pip install {package}") from error
+        raise ImportError(f"reading {path.name} needs {package}: pip install 'posezoo[data]'") from error
 
 
 def _calibration(

@@ -219,7 +219,7 @@ def _exported_chunks(path: Path, start: int, end: int) -> list[_Chunk]:
     try:
         import scipy.io
     except ImportError as error:
-        raise ImportError("reading MATLAB files needs SciPy: pip install 'posezoo[train]'") from error
+        raise ImportError("reading MATLAB files needs SciPy: pip install 'posezoo[data]'") from error
     try:
         arrays = scipy.io.loadmat(path)
         solid, flat = np.asarray(arrays["poses_3d"], np.float64), np.asarray(arrays["poses_2d"], np.float64)

@@ -192,9 +192,32 @@ class Linear(nn.Linear):
         return F.linear(x, weight, self.bias)
 
 
-@register_model
+@register_model(
+    weights={
+        "cmu": Weights(
+            sources=("package:martinez.cmu",),
+            sha256="9d99af4f6aafa16950fdb37d6524fc653fc63b7ed740248bc98e53e5a814ec86",
+            size=8_607_996,
+            kwargs={"frame": "person", "num_keypoints": 17, "skeleton": "h36m17", "dropout": 0.25},
+            skeleton="h36m17",
+            metrics={
+                "CMU, held-out people, true keypoints": {"MPJPE": 62.0, "PA-MPJPE": 42.3, "MPJVE": 5.5},
+                "CMU, held-out people, noise of 10 px": {"MPJPE": 77.7, "PA-MPJPE": 52.8, "MPJVE": 59.7},
+            },
+            metrics_by="posezoo",
+            protocol="24 recordings by two virtual cameras; mm from the pelvis, velocity in mm per frame at 50 fps",
+            data="CMU motion capture without 03 07 29 45 114 soccer directing_traffic",
+            data_license="free for all uses, not to be resold as such; acknowledge mocap.cs.cmu.edu, NSF EIA-0196217",
+            license="Apache-2.0",
+            paper="https://arxiv.org/abs/1705.03098",
+        ),
+    }
+)
 def martinez(**kwargs: Any) -> Martinez:
-    """Martinez' baseline, one frame to 3D, 4.3 million parameters."""
+    """Martinez' baseline, one frame to 3D, 4.3 million parameters.
+
+    The weights take any camera's keypoints.
+    """
     return Martinez(**kwargs)
 
 
@@ -210,6 +233,7 @@ def martinez(**kwargs: Any) -> Martinez:
             skeleton="h36m17",
             metrics={"Human3.6M S9 and S11, true 2D keypoints": {"MPJPE": 43.4, "PA-MPJPE": 34.3}},
             metrics_by="mmpose",
+            protocol="MPJPE from the pelvis, PA-MPJPE after Procrustes with scale; no mirror image",
             data="Human3.6M",
             data_license="Human3.6M: academic use",
             license="Apache-2.0",

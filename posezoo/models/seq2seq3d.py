@@ -47,7 +47,7 @@ from posezoo.layers import (
     predict_pose3d,
     root_of,
 )
-from posezoo.registry import register_model
+from posezoo.registry import Weights, register_model
 
 FORGET_BIAS = 1.0
 EPSILON = 1e-12  # of the layer normalisation
@@ -298,6 +298,8 @@ class Cell(nn.Module):
 
     def folded(self) -> Step:
         """`forward` without dropout, the projection multiplied into the gates: half the work of a step."""
+        if type(self.project) is not nn.Linear or type(self.gates) is not nn.Linear:
+            return self  # there is more to an adapter, LoRA's for instance, than the weights it was put around
         of_input, of_hidden = self.gates.weight.chunk(2, dim=1)
         weight = torch.cat([of_input @ self.project.weight, of_hidden], dim=1)
         bias = F.linear(self.project.bias, of_input, self.gates.bias)
@@ -335,7 +337,37 @@ def linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
     return layer
 
 
-@register_model
+@register_model(
+    weights={
+        "cmu": Weights(
+            sources=("package:seq2seq3d.cmu",),
+            sha256="3590c54d83c763373ee5bddfa09ee15dce596f7517a9798c938c55bc4149c4d8",
+            size=8_544_444,
+            kwargs={
+                "frame": "person",
+                "num_keypoints": 17,
+                "skeleton": "h36m17",
+                "dropout": 0.1,
+                "hidden_size": 512,
+                "recurrent_dropout": 0.1,
+            },
+            skeleton="h36m17",
+            metrics={
+                "CMU, held-out people, true keypoints": {"MPJPE": 64.7, "PA-MPJPE": 43.2, "MPJVE": 6.8},
+                "CMU, held-out people, noise of 10 px": {"MPJPE": 70.1, "PA-MPJPE": 47.0, "MPJVE": 26.9},
+            },
+            metrics_by="posezoo",
+            protocol="24 recordings by two virtual cameras; mm from the pelvis, velocity in mm per frame at 50 fps",
+            data="CMU motion capture without 03 07 29 45 114 soccer directing_traffic",
+            data_license="free for all uses, not to be resold as such; acknowledge mocap.cs.cmu.edu, NSF EIA-0196217",
+            license="Apache-2.0",
+            paper="https://arxiv.org/abs/1711.08585",
+        ),
+    }
+)
 def seq2seq3d(**kwargs: Any) -> Seq2Seq3D:
-    """Hossain and Little's sequence to sequence network, 16.9 million parameters."""
+    """Hossain and Little's sequence to sequence network, 16.9 million parameters.
+
+    The weights are of half the width, and take any camera's keypoints.
+    """
     return Seq2Seq3D(**kwargs)

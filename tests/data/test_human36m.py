@@ -390,7 +390,7 @@ def test_one_frame(tmp_path):
 def test_packages_that_are_needed_are_named(tmp_path, monkeypatch, suffix, folder, package):
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
     files(tmp_path, folder, suffix, lambda path, array: path.touch())
-    with pytest.raises(ImportError, match=f"needs the package {package}: pip install {package}"):
+    with pytest.raises(ImportError, match=rf"needs {package}: pip install 'posezoo\[data\]'"):
         Human36M(tmp_path, subjects=["S1"], actions=["Walking"])
 
 

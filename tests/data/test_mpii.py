@@ -517,7 +517,7 @@ def test_scipy_is_asked_for_only_when_it_is_needed(root, monkeypatch):
     write_json(root, [record(PEOPLE[0], "b.jpg")])
     monkeypatch.setitem(sys.modules, "scipy.io", None)
     assert len(MPII(root, "annot/valid.json")) == 1
-    with pytest.raises(ImportError, match=r"needs SciPy: pip install 'posezoo\[train\]'"):
+    with pytest.raises(ImportError, match=r"needs SciPy: pip install 'posezoo\[data\]'"):
         MPII(root)
 
 

@@ -1,0 +1,152 @@
+"""Lifters on a real recording: OpenPose's detections of one camera, against what four cameras together say.
+
+    python examples/evaluate_pose2sim.py --data pose2sim --models martinez seq2seq3d temporal_conv_27 --draw lifted.png
+
+The recording is the demo of Pose2Sim (github.com/perfanalytics/pose2sim, BSD-3): a person balances, four calibrated
+cameras, 100 frames at 60 Hz, BODY_25B keypoints of OpenPose in every view, and the 3D points triangulated from them.
+Each view is lifted by itself and compared with the triangulated points in that camera's frame, relative to the pelvis.
+
+Both sides are OpenPose's keypoints, so that the error is of the lifting alone; the networks, however, learned another
+skeleton, and nothing corrects for it:
+
+- `pelvis` is the middle of OpenPose's hips, `thorax` of its shoulders, `spine` the middle of the two;
+- `head` is its top of the head, that of the motion capture the end of the head bone;
+- `neck_nose` is its nose, that of the motion capture the base of the skull, some 11 cm behind.
+
+Errors without `head` and `neck_nose` are given beside those of all 17. For comparison, `mean pose` is always the mean
+of the first network's training data.
+
+The triangulated points are 8 to 18 px (median) from the detections in the images, whose persons are 800 px high.
+"""
+
+import argparse
+import configparser
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+import posezoo
+from posezoo.data.detections import read_keypoints
+from posezoo.geometry import Camera
+from posezoo.metrics import mpjpe, n_mpjpe, pa_mpjpe
+from posezoo.skeletons import convert
+from posezoo.viz import contact_sheet, draw_pose3d, pose3d_bounds
+
+TRIAL = Path("S00_P00_SingleParticipant") / "S00_P00_T01_BalancingTrial"
+PARTS = {"Neck": "upper_neck", "Head": "head_top", "Nose": "nose"}  # of the .trc; the others are RHip, LKnee, ...
+SKELETON = posezoo.get_skeleton("h36m17")
+SAME = [i for i, name in enumerate(SKELETON.keypoints) if name not in ("neck_nose", "head")]
+
+
+def read_cameras(root: Path) -> list[Camera]:
+    calibration = configparser.ConfigParser()  # as much of toml as there is
+    calibration.read(root / "S00_Calibration" / "Calib_qualisys.toml")
+    names = sorted(name for name in calibration.sections() if name != "metadata")
+    return [camera({key: json.loads(value) for key, value in calibration[name].items()}) for name in names]
+
+
+def camera(values: dict[str, Any]) -> Camera:
+    """OpenCV's conventions: Rodrigues' rotation vector, t in metres, k1 k2 p1 p2."""
+    x, y, z = values["rotation"]
+    rotation = torch.linalg.matrix_exp(torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]], dtype=torch.float64))
+    matrix = torch.tensor(values["matrix"], dtype=torch.float64)
+    k1, k2, p1, p2 = values["distortions"]
+    width, height = values["size"]
+    return Camera(
+        rotation=rotation,
+        translation=-1000 * rotation.T @ torch.tensor(values["translation"], dtype=torch.float64),
+        focal=matrix.diagonal()[:2],
+        center=matrix[:2, 2],
+        radial=torch.tensor([k1, k2, 0.0], dtype=torch.float64),
+        tangential=torch.tensor([p1, p2], dtype=torch.float64),
+        size=(int(height), int(width)),
+    )
+
+
+def read_trc(path: Path) -> Tensor:
+    """The 17 keypoints in the calibration's world, `(T, 17, 3)` mm."""
+    lines = path.read_text().splitlines()
+    names = [name for name in lines[3].split("\t")[2:] if name]
+    rows = np.array([line.split("\t")[2:] for line in lines[5:] if line.strip()], dtype=np.float64)
+    points = 1000 * rows[:, : 3 * len(names)].reshape(len(rows), -1, 3)[..., [2, 0, 1]]  # the file has y up
+    converted, _ = convert(points, [called(name) for name in names], SKELETON)
+    return torch.from_numpy(converted)
+
+
+def called(name: str) -> str:
+    side = {"R": "right_", "L": "left_"}.get(name[0], "")
+    return PARTS.get(name) or side + name[1:].lower()
+
+
+def draw(path: Path, poses: dict[str, Tensor], frames: Sequence[int]) -> None:
+    """A row for each frame: all poses from the camera and from its right, in one scale."""
+    bounds = pose3d_bounds(torch.stack(list(poses.values())))
+    pictures = [
+        draw_pose3d(pose3d[frame], SKELETON, views=("front", "side"), bounds=bounds)
+        for frame in frames
+        for pose3d in poses.values()
+    ]
+    labels = [f"\n{name}, frame {frame}" for frame in frames for name in poses]  # below the views' own
+    Image.fromarray(contact_sheet(pictures, labels, columns=len(poses))).save(path)
+
+
+def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the folder with S00_Calibration in it")
+    parser.add_argument("--models", nargs="+", required=True)
+    parser.add_argument("--flip", action="store_true", help="average with the mirrored pose")
+    parser.add_argument("--draw", type=Path, help="picture of some frames of the first camera")
+    args = parser.parse_args(arguments)
+
+    world = read_trc(next((args.data / TRIAL / "pose-3d").glob("*_0-100.trc")))
+    results: dict[str, dict[str, float]] = {}
+    lines: list[str] = []
+    models = {name: posezoo.create(name, pretrained=True) for name in args.models}
+    print("| Camera | Model | MPJPE | without head and nose | N-MPJPE | PA-MPJPE | without head and nose |")
+    print("|---|---|---:|---:|---:|---:|---:|")
+    for number, view in enumerate(read_cameras(args.data), start=1):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # another person, few missing keypoints: counted below
+            seen = read_keypoints(args.data / TRIAL / "pose" / f"cam{number:02d}_json", "body25b")
+            lifted = {name: posezoo.lift(**seen, model=model, flip=args.flip) for name, model in models.items()}
+        truth = view.world_to_camera(world)
+        some = next(iter(lifted.values()))
+        distance = float((view.project(truth) - torch.from_numpy(some.keypoints)).norm(dim=-1).median())
+        truth = truth - truth[:, :1]
+        answers = {name: torch.from_numpy(poses.pose3d).to(truth) for name, poses in lifted.items()}
+        mean_pose = next(iter(models.values())).normalize.pose3d.mean.expand_as(truth)
+        for name, pose3d in {"mean pose": mean_pose, **answers}.items():
+            errors = {
+                "MPJPE": mpjpe(pose3d, truth),
+                "MPJPE, same": mpjpe(pose3d, truth)[:, SAME],
+                "N-MPJPE": n_mpjpe(pose3d, truth),
+                "PA-MPJPE": pa_mpjpe(pose3d, truth),
+                "PA-MPJPE, same": pa_mpjpe(pose3d[:, SAME], truth[:, SAME]),
+            }
+            row = {measure: float(error.mean()) for measure, error in errors.items()}
+            results[f"{name}, camera {number}"] = row
+            print(f"| {number} | {name} | " + " | ".join(f"{value:.1f}" for value in row.values()) + " |", flush=True)
+        missing = int(some.interpolated.sum())
+        lines.append(
+            f"camera {number}: {missing} keypoints interpolated; triangulated points {distance:.1f} px from them"
+        )
+        if args.draw and number == 1:
+            draw(args.draw, {"triangulated": truth, **answers}, [0, 33, 66, 99])
+    for name in ("mean pose", *models):
+        rows = [row for key, row in results.items() if key.startswith(f"{name}, ")]
+        mean = {measure: sum(row[measure] for row in rows) / len(rows) for measure in rows[0]}
+        results[name] = mean
+        print(f"| mean | {name} | " + " | ".join(f"{value:.1f}" for value in mean.values()) + " |")
+    print("\n".join(["", *lines]))
+    return results
+
+
+if __name__ == "__main__":
+    main()
