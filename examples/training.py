@@ -30,7 +30,9 @@ Report = dict[str, Any]
 def options(description: str | None, **defaults: Any) -> argparse.ArgumentParser:
     """The command line that all training scripts have; `defaults` are the paper's, or what a small data set wants."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of LSP or LSPET, with joints.mat in it")
+    parser.add_argument(
+        "--data", type=Path, required="data" not in defaults, help="folder of LSP or LSPET, with joints.mat in it"
+    )
     parser.add_argument("--train-images", type=int, nargs=2, default=(1, 7000), metavar=("FIRST", "LAST"))
     parser.add_argument("--val-images", type=int, nargs=2, default=(7001, 7500), metavar=("FIRST", "LAST"))
     parser.add_argument("--output", type=Path, required=True)

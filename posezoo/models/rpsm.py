@@ -32,8 +32,9 @@ Departures
     - seq_1 of Table 4, a fully connected layer in place of the LSTM, has no code and no stated activation: ReLU.
     - HumanEva's 14 keypoints have no pelvis: their poses are relative to their mean. So are those of unnamed ones.
 
-The authors' weights are Torch7 files behind a service that cannot be read, without licence: there are no records of
-them, and nothing that runs today to compare with. The trunk is that of `cpm_vgg_6s`: `load_trunk` takes it over.
+The authors' weights are two Torch7 files without licence, to be downloaded by hand: `posezoo.load_checkpoint` reads the
+stages' and the trunk's into one `rpsm_torch7`. Nothing that runs today can be compared with, and no file was at hand.
+The trunk is that of `cpm_vgg_6s`: `load_trunk` takes it over.
 """
 
 from collections import OrderedDict
@@ -47,7 +48,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from posezoo.layers import Normalize, PoseModel, cpm_trunk, decode_pose3d, require_flip_index, root_of
-from posezoo.registry import register_model
+from posezoo.registry import Weights, register_model
 
 State = tuple[Tensor, Tensor]  # hidden and cell of an LSTM, (B, hidden) each
 
@@ -150,6 +151,19 @@ class RPSM(PoseModel):
         features = self.forward_features(clip)
         if not self.num_keypoints:
             return (features,) if all_stages else features
+        return self.forward_head(features, all_stages=all_stages, states=states)
+
+    def forward_features(self, clip: Tensor) -> Tensor:
+        """What all stages see of each frame: `(B, T, width, H/8, W/8)`."""
+        check_clip(clip, self.size)
+        frames = self.normalize(clip).flatten(0, 1)
+        features = self.trunk(frames, save_memory=self.grad_checkpointing and self.training)
+        return features.unflatten(0, clip.shape[:2])
+
+    def forward_head(
+        self, features: Tensor, *, all_stages: bool = False, states: list[State | None] | None = None
+    ) -> Tensor | tuple[Tensor, ...]:
+        """`forward` from the features on: a frozen trunk's can be kept, and then the stages alone run in training."""
         batch, frames = features.shape[:2]
         states = [None] * self.num_stages if states is None else states
 
@@ -163,13 +177,6 @@ class RPSM(PoseModel):
             pose, states[k] = recurrent(f3d, pose, states[k])  # (B, T, 51) in the codec's units
             poses.append(self.codec.decode(pose))
         return tuple(poses) if all_stages else poses[-1]
-
-    def forward_features(self, clip: Tensor) -> Tensor:
-        """What all stages see of each frame: `(B, T, width, H/8, W/8)`."""
-        check_clip(clip, self.size)
-        frames = self.normalize(clip).flatten(0, 1)
-        features = self.trunk(frames, save_memory=self.grad_checkpointing and self.training)
-        return features.unflatten(0, clip.shape[:2])
 
     def stages(self) -> list[tuple[nn.Module, ...]]:
         """The three modules of each stage; those that stages share come again."""
@@ -715,7 +722,24 @@ def rpsm(**kwargs: Any) -> RPSM:
     return RPSM(**kwargs)
 
 
-@register_model
+@register_model(
+    weights={
+        "h36m": Weights(
+            kwargs={"num_keypoints": 17, "skeleton": "h36m17"},
+            input_size=(368, 368),
+            skeleton="h36m17",
+            channel_order="RGB",
+            metrics={"Human3.6M S9 and S11": {"MPJPE": 73.1}},
+            metrics_by="authors",
+            protocol="MPJPE from the pelvis, crops around the annotated foreground; no mirror image",
+            data="MPII (trunk), Human3.6M",
+            data_license="MPII: non-commercial research; Human3.6M: academic use",
+            license="none stated",
+            origin="https://pan.baidu.com/s/1GUguVwGcRwKkFIXM5sQ8Cg",
+            converter="torch7_rpsm",
+        )
+    }
+)
 def rpsm_torch7(**kwargs: Any) -> RPSM:
     """The authors' released network: 3 stages with modules of their own, 94.3 million parameters."""
     return RPSM(**{"share_stages": False, "adapt": "code", "init": "torch7", **kwargs})

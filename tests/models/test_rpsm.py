@@ -332,6 +332,17 @@ def test_forgetting_and_not_forgetting_differ():
     assert ((stateful - reset)[:, 5:].abs().amax(dim=(0, 2, 3)) > 1).all()
 
 
+def test_features_can_be_kept():
+    """The stages on a trunk's features of before, frame after frame, answer as the whole network does."""
+    model, clip = small(), random_clip(2, 6)
+    features, expected = model.forward_features(clip), model(clip, all_stages=True)
+    for stage, pose3d in zip(model.forward_head(features, all_stages=True), expected, strict=True):
+        assert torch.equal(stage, pose3d)
+    states = [None] * 3
+    parts = [model.forward_head(part, states=states) for part in features.split(4, dim=1)]
+    assert_close(torch.cat(parts, dim=1), expected[-1], rtol=0, atol=1e-9)
+
+
 def test_a_stream_carries_its_state_over_any_cut():
     model = small()
     clip = random_clip(1, 11)
@@ -489,9 +500,12 @@ def test_wrong_arguments_of_the_parts_are_refused():
         RecurrentPose(init="paper")
 
 
-@pytest.mark.parametrize("name", ["rpsm", "rpsm_torch7"])
-def test_nobody_has_weights(name):
-    with pytest.raises(ValueError, match=f"nobody has published weights for {name}"):
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("rpsm", "nobody has published weights for rpsm"), ("rpsm_torch7", "Download https://pan.*yourself")],
+)
+def test_weights_are_to_be_downloaded_by_hand_or_not_there(name, says):
+    with pytest.raises(ValueError, match=says):
         posezoo.create(name, pretrained=True)
 
 
@@ -567,6 +581,22 @@ def test_a_trunk_comes_from_another_network():
             origin = other if key.startswith("trunk.") else model
             assert key == "normalize.mean" or torch.equal(value, origin.state_dict()[key])
         assert_close(copied.normalize.mean, torch.full((3,), mean).double(), rtol=0, atol=1e-7)
+
+
+def test_a_pose_machine_and_its_trunk_see_the_same():
+    torch.manual_seed(0)
+    pose_machine = posezoo.create("cpm_vgg_6s", num_stages=2, width=8).double().eval()
+    for layer in pose_machine.trunk:
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight)
+            torch.nn.init.normal_(layer.bias, std=0.1)
+    model, clip = small(), random_clip(batch=2)
+    before = model.forward_features(clip)
+    model.load_trunk(pose_machine)
+    features = model.forward_features(clip)
+    assert_close(features.flatten(0, 1), pose_machine.forward_features(clip.flatten(0, 1)), rtol=0, atol=1e-9)
+    assert features.std() > 0.1
+    assert (features - before).abs().max() > 0.1
 
 
 @pytest.mark.parametrize(

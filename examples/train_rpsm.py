@@ -1,0 +1,373 @@
+"""Train RPSM in the paper's two steps, on LSPET and on rendered people who move as CMU's actors did.
+
+    python examples/train_rpsm.py --phase trunk --data lspet --body body --motions bvh.zip --output runs/trunk
+    python examples/train_rpsm.py --phase poses --trunk local-dir:runs/trunk/model --body body --motions bvh.zip \
+        --output runs/rpsm
+
+1. The trunk learns 2D heatmaps under a layer that is then thrown away, by stochastic gradient descent (section 4): of
+   LSPET's photographs, where the paper has MPII's, and of renders. Rates, batches and heatmaps are unsaid; they are
+   those of Convolutional Pose Machines, from whose training the authors' trunk came. `--head cpm` is that one's head.
+   What is saved has features of unit size.
+2. The trunk stays as it is. The stages learn the poses of clips by Equation 2: Adam, rate 1e-3, weight decay 1e-4, 50
+   epochs, clips of 5 frames at 2 frames per second (sections 5.1, 5.3), one clip at a time (the authors' code). Videos
+   are cut into clips. The scale varies as in the paper, by 0.9 to 1.1: the renders' crops do (`PADDING`).
+
+After the second step the table has, for subjects that were held out: the mean pose of the training data, which sees
+nothing; every stage; and the last stage when it forgets all frames before after each so many (`--test-lengths`).
+Table 4 is `--stages 1`, `2` or `3`, and `--clip-length 1` (without an LSTM), `5` or `10`.
+
+To try it out without a GPU: `--size 96 96`, in the first step `--width 32 --adam --lr 1e-3`, in the second
+`--hidden 256 --batch-size 8 --final-rate 0.02 --cache features`, which keeps what the trunk makes of all frames. Both
+steps go on with `--resume`.
+"""
+
+import argparse
+import functools
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+
+import posezoo
+from posezoo import heatmaps
+from posezoo.data import LSP, PersonCrop
+from posezoo.losses import euclidean, pose_sequence_mse
+from posezoo.metrics import mpjpe, pa_mpjpe
+from posezoo.models.cpm import cpm_targets
+from posezoo.models.rpsm import RPSM, STRIDE
+from posezoo.skeletons import convert
+
+sys.path.insert(0, str(Path(__file__).parent))
+from render_clips import Clips, read_takes
+from rendering import Body, Take
+from train_cpm import MOMENTUM, PADDING, SCALES, WEIGHT_DECAY
+from training import Batch, Cropped, Report, make_loaders, options, train
+
+DEFAULTS = {
+    "trunk": {"epochs": 100, "batch_size": 16, "lr": 8e-5},
+    "poses": {"epochs": 50, "batch_size": 1, "lr": 1e-3},
+}
+HELD_OUT = ("03", "07", "29", "45", "114")  # as evaluate_lifters.py
+DECAY = 1e-4  # of the stages' weights (section 5.1)
+TRAINING, TEST, PICTURES = 0, 1, 2  # seeds of the renders
+FRAMES = 5  # of the clips from which the trunk sees single frames: a body is worth more than one
+KNOWN = 1000  # videos whose poses give the codec its extremes
+
+
+# ----------------------------------------------------------------------------------------------------- 1. the trunk
+
+
+class PoseHeatmaps(nn.Module):
+    """The trunk under a head for the heatmaps of LSP's keypoints, for pre-training.
+
+    Args:
+        model: whose trunk it is; `save_pretrained` keeps the model, and throws the head away.
+        design: of the head, see `PoseTrunk.heatmap_head`.
+    """
+
+    def __init__(self, model: RPSM, design: str) -> None:
+        super().__init__()
+        self.background = design == "cpm"
+        self.normalize, self.trunk = model.normalize, model.trunk
+        self.head = model.trunk.heatmap_head(len(LSP.skeleton) + self.background, design=design)
+        self.write, self.size = model.save_pretrained, 1.0
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.trunk(self.normalize(image))
+        self.size = float(features.detach().float().square().mean().sqrt())
+        return self.head(features)
+
+    @torch.no_grad()
+    def save_pretrained(self, folder: Path) -> None:
+        """Scale the last layer, behind which is a ReLU, so that features have a root mean square of 1, and save.
+
+        Xavier's values, with which the stages begin, expect inputs of about this size.
+        """
+        for parameter in self.trunk.conv4_7_CPM.parameters():
+            parameter /= max(self.size, 1e-6)
+        self.write(folder)
+
+    def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
+        maps = self(image)[:, : len(LSP.skeleton)]
+        if flip:
+            mirrored = self(image.flip(-1))[:, : len(LSP.skeleton)]
+            maps = heatmaps.flip_average(maps, mirrored, LSP.skeleton.flip_index)
+        return heatmaps.decode(maps.float(), stride=STRIDE, offset=(STRIDE - 1) / 2)
+
+
+class PhotographsAndRenders(Cropped):
+    """LSPET's people and single frames of rendered clips, each of which is made once and kept."""
+
+    def __init__(self, people: LSP, crop: PersonCrop, clips: Clips) -> None:
+        super().__init__(people, crop)
+        self.clips, self.clip = clips, functools.cache(clips.__getitem__)
+
+    def __len__(self) -> int:
+        return len(self.people) + len(self.clips) * self.clips.length
+
+    def __getitem__(self, index: int) -> Batch:
+        if index < len(self.people):
+            sample = super().__getitem__(index)
+            return {key: sample[key] for key in ("image", "keypoints", "visible", "matrix")}
+        number, frame = divmod(index - len(self.people), self.clips.length)
+        clip = self.clip(number)
+        keypoints, visible = convert(clip["keypoints"][frame].float(), "h36m17", LSP.skeleton)
+        inside = ((keypoints > -0.5) & (keypoints < self.clips.size - 0.5)).all(dim=-1)
+        return {
+            "image": clip["clip"][frame].float() / 255,
+            "keypoints": keypoints,
+            "visible": visible & inside,
+            "matrix": torch.eye(2, 3),
+        }
+
+
+def heatmap_loss(network: Any, batch: Batch, *, background: bool) -> Tensor:
+    """Caffe's Euclidean loss; keypoints that are not labelled do not count."""
+    maps, visible = network(batch["image"]).float(), batch["visible"]
+    people = batch["keypoints"][:, None], visible[:, None]  # one person per image
+    target, _ = cpm_targets(*people, size=maps.shape[-2:], background=background)
+    weights = torch.cat([visible, torch.ones_like(visible[:, :1])], dim=1) if background else visible
+    return euclidean(maps, target, weights.to(maps))
+
+
+def train_trunk(args: argparse.Namespace, takes: Sequence[Take], body: Body) -> Report:
+    size = tuple(args.size)
+    model = posezoo.create(args.model, num_keypoints=0, size=size, width=args.width)
+    network = PoseHeatmaps(cast(RPSM, model), args.head)
+    if args.adam:
+        optimizer: torch.optim.Optimizer = torch.optim.Adam(network.parameters(), lr=args.lr)
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight)
+    else:
+        optimizer = torch.optim.SGD(network.parameters(), args.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+    extents = (1 / SCALES[1], 1 / SCALES[0])
+    crop = PersonCrop(
+        size=size, padding=PADDING, skeleton=LSP.skeleton, scale=extents, rotation=(-40, 40), rotation_probability=1,
+        flip=0.5,
+    )  # fmt: skip
+    photographs, held_out = make_loaders(args, crop)
+    clips = Clips(takes, body, size=size[0], length=FRAMES, count=args.renders // FRAMES, seed=PICTURES)
+    people = PhotographsAndRenders(cast(Cropped, photographs.dataset).people, crop, clips)
+    loader = DataLoader(
+        people, args.batch_size, shuffle=True, drop_last=len(people) > args.batch_size, num_workers=args.workers,
+        persistent_workers=args.workers > 0,
+    )  # fmt: skip
+    loss = functools.partial(heatmap_loss, background=network.background)
+    return train(args, network, optimizer, loss, (loader, held_out), schedule=decay(args))
+
+
+def decay(args: argparse.Namespace) -> Any:
+    """Exponentially to `--final-rate` of the learning rate."""
+    return lambda step, steps: args.final_rate ** (step / steps)
+
+
+# ---------------------------------------------------------------------------------------------------- 2. the stages
+
+
+def features_of(model: RPSM, batch: Batch) -> Tensor:
+    """What the trunk makes of each frame of each video, `(B, V, width, h, w)`."""
+    device = model.normalize.mean.device
+    if "features" in batch:
+        return batch["features"].to(device).float()
+    return model.forward_features(batch["clip"].to(device).float() / 255).float()
+
+
+@torch.no_grad()
+def cached(model: RPSM, clips: Clips, folder: Path, workers: int) -> list[Batch]:
+    """All videos with features in the place of frames, in half precision; from a file, if it is there.
+
+    The file's name tells which trunk and which videos it is of.
+    """
+    digest = hashlib.sha256(repr((clips.size, clips.length, clips.count, clips.seed)).encode())
+    network = [*model.normalize.buffers(), *model.trunk.parameters()]
+    for part in (*network, clips.body.vertices, *(take.pelvis for take in clips.takes)):
+        digest.update(part.cpu().numpy().tobytes())
+    path = folder / f"{digest.hexdigest()[:12]}.pt"
+    if not path.is_file():
+        start, videos = time.perf_counter(), []
+        for batch in DataLoader(clips, batch_size=1, num_workers=workers):
+            videos.append({"features": features_of(model, batch)[0].half().cpu(), "pose3d": batch["pose3d"][0].float()})
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(videos, path)
+        print(f"features of {len(videos)} videos in {path}, {time.perf_counter() - start:.0f} s", flush=True)
+    return torch.load(path)
+
+
+def answers(model: RPSM, features: Tensor, clip_length: int) -> list[Tensor]:
+    """Poses of every stage, mm, `(B, V, 17, 3)`; frames before are forgotten after each `clip_length`."""
+    parts = [model.forward_head(part, all_stages=True) for part in features.split(clip_length, dim=1)]
+    return [model.decode(torch.cat(stage, dim=1))[0] for stage in zip(*parts, strict=True)]
+
+
+@torch.no_grad()
+def evaluate(model: RPSM, videos: Iterable[Batch], mean_pose: Tensor, lengths: Sequence[int]) -> Report:
+    """Errors in mm by what answers: the mean pose, a stage, or the last stage with another length of clips."""
+    model.eval()
+    errors: dict[str, dict[str, list[Tensor]]] = {}
+    for batch in videos:
+        features, truth = features_of(model, batch), batch["pose3d"]
+        stages = answers(model, features, model.clip_length)
+        rows = {"mean pose": mean_pose.expand_as(truth)}
+        rows |= {f"stage {k}": pose3d for k, pose3d in enumerate(stages, start=1)}
+        rows |= {f"clips of {length}": answers(model, features, length)[-1] for length in lengths}
+        for name, pose3d in rows.items():
+            for measure, function in {"MPJPE": mpjpe, "PA-MPJPE": pa_mpjpe}.items():
+                error = function(pose3d.cpu().float(), truth.float())
+                errors.setdefault(name, {}).setdefault(measure, []).append(error.flatten())
+    return {name: {m: float(torch.cat(e).mean()) for m, e in row.items()} for name, row in errors.items()}
+
+
+def stages_on_trunk(args: argparse.Namespace) -> RPSM:
+    """New stages on a pre-trained trunk, which is frozen."""
+    pretrained = cast(RPSM, posezoo.create(args.trunk, pretrained=True))
+    temporal = args.temporal or ("fc" if args.clip_length == 1 else "lstm")
+    model = posezoo.create(
+        args.model, size=tuple(args.size), width=pretrained.num_features, hidden=args.hidden, temporal=temporal,
+        num_stages=args.stages, clip_length=args.clip_length,
+    )  # fmt: skip
+    model = cast(RPSM, model)
+    model.load_trunk(pretrained)
+    model.freeze_trunk()
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def fit_codec(model: RPSM, videos: Any, workers: int) -> Tensor:
+    """Set the units of the network's answers from some of the training videos, whose mean pose is returned."""
+    some = Subset(videos, range(min(KNOWN, len(videos))))
+    poses = torch.cat([batch["pose3d"] for batch in DataLoader(some, num_workers=workers)]).float()
+    model.codec.fit(poses.to(model.codec.minimum.device))
+    return poses.mean(dim=(0, 1))
+
+
+def train_poses(args: argparse.Namespace, takes: Sequence[Take], held_out: Sequence[Take], body: Body) -> Report:
+    model = stages_on_trunk(args)
+    device = model.codec.minimum.device
+    shape: dict[str, Any] = {"size": args.size[0], "length": args.video_length}
+    known: Any = Clips(takes, body, count=args.videos, seed=TRAINING, **shape)
+    unknown: Any = Clips(held_out, body, count=args.test_videos, seed=TEST, **shape)
+    if args.cache:
+        known, unknown = (cached(model, clips, args.cache, args.workers) for clips in (known, unknown))
+    workers = 0 if args.cache else args.workers
+    mean_pose = fit_codec(model, known, workers)
+    loader = DataLoader(known, args.batch_size, shuffle=True, drop_last=True, num_workers=workers)
+    tests = DataLoader(unknown, args.batch_size, num_workers=workers)
+
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(learned, lr=args.lr, weight_decay=args.weight_decay)
+    factor, steps = decay(args), args.epochs * len(loader)
+    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, steps))
+    parts = {"model": model, "optimizer": optimizer, "rates": rates}
+    checkpoint, first, report = args.output / "checkpoint.pt", 0, {}
+    if args.resume and checkpoint.is_file():
+        saved = torch.load(checkpoint, map_location=device)
+        for name, part in parts.items():
+            part.load_state_dict(saved[name])
+        torch.set_rng_state(saved["random"].cpu())
+        first = saved["epochs_done"]
+
+    args.output.mkdir(parents=True, exist_ok=True)
+    for epoch in range(first, args.epochs):
+        start, total = time.perf_counter(), 0.0
+        model.train()
+        for batch in loader:
+            with torch.autocast(device.type, torch.bfloat16, enabled=args.mixed_precision == "bf16"):
+                features = cut(features_of(model, batch), args.clip_length)
+                stages = model.forward_head(features, all_stages=True)
+            target = model.codec.target(cut(batch["pose3d"].to(device).float(), args.clip_length))
+            loss = pose_sequence_mse([stage.float() for stage in stages], target, model.codec.scale)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            rates.step()
+            total += loss.item()
+        print(f"epoch {epoch}: loss {total / len(loader):.4f}, {time.perf_counter() - start:.0f} s", flush=True)
+        if epoch + 1 == args.epochs or (epoch + 1) % args.eval_every == 0:
+            report = evaluate(model, tests, mean_pose, args.test_lengths)
+            print(table(report), flush=True)
+        state = {name: part.state_dict() for name, part in parts.items()}
+        torch.save({**state, "random": torch.get_rng_state(), "epochs_done": epoch + 1}, checkpoint)
+
+    report = report or evaluate(model, tests, mean_pose, args.test_lengths)  # of a run with nothing left to do
+    (args.output / "report.json").write_text(json.dumps(report, indent=1))
+    without = ", ".join(args.held_out)
+    name = f"renders of CMU's subjects {without}, clips of {args.clip_length} at {args.fps:g} fps"
+    data = f"LSPET; renders of a CC0 body in motions of the CMU motion capture database, without subjects {without}"
+    metrics = {name: report[f"stage {args.stages}"]}
+    model.cpu().save_pretrained(args.output / "model", dtype="float16", metrics=metrics, data=data)
+    return report
+
+
+def cut(videos: Tensor, clip_length: int) -> Tensor:
+    """`(B, n T, ...)` to clips `(B n, T, ...)`."""
+    return videos.unflatten(1, (-1, clip_length)).flatten(0, 1)
+
+
+def table(report: Report) -> str:
+    return "\n".join(
+        f"{name:>15}  MPJPE {row['MPJPE']:6.1f}  PA-MPJPE {row['PA-MPJPE']:6.1f}" for name, row in report.items()
+    )
+
+
+# ----------------------------------------------------------------------------------------------------- command line
+
+
+def main(arguments: list[str] | None = None) -> Report:
+    parser = options(__doc__, data=None, model="rpsm", size=(368, 368))
+    parser.add_argument("--phase", choices=DEFAULTS, required=True)
+    parser.add_argument("--body", type=Path, required=True, help="folder of the base mesh, see render_clips.py")
+    parser.add_argument("--motions", type=Path, nargs="+", required=True, help="folders or zip files of CMU's motions")
+    parser.add_argument("--held-out", nargs="+", default=HELD_OUT, metavar="SUBJECT")
+    parser.add_argument("--fps", type=float, default=2)
+    parser.add_argument("--final-rate", type=float, default=1.0, help="factor of the learning rate at the end")
+    trunk = parser.add_argument_group("trunk")
+    trunk.add_argument("--width", type=int, default=128, help="channels of the features; the paper: 128")
+    trunk.add_argument("--head", choices=("paper", "cpm"), default="paper")
+    trunk.add_argument("--renders", type=int, default=20000, help="frames, beside LSPET's photographs")
+    trunk.add_argument("--adam", action="store_true", help="Adam and He's initial weights instead of SGD")
+    poses = parser.add_argument_group("poses")
+    poses.add_argument("--trunk", help="a pre-trained network, as local-dir:runs/trunk/model")
+    poses.add_argument("--hidden", type=int, default=1024, help="units of the stages; the paper: 1024")
+    poses.add_argument("--stages", type=int, default=3)
+    poses.add_argument("--clip-length", type=int, default=5)
+    poses.add_argument("--temporal", choices=("lstm", "fc"), help="default: lstm, and fc for clips of one frame")
+    poses.add_argument("--video-length", type=int, default=5, help="frames that are rendered in one go")
+    poses.add_argument("--videos", type=int, default=10000, help="that make an epoch")
+    poses.add_argument("--test-videos", type=int, default=500)
+    poses.add_argument("--test-lengths", type=int, nargs="*", default=(1, 2, 5), metavar="FRAMES")
+    poses.add_argument("--weight-decay", type=float, default=DECAY)
+    poses.add_argument("--cache", type=Path, help="folder: keep the trunk's features instead of rendering again")
+    phase = parser.parse_known_args(arguments)[0].phase
+    parser.set_defaults(**DEFAULTS[phase])
+    args = parser.parse_args(arguments)
+    if args.size[0] != args.size[1]:
+        parser.error(f"--size: renders are square, got {args.size[0]} x {args.size[1]}")
+    if phase == "poses" and args.mixed_precision == "fp16":
+        parser.error("--mixed-precision: expected no or bf16 for --phase poses, got fp16")
+    needed = {"trunk": "data", "poses": "trunk"}[phase]
+    if getattr(args, needed) is None:
+        parser.error(f"--phase {phase} needs --{needed}")
+    if args.video_length % args.clip_length:
+        parser.error(f"--video-length: expected a multiple of {args.clip_length}, the clips' length")
+
+    torch.manual_seed(args.seed)
+    body = Body(args.body)
+    takes = read_takes(args.motions, args.fps)
+    known = [take for take in takes if take.subject not in args.held_out]
+    unknown = [take for take in takes if take.subject in args.held_out]
+    if not known or not unknown:
+        parser.error(f"--held-out: of {len(takes)} motions {len(known)} are for training, {len(unknown)} for testing")
+    if phase == "trunk":
+        return train_trunk(args, known, body)
+    return train_poses(args, known, unknown, body)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""RPSM's training in two steps: on a man of boxes it runs, stops, goes on and learns."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from box_man import bvh, write_body, write_motions
+from running_examples import load_example
+from torch.testing import assert_close
+
+import posezoo
+from posezoo.data import LSP
+from posezoo.heatmaps import encode
+from posezoo.models.cpm import cpm_targets
+from posezoo.models.rpsm import RPSM
+
+STAGES = ["stage 1", "stage 2", "stage 3"]
+
+
+@pytest.fixture(scope="module")
+def example():
+    return load_example("train_rpsm")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Arguments of both steps: somebody to render, how he moves, and small pictures."""
+    folder = tmp_path_factory.mktemp("rpsm")
+    body, motions = write_body(folder / "body"), write_motions(folder / "motions", frames=160)
+    return [
+        *("--body", str(body), "--motions", str(motions), "--held-out", "02", "--fps", "10"),
+        *("--size", "32", "32", "--workers", "0", "--eval-every", "1"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def trunk(tmp_path_factory):
+    torch.manual_seed(0)
+    model = posezoo.create("rpsm", num_keypoints=0, size=(32, 32), width=8)
+    for layer in model.trunk:
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight)
+    return f"local-dir:{model.save_pretrained(tmp_path_factory.mktemp('trunk') / 'model')}"
+
+
+def poses(world, trunk, output, *more):
+    small = ["--hidden", "16", "--batch-size", "2", "--videos", "4", "--test-videos", "3", "--video-length", "6"]
+    small += ["--clip-length", "3", "--test-lengths", "1", "4"]
+    return ["--phase", "poses", *world, "--trunk", trunk, "--output", str(output), *small, *more]
+
+
+# ------------------------------------------------------------------------------------------------------------ running
+
+
+@pytest.mark.parametrize(("head", "more"), [("paper", []), ("cpm", ["--adam", "--lr", "1e-3"])])
+def test_the_trunk_learns_stops_and_resumes(example, world, lspet, tmp_path, capsys, head, more):
+    arguments = ["--phase", "trunk", *world, "--data", str(lspet), "--output", str(tmp_path / "run"), "--width", "8"]
+    arguments += ["--train-images", "1", "4", "--val-images", "5", "6", "--renders", "5", "--batch-size", "3"]
+    arguments += ["--head", head, *more]
+    example.main([*arguments, "--epochs", "1"])
+    report = example.main([*arguments, "--epochs", "2", "--resume"])
+    said = capsys.readouterr().out
+    assert said.count("epoch 0:") == said.count("epoch 1:") == 1  # the first epoch was not run again
+    assert "step 0/3" in said  # of 4 photographs and 5 renders
+    assert report["people"] == 2
+    assert report["error_percent"] > 0
+    model = posezoo.create(f"local-dir:{tmp_path / 'run' / 'model'}", pretrained=True)
+    assert (model.num_features, model.num_keypoints) == (8, 0)
+    assert not [key for key in model.state_dict() if "head" in key]
+    images = torch.stack([LSP(lspet, images=(5, 6))[i]["image"][:, :96, :96] for i in range(2)]).float() / 255
+    size = model.forward_features(F.interpolate(images, (32, 32))[:, None]).square().mean().sqrt()
+    assert 0.5 < size < 2  # other crops of the pictures on which it is 1
+
+
+def test_the_stages_learn_stop_and_resume(example, world, trunk, tmp_path, capsys):
+    arguments = poses(world, trunk, tmp_path / "run", "--cache", str(tmp_path / "features"))
+    example.main([*arguments, "--epochs", "1"])
+    report = example.main([*arguments, "--epochs", "2", "--resume"])
+    assert example.main([*arguments, "--epochs", "2", "--resume"]) == report  # nothing is left to do
+    said = capsys.readouterr().out
+    assert said.count("epoch 0:") == said.count("epoch 1:") == 1
+    assert said.count("features of") == 2  # of training and of test videos; the later runs read them
+    assert list(report) == ["mean pose", *STAGES, "clips of 1", "clips of 4"]
+    assert all(0 < row["PA-MPJPE"] < row["MPJPE"] for row in report.values())
+    assert report["clips of 1"] != report["stage 3"]
+
+    model = posezoo.create(f"local-dir:{tmp_path / 'run' / 'model'}", pretrained=True)
+    assert (model.num_stages, model.clip_length, model.temporal, model.hidden) == (3, 3, "lstm", 16)
+
+
+def test_the_trunk_is_frozen_and_its_features_can_be_kept(example, world, trunk, tmp_path):
+    one_frame = ["--clip-length", "1", "--stages", "1", "--epochs", "1"]
+    kept = example.main(poses(world, trunk, tmp_path / "kept", *one_frame, "--cache", str(tmp_path / "features")))
+    rendered = example.main(poses(world, trunk, tmp_path / "rendered", *one_frame))
+    for name, row in rendered.items():
+        assert row == pytest.approx(kept[name], rel=1e-2)
+    assert rendered["clips of 4"] == pytest.approx(rendered["stage 1"])  # clips of one frame have no LSTM
+    model, pretrained = (
+        posezoo.create(name, pretrained=True) for name in (f"local-dir:{tmp_path / 'rendered' / 'model'}", trunk)
+    )
+    for name, value in pretrained.trunk.state_dict().items():
+        assert_close(model.trunk.state_dict()[name], value, rtol=1e-3, atol=1e-6)  # frozen; saved in half precision
+    assert len(list((tmp_path / "features").glob("*.pt"))) == 2
+    example.main(
+        poses(world, trunk, tmp_path / "more", *one_frame, "--videos", "3", "--cache", str(tmp_path / "features"))
+    )
+    assert len(list((tmp_path / "features").glob("*.pt"))) == 3  # other videos, another file
+
+
+@pytest.mark.slow
+def test_training_helps(example, world, tmp_path, monkeypatch):
+    """A perfect trunk, whose features are the heatmaps of a render's keypoints: poses of another body are learned."""
+    model = posezoo.create("rpsm", num_keypoints=0, size=(64, 64), width=18)
+    trunk = f"local-dir:{model.save_pretrained(tmp_path / 'trunk')}"
+
+    def perfect(model, clips, folder, workers):
+        videos = []
+        for index in range(len(clips)):
+            video = clips[index]
+            maps, _ = encode(video["keypoints"].float(), size=(8, 8), stride=8, offset=3.5, sigma=1)
+            videos.append({"features": F.pad(maps, (0, 0, 0, 0, 0, 1)), "pose3d": video["pose3d"].float()})
+        return videos
+
+    monkeypatch.setattr(example, "cached", perfect)
+    (tmp_path / "motions").mkdir()
+    for actor in ("01", "02"):  # they move alike
+        (tmp_path / "motions" / f"{actor}_01.bvh").write_text(bvh(frames=160))
+    more = ["--motions", str(tmp_path / "motions"), "--size", "64", "64", "--cache", "unused", "--videos", "200"]
+    more += ["--hidden", "64", "--batch-size", "10", "--lr", "2e-3", "--final-rate", "0.1", "--epochs", "40"]
+    more += ["--eval-every", "100"]
+    report = example.main(poses(world, trunk, tmp_path / "run", *more))
+    assert report["stage 3"]["MPJPE"] < 0.7 * report["mean pose"]["MPJPE"]
+    assert report["stage 3"]["PA-MPJPE"] < 0.7 * report["mean pose"]["PA-MPJPE"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--phase", "trunk"], "--phase trunk needs --data"),
+        (["--phase", "poses"], "--phase poses needs --trunk"),
+        (["--phase", "poses", "--mixed-precision", "fp16"], "expected no or bf16"),
+        (["--phase", "poses", "--size", "32", "64"], "renders are square, got 32 x 64"),
+        (["--phase", "poses", "--trunk", "x", "--clip-length", "4"], "--video-length: expected a multiple of 4"),
+        (["--phase", "poses", "--trunk", "x", "--held-out", "3"], "of 2 motions 2 are for training, 0 for testing"),
+    ],
+)
+def test_arguments_that_do_not_fit(example, world, tmp_path, capsys, arguments, message):
+    with pytest.raises(SystemExit):
+        example.main([*world, "--output", str(tmp_path), *arguments])
+    assert message in capsys.readouterr().err
+
+
+# -------------------------------------------------------------------------------------------------------------- parts
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_missing_keypoints_do_not_count(example, background):
+    keypoints, visible = 60 * torch.rand(2, 14, 2), torch.rand(2, 14) > 0.3
+    batch = {"image": torch.rand(2, 3, 64, 64), "keypoints": keypoints, "visible": visible}
+    target, _ = cpm_targets(keypoints[:, None], visible[:, None], size=(8, 8), background=background)
+    assert example.heatmap_loss(lambda image: target, batch, background=background) == 0
+    count = float(visible.sum()) + 2 * background
+    loss = example.heatmap_loss(lambda image: target + 1, batch, background=background)
+    assert loss == pytest.approx(count * 64 / 2 / 2)  # half the squares, mean over two people
+
+
+@pytest.mark.parametrize("design", ["paper", "cpm"])
+def test_peaks_are_the_keypoints(example, design):
+    network = example.PoseHeatmaps(RPSM(num_keypoints=0, size=(64, 64), width=8), design).eval()
+    maps = torch.zeros(1, 14 + (design == "cpm"), 8, 8)
+    maps[:, :14, 3, 5] = 1.0
+    maps[:, 14:, 0, 0] = 9.0
+    network.forward = lambda image: maps
+    keypoints, _ = network.predict(torch.rand(1, 3, 64, 64))
+    assert_close(keypoints, torch.tensor([5 * 8 + 3.5, 3 * 8 + 3.5]).expand(1, 14, 2))
+    mirrored, _ = network.predict(torch.rand(1, 3, 64, 64), flip=True)  # equally high on both sides
+    assert_close(mirrored[..., 1], keypoints[..., 1])
+
+
+def test_photographs_and_renders_are_alike(example, world, lspet):
+    options = dict(zip(world[::2], world[1::2], strict=False))
+    takes = example.read_takes([options["--motions"]], 10)
+    clips = example.Clips(takes, example.Body(options["--body"]), size=64, length=3, count=2)
+    crop = example.PersonCrop(size=(64, 64))
+    people = example.PhotographsAndRenders(LSP(lspet, images=(1, 3)), crop, clips)
+    assert len(people) == 3 + 2 * 3
+    assert {key: value.shape for key, value in people[0].items()} == {
+        key: value.shape for key, value in people[3].items()
+    }
+    second = people[3 + 4]  # frame 1 of clip 1
+    assert_close(second["image"], clips[1]["clip"][1].float() / 255)
+    named = dict(zip(LSP.skeleton.keypoints, zip(second["keypoints"], second["visible"], strict=True), strict=True))
+    assert not named["neck"][1]  # a render's skeleton has none
+    place, visible = named["left_knee"]
+    assert visible
+    assert_close(place, clips[1]["keypoints"][1][posezoo.get_skeleton("h36m17").index("left_knee")].float())
+
+
+def test_answers_forget_what_was_before(example):
+    torch.manual_seed(0)
+    model = RPSM(size=(32, 32), width=8, hidden=16, init="torch7").eval()
+    clip = torch.rand(2, 5, 3, 32, 32)
+    with torch.no_grad():
+        features = example.features_of(model, {"clip": (255 * clip).round()})
+        stages = example.answers(model, features, 2)
+    assert len(stages) == 3
+    assert_close(stages[-1], model.predict((255 * clip).round() / 255, clip_length=2)[0], atol=0.01, rtol=0)
+    assert (stages[-1] - example.answers(model, features, 5)[-1]).abs().max() > 0.1
+
+
+def test_the_rate_falls_exponentially(example):
+    factor = example.decay(type("Args", (), {"final_rate": 0.01}))
+    assert [factor(step, 100) for step in (0, 50, 100)] == pytest.approx([1, 0.1, 0.01])
+    assert math.isclose(example.decay(type("Args", (), {"final_rate": 1.0}))(7, 100), 1)
