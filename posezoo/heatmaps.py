@@ -142,7 +142,8 @@ def decode(
         method: "argmax", the highest cell; "quarter", a quarter of a cell from there towards the higher neighbour
             (Stacked Hourglass, Simple Baselines, HRNet); "dark", a Taylor step on the logarithm of the smoothed map
             (DARK, section 3.2), of two cells at most; "soft", the expectation under `softmax(sharpness * heatmap)`,
-            differentiable.
+            differentiable; "udp", for networks trained with unbiased data processing: the last cell lies on the
+            input's last pixel, `n * stride - 1`, and the Taylor step is mmpose's for them.
         sharpness: for "soft".
 
     Returns:
@@ -156,21 +157,25 @@ def decode(
     """
     if heatmaps.ndim != 4:
         raise ValueError(f"heatmaps: expected (B, K, h, w), got shape {tuple(heatmaps.shape)}")
-    if method not in DECODINGS:
-        raise ValueError(f"method: expected one of {DECODINGS}, got {method!r}")
+    if method not in (*DECODINGS, "udp"):
+        raise ValueError(f"method: expected one of {(*DECODINGS, 'udp')}, got {method!r}")
     heatmaps = heatmaps if heatmaps.dtype == torch.float64 else heatmaps.float()
-    width = heatmaps.shape[-1]
+    height, width = heatmaps.shape[-2:]
     scores, index = heatmaps.flatten(2).max(dim=-1)
     cell = torch.stack([index % width, index // width], dim=-1)
     if method == "quarter":
         at = cell + _quarter(heatmaps, cell)
     elif method == "dark":
         at = cell + _dark(heatmaps, cell)
+    elif method == "udp":
+        at = cell + _udp(heatmaps, cell)
     elif method == "soft":
         at = _soft_argmax(heatmaps, sharpness)
     else:
         at = cell.to(heatmaps)
     stride_y, stride_x = _pair(stride)
+    if method == "udp":
+        stride_y, stride_x = ((n * s - 1) / max(n - 1, 1) for n, s in ((height, stride_y), (width, stride_x)))
     at = at * at.new_tensor([stride_x, stride_y]) + offset
     return torch.where((scores > 0)[..., None], at, 0.0), scores
 
@@ -225,10 +230,7 @@ def _quarter(heatmaps: Tensor, cell: Tensor) -> Tensor:
 
 def _dark(heatmaps: Tensor, cell: Tensor) -> Tensor:
     height, width = heatmaps.shape[-2:]
-    smooth = _blur(heatmaps)
-    peak = heatmaps.amax(dim=(-2, -1), keepdim=True)
-    smooth = smooth * (peak / smooth.amax(dim=(-2, -1), keepdim=True).clamp(min=1e-10))
-    log = smooth.clamp(min=1e-10).log()
+    log = _smooth(heatmaps).clamp(min=1e-10).log()
     at = {(dx, dy): _at(log, cell, dx, dy) for dx in range(-2, 3) for dy in range(-2, 3) if abs(dx * dy) < 2}
     dx, dy = (at[1, 0] - at[-1, 0]) / 2, (at[0, 1] - at[0, -1]) / 2
     dxx = (at[2, 0] - 2 * at[0, 0] + at[-2, 0]) / 4  # two cells apart, as the authors take them
@@ -241,6 +243,25 @@ def _dark(heatmaps: Tensor, cell: Tensor) -> Tensor:
     offset = torch.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], dim=-1) / determinant[..., None]
     # no further than the differences look: where a map is nearly flat the step could leave it by thousands of cells
     return torch.where(usable[..., None], offset.clamp(-2, 2), 0.0)
+
+
+def _udp(heatmaps: Tensor, cell: Tensor) -> Tensor:
+    """DARK's step from differences of neighbouring cells, up to the border, beyond which the map goes on as it ends."""
+    log = _smooth(heatmaps).clamp(1e-3, 50).log()
+    at = {(dx, dy): _at(log, cell, dx, dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1)}
+    dx, dy = (at[1, 0] - at[-1, 0]) / 2, (at[0, 1] - at[0, -1]) / 2
+    tiny = torch.finfo(torch.float32).eps  # keeps a flat map's matrix invertible
+    dxx = at[1, 0] - 2 * at[0, 0] + at[-1, 0] + tiny
+    dyy = at[0, 1] - 2 * at[0, 0] + at[0, -1] + tiny
+    dxy = (at[1, 1] - at[1, 0] - at[0, 1] + 2 * at[0, 0] - at[-1, 0] - at[0, -1] + at[-1, -1]) / 2
+    offset = torch.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], dim=-1) / (dxx * dyy - dxy**2)[..., None]
+    return offset.nan_to_num(0.0).clamp(-2, 2)
+
+
+def _smooth(heatmaps: Tensor) -> Tensor:
+    """The blurred maps, as high as before."""
+    blurred, peak = _blur(heatmaps), heatmaps.amax(dim=(-2, -1), keepdim=True)
+    return blurred * (peak / blurred.amax(dim=(-2, -1), keepdim=True).clamp(min=1e-10))
 
 
 def _blur(heatmaps: Tensor) -> Tensor:

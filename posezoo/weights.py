@@ -49,6 +49,15 @@ HUB_LICENSES = {
     *("cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0", "gpl-3.0", "lgpl-3.0", "unlicense"),
 }
 
+INERT = (  # what training scripts leave beside the tensors; read as nothing
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+    *("numpy.dtype", "numpy.ndarray", "numpy.dtypes.Float64DType", "numpy.dtypes.Int64DType"),
+    *("numpy.random.__RandomState_ctor", "numpy.random._mt19937.MT19937"),
+    *(f"numpy.random._pickle.__{kind}_ctor" for kind in ("randomstate", "bit_generator")),
+    *("argparse.Namespace", "pathlib.PosixPath", "pathlib.WindowsPath", "pathlib._local.PosixPath"),
+    *("mmengine.logging.history_buffer.HistoryBuffer", "builtins.getattr"),
+)
+
 logger = logging.getLogger("posezoo")
 
 
@@ -67,9 +76,13 @@ class Weights:
         kwargs: constructor arguments the weights need.
         input_size: `(H, W)` in pixels.
         skeleton: a name of `posezoo.list_skeletons()`.
-        codec: how the heatmaps of the training were made: "msra", "dark" or "udp".
+        codec: how the heatmaps of the training were made: "msra", rounded to cells; "gaussian", not rounded; "dark" and
+            "udp", not rounded and decoded accordingly.
+        channel_order: of the images the file was trained with, "RGB" or "BGR"; its converter folds BGR into RGB.
+        flip_shift: whether a mirror image's heatmaps move by one cell before they are averaged; None: no heatmaps.
         metrics: `{dataset: {metric: value}}`.
         metrics_by: who measured them: "authors", "mmpose" or "posezoo".
+        protocol: how: whose person boxes, averaged with the mirror image or not.
         data: what the weights were trained on.
         data_license: the terms of that data.
         license: the terms of the weights themselves.
@@ -80,7 +93,7 @@ class Weights:
         architecture: filled in by the registry.
 
     Raises:
-        ValueError: a source of an unknown kind, a URL without sha256, or a malformed sha256.
+        ValueError: a source of an unknown kind, a URL without sha256, a malformed sha256, another channel order.
 
     Example:
         >>> from posezoo import Weights
@@ -96,8 +109,11 @@ class Weights:
     input_size: tuple[int, int] | None = None
     skeleton: str = ""
     codec: str = ""
+    channel_order: str = ""
+    flip_shift: bool | None = None
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     metrics_by: str = ""
+    protocol: str = ""
     data: str = ""
     data_license: str = ""
     license: str = ""
@@ -116,6 +132,8 @@ class Weights:
             object.__setattr__(self, "input_size", tuple(self.input_size))
         if self.sha256 and not re.fullmatch(r"[0-9a-f]{8,64}", self.sha256):
             raise ValueError(f"sha256: expected 8 to 64 hexadecimal digits, got {self.sha256!r}")
+        if self.channel_order not in ("", "RGB", "BGR"):
+            raise ValueError(f"channel_order: expected 'RGB' or 'BGR', got {self.channel_order!r}")
         for source in self.sources:
             kind, rest = _split_source(source)
             if kind in ("http", "https") and not self.sha256:
@@ -144,41 +162,69 @@ class Weights:
         return cls(**values)
 
 
+TRUE_BOXES, DETECTIONS = "annotated boxes", "detections of person AP 56.4"
+OPENMMLAB_SCORES = {  # score -> skeleton, test set, metric, person boxes, training set, its terms
+    "coco_ap": ("coco17", "COCO val2017", "AP", DETECTIONS, "COCO train2017", "COCO terms of use"),
+    "coco_aic_ap": (
+        *("coco17", "COCO val2017", "AP", DETECTIONS),
+        *("COCO train2017 and AI Challenger", "COCO terms of use; AI Challenger: research"),
+    ),
+    "coco_aic19_ap": (
+        *("coco_aic19", "COCO val2017", "AP", DETECTIONS),
+        *("COCO train2017 and AI Challenger", "COCO terms of use; AI Challenger: research"),
+    ),
+    "mpii_pckh": ("mpii16", "MPII val", "PCKh@0.5", TRUE_BOXES, "MPII", "MPII: non-commercial research"),
+    "aic_ap": ("aic14", "AI Challenger val", "AP", TRUE_BOXES, "AI Challenger", "AI Challenger: research"),
+    "crowdpose_ap": ("crowdpose14", "CrowdPose test", "AP", "detections of YOLOv3", "CrowdPose", "CrowdPose: research"),
+    "posetrack18_map": (
+        *("posetrack17", "PoseTrack18 val", "mAP", TRUE_BOXES),
+        *("COCO train2017, then PoseTrack18", "COCO terms of use; PoseTrack: non-commercial"),
+    ),
+    "jhmdb_pck": (
+        *("jhmdb15", "sub-JHMDB test", "PCK@0.2 of the person's size", TRUE_BOXES),
+        *("MPII, then sub-JHMDB", "MPII: non-commercial research; JHMDB: none stated"),
+    ),
+}
+
+
 def openmmlab(
-    path: str,
-    input_size: tuple[int, int],
-    *,
-    coco_ap: float | None = None,
-    mpii_pckh: float | None = None,
-    converter: str = "mmpose",
+    path: str, input_size: tuple[int, int], *, codec: str = "msra", converter: str = "mmpose", **score: float
 ) -> Weights:
     """The record of a top-down checkpoint of mmpose's model zoo (Apache-2.0), whose file name ends in its sha256.
 
     Args:
         path: below https://download.openmmlab.com/mmpose/.
         input_size: `(H, W)` in pixels.
-        coco_ap: of COCO val2017, with the detections of person AP 56.4 and flip averaging.
-        mpii_pckh: PCKh@0.5 of MPII's validation set, pooled over the joints but pelvis and thorax.
+        codec: "msra"; "dark" and "udp" bring their decoding along; "" for coordinates.
         converter: the file's flavour in `posezoo.checkpoints`.
+        **score: one of `OPENMMLAB_SCORES`, whose name tells the data and the keypoints; MPII's is pooled over the
+            joints but pelvis and thorax.
 
     Example:
-        >>> openmmlab("top_down/resnet/res50_coco_256x192-ec54d7f3_20200709.pth", (256, 192), coco_ap=0.718).sha256
-        'ec54d7f3'
+        >>> record = openmmlab("top_down/resnet/res50_coco_256x192-ec54d7f3_20200709.pth", (256, 192), coco_ap=0.718)
+        >>> record.sha256, record.skeleton
+        ('ec54d7f3', 'coco17')
     """
-    coco = coco_ap is not None
+    ((name, value),) = score.items()
+    skeleton, test, metric, boxes, data, data_license = OPENMMLAB_SCORES[name]
+    split = re.search(r"_jhmdb_sub(\d)", path)
+    decoding: dict[str, Any] = {} if codec not in ("dark", "udp") else {"decoding": codec}
+    if codec == "udp":
+        decoding["flip_shift"] = False
     return Weights(
         sources=(f"https://download.openmmlab.com/mmpose/{path}",),
         sha256=path.rpartition("-")[2].partition("_")[0],
-        kwargs={"num_keypoints": 17, "skeleton": "coco17"} if coco else {"num_keypoints": 16, "skeleton": "mpii16"},
+        kwargs={"num_keypoints": int(re.sub(r"\D", "", skeleton)), "skeleton": skeleton, **decoding},
         input_size=input_size,
-        skeleton="coco17" if coco else "mpii16",
-        codec="msra",
-        metrics={"COCO val2017": {"AP": coco_ap}}
-        if coco_ap is not None
-        else {"MPII val": {"PCKh@0.5": mpii_pckh or 0}},
+        skeleton=skeleton,
+        codec=codec,
+        channel_order="RGB",
+        flip_shift=codec != "udp" if codec else None,
+        metrics={f"{test} split {split[1]}" if split else test: {metric: value}},
         metrics_by="mmpose",
-        data="COCO train2017" if coco else "MPII",
-        data_license="COCO terms of use" if coco else "MPII: non-commercial research",
+        protocol=f"{boxes}; averaged with the mirror image",
+        data=data,
+        data_license=data_license,
         license="Apache-2.0",
         origin="https://github.com/open-mmlab/mmpose",
         converter=converter,
@@ -344,13 +390,14 @@ def _mismatch(path: Path, record: Weights) -> str | None:
     if record.size is not None and size != record.size:
         return f"has {size} bytes instead of {record.size}"
     if record.sha256:
-        digest = _sha256(path)
+        digest = file_sha256(path)
         if not digest.startswith(record.sha256):
             return f"has sha256 {digest[: len(record.sha256)]} instead of {record.sha256}"
     return None
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """The file's checksum, 64 hexadecimal digits."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
@@ -451,19 +498,25 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         except Exception as error:
             raise ValueError(f"{path} is not a whole safetensors file ({_one_line(error)}); get it again") from error
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # PyTorch 2.4 has no such context; there, a file with more than tensors in it is refused
+        stand_ins = getattr(torch.serialization, "safe_globals", contextlib.nullcontext)
+        with stand_ins([_inert(name) for name in INERT]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
+        with path.open("rb") as file:
+            pickled = file.read(2) == b"PK"  # otherwise bytes that happen to look like a pickle's
+        wanted = re.search(rf"GLOBAL ([\w.]+){'|(Unsupported operand .+?) ' * pickled}", _one_line(error))
         if wanted is None:
             # PyTorch puts a page of general advice before the reason
             reason = _one_line(error).rpartition("WeightsUnpickler error: ")[2].partition(" Check the documentation")[0]
             raise ValueError(
                 f"{path} is not a whole PyTorch checkpoint, or no checkpoint at all ({reason[:200]}); get it again"
             ) from error
+        asked = wanted[1] or f"more than a plain pickle ({wanted[2]})"
         raise ValueError(
-            f"{path} was refused and nothing in it was run: besides tensors it asks for {wanted[1]}, and "
-            "loading that could run any code. If you trust its author, load it with "
-            "torch.load(path, weights_only=False) where it can do no harm, and save its state_dict alone"
+            f"{path} was refused and nothing in it was run: besides tensors it asks for {asked}, and loading that "
+            "could run any code. If you trust its author, load it with torch.load(path, weights_only=False) where it "
+            "can do no harm, and save its state_dict alone"
         ) from error
     for wrapper in ("state_dict", "model", "model_pos"):  # the last one is VideoPose3D's
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
@@ -475,6 +528,23 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         found = f"the entries {', '.join(map(str, others[:5]))}" if others else f"a {type(content).__name__}"
         raise ValueError(f"{path}: expected a dictionary of tensors, alone or under 'state_dict', found {found}")
     return content
+
+
+class Inert:
+    """Stands for something in a training checkpoint that is not a tensor: takes everything and does nothing."""
+
+    def __init__(self, *_: Any) -> None: ...
+    def __setstate__(self, _: Any) -> None: ...
+    def __setitem__(self, *_: Any) -> None: ...
+    def append(self, _: Any) -> None: ...
+    def extend(self, _: Any) -> None: ...
+
+
+@functools.cache
+def _inert(name: str) -> type[Inert]:
+    """A stand-in that answers to a name; nothing of that name is imported."""
+    module, _, leaf = name.rpartition(".")
+    return type(leaf, (Inert,), {"__module__": module, "__qualname__": leaf})
 
 
 def load_state_dict(model: nn.Module, state_dict: dict[str, Tensor], *, drop_prefixes: Iterable[str] = ()) -> list[str]:
@@ -673,7 +743,10 @@ def _save(
     started_from = getattr(model, "weights", None) or Weights()
     # what was measured, and where it was, was another file's
     inherited = dataclasses.replace(
-        started_from, sources=(), sha256="", size=None, kwargs={}, metrics={}, metrics_by="", converter="", tag=""
+        started_from,
+        **{"sources": (), "sha256": "", "size": None, "kwargs": {}, "converter": "", "tag": ""},
+        **{"metrics": {}, "metrics_by": "", "protocol": ""},
+        channel_order="RGB" if started_from.channel_order else "",  # whatever it was, it has been folded
     )
     if isinstance(kwargs.get("skeleton"), str):
         inherited = dataclasses.replace(inherited, skeleton=kwargs["skeleton"])
@@ -688,7 +761,7 @@ def _save(
     with _replacing(directory / WEIGHTS_FILE) as temporary:
         # not save_file: its file would be readable by its owner alone, whatever the umask
         temporary.write_bytes(save(tensors, metadata={"format": "pt"}))
-        record = dataclasses.replace(record, sha256=_sha256(temporary), size=temporary.stat().st_size)
+        record = dataclasses.replace(record, sha256=file_sha256(temporary), size=temporary.stat().st_size)
     config = {
         "format": FORMAT,
         "posezoo_version": posezoo.__version__,
@@ -699,7 +772,7 @@ def _save(
     with _replacing(directory / CONFIG_FILE) as temporary:
         temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     with _replacing(directory / CARD_FILE) as temporary:
-        temporary.write_text(_card(record, name, card), encoding="utf-8")
+        temporary.write_text(_card(record, name, card, getattr(model, "input_kind", "image")), encoding="utf-8")
     return directory
 
 
@@ -851,7 +924,7 @@ def _replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _card(record: Weights, name: str, text: str | None) -> str:
+def _card(record: Weights, name: str, text: str | None, input_kind: str) -> str:
     """The model card: front matter for the Hub, then what a user needs to know."""
     if text is not None and text.lstrip().startswith("---"):
         return text
@@ -866,10 +939,10 @@ def _card(record: Weights, name: str, text: str | None) -> str:
     if any(slugs):
         front += ["datasets:", *(f"- {json.dumps(slug)}" for slug in slugs if slug)]
     head = "\n".join(["---", *front, "---", ""])
-    return f"{head}\n{text.strip() if text is not None else _card_text(record, name)}\n"
+    return f"{head}\n{text.strip() if text is not None else _card_text(record, name, input_kind)}\n"
 
 
-def _card_text(record: Weights, name: str) -> str:
+def _card_text(record: Weights, name: str, input_kind: str) -> str:
     facts = {
         "Architecture": record.architecture,
         "Input (H, W)": " x ".join(map(str, record.input_size)) if record.input_size else "",
@@ -885,10 +958,16 @@ def _card_text(record: Weights, name: str) -> str:
     lines += ["", "## Use", "", "```python", "import posezoo", ""]
     lines += [
         f'model = posezoo.create("{name}", pretrained=True)',
-        "keypoints, scores = model.predict(model.example_input())",
+        f"{'keypoints' if input_kind == 'image' else 'pose3d'}, scores = model.predict(model.example_input())",
+        "```",
     ]
-    lines += ["```", "", "Or from the command line, on a photograph:", "", "```"]
-    lines += [f"posezoo predict photo.jpg --model {name} --out poses", "```", "", "## Metrics", ""]
+    if input_kind == "image":
+        lines += ["", "Or from the command line, on a photograph:", ""]
+        lines += ["```", f"posezoo predict photo.jpg --model {name} --out poses", "```"]
+    elif input_kind == "keypoints":
+        lines += ["", "Or from the command line, on the keypoints of a video:", ""]
+        lines += ["```", f"posezoo lift keypoints.json --model {name} --out poses", "```"]
+    lines += ["", "## Metrics", ""]
     if record.metrics:
         lines += ["| Dataset | Metric | Value |", "|---|---|---|"]
         lines += [

@@ -232,6 +232,34 @@ def test_dark_agrees_with_loops_over_its_formulas():
     assert (found[0] - found[0].round()).abs().max() > 0.2
 
 
+def test_udp_puts_the_last_cell_on_the_last_pixel():
+    """Its crops are aligned by their corner pixels, so that a mirrored map needs no shift."""
+    height, width = 4 * SIZE[0], 4 * SIZE[1]
+    stride = ((height - 1) / (SIZE[0] - 1), (width - 1) / (SIZE[1] - 1))
+    # away from the border, where what the blur does not see moves the peak
+    keypoints = torch.tensor([[[42.3, 50.6], [width - 44.2, height - 30.1], [100.5, 77.7]]]).double()
+    heatmaps, _ = encode(keypoints, size=SIZE, stride=stride, method="gaussian")
+    found, _ = decode(heatmaps, method="udp")
+    assert (found - keypoints).abs().max() < 0.02
+    mirrored, _ = decode(heatmaps.flip(-1), method="udp")
+    assert_close(width - 1 - mirrored[..., 0], found[..., 0])
+    corner = torch.zeros(1, 1, *SIZE)
+    corner[..., -1, -1] = 1
+    assert (decode(corner, method="udp")[0] - torch.tensor([width - 1.0, height - 1.0])).abs().max() < stride[0]
+
+
+def test_udp_refines_as_mmpose():
+    """The numbers are those of refine_keypoints_dark_udp of mmpose 1.3.2 (759b39c) on the same maps, in crop pixels."""
+    random = np.random.RandomState(7)
+    yy, xx = np.mgrid[:16, :12]
+    centers = [(4.3, 7.8), (0.4, 1.2), (10.6, 14.9), (6.5, 3.1)]
+    maps = np.stack([np.exp(-((xx - x) ** 2 + (yy - y) ** 2) / 8) for x, y in centers]).astype(np.float32)
+    maps += 0.02 * random.rand(4, 16, 12).astype(np.float32)
+    found, _ = decode(torch.from_numpy(maps)[None], method="udp")
+    expected = [[18.423251, 32.760055], [-2.137485, 7.075849], [49.134290, 65.097657], [27.786773, 13.225852]]
+    assert_close(found[0], torch.tensor(expected), rtol=0, atol=1e-4)
+
+
 def test_dark_survives_autocast():
     # a convolution of the forward pass would round to 8 bits there, and the step would jump by a twentieth of a cell
     heatmaps, _ = encode(scattered(2, 17).float(), size=SIZE, method="gaussian")

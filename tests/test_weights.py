@@ -367,7 +367,7 @@ def test_truncated_files_never_half_load(model, tmp_path):
 
 def test_flipped_bits_never_half_load(model, tmp_path):
     save_file(snapshot(model), tmp_path / "a.safetensors")
-    sha = weights._sha256(tmp_path / "a.safetensors")
+    sha = weights.file_sha256(tmp_path / "a.safetensors")
     target = Toy(num_keypoints=16)
     before = snapshot(target)
     whole = (tmp_path / "a.safetensors").read_bytes()
@@ -511,7 +511,7 @@ def test_config(model, folder):
     assert config["posezoo_version"] == posezoo.__version__
     assert config["architecture"] == "toy"
     assert config["kwargs"] == {"num_keypoints": 16, "skeleton": "mpii16"}
-    assert config["weights"]["sha256"] == weights._sha256(folder / "model.safetensors")
+    assert config["weights"]["sha256"] == weights.file_sha256(folder / "model.safetensors")
     assert config["weights"]["size"] == (folder / "model.safetensors").stat().st_size
     assert read_config(folder) == read_config(folder / "config.json") == config
 
@@ -637,6 +637,13 @@ def test_model_card(model, tmp_path):
     assert "license: other\nlicense_name: research-only" in own
     assert (save_pretrained(model, tmp_path, card="---\nx: y\n---\n") / "README.md").read_text() == "---\nx: y\n---\n"
     assert "unknown fields" in message(save_pretrained, model, tmp_path, licence="MIT")
+
+
+@pytest.mark.parametrize(("kind", "command"), [("image", "predict photo.jpg"), ("keypoints", "lift keypoints.json")])
+def test_model_card_says_how_to_run_it(model, tmp_path, kind, command):
+    model.input_kind = kind
+    card = (save_pretrained(model, tmp_path) / "README.md").read_text()
+    assert f"posezoo {command} --model local-dir:{tmp_path}" in card
 
 
 def test_files_are_as_readable_as_the_user_wants(model, tmp_path):

@@ -494,15 +494,7 @@ published = partial(openmmlab, converter="mmpose_cpm")
 
 
 def jhmdb(split: int, digest: str, pck: float) -> Weights:
-    path = f"top_down/cpm/cpm_jhmdb_sub{split}_368x368-{digest}_20201122.pth"
-    return replace(
-        published(path, (368, 368)),
-        kwargs={"num_keypoints": 15, "skeleton": "jhmdb15"},
-        skeleton="jhmdb15",
-        metrics={f"sub-JHMDB test split {split}": {"PCK@0.2 of the person's size": pck}},
-        data="MPII, then sub-JHMDB",
-        data_license="MPII: non-commercial research; JHMDB: none stated",
-    )
+    return published(f"top_down/cpm/cpm_jhmdb_sub{split}_368x368-{digest}_20201122.pth", (368, 368), jhmdb_pck=pck)
 
 
 def authors(file: str, data: str, skeleton: str, metrics: dict[str, dict[str, float]]) -> Weights:
@@ -511,8 +503,12 @@ def authors(file: str, data: str, skeleton: str, metrics: dict[str, dict[str, fl
         kwargs={"num_keypoints": PARTS[skeleton], "skeleton": skeleton},
         input_size=(368, 368),
         skeleton=skeleton,
+        codec="gaussian",
+        channel_order="BGR",
+        flip_shift=False,
         metrics=metrics,
         metrics_by="authors",
+        protocol="annotated place and size; seven scales, no mirror image" if metrics else "",
         data=data,
         data_license="MPII: non-commercial research" if "MPII" in data else "none stated; research use",
         license="CMU academic non-commercial, no redistribution",
@@ -589,6 +585,8 @@ def cpm_person_4s(**kwargs: Any) -> CPM:
         "coco_384x288": published(
             f"{MMPOSE_1}_8xb32-210e_coco-384x288-165487b8_20221011.pth", (384, 288), coco_ap=0.652
         ),
+        "coco_256x192_v0": published("top_down/cpm/cpm_coco_256x192-aa4ba095_20200817.pth", (256, 192), coco_ap=0.623),
+        "coco_384x288_v0": published("top_down/cpm/cpm_coco_384x288-80feb4bc_20200821.pth", (384, 288), coco_ap=0.650),
         "mpii_368x368": published("top_down/cpm/cpm_mpii_368x368-116e62b8_20200822.pth", (368, 368), mpii_pckh=0.876),
         "jhmdb1_368x368": jhmdb(1, "2d2585c9", 0.895),
         "jhmdb2_368x368": jhmdb(2, "fc742f1f", 0.874),

@@ -590,7 +590,7 @@ def deeppose_flic(**kwargs: Any) -> DeepPose:
 
 def published(path: str, size: tuple[int, int], **score: Any) -> Weights:
     """mmpose's record; its regression has no heatmaps, and so no codec."""
-    return replace(openmmlab(path, size, **score), codec="", paper="https://arxiv.org/abs/1312.4659")
+    return replace(openmmlab(path, size, codec="", **score), paper="https://arxiv.org/abs/1312.4659")
 
 
 @register_model(
@@ -599,6 +599,9 @@ def published(path: str, size: tuple[int, int], **score: Any) -> Weights:
             "v1/body_2d_keypoint/topdown_regression/coco/td-reg_res50_8xb64-210e_coco-256x192-72ef04f3_20220913.pth",
             (256, 192),
             coco_ap=0.541,
+        ),
+        "coco_256x192_v0": published(
+            "top_down/deeppose/deeppose_res50_coco_256x192-f6de6c0e_20210205.pth", (256, 192), coco_ap=0.526
         ),
         "mpii_256x256": published(
             "top_down/deeppose/deeppose_res50_mpii_256x256-c63cd0b6_20210203.pth", (256, 256), mpii_pckh=0.826

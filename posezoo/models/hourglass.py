@@ -34,6 +34,7 @@ them. `posezoo.load_checkpoint(None, "checkpoint.pt")` reads the file. Their Tor
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -404,8 +405,12 @@ def bearpaw(file: str, pckh: float, metrics_by: str) -> Weights:
         kwargs={"num_keypoints": 16, "skeleton": "mpii16"},
         input_size=(256, 256),
         skeleton="mpii16",
+        codec="msra",
+        channel_order="RGB",
+        flip_shift=False,
         metrics={"MPII val": {"PCKh@0.5, mean of 14 joints": pckh}},
         metrics_by=metrics_by,
+        protocol="annotated centre and size" + ("; no mirror image" if metrics_by == "anibali" else ""),
         data="MPII",
         data_license="MPII: non-commercial research",
         license="none stated; published in a GPL-3.0 repository",
@@ -421,8 +426,12 @@ def princeton(stacks: int, pckh: float) -> Weights:
         kwargs={"num_keypoints": 16, "skeleton": "mpii16"},
         input_size=(256, 256),
         skeleton="mpii16",
+        codec="msra",
+        channel_order="RGB",
+        flip_shift=False,
         metrics={"MPII val": {"PCKh@0.5, pooled over 16 joints": pckh}},
         metrics_by="authors",
+        protocol="annotated centre and size; averaged with the mirror image",
         data="MPII",
         data_license="MPII: non-commercial research",
         license="BSD-3-Clause",
@@ -450,7 +459,18 @@ def hourglass_4(**kwargs: Any) -> StackedHourglass:
     return StackedHourglass(**{"num_stacks": 4, **kwargs})
 
 
-@register_model(weights={"mpii_256x256": princeton(8, 0.902)})
+@register_model(
+    weights={
+        "mpii_256x256": princeton(8, 0.902),
+        "mpii_256x256_torch7": replace(
+            princeton(8, 0),
+            metrics={"MPII val": {"PCKh@0.5": 0.8843}},  # of the predictions that the authors published
+            license="BSD, University of Michigan",
+            origin="http://www-personal.umich.edu/~alnewell/pose/",
+            converter="torch7_hourglass",
+        ),
+    }
+)
 def hourglass_8(**kwargs: Any) -> StackedHourglass:
     """Eight hourglasses, 25.4 million parameters."""
     return StackedHourglass(**{"num_stacks": 8, **kwargs})

@@ -32,7 +32,8 @@ Departures
       where the authors start from ImageNet: torchvision's network of that name is another one (3x3 in place of 5x5,
       batch normalisation instead of local response normalisation), and so are its weights.
     - Dropout before the last layer is GoogLeNet's; the authors' code does not show whether they kept it.
-    - No weights record: the authors' archive has neither a checksum nor terms, and nobody could say if it still exists.
+    - The authors' archive, to be downloaded by hand, has neither a checksum nor terms, and may be gone. Its Caffe file
+      loads; the initial pose is in a pickle beside it: `model.feedback.initial_pose.copy_(...)`, less 16 pixels.
 """
 
 from collections.abc import Sequence
@@ -45,7 +46,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from posezoo.layers import Normalize, PoseModel, check_image, predict_keypoints
-from posezoo.registry import register_model
+from posezoo.registry import Weights, register_model
 
 SIZE = 224  # pixels, height and width of the input
 MARK = (112.0, 112.0)  # the marking point, where every crop has the person's torso
@@ -457,8 +458,26 @@ def initialize(module: nn.Module) -> None:
                 nn.init.constant_(part.bias, 0.2 if isinstance(part, nn.Conv2d) else 0.0)
 
 
-@register_model
+@register_model(
+    weights={
+        "mpii_224x224": Weights(
+            kwargs={"num_keypoints": 16, "skeleton": "mpii16"},
+            input_size=(224, 224),
+            skeleton="mpii16",
+            channel_order="RGB",
+            metrics={"MPII test": {"PCKh@0.5": 0.813}},
+            metrics_by="authors",
+            protocol="a point on the torso; the size of the crop is chosen by a second network; no mirror image",
+            data="MPII",
+            data_license="MPII: non-commercial research",
+            license="none stated; the code says BSD and has no licence file",
+            paper="https://arxiv.org/abs/1507.06550",
+            origin="http://www.cs.berkeley.edu/~pulkitag/ief/models.tar",
+            converter="caffe_ief",
+        )
+    }
+)
 def ief(**kwargs: Any) -> IEF:
-    """IEF for MPII's 16 keypoints, 6.1 million parameters. There are no published weights."""
+    """IEF for MPII's 16 keypoints, 6.1 million parameters."""
     mpii = {"skeleton": "mpii16"} if kwargs.get("num_keypoints", 16) == 16 else {}
     return IEF(**{**mpii, **kwargs})

@@ -531,7 +531,8 @@ def test_targets_say_what_is_wrong(keypoints, visible, says):
 
 def test_published_weights_are_mmposes():
     tags = {name.partition(".")[2] for name in posezoo.list_pretrained("cpm*")}
-    assert tags == {"coco_256x192", "coco_384x288", "mpii_368x368", *(f"jhmdb{split}_368x368" for split in (1, 2, 3))}
+    coco = {f"coco_{size}{version}" for size in ("256x192", "384x288") for version in ("", "_v0")}
+    assert tags == {*coco, "mpii_368x368", *(f"jhmdb{split}_368x368" for split in (1, 2, 3))}
     for name in posezoo.list_pretrained("cpm*"):
         record = posezoo.get_pretrained_cfg(name)
         assert record.sha256 in record.sources[0]

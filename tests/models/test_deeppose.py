@@ -676,10 +676,10 @@ def test_any_timm_backbone(backbone):
 
 def test_records_are_mmposes():
     names = posezoo.list_pretrained("deeppose*")
-    assert names == [
-        f"deeppose_resnet{depth}.{tag}" for depth in (50, 101, 152) for tag in ("coco_256x192", "mpii_256x256")
-    ]
-    fragments = ["72ef04f3", "c63cd0b6", "2f247111", "87516a90", "7df89a88", "15f5e6f9"]
+    tags = [(50, "coco_256x192"), (50, "coco_256x192_v0"), (50, "mpii_256x256")]
+    tags += [(depth, tag) for depth in (101, 152) for tag in ("coco_256x192", "mpii_256x256")]
+    assert names == [f"deeppose_resnet{depth}.{tag}" for depth, tag in tags]
+    fragments = ["72ef04f3", "f6de6c0e", "c63cd0b6", "2f247111", "87516a90", "7df89a88", "15f5e6f9"]
     assert [posezoo.get_pretrained_cfg(name).sha256 for name in names] == fragments
     assert all(posezoo.get_pretrained_cfg(name).license == "Apache-2.0" for name in names)
 

@@ -396,8 +396,8 @@ def test_arguments_that_make_no_sense_are_refused(argument):
         IEF(**argument)
 
 
-def test_nobody_has_weights():
-    with pytest.raises(ValueError, match=r"nobody has published weights for ief.*create\('ief'\)"):
+def test_weights_are_to_be_downloaded_by_hand():
+    with pytest.raises(ValueError, match=r"Download http://.*models\.tar yourself and write create\('ief', checkpoint"):
         posezoo.create("ief", pretrained=True)
     assert "ief" not in posezoo.list_models(pretrained=True, include_tags=False)
 
