@@ -254,6 +254,47 @@ def crop(image: Tensor, matrix: Tensor, size: tuple[int, int]) -> Tensor:
     return crops
 
 
+def letterbox(
+    image: Tensor, size: tuple[int, int], *, align: str = "center", fill: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """The whole image resized to fit into `size`, what is left over filled, and the affine map to the new frame.
+
+    Pixels are interpolated, not averaged, as by OpenCV's default, which most detectors were trained with.
+
+    Args:
+        image: `(C, H, W)` float.
+        size: (H, W) of the result.
+        align: where the image lies in it: "center", "corner" (at the top left), or "stretch", which fills all of it and
+            does not keep the aspect ratio.
+        fill: value of the pixels beside the image.
+
+    Returns:
+        `(C, *size)` and `(2, 3)`.
+
+    Raises:
+        ValueError: another `align`.
+
+    Example:
+        >>> boxed, matrix = letterbox(torch.ones(3, 10, 30), (60, 60))
+        >>> boxed[0, :, 30].nonzero()[[0, -1]].flatten().tolist()             # between two bands of 20 pixels
+        [20, 39]
+        >>> transform_points(torch.tensor([[-0.5, -0.5]]), matrix).tolist()   # the image's top left corner
+        [[-0.5, 19.5]]
+    """
+    if align not in ("center", "corner", "stretch"):
+        raise ValueError(f"align: expected center, corner or stretch, got {align!r}")
+    height, width = image.shape[-2:]
+    ratio = min(size[0] / height, size[1] / width)
+    inner = size if align == "stretch" else (max(1, round(height * ratio)), max(1, round(width * ratio)))
+    bottom, right = size[0] - inner[0], size[1] - inner[1]
+    top, left = (bottom // 2, right // 2) if align == "center" else (0, 0)
+    resized = F.interpolate(image[None], inner, mode="bilinear", align_corners=False)[0]
+    boxed = F.pad(resized, (left, right - left, top, bottom - top), value=fill)
+    x, y = inner[1] / width, inner[0] / height
+    matrix = [[x, 0, (x - 1) / 2 + left], [0, y, (y - 1) / 2 + top]]  # pixel i reaches from i - 0.5 to i + 0.5
+    return boxed, torch.tensor(matrix, dtype=torch.promote_types(image.dtype, torch.float32), device=image.device)
+
+
 def normalize_points(points: Tensor, boxes: Tensor) -> Tensor:
     """Points in units of a box, its middle (0, 0), its corners (-0.5, -0.5) and (0.5, 0.5): DeepPose's N(y; b).
 

@@ -3,15 +3,16 @@
 `posezoo.predict` is this module's function; it knows the contract of a model, never a particular one.
 """
 
+import contextlib
 import functools
 import importlib
 import inspect
 import sys
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,9 +22,13 @@ from posezoo.geometry import box_to_crop, crop, crop_matrix, invert, transform_p
 from posezoo.registry import create
 from posezoo.skeletons import Skeleton
 
+if TYPE_CHECKING:
+    from posezoo.detectors import Detector
+
 DEFAULT_MODEL = "simple_baseline_lite"
 BOX_PADDING = 1.25  # context around a person's box, as the networks were trained; a whole image has none to give
 PROGRESS_FROM = 32  # images
+DETECT_TOGETHER = 8  # images that a detector is given at once
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
@@ -36,6 +41,7 @@ class People:
         boxes: `(N, 4)` float32, (x1, y1, x2, y2) pixels, the boxes that were looked into.
         skeleton: names and bones of the keypoints, or None where the model's keypoints have no names.
         image_size: (H, W) of the image.
+        box_scores: `(N,)` float32, the detector's, or None where the boxes were given.
     """
 
     keypoints: np.ndarray
@@ -43,6 +49,7 @@ class People:
     boxes: np.ndarray
     skeleton: Skeleton | None
     image_size: tuple[int, int]
+    box_scores: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.keypoints)
@@ -50,23 +57,26 @@ class People:
     def to_coco(self, image_id: int = 0, category_id: int = 1) -> list[dict[str, Any]]:
         """COCO's results format: one dictionary per person, keypoints as [x1, y1, score1, x2, …].
 
-        A person's score is the mean of its keypoints' scores. COCO's own tools expect COCO-17:
-        `posezoo.skeletons.convert` gets there from other skeletons.
+        A person's score is the mean of its keypoints' scores, times its box's where a detector found it. COCO's own
+        tools expect COCO-17: `posezoo.skeletons.convert` gets there from other skeletons.
 
         Example:
             >>> people = People(np.ones((1, 2, 2)), np.ones((1, 2)), np.array([[0.0, 0, 9, 9]]), None, (10, 10))
             >>> people.to_coco(image_id=7)[0]["keypoints"]
             [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
         """
+        found = np.ones(len(self)) if self.box_scores is None else self.box_scores
         return [
             {
                 "image_id": image_id,
                 "category_id": category_id,
                 "keypoints": np.concatenate([points, scores[:, None]], axis=1).ravel().astype(float).tolist(),
-                "score": float(scores.mean()),
+                "score": float(scores.mean() * score),
                 "bbox": [float(x1), float(y1), float(x2 - x1), float(y2 - y1)],
             }
-            for points, scores, (x1, y1, x2, y2) in zip(self.keypoints, self.scores, self.boxes, strict=True)
+            for points, scores, (x1, y1, x2, y2), score in zip(
+                self.keypoints, self.scores, self.boxes, found, strict=True
+            )
         ]
 
     def to_supervision(self) -> Any:
@@ -78,9 +88,12 @@ class People:
         if not len(self):
             return supervision.KeyPoints.empty()
         # by position, because the name of the scores changes between releases: points, classes, scores
-        return supervision.KeyPoints(
+        points = supervision.KeyPoints(
             self.keypoints.astype(np.float32), np.zeros(len(self), dtype=int), self.scores.astype(np.float32)
         )
+        if self.box_scores is not None and hasattr(points, "detection_confidence"):  # older releases have none
+            points.detection_confidence = self.box_scores.astype(np.float32)
+        return points
 
 
 def predict(
@@ -88,6 +101,7 @@ def predict(
     model: Any = DEFAULT_MODEL,
     boxes: Any = None,
     *,
+    detector: "Detector | str | None" = None,
     flip: bool = False,
     batch_size: int = 64,
     device: str | torch.device | None = None,
@@ -104,6 +118,8 @@ def predict(
         boxes: `(N, 4)` as (x1, y1, x2, y2) pixels, the people of the image; for several images a list of such, with
             None for a whole image. Without boxes there is one person, and the whole image is the box. Boxes may reach
             out of the image, not lie outside of it.
+        detector: what finds the boxes instead: a callable as in `posezoo.detectors`, or a name for
+            `detectors.load_detector`. Where it finds nobody, `People` is empty.
         flip: average with the mirrored crops; twice the work, a little more accurate.
         batch_size: crops that go through the network together, whichever image they come from.
         device: where to run; None is where the model is, and for a name the GPU if there is one.
@@ -113,8 +129,8 @@ def predict(
         `People`, or for a list or tuple a list of them in its order; an empty list for an empty one.
 
     Raises:
-        ValueError: an image that is missing, damaged, empty, of the wrong kind, or not finite; boxes that do not fit;
-            what `posezoo.create` raises.
+        ValueError: an image that is missing, damaged, empty, of the wrong kind, or not finite; boxes that do not fit,
+            whoever found them; boxes and a detector; what `posezoo.create` raises.
 
     Example:
         >>> import posezoo
@@ -127,26 +143,25 @@ def predict(
     item_boxes = _boxes_per_image(boxes, len(items), several)
     if batch_size < 1:
         raise ValueError(f"batch_size: expected 1 or more, got {batch_size}")
-    if isinstance(model, str):
-        # a folder may have been written anew since it was read
-        load = _pretrained.__wrapped__ if model.startswith("local-dir:") else _pretrained
-        model = load(model, str(device or ("cuda" if torch.cuda.is_available() else "cpu")))
-    elif not callable(getattr(model, "predict", None)):
-        raise ValueError(f"model: expected a name or a model of posezoo.create, got {type(model).__name__}")
-    elif device is not None:
-        model = model.to(device)
+    if detector is not None and boxes is not None:
+        raise ValueError("boxes and detector: expected one of them, as a detector is what finds the boxes")
+    if isinstance(detector, str | Path):
+        find = _detector if str(detector).startswith("hf-hub:") else _detector.__wrapped__  # as for models, in `_ready`
+        detector = find(str(detector), None if device is None else str(device))
+    model = _ready(model, device, takes="image")
     size, aligned = _input_size(model), getattr(model.weights, "codec", "") == "udp"
     keep_aspect = getattr(model, "keep_aspect", True)
     target = next(model.parameters())
 
     results: list[People] = []
-    waiting: list[tuple[Tensor, Tensor, Tensor, tuple[int, int]]] = []  # crops, their matrices, boxes, image size
+    # crops, their matrices, boxes, the boxes' scores, image size
+    waiting: list[tuple[Tensor, Tensor, Tensor, np.ndarray | None, tuple[int, int]]] = []
 
     def flush() -> None:
         crops = torch.cat([entry[0] for entry in waiting])
         keypoints, scores = _run(model, crops, flip, batch_size)
         start = 0
-        for image_crops, matrices, image_boxes, image_size in waiting:
+        for image_crops, matrices, image_boxes, box_scores, image_size in waiting:
             stop = start + len(image_crops)
             points = transform_points(keypoints[start:stop].double(), invert(matrices.double())).float()
             results.append(
@@ -156,20 +171,19 @@ def predict(
                     boxes=image_boxes.numpy(),
                     skeleton=model.skeleton,
                     image_size=image_size,
+                    box_scores=box_scores,
                 )
             )
             start = stop
         waiting.clear()
 
-    for item, given in zip(_with_progress(items, progress), item_boxes, strict=True):
-        image = load_image(item)
+    found = _given(items, item_boxes) if detector is None else _detected(items, detector)
+    for image, image_boxes, padding, box_scores in _with_progress(found, len(items), progress):
         height, width = image.shape[-2:]
-        image_boxes = _check_boxes(given, height, width)
-        padding = 1.0 if given is None else BOX_PADDING
         center, extent = box_to_crop(image_boxes, size, padding=padding, keep_aspect=keep_aspect)
         matrices = crop_matrix(center, extent, size, corner_aligned=aligned, keep_aspect=keep_aspect)
         crops = crop(image, matrices, size).clamp(0, 1).to(target.device, target.dtype)
-        waiting.append((crops, matrices, image_boxes, (height, width)))
+        waiting.append((crops, matrices, image_boxes, box_scores, (height, width)))
         if sum(len(entry[0]) for entry in waiting) >= batch_size:
             flush()
     if waiting:
@@ -279,9 +293,41 @@ def _boxes_per_image(boxes: Any, count: int, several: bool) -> list[Any]:
     return list(boxes)
 
 
+_Found = tuple[Tensor, Tensor, float, np.ndarray | None]  # image, boxes, their padding and their scores
+
+
+def _given(items: Sequence[Any], item_boxes: Sequence[Any]) -> Iterator[_Found]:
+    """Every image with the boxes that came with it."""
+    for item, given in zip(items, item_boxes, strict=True):
+        image = load_image(item)
+        height, width = image.shape[-2:]
+        if given is None:
+            yield image, torch.tensor([[0.0, 0.0, width, height]]), 1.0, None
+        else:
+            yield image, _check_boxes(given, height, width), BOX_PADDING, None
+
+
+def _detected(items: Sequence[Any], detector: Any) -> Iterator[_Found]:
+    """Every image with the boxes that a detector finds in it."""
+    for start in range(0, len(items), DETECT_TOGETHER):
+        images = [load_image(item) for item in items[start : start + DETECT_TOGETHER]]
+        answers = list(detector(images))
+        if len(answers) != len(images):
+            raise ValueError(f"detector: expected (boxes, scores) for each of {len(images)} images, got {len(answers)}")
+        for number, (image, answer) in enumerate(zip(images, answers, strict=True), start=start):
+            height, width = image.shape[-2:]
+            try:
+                boxes, scores = answer
+                checked = _check_boxes(boxes, height, width)
+                values = np.asarray(scores.detach().cpu() if isinstance(scores, Tensor) else scores, np.float32)
+                if values.shape != (len(checked),) or not np.isfinite(values).all():
+                    raise ValueError(f"scores: expected {len(checked)} finite numbers, one per box, got {scores}")
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"detector: expected (boxes, scores) for image {number}: {error}") from error
+            yield image, checked, BOX_PADDING, values
+
+
 def _check_boxes(boxes: Any, height: int, width: int) -> Tensor:
-    if boxes is None:
-        return torch.tensor([[0.0, 0.0, width, height]])
     try:
         numbers = np.asarray(boxes.detach().cpu() if isinstance(boxes, Tensor) else boxes)
     except (TypeError, ValueError) as error:
@@ -319,39 +365,80 @@ def _run(model: Any, crops: Tensor, flip: bool, batch_size: int) -> tuple[Tensor
     """`model.predict` on batches, in eval mode: keypoints `(N, K, 2)` and scores `(N, K)` on the CPU."""
     if not len(crops):
         return torch.zeros(0, model.num_keypoints, 2), torch.zeros(0, model.num_keypoints)
-    training = [module for module in model.modules() if module.training]  # parts of it may be frozen in eval mode
-    model.eval()
-    try:
+    with _eval_mode(model):
         parts = [model.predict(batch, flip=flip) for batch in crops.split(batch_size)]
-    finally:
-        for module in training:
-            module.training = True
     keypoints, scores = (torch.cat(part).float().cpu() for part in zip(*parts, strict=True))
     return keypoints, scores
 
 
+def _ready(model: Any, device: str | torch.device | None, takes: str) -> Any:
+    """The model, or the one behind a name, on its device."""
+    if isinstance(model, str):
+        # a folder may have been written anew since it was read
+        load = _pretrained.__wrapped__ if model.startswith("local-dir:") else _pretrained
+        model = load(model, str(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    elif not callable(getattr(model, "predict", None)):
+        raise ValueError(f"model: expected a name or a model of posezoo.create, got {type(model).__name__}")
+    elif device is not None:
+        model = model.to(device)
+    name, kind = _name(model), getattr(model, "input_kind", "image")
+    if kind != takes:
+        raise ValueError(
+            f"model: the input of {name} is {kind!r}, not {takes!r}; posezoo.predict is for images, posezoo.lift for "
+            "keypoints, model.predict for all"
+        )
+    return model
+
+
+def _name(model: Any) -> str:
+    return getattr(model, "architecture", "") or type(model).__name__
+
+
 @functools.lru_cache(maxsize=4)
 def _pretrained(name: str, device: str) -> Any:
-    """The model behind a name; the last few are kept, so that a loop over images does not load one each time."""
+    """The model behind a name; the last few are kept, so that a loop does not load one each time."""
     return create(name, pretrained=True).to(device)
 
 
-def _with_progress(items: Sequence[Any], progress: bool | None) -> Iterator[Any]:
-    if progress is False or (progress is None and len(items) < PROGRESS_FROM):
-        return iter(items)
+@functools.lru_cache(maxsize=2)
+def _detector(name: str, device: str | None) -> "Detector":
+    """The detector behind a name, likewise."""
+    from posezoo.detectors import load_detector
+
+    return load_detector(name, device=device)
+
+
+@contextlib.contextmanager
+def _eval_mode(model: Any) -> Iterator[None]:
+    """Afterwards all is as it was; parts of a model in training may be frozen in eval mode."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _with_progress(items: Iterator[_Found], count: int, progress: bool | None) -> Iterator[_Found]:
+    if progress is False or (progress is None and count < PROGRESS_FROM):
+        return items
     from huggingface_hub.utils import tqdm
 
-    return iter(tqdm(items, unit="image", disable=None if progress is None else False))
+    return iter(tqdm(items, total=count, unit="image", disable=None if progress is None else False))
 
 
-class _CallableModule(types.ModuleType):
-    """What makes `posezoo.predict`, which is this module, the function as well."""
+def _make_callable(function: Callable[..., Any]) -> None:
+    """Make the module of a function the function as well, as `posezoo.predict` is."""
 
-    __call__ = staticmethod(predict)
-    __signature__ = inspect.signature(predict)
+    class CallableModule(types.ModuleType):
+        __call__ = staticmethod(function)
+        __signature__ = inspect.signature(function)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return importlib.import_module, (self.__name__,)  # so that a pool of processes can be sent it
+        def __reduce__(self) -> tuple[Any, ...]:
+            return importlib.import_module, (self.__name__,)  # so that a pool of processes can be sent it
+
+    sys.modules[function.__module__].__class__ = CallableModule
 
 
-sys.modules[__name__].__class__ = _CallableModule
+_make_callable(predict)

@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
-import pytest
 import torch
 from launching import launch
 from PIL import Image
@@ -65,15 +63,6 @@ def test_evaluate_prints_every_joint(lspet, capsys):
     assert 0 <= total <= 1
     assert all(joint in said for joint in posezoo.get_skeleton("lsp14").keypoints)
     assert "12 people" in said
-
-
-def test_fine_tune_runs(capsys):
-    assert np.isfinite(load_example("fine_tune").main(["--steps", "2", "--batch-size", "2"]))
-
-
-@pytest.mark.slow
-def test_fine_tune_reaches_the_error_it_promises():
-    assert load_example("fine_tune").main([]) < 3
 
 
 def test_train_spatial_model_compares_with_the_detector(lspet, tmp_path, capsys):

@@ -4,6 +4,7 @@ The oracle finds red, green and blue blobs by the centroid of their channel, whi
 exactly where it moves points; what `predict` says is then compared with where the blobs were drawn.
 """
 
+import dataclasses
 import inspect
 import io
 import json
@@ -26,6 +27,7 @@ from toy import scratch_registry
 
 import posezoo
 from posezoo.geometry import box_to_crop, crop, crop_matrix
+from posezoo.metrics.oks import read_coco_results
 from posezoo.predict import People, load_image
 from posezoo.skeletons import get_skeleton
 from posezoo.weights import Weights
@@ -660,6 +662,97 @@ def test_batch_size_of_nothing(photo):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Detectors
+
+
+class Stub:
+    """Finds what it is told to, image by image, and remembers what it was shown."""
+
+    def __init__(self, *answers):
+        self.answers, self.shown = list(answers), []
+
+    def __call__(self, images):
+        self.shown.append(images)
+        return [self.answers.pop(0) for _ in images]
+
+
+BOX = [10.0, 20, 70, 110]
+
+
+def test_a_detectors_boxes_are_like_given_ones(photo):
+    image, _ = photo
+    detector = Stub((torch.tensor([BOX, [5, 5, 80, 100]]), torch.tensor([0.75, 0.5])), ([BOX], [1]), ([], []))
+    several = posezoo.predict([image, image[:110], image], Oracle(), detector=detector)
+    given = posezoo.predict([image, image[:110], image], Oracle(), [[BOX, [5, 5, 80, 100]], [BOX], []])
+    for people, expected, scores in zip(several, given, [[0.75, 0.5], [1], []], strict=True):
+        for name in ("keypoints", "scores", "boxes"):
+            np.testing.assert_array_equal(getattr(people, name), getattr(expected, name))
+        assert people.box_scores.dtype == np.float32
+        assert people.box_scores.tolist() == scores
+        assert expected.box_scores is None
+    assert several[2].keypoints.shape == (0, 3, 2)
+    assert several[2].to_coco() == []
+
+    ((shown, cut, _),) = detector.shown  # as the crops see them
+    assert cut.shape == (3, 110, 90)
+    torch.testing.assert_close(shown, torch.from_numpy(image).movedim(-1, 0) / 255)
+
+
+def test_a_detector_for_one_image(photo):
+    people = posezoo.predict(photo[0], Oracle(), detector=lambda images: [(np.array([BOX]), np.array([0.5]))])
+    assert people.boxes.tolist() == [BOX]
+    assert people.box_scores.tolist() == [0.5]
+    assert people.to_coco()[0]["score"] == pytest.approx(0.5 * people.scores.mean())
+
+
+def test_a_detector_gets_a_few_images_at_a_time_and_upright_ones(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 30)).save(tmp_path / "lying.jpg", exif=exif)
+    detector = Stub(*[([], [])] * 20)
+    everyone = posezoo.predict([tmp_path / "lying.jpg"] * 20, Oracle(), detector=detector)
+    assert [len(images) for images in detector.shown] == [8, 8, 4]
+    assert detector.shown[0][0].shape == (3, 40, 30)
+    assert [len(people) for people in everyone] == [0] * 20
+    assert posezoo.predict([], Oracle(), detector=detector) == []
+
+
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        ([], r"\(boxes, scores\) for each of 2 images, got 0"),
+        ([([], [])] * 3, "2 images, got 3"),
+        ([([], []), [[0.0, 0, 5, 5]]], "image 1: not enough values"),
+        ([([], []), None], "for image 1: "),
+        ([([], []), ([BOX], [])], "image 1: scores: expected 1 finite numbers, one per box"),
+        ([([], []), ([BOX], [[0.5]])], "image 1: scores"),
+        ([([], []), ([BOX], [float("nan")])], "image 1: scores"),
+        ([([], []), ([BOX[:3]], [1])], r"image 1: boxes: expected \(N, 4\)"),
+        ([([], []), ([[100.0, 0, 120, 9]], [1])], "image 1: boxes: .* lies outside its image of 90 x 120"),
+        ([([], []), ([[50.0, 50, 20, 20]], [1])], "x2 = x . w"),
+    ],
+)
+def test_a_detector_that_is_wrong(photo, answers, says):
+    with pytest.raises(ValueError, match=says):
+        posezoo.predict([photo[0]] * 2, Oracle(), detector=lambda images: answers)
+
+
+def test_boxes_or_a_detector(photo):
+    with pytest.raises(ValueError, match="expected one of them"):
+        posezoo.predict(photo[0], Oracle(), [BOX], detector=Stub())
+    with pytest.raises(ValueError, match=r"detector 'yolo': expected FILE\.onnx, hf-hub:org/name"):
+        posezoo.predict(photo[0], Oracle(), detector="yolo")
+
+
+def test_a_detectors_own_errors_are_its_own(photo):
+    def broken(images):
+        raise KeyError("weights")
+
+    with pytest.raises(KeyError, match="weights"):
+        posezoo.predict(photo[0], Oracle(), detector=broken)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # People
 
 
@@ -695,6 +788,42 @@ def test_to_coco(people):
     ]
 
 
+def test_coco_results_are_read_back(people, tmp_path):
+    """By our own reader and by pycocotools, whose evaluation finds every person."""
+    results = people.to_coco(image_id=9)
+    read = read_coco_results(results)
+    np.testing.assert_array_equal(read["keypoints"][..., :2], people.keypoints)
+    np.testing.assert_array_equal(read["score"], [0.75, 0.25])
+    found = dataclasses.replace(people, box_scores=np.array([0.5, 1], np.float32))
+    assert [person["score"] for person in found.to_coco()] == [0.375, 0.25]
+
+    pytest.importorskip("pycocotools", reason="the package pycocotools is not installed")
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    names = get_skeleton("coco17")
+    points = np.random.default_rng(0).uniform(20, 180, (3, 17, 2)).astype(np.float32)
+    corners = np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1)
+    crowd = People(points, np.full((3, 17), 0.5, np.float32), corners, names, (200, 200), np.array([0.9, 0.8, 0.7]))
+    annotations = [
+        {
+            "id": number + 1, "image_id": 9, "category_id": 1, "iscrowd": 0, "num_keypoints": 17,
+            "bbox": person["bbox"], "area": person["bbox"][2] * person["bbox"][3],
+            "keypoints": np.concatenate([points[number], np.full((17, 1), 2)], axis=1).ravel().tolist(),
+        }
+        for number, person in enumerate(crowd.to_coco(image_id=9))
+    ]  # fmt: skip
+    truth = {"images": [{"id": 9}], "categories": [{"id": 1, "name": "person"}], "annotations": annotations}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "results.json").write_text(json.dumps(crowd.to_coco(image_id=9)))
+    reference = COCO(str(tmp_path / "truth.json"))
+    evaluation = COCOeval(reference, reference.loadRes(str(tmp_path / "results.json")), "keypoints")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1)
+
+
 def test_people_compare_by_identity(people):
     other = People(people.keypoints, people.scores, people.boxes, people.skeleton, people.image_size)
     assert people == people
@@ -711,6 +840,21 @@ def test_to_supervision(people):
     np.testing.assert_array_equal(scores, people.scores)
     nobody = People(people.keypoints[:0], people.scores[:0], people.boxes[:0], None, (5, 5))
     assert len(nobody.to_supervision()) == 0
+    found = dataclasses.replace(people, box_scores=np.array([0.5, 0.25], np.float32)).to_supervision()
+    if hasattr(found, "detection_confidence"):
+        assert found.detection_confidence.tolist() == [0.5, 0.25]
+
+
+def test_supervision_works_with_them(people):
+    """It selects, makes boxes for its trackers, and draws; its edges count keypoints from 1."""
+    supervision = pytest.importorskip("supervision", reason="the package supervision is not installed")
+    points = people.to_supervision()
+    np.testing.assert_array_equal(points[1].xy, people.keypoints[1:])
+    np.testing.assert_array_equal(points.as_detections().xyxy, [[1.5, 2.25, 3, 4], [5, 6, 7, 8]])
+    edges = [(a + 1, b + 1) for a, b in [(0, 1)]]
+    drawn = supervision.EdgeAnnotator(edges=edges, thickness=1).annotate(np.zeros((50, 60, 3), np.uint8), points)
+    assert drawn[:9, :9].any()
+    assert not drawn[12:, 12:].any()
 
 
 @pytest.mark.parametrize("name", ["confidence", "keypoint_confidence"])  # until 0.28, and since
