@@ -25,7 +25,8 @@ def model_table() -> str:
         module = module_of(name)
         page = f"docs/models/{module.__name__.rpartition('.')[2]}.md"
         tags = [known.partition(".")[2] for known in posezoo.list_pretrained(name)]
-        shown = ", ".join(f"`{tag}`" for tag in tags) or "–"
+        shown = ", ".join(f"`{tag}`" for tag in tags[:3]) or "–"
+        shown += f" and [{len(tags) - 3} more]({page})" if tags[3:] else ""
         rows.append(f"| [`{name}`]({page}) | {parameters(name) / 1e6:.1f} M | {paper(module)} | {shown} |")
     return "\n".join(rows)
 

@@ -28,10 +28,11 @@ _EXPORTS = {
     "get_skeleton": "skeletons",
     "list_skeletons": "skeletons",
     "People": "predict",
+    "Poses3D": "lift",
 }
 _MODULES = (
-    "checkpoints", "data", "evaluate", "geometry", "heatmaps", "layers", "losses", "metrics", "models",
-    "predict", "registry", "skeletons", "viz", "weights",
+    "checkpoints", "data", "detectors", "evaluate", "export", "geometry", "heatmaps", "layers", "lift", "losses",
+    "metrics", "models", "predict", "registry", "skeletons", "viz", "weights",
 )  # fmt: skip
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
@@ -39,7 +40,9 @@ __all__ = ["__version__", *_EXPORTS, *_MODULES]
 if TYPE_CHECKING:
     import posezoo.checkpoints as checkpoints
     import posezoo.data as data
+    import posezoo.detectors as detectors
     import posezoo.evaluate as evaluate
+    import posezoo.export as export
     import posezoo.geometry as geometry
     import posezoo.heatmaps as heatmaps
     import posezoo.layers as layers
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     import posezoo.viz as viz
     import posezoo.weights as weights
     from posezoo.checkpoints import load_checkpoint
+    from posezoo.lift import Poses3D, lift
     from posezoo.predict import People, predict
     from posezoo.registry import (
         create,

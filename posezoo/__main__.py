@@ -1,4 +1,4 @@
-"""The command line: `posezoo predict`, `posezoo evaluate`, `posezoo list`, `posezoo info`."""
+"""The command line: `posezoo predict`, `lift`, `evaluate`, `list`, `info`, `convert`, `export`."""
 
 import argparse
 import json
@@ -29,6 +29,35 @@ With --skeleton, pckh on mpii16, pdj on lsp14 and pcp on lsp14 give the tables o
 """
 
 
+LIFT_HELP = """\
+Keypoints of a video to 3D, in millimetres from the pelvis: a table of them, an animation, a contact sheet.
+
+The input is one of
+  .json       COCO results, as `posezoo predict --json` writes them, or COCO annotations
+  .npz, .npy  keypoints (T, K, 2) pixels, in .npz perhaps scores, visible, skeleton
+  a folder of OpenPose's .json files, one per frame
+  a folder of images, the frames; --image-model finds the person in them, who should fill them well, or --box
+Skeletons are those of posezoo.list_skeletons, among them OpenPose's openpose18, body25 and body25b.
+"""
+CONVERT_HELP = """\
+Read a checkpoint of the authors, of mmpose, of timm or torchvision, or of posezoo; write a folder that posezoo.create,
+`posezoo predict` and the Hugging Face Hub take. The layout is recognised by the keys, the network by the tensors, and a
+published file by its sha256, which also tells its codec, scores and licence.
+
+  .pth .pt .tar .bin   PyTorch; no code in it is run
+  .safetensors
+  .t7                  Torch7
+  .caffemodel          Caffe
+  .index               TensorFlow, with the .data files beside it
+"""
+EXPORT_HELP = """\
+Write a pretrained network, with its normalisation, for other runtimes: as ONNX, or as a program of torch.export. Images
+are RGB in [0, 1] as crops of one person, 2D keypoints of lifters are pixels. The file is run on one input and on three,
+and its answers are compared with the network's, before it takes its place. ONNX needs `pip install 'posezoo[onnx]'`.
+"""
+FRAME_FILES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0, or 2 after an error that is the user's to mend."""
     parser = argparse.ArgumentParser(prog="posezoo", description="Human pose estimation, one name away.")
@@ -40,11 +69,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     predict.add_argument("--out", type=Path, metavar="DIR", help="draw the skeletons, one PNG per image")
     predict.add_argument("--json", type=Path, metavar="FILE", help="write COCO results; - is the standard output")
     predict.add_argument("--model", metavar="NAME", help="see `posezoo list --pretrained`")
-    predict.add_argument("--box", nargs=4, type=float, action="append", metavar=("X1", "Y1", "X2", "Y2"),
-                         help="a person, in pixels; may be given several times; for one image")  # fmt: skip
+    where = predict.add_mutually_exclusive_group()
+    where.add_argument("--box", nargs=4, type=float, action="append", metavar=("X1", "Y1", "X2", "Y2"),
+                       help="a person, in pixels; may be given several times; for one image")  # fmt: skip
+    where.add_argument("--detector", metavar="NAME", help="finds the people: FILE.onnx, hf-hub:org/name or "
+                       "local-dir:/path; without it, the whole image is one person")  # fmt: skip
     predict.add_argument("--threshold", type=float, default=0.3, help="draw keypoints of at least this score")
     predict.add_argument("--flip", action="store_true", help="average with the mirror image")
     predict.set_defaults(run=run_predict)
+
+    lift = commands.add_parser(
+        "lift", help="3D poses from the keypoints of a video", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=LIFT_HELP,
+    )  # fmt: skip
+    lift.add_argument("input", type=Path, metavar="VIDEO", help="keypoints or frames, see above")
+    lift.add_argument("--out", type=Path, metavar="DIR", help="draw: an animated GIF and a contact sheet, PNG")
+    lift.add_argument("--json", type=Path, metavar="FILE", help="write the poses; - is the standard output")
+    lift.add_argument("--model", metavar="NAME", help="takes keypoints; see `posezoo list --pretrained`")
+    lift.add_argument("--skeleton", metavar="NAME", help="of the keypoints, where the file does not say")
+    lift.add_argument("--min-score", type=float, default=0.3, metavar="S",
+                      help="keypoints with a lower score are missing; 0.3")  # fmt: skip
+    lift.add_argument("--flip", action="store_true", help="average with the mirror image")
+    lift.add_argument("--fps", type=float, default=25.0, help="of the animation; 25")
+    lift.add_argument("--image-model", metavar="NAME", help="for frames; see `posezoo list --pretrained`")
+    lift.add_argument("--box", nargs=4, type=float, metavar=("X1", "Y1", "X2", "Y2"),
+                      help="for frames: where the person is in all of them, in pixels")  # fmt: skip
+    lift.set_defaults(run=run_lift)
 
     evaluate = commands.add_parser(
         "evaluate", help="score predictions against annotations", formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -63,12 +113,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     names = commands.add_parser("list", help="names of the models")
     names.add_argument("filter", nargs="?", default="", help="wildcards, for instance '*hourglass*'")
-    names.add_argument("--pretrained", action="store_true", help="only those with weights, with their tags")
+    names.add_argument("--pretrained", action="store_true", help="only those with weights, with tags and what is known")
     names.set_defaults(run=run_list)
 
     info = commands.add_parser("info", help="what is known of a model and its weights")
     info.add_argument("name", help="arch or arch.tag")
     info.set_defaults(run=run_info)
+
+    convert = commands.add_parser(
+        "convert", help="a published checkpoint as safetensors, config and model card",
+        formatter_class=argparse.RawDescriptionHelpFormatter, description=CONVERT_HELP,
+    )  # fmt: skip
+    convert.add_argument("file", type=Path, metavar="FILE", help="the checkpoint")
+    convert.add_argument("--out", type=Path, metavar="DIR", help="new or empty; default: beside FILE, called like it")
+    convert.add_argument("--model", metavar="NAME", help="arch or arch.tag, where the keys do not tell")
+    convert.set_defaults(run=run_convert)
+
+    export = commands.add_parser(
+        "export", help="a network as ONNX or as a program of torch.export",
+        formatter_class=argparse.RawDescriptionHelpFormatter, description=EXPORT_HELP,
+    )  # fmt: skip
+    export.add_argument("name", metavar="NAME", help="with weights: arch, arch.tag, hf-hub:org/name, local-dir:/path")
+    export.add_argument("--out", type=Path, required=True, metavar="FILE", help="ends in .onnx or .pt2")
+    export.add_argument("--decode", action="store_true", help="answer with keypoints and scores, not with heatmaps")
+    export.add_argument("--batch", type=int, metavar="N", help="fix the number of inputs; default: any")
+    export.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="of images; default: of the training")
+    export.add_argument("--frames", type=int, metavar="T", help="of videos; default: as many as the network needs")
+    export.set_defaults(run=run_export)
 
     options = parser.parse_args(arguments)
     try:
@@ -90,7 +161,9 @@ def run_predict(options: argparse.Namespace) -> None:
     if options.json and not to_stdout:
         options.json.parent.mkdir(parents=True, exist_ok=True)  # before the work, in case it cannot be
     boxes = [options.box] if options.box else None
-    everyone = posezoo.predict(options.images, options.model or DEFAULT_MODEL, boxes, flip=options.flip)
+    everyone = posezoo.predict(
+        options.images, options.model or DEFAULT_MODEL, boxes, detector=options.detector, flip=options.flip
+    )
 
     report = sys.stderr if to_stdout else sys.stdout
     results: list[dict[str, Any]] = []
@@ -112,6 +185,73 @@ def run_predict(options: argparse.Namespace) -> None:
         print(json.dumps(results))
     elif options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def run_lift(options: argparse.Namespace) -> None:
+    from posezoo.data.detections import read_keypoints
+    from posezoo.lift import DEFAULT_MODEL, IMAGE_MODEL, find_person
+
+    frames = _frames(options.input) if options.input.is_dir() else []
+    for name, value in {"--box": options.box, "--image-model": options.image_model}.items():
+        if value and not frames:
+            raise ValueError(f"{name}: for a folder of images, {options.input} is none")
+    to_stdout = str(options.json) == "-"
+    for target in (options.out, None if to_stdout else options.json):
+        if target and options.input.resolve() in (target.resolve(), *target.resolve().parents):
+            raise ValueError(f"{target}: choose another place than the input, {options.input}")
+    if options.json and not to_stdout:
+        options.json.parent.mkdir(parents=True, exist_ok=True)  # before the work, in case it cannot be
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always", UserWarning)
+        if frames:
+            people = find_person(frames, options.image_model or IMAGE_MODEL, options.box, flip=options.flip)
+            seen: dict[str, Any] = {"keypoints": people, "skeleton": options.skeleton}
+        else:
+            seen = read_keypoints(options.input, options.skeleton)
+        model = options.model or DEFAULT_MODEL
+        poses = posezoo.lift(**seen, model=model, min_score=options.min_score, flip=options.flip)
+    for text in dict.fromkeys(str(warning.message) for warning in noted):
+        print(f"posezoo: warning: {text}", file=sys.stderr)
+
+    if to_stdout:
+        print(json.dumps(poses.to_dict()))
+    elif options.json:
+        options.json.write_text(json.dumps(poses.to_dict()) + "\n", encoding="utf-8")
+    line = f"{options.input}: {len(poses)} frame{'s' * (len(poses) != 1)}"
+    if options.out:
+        name = options.input.stem if options.input.is_file() else options.input.resolve().name
+        line += f", drawn in {_draw_video(options.out / name, poses, frames, options.fps)}"
+    print(line, file=sys.stderr if to_stdout else sys.stdout)
+
+
+def _frames(folder: Path) -> list[Path]:
+    """The images in a folder; none where it holds OpenPose's json."""
+    from posezoo.data.detections import in_order
+
+    files = in_order(folder)
+    frames = [file for file in files if file.suffix.lower() in FRAME_FILES]
+    tables = [file for file in files if file.suffix.lower() == ".json"]
+    if bool(frames) == bool(tables):
+        found = "both images and" if frames else "neither images nor OpenPose's"
+        raise ValueError(f"{folder}: there are {found} .json files in this folder; a video is a folder of one of them")
+    return frames
+
+
+def _draw_video(target: Path, poses: Any, frames: Sequence[Path], fps: float) -> Path:
+    """An animation of all frames, and a picture of twelve."""
+    from PIL import Image
+
+    from posezoo.viz import contact_sheet, save_gif
+
+    animation = save_gif(f"{target}.gif", poses.pictures(frames or None), fps=fps)
+    some = sorted({round(number * (len(poses) - 1) / 11) for number in range(12)})
+    pictures = poses.pictures(frames or None, index=some, size=192)
+    labels = [f"\nframe {frame}" for frame in some]  # below the name of the view
+    Image.fromarray(contact_sheet(pictures, labels, columns=2)).save(f"{target}.png")
+    return animation
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
@@ -146,11 +286,75 @@ def run_evaluate(options: argparse.Namespace) -> None:
 
 
 def run_list(options: argparse.Namespace) -> None:
-    names = posezoo.list_models(options.filter, pretrained=options.pretrained)
+    names = posezoo.list_models(options.filter, include_tags=options.pretrained)
+    if options.pretrained:
+        names = [name for name in names if "." in name]
     if not names:
         wanted = f" matches {options.filter!r}" if options.filter else ""
         raise ValueError(f"no model{' with weights' if options.pretrained else ''}{wanted}; `posezoo list` shows all")
-    print("\n".join(names))
+    rows = [_summary(name) if options.pretrained else (name,) for name in names]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _summary(name: str) -> tuple[str, ...]:
+    """A line of `list --pretrained`: name, input, keypoints, codec, first score, licence, and where the file is."""
+    record = posezoo.get_pretrained_cfg(name)
+    assert record is not None, name
+    score = next(
+        (f"{data} {metric} {value:g}" for data, m in record.metrics.items() for metric, value in m.items()), ""
+    )
+    place = record.sources[0].partition(":")[0] if record.sources else ""
+    fetched = {"package": "shipped", "": "by hand, see `posezoo info`"}.get(place, "downloaded")
+    size = " x ".join(map(str, record.input_size or ()))
+    return name, size, record.skeleton, record.codec, score, record.license, fetched
+
+
+def run_convert(options: argparse.Namespace) -> None:
+    from posezoo.checkpoints import convert_file
+
+    out = options.out or options.file.with_name(options.file.name.partition(".")[0])
+    model = posezoo.create(options.model).eval() if options.model else None
+    claimed = posezoo.get_pretrained_cfg(options.model) if "." in (options.model or "") else None
+    if model is not None and claimed and not claimed.sha256:
+        model.weights = claimed  # to be downloaded by hand: whose it is comes along, what it scores does not
+    done = convert_file(options.file, out, model)
+    parameters = sum(parameter.numel() for parameter in done.model.parameters())
+    skeleton = done.model.skeleton.name if done.model.skeleton else "unnamed"
+    if done.record:
+        identity = f"{done.record.architecture}.{done.record.tag}, by its sha256"
+    elif done.model.weights:
+        identity = f"{options.model}, as --model says; there is no sha256 to compare with"
+    else:
+        identity = "no published file with a known sha256; its licence and training data are not known"
+    print(f"{options.file}")
+    print(f"  flavour   {done.flavour}")
+    print(f"  network   {done.model.architecture}, {parameters:,} parameters")
+    print(f"  keypoints {done.model.num_keypoints} ({skeleton})")
+    print(f"  known as  {identity}")
+    for note in done.notes:
+        print(f"  note      {note}")
+    print(f"  written   {done.folder}; posezoo.create({f'local-dir:{done.folder}'!r}, pretrained=True)")
+
+
+def run_export(options: argparse.Namespace) -> None:
+    from posezoo.export import to_onnx, to_pt2
+
+    write = {".onnx": to_onnx, ".pt2": to_pt2}.get(options.out.suffix)
+    if write is None:
+        raise ValueError(f"--out: expected a name that ends in .onnx or .pt2, got {options.out}")
+    model = posezoo.create(options.name, pretrained=True)
+    size = tuple(options.size) if options.size else None
+    file = write(model, options.out, decode=options.decode, batch=options.batch, size=size, frames=options.frames)
+    print(f"{file.path}: {file.path.stat().st_size / 1e6:.1f} MB")
+    for title, shapes in (("input", file.inputs), ("output", file.outputs)):
+        for name, shape in shapes.items():
+            print(f"  {title:9} {name} ({', '.join(map(str, shape))})")
+    difference = "not compared: onnxruntime is not installed"
+    if file.difference is not None:
+        difference = f"{file.difference:.1e} of the largest number, between the file's answers and the network's"
+    print(f"  differs   {difference}")
 
 
 def run_info(options: argparse.Namespace) -> None:
@@ -167,7 +371,8 @@ def run_info(options: argparse.Namespace) -> None:
     print(f"  parameters  {parameters:,}")
     print(f"  keypoints   {model.num_keypoints} ({skeleton})")
     print(f"  file        {function.__module__}")
-    print(f"  weights     {', '.join(n for n in posezoo.list_pretrained(arch)) or 'none published'}")
+    tags = [name for name in posezoo.list_models(arch, include_tags=True) if "." in name]
+    print(f"  weights     {f'{chr(10)}{14 * chr(32)}'.join(tags) or 'none published'}")
     if record is not None:
         print("  record")
         for field, value in record.to_dict().items():

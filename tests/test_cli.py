@@ -89,6 +89,30 @@ def test_several_boxes(capsys, photo, model):
     assert "of 28 keypoints" in err
 
 
+def test_a_detector(capsys, tmp_path, photo, model, monkeypatch):
+    def detector(images):
+        height, width = images[0].shape[1:]
+        return [([[5, 5, width, height]], [0.5]), ([], [])]
+
+    monkeypatch.setattr("posezoo.detectors.load_detector", lambda name, device: {"people.onnx": detector}[name])
+    code, out, err = run(
+        capsys, "predict", photo, photo, "--model", model, "--detector", "people.onnx", "--json", "-", "--out", tmp_path
+    )
+    assert code == 0
+    (person,) = json.loads(out)
+    assert person["bbox"] == [5, 5, 55, 75]
+    assert err.splitlines()[0].startswith(f"{photo}: 1 box, ")
+    assert err.splitlines()[1].startswith(f"{photo}: 0 boxes, 0 of 0 keypoints, drawn in ")
+
+
+def test_a_detector_that_is_none(capsys, photo, model):
+    assert "expected FILE.onnx" in fails(capsys, "predict", photo, "--model", model, "--detector", "yolo")
+    assert "no such file" in fails(capsys, "predict", photo, "--model", model, "--detector", "yolo.onnx")
+    with pytest.raises(SystemExit):
+        main(["predict", str(photo), "--detector", "yolo.onnx", "--box", "1", "2", "3", "4"])
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
 def test_the_threshold_decides_what_is_drawn(capsys, tmp_path, photo, model):
     code, out, _ = run(capsys, "predict", photo, "--model", model, "--out", tmp_path / "out", "--threshold", "9")
     assert code == 0
@@ -164,15 +188,25 @@ def test_list(capsys):
     assert run(capsys, "list", "hrnet_w*")[1].splitlines() == ["hrnet_w32", "hrnet_w48"]
 
 
-def test_list_pretrained(capsys, tmp_path):
-    published = posezoo.list_pretrained()
-    if published:
-        assert run(capsys, "list", "--pretrained")[1].splitlines() == published
-    else:
-        assert "no model with weights" in fails(capsys, "list", "--pretrained")
-    hrnets = posezoo.list_pretrained("hrnet_*")
-    if hrnets:
-        assert run(capsys, "list", "hrnet_*", "--pretrained")[1].splitlines() == hrnets
+def test_list_pretrained(capsys):
+    """The names of all records, with what is known of them; of those to be downloaded by hand too."""
+    code, out, _ = run(capsys, "list", "--pretrained")
+    assert code == 0
+    known = [name for name in posezoo.list_models(include_tags=True) if "." in name]
+    assert [line.split()[0] for line in out.splitlines()] == known
+    assert not [line for line in out.splitlines() if line != line.rstrip()]
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    words = lines["hrnet_w32.coco_256x192_udp"].split("  ")
+    assert [word.strip() for word in words if word.strip()] == [
+        *("hrnet_w32.coco_256x192_udp", "256 x 192", "coco17", "udp", "COCO val2017 AP 0.762", "Apache-2.0"),
+        "downloaded",
+    ]
+    assert lines["simple_baseline_lite.lspet_192x192"].endswith("  shipped")
+    by_hand = [name for name, line in lines.items() if line.endswith("  by hand, see `posezoo info`")]
+    assert set(by_hand) == set(known) - set(posezoo.list_pretrained())
+    assert run(capsys, "list", "hrnet_w48*", "--pretrained")[1].count("\n") == len(
+        [name for name in known if name.startswith("hrnet_w48.")]
+    )
 
 
 def test_list_of_nothing(capsys):
@@ -200,8 +234,9 @@ def test_info_shows_a_tags_record(capsys):
         pytest.skip("hrnet_w32 has no published weights")
     code, out, _ = run(capsys, "info", published[0])
     assert code == 0
-    for source in posezoo.get_pretrained_cfg(published[0]).sources:
-        assert source in out
+    record = posezoo.get_pretrained_cfg(published[0])
+    for value in (*record.sources, record.codec, record.protocol, record.channel_order, record.license, "flip_shift"):
+        assert value in out
 
 
 def test_info_of_nobody(capsys):

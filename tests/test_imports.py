@@ -21,7 +21,9 @@ MAY_IMPORT = {
     "skeletons": set(),
     "layers": {"geometry", "heatmaps", "skeletons", "weights"},
     "viz": {"skeletons"},
-    "predict": {"geometry", "registry", "skeletons"},
+    "predict": {"geometry", "registry", "skeletons", "detectors"},
+    "detectors": {"geometry", "predict"},
+    "lift": {"data", "predict", "skeletons", "viz"},
     "evaluate": {"metrics", "skeletons"},
 }
 FORBIDDEN_NAMES = {"utils.py", "common.py", "helpers.py", "base.py"}

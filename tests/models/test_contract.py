@@ -33,6 +33,7 @@ QUICK = list(smallest_of_each_class())
 QUICK_OR_SLOW = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NAMES]
 # everything else runs on every network, but on the largest of a class that has smaller ones only with `-m slow`
 HEAVY = 60_000_000  # parameters
+FEW_LAYERS = ("CPM", "Martinez", "TemporalConv", "Tompson")
 NOT_HEAVY_OR_SLOW = [
     pytest.param(name, marks=() if name in QUICK or count_parameters(name) < HEAVY else pytest.mark.slow)
     for name in NAMES
@@ -283,10 +284,41 @@ def test_export_with_any_batch_agrees_with_eager(name):
     model = build(name)
     batch = torch.export.Dim("batch", min=1, max=1024)
     exported = torch.export.export(model, (small_input(model, 2),), dynamic_shapes={model.input_kind: {0: batch}})
-    image = small_input(model, 3)
+    for count in (1, 3):
+        image = small_input(model, count)
+        with torch.no_grad():
+            expected = model(image)
+            assert_close(exported.module()(image), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
+# conversion takes a second for every twenty layers; these have few
+ONNX = [
+    pytest.param(name, marks=() if name in QUICK and model_class(name).__name__ in FEW_LAYERS else pytest.mark.slow)
+    for name in NAMES
+]
+
+
+@pytest.mark.parametrize("name", ONNX)
+def test_onnx_with_any_batch_agrees_with_eager(name, tmp_path):
+    """Down to the keypoints; `to_onnx` itself compares one input and three."""
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    model = build(name)
+    if model_class(name).__name__ == "DeepPose":  # untrained, a stage makes kilometres of the pixels before it
+        with torch.no_grad():
+            for parameter in model.heads.parameters():
+                parameter *= 0.03
+    image = small_input(model, 2)
+    size = None if model.input_kind == "keypoints" else image.shape[-2:]
+    file = posezoo.export.to_onnx(model, tmp_path / "model.onnx", decode=True, size=size)
+    session = runtime.InferenceSession(file.path, providers=["CPUExecutionProvider"])
+    answers = session.run(None, {model.input_kind: image.numpy()})
     with torch.no_grad():
-        expected = model(image)
-        assert_close(exported.module()(image), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+        expected = model.decode(model(image))
+    for ours, theirs in zip(expected, answers, strict=True):
+        # where two cells are as high, rounding decides between them
+        near = (ours - torch.from_numpy(theirs)).abs() <= 1e-3 * ours.abs().max()
+        assert near.float().mean() > 0.95
 
 
 @pytest.mark.parametrize("name", QUICK_OR_SLOW)
@@ -356,6 +388,52 @@ def test_timm_builds_layer_wise_learning_rates(model):
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
     head = {id(p) for name, p in model.named_parameters() if name.startswith(model.head_keys)}
     assert all(group["lr_scale"] == 1 for group in groups if head & {id(p) for p in group["params"]})
+
+
+class Adapter(torch.nn.Module):
+    """What LoRA puts in place of a layer: the layer, and beside it a narrow path through the same places."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.base_layer = layer
+        if isinstance(layer, torch.nn.Linear):
+            narrow, wide = torch.nn.Linear(layer.in_features, 2, bias=False), torch.nn.Linear(2, layer.out_features)
+        else:
+            places = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+            kind = torch.nn.Conv2d if isinstance(layer, torch.nn.Conv2d) else torch.nn.Conv1d
+            narrow, wide = kind(layer.in_channels, 2, *places, bias=False), kind(2, layer.out_channels, 1)
+        self.narrow, self.wide = narrow, wide
+
+    weight = property(lambda self: self.base_layer.weight)  # as peft's have
+    bias = property(lambda self: self.base_layer.bias)
+
+    def forward(self, x):
+        return self.base_layer(x) + self.wide(self.narrow(x))
+
+
+@pytest.mark.parametrize("name", QUICK_OR_SLOW)
+def test_adapters_around_its_layers_count(name):
+    """In eval mode too: nothing goes past a layer to its weights."""
+    model = build(name).requires_grad_(False)
+    kinds = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d)
+    found = [(key, layer) for key, layer in model.named_modules() if isinstance(layer, kinds)]
+    # grouped convolutions, those that are told at each call how to step, and timm's that pad as their input needs, take
+    # no adapter
+    plain = [
+        (key, layer)
+        for key, layer in found
+        if getattr(layer, "groups", 1) == 1
+        and not type(layer).__name__.endswith("Same")
+        and (len(inspect.signature(layer.forward).parameters) == 1 or layer.kernel_size == (1,))
+    ]
+    assert len(plain) > 2
+    for key, layer in plain:
+        parent, _, last = key.rpartition(".")
+        setattr(model.get_submodule(parent), last, Adapter(layer))
+    loss_of(model, small_input(model, 2)).backward()
+    learning = {key: parameter for key, parameter in model.named_parameters() if parameter.requires_grad}
+    assert len(learning) == 3 * len(plain)
+    assert not [key for key, parameter in learning.items() if parameter.grad is None or not parameter.grad.any()]
 
 
 @pytest.mark.slow
