@@ -401,7 +401,8 @@ class Adapter(torch.nn.Module):
         else:
             places = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
             kind = torch.nn.Conv2d if isinstance(layer, torch.nn.Conv2d) else torch.nn.Conv1d
-            narrow, wide = kind(layer.in_channels, 2, *places, bias=False), kind(2, layer.out_channels, 1)
+            # of the layer's own class, which may pad in its own way
+            narrow, wide = type(layer)(layer.in_channels, 2, *places, bias=False), kind(2, layer.out_channels, 1)
         self.narrow, self.wide = narrow, wide
 
     weight = property(lambda self: self.base_layer.weight)  # as peft's have
@@ -417,13 +418,11 @@ def test_adapters_around_its_layers_count(name):
     model = build(name).requires_grad_(False)
     kinds = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d)
     found = [(key, layer) for key, layer in model.named_modules() if isinstance(layer, kinds)]
-    # grouped convolutions, those that are told at each call how to step, and timm's that pad as their input needs, take
-    # no adapter
+    # grouped convolutions, and those that are told at each call how to step, take no adapter
     plain = [
         (key, layer)
         for key, layer in found
         if getattr(layer, "groups", 1) == 1
-        and not type(layer).__name__.endswith("Same")
         and (len(inspect.signature(layer.forward).parameters) == 1 or layer.kernel_size == (1,))
     ]
     assert len(plain) > 2
