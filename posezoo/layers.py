@@ -395,6 +395,20 @@ def predict_heatmaps(model: Any, image: Tensor, *, flip: bool, shift: bool) -> t
     return model.decode(output)
 
 
+def xavier_linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
+    """A fully connected layer that starts with Xavier's uniform weights and no bias.
+
+    Example:
+        >>> bool(xavier_linear(4, 3).bias.any())
+        False
+    """
+    layer = nn.Linear(inputs, outputs, bias)
+    nn.init.xavier_uniform_(layer.weight)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
 def predict_keypoints(model: Any, image: Tensor, *, flip: bool) -> tuple[Tensor, Tensor]:
     """As `predict_heatmaps` for a network that answers with coordinates: the keypoints themselves are averaged."""
     flip_index = require_flip_index(model) if flip else ()

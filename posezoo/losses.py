@@ -193,15 +193,7 @@ def keypoint_l2(
         >>> keypoint_l2(pred, target, seen, half=True).item(), keypoint_l2(pred, target, seen, per_person=True).item()
         (12.0, 12.0)
     """
-    if pred.shape != target.shape or pred.ndim != 3:
-        raise ValueError(
-            f"expected pred and target of one shape (B, K, D), got {tuple(pred.shape)} and {tuple(target.shape)}"
-        )
-    error = pred - target
-    if weights is not None:
-        if weights.shape != pred.shape[:2]:
-            raise ValueError(f"weights: expected (B, K) = {tuple(pred.shape[:2])}, got {tuple(weights.shape)}")
-        error = error.masked_fill(weights[..., None] == 0, 0)  # not by a product: 0 times NaN is NaN
+    error = _known_error(pred, target, weights)
     squared = error.square() if weights is None else error.square() * weights[..., None].to(error)
     return squared.sum() * (0.5 if half else 1.0) / (max(1, len(pred)) if per_person else 1)
 
@@ -278,15 +270,9 @@ def keypoint_smooth_l1(pred: Tensor, target: Tensor, weights: Tensor | None = No
         >>> keypoint_smooth_l1(torch.zeros(1, 2, 2), torch.full((1, 2, 2), 3.0), torch.tensor([[1.0, 0.0]])).item()
         1.25
     """
-    if pred.shape != target.shape or pred.ndim != 3:
-        raise ValueError(
-            f"expected pred and target of one shape (B, K, D), got {tuple(pred.shape)} and {tuple(target.shape)}"
-        )
-    error = pred - target
+    error = _known_error(pred, target, weights)
     if weights is not None:
-        if weights.shape != pred.shape[:2]:
-            raise ValueError(f"weights: expected (B, K) = {tuple(pred.shape[:2])}, got {tuple(weights.shape)}")
-        error = error.masked_fill(weights[..., None] == 0, 0) * weights[..., None].to(error)
+        error = error * weights[..., None].to(error)
     return F.smooth_l1_loss(error, torch.zeros_like(error), beta=beta)
 
 
@@ -443,6 +429,20 @@ def _check_poses(pred: Tensor, target: Tensor, weights: Tensor | None) -> None:
         )
     if weights is not None and weights.shape != pred.shape[:-1]:
         raise ValueError(f"weights: expected {tuple(pred.shape[:-1])}, got {tuple(weights.shape)}")
+
+
+def _known_error(pred: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
+    """What `(B, K, D)` keypoints err by, 0 where they are missing."""
+    if pred.shape != target.shape or pred.ndim != 3:
+        raise ValueError(
+            f"expected pred and target of one shape (B, K, D), got {tuple(pred.shape)} and {tuple(target.shape)}"
+        )
+    error = pred - target
+    if weights is None:
+        return error
+    if weights.shape != pred.shape[:2]:
+        raise ValueError(f"weights: expected (B, K) = {tuple(pred.shape[:2])}, got {tuple(weights.shape)}")
+    return error.masked_fill(weights[..., None] == 0, 0)  # not by a product: 0 times NaN is NaN
 
 
 def _squared_error(pred: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:

@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from posezoo import weights as weights_io
-from posezoo.weights import Weights, openmmlab
+from posezoo.weights import Weights, cmu_lifter, openmmlab
 
 __all__ = [
     "Weights",
+    "cmu_lifter",
     "create",
     "create_model",
     "get_pretrained_cfg",

@@ -231,6 +231,50 @@ def openmmlab(
     )
 
 
+def cmu_lifter(
+    architecture: str,
+    sha256: str,
+    size: int,
+    clean: tuple[float, float, float],
+    noisy: tuple[float, float, float],
+    paper: str,
+    **kwargs: Any,
+) -> Weights:
+    """The record of a lifter that ships with the package, for the keypoints of any camera.
+
+    Args:
+        architecture: whose weights they are; the tag is "cmu".
+        sha256: of the file.
+        size: of the file, bytes.
+        clean: MPJPE, PA-MPJPE and MPJVE with true keypoints.
+        noisy: the same with noise of 10 pixels.
+        paper: its address.
+        **kwargs: of the network, beside frame and keypoints.
+
+    Example:
+        >>> cmu_lifter("martinez", "0" * 64, 9, (62.0, 42.3, 5.5), (77.7, 52.8, 59.7), "").sources
+        ('package:martinez.cmu',)
+    """
+    errors = {"true keypoints": clean, "noise of 10 px": noisy}
+    return Weights(
+        sources=(f"package:{architecture}.cmu",),
+        sha256=sha256,
+        size=size,
+        kwargs={"frame": "person", "num_keypoints": 17, "skeleton": "h36m17", **kwargs},
+        skeleton="h36m17",
+        metrics={
+            f"CMU, held-out people, {keypoints}": dict(zip(("MPJPE", "PA-MPJPE", "MPJVE"), values, strict=True))
+            for keypoints, values in errors.items()
+        },
+        metrics_by="posezoo",
+        protocol="24 recordings by two virtual cameras; mm from the pelvis, velocity in mm per frame at 50 fps",
+        data="CMU motion capture without 03 07 29 45 114 soccer directing_traffic",
+        data_license="free for all uses, not to be resold as such; acknowledge mocap.cs.cmu.edu, NSF EIA-0196217",
+        license="Apache-2.0",
+        paper=paper,
+    )
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # From a record to a file
 

@@ -38,7 +38,7 @@ from posezoo.layers import (
     predict_pose3d,
     root_of,
 )
-from posezoo.registry import Weights, register_model
+from posezoo.registry import Weights, cmu_lifter, register_model
 
 BATCH_NORMS = {"torch": (1e-5, 0.1), "tensorflow": (1e-3, 0.01)}  # epsilon and momentum
 MAX_NORM = 1.0  # section 3.2
@@ -194,22 +194,14 @@ class Linear(nn.Linear):
 
 @register_model(
     weights={
-        "cmu": Weights(
-            sources=("package:martinez.cmu",),
-            sha256="9d99af4f6aafa16950fdb37d6524fc653fc63b7ed740248bc98e53e5a814ec86",
-            size=8_607_996,
-            kwargs={"frame": "person", "num_keypoints": 17, "skeleton": "h36m17", "dropout": 0.25},
-            skeleton="h36m17",
-            metrics={
-                "CMU, held-out people, true keypoints": {"MPJPE": 62.0, "PA-MPJPE": 42.3, "MPJVE": 5.5},
-                "CMU, held-out people, noise of 10 px": {"MPJPE": 77.7, "PA-MPJPE": 52.8, "MPJVE": 59.7},
-            },
-            metrics_by="posezoo",
-            protocol="24 recordings by two virtual cameras; mm from the pelvis, velocity in mm per frame at 50 fps",
-            data="CMU motion capture without 03 07 29 45 114 soccer directing_traffic",
-            data_license="free for all uses, not to be resold as such; acknowledge mocap.cs.cmu.edu, NSF EIA-0196217",
-            license="Apache-2.0",
+        "cmu": cmu_lifter(
+            "martinez",
+            "9d99af4f6aafa16950fdb37d6524fc653fc63b7ed740248bc98e53e5a814ec86",
+            8_607_996,
+            clean=(62.0, 42.3, 5.5),
+            noisy=(77.7, 52.8, 59.7),
             paper="https://arxiv.org/abs/1705.03098",
+            dropout=0.25,
         ),
     }
 )

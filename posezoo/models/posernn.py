@@ -46,7 +46,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from posezoo.layers import Normalize, PoseModel, check_image, hub_state_dict, predict_keypoints
+from posezoo.layers import Normalize, PoseModel, check_image, hub_state_dict, predict_keypoints, xavier_linear
 from posezoo.registry import register_model
 
 SIZE = 224  # pixels, height and width of the input
@@ -180,7 +180,9 @@ class PoseCNN(VGG16Pose):
         self.set_keypoints(num_keypoints, mpii_of_16(num_keypoints, skeleton))
         self.head = nn.Identity()
         if num_keypoints:
-            self.head = nn.Sequential(linear(self.num_features, 2 * num_keypoints), nn.Unflatten(1, (num_keypoints, 2)))
+            self.head = nn.Sequential(
+                xavier_linear(self.num_features, 2 * num_keypoints), nn.Unflatten(1, (num_keypoints, 2))
+            )
 
 
 class PoseLSTM(VGG16Pose):
@@ -249,7 +251,7 @@ class PoseLSTM(VGG16Pose):
         state = 2 * layers * hidden
         if init == "slice" and state > inputs:
             raise ValueError(f'init: "slice" has {inputs} numbers, and the layers\' state {state}; make them smaller')
-        self.first_state = linear(inputs, state) if init == "learned" else None
+        self.first_state = xavier_linear(inputs, state) if init == "learned" else None
         self.reset_head(num_keypoints, skeleton)
         order_steps(self, sequence)
 
@@ -298,11 +300,11 @@ class PoseLSTM(VGG16Pose):
     def projection(self) -> nn.Module:
         """From the LSTM's output to (x, y)."""
         if self.head_kind == "shared":
-            return linear(self.hidden, 2)
+            return xavier_linear(self.hidden, 2)
         # one mean and one variance for all numbers of the batch
         norm = nn.Sequential(nn.Unflatten(1, (1, -1)), nn.BatchNorm1d(1, BN_EPS, affine=self.affine), nn.Flatten(1))
         dense = [Dense(self.hidden, self.hidden, self.bn_order, self.affine)] if self.head_kind == "mlp" else []
-        return nn.Sequential(norm, *dense, linear(self.hidden, 2))
+        return nn.Sequential(norm, *dense, xavier_linear(self.hidden, 2))
 
 
 class PoseAttentionLSTM(VGG16Pose):
@@ -403,7 +405,7 @@ class PoseAttentionLSTM(VGG16Pose):
         """Fresh projections for other keypoints, said in the default order; 0 takes them away."""
         self.set_keypoints(num_keypoints, mpii_of_16(num_keypoints, skeleton))
         order_steps(self, None)
-        self.head = nn.ModuleList(linear(CHANNELS, 2) for _ in range(num_keypoints))
+        self.head = nn.ModuleList(xavier_linear(CHANNELS, 2) for _ in range(num_keypoints))
 
 
 class LSTMCell(nn.Module):
@@ -439,10 +441,10 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int, hidden: int, width: int) -> None:
         super().__init__()
-        self.annotation = linear(channels, width)
-        self.state = linear(hidden, width, bias=False)
-        self.middle = linear(width, width)
-        self.score = linear(width, 1)
+        self.annotation = xavier_linear(channels, width)
+        self.state = xavier_linear(hidden, width, bias=False)
+        self.middle = xavier_linear(width, width)
+        self.score = xavier_linear(width, 1)
 
     def forward(self, seen: Tensor, h: Tensor) -> Tensor:
         """`annotation(...)`, `(B, locations, width)`, and h, `(B, hidden)`, to weights `(B, locations)`."""
@@ -456,7 +458,7 @@ class Dense(nn.Module):
 
     def __init__(self, inputs: int, width: int, bn_order: str, affine: bool) -> None:
         super().__init__()
-        self.linear = linear(inputs, width)
+        self.linear = xavier_linear(inputs, width)
         self.norm = nn.BatchNorm1d(width, BN_EPS, affine=affine)
         self.norm_first = bn_order == "conv_bn_relu"
 
@@ -482,15 +484,6 @@ def vgg16(pools: int, batch_norm: bool, bn_order: str, affine: bool) -> nn.Seque
         if number < pools:
             layers.append(nn.MaxPool2d(2))
     return nn.Sequential(*layers)
-
-
-def linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
-    """Xavier weights and no bias to start with, as the code."""
-    layer = nn.Linear(inputs, outputs, bias)
-    nn.init.xavier_uniform_(layer.weight)
-    if bias:
-        nn.init.zeros_(layer.bias)
-    return layer
 
 
 def flatten(features: Tensor) -> Tensor:

@@ -46,8 +46,9 @@ from posezoo.layers import (
     insert_root,
     predict_pose3d,
     root_of,
+    xavier_linear,
 )
-from posezoo.registry import Weights, register_model
+from posezoo.registry import cmu_lifter, register_model
 
 FORGET_BIAS = 1.0
 EPSILON = 1e-12  # of the layer normalisation
@@ -213,11 +214,11 @@ class Seq2Seq3D(PoseModel):
             self.decoder, self.output = None, nn.Identity()
             return
         outputs = 3 * (num_keypoints - (self.root is not None))
-        self.output = linear(self.hidden_size, outputs)
+        self.output = xavier_linear(self.hidden_size, outputs)
         if self.decoder is None:
             self.decoder = self.cell(outputs)
         else:
-            self.decoder.project = linear(outputs, self.hidden_size)
+            self.decoder.project = xavier_linear(outputs, self.hidden_size)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade a second forward pass of each step for its activations' memory."""
@@ -284,9 +285,9 @@ class Cell(nn.Module):
 
     def __init__(self, inputs: int, *, size: int, dropout: float, recurrent_dropout: float, layer_norm: bool) -> None:
         super().__init__()
-        self.project = linear(inputs, size)
+        self.project = xavier_linear(inputs, size)
         self.dropout = nn.Dropout(dropout)
-        self.gates = linear(2 * size, 4 * size, bias=not layer_norm)
+        self.gates = xavier_linear(2 * size, 4 * size, bias=not layer_norm)
         self.gate_norm = GateNorm(size) if layer_norm else nn.Identity()
         self.recurrent_dropout = nn.Dropout(recurrent_dropout)
         self.memory_norm = nn.LayerNorm(size, EPSILON) if layer_norm else nn.Identity()
@@ -328,40 +329,18 @@ class GateNorm(nn.Module):
         return normal.flatten(1) * self.weight + self.bias
 
 
-def linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
-    """A fully connected layer with Glorot's initial weights (section 4) and no initial bias."""
-    layer = nn.Linear(inputs, outputs, bias)
-    nn.init.xavier_uniform_(layer.weight)
-    if bias:
-        nn.init.zeros_(layer.bias)
-    return layer
-
-
 @register_model(
     weights={
-        "cmu": Weights(
-            sources=("package:seq2seq3d.cmu",),
-            sha256="3590c54d83c763373ee5bddfa09ee15dce596f7517a9798c938c55bc4149c4d8",
-            size=8_544_444,
-            kwargs={
-                "frame": "person",
-                "num_keypoints": 17,
-                "skeleton": "h36m17",
-                "dropout": 0.1,
-                "hidden_size": 512,
-                "recurrent_dropout": 0.1,
-            },
-            skeleton="h36m17",
-            metrics={
-                "CMU, held-out people, true keypoints": {"MPJPE": 64.7, "PA-MPJPE": 43.2, "MPJVE": 6.8},
-                "CMU, held-out people, noise of 10 px": {"MPJPE": 70.1, "PA-MPJPE": 47.0, "MPJVE": 26.9},
-            },
-            metrics_by="posezoo",
-            protocol="24 recordings by two virtual cameras; mm from the pelvis, velocity in mm per frame at 50 fps",
-            data="CMU motion capture without 03 07 29 45 114 soccer directing_traffic",
-            data_license="free for all uses, not to be resold as such; acknowledge mocap.cs.cmu.edu, NSF EIA-0196217",
-            license="Apache-2.0",
+        "cmu": cmu_lifter(
+            "seq2seq3d",
+            "3590c54d83c763373ee5bddfa09ee15dce596f7517a9798c938c55bc4149c4d8",
+            8_544_444,
+            clean=(64.7, 43.2, 6.8),
+            noisy=(70.1, 47.0, 26.9),
             paper="https://arxiv.org/abs/1711.08585",
+            dropout=0.1,
+            hidden_size=512,
+            recurrent_dropout=0.1,
         ),
     }
 )

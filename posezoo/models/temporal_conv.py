@@ -42,7 +42,7 @@ from posezoo.layers import (
     predict_pose3d,
     root_of,
 )
-from posezoo.registry import Weights, register_model
+from posezoo.registry import Weights, cmu_lifter, register_model
 
 
 class TemporalConv(PoseModel):
@@ -232,22 +232,14 @@ def authors(
 
 @register_model(
     weights={
-        "cmu": Weights(
-            sources=("package:temporal_conv_27.cmu",),
-            sha256="9535544872a509bc0eed16d63cd52b924b3e1d8ff0159278742b844b82e5c8d3",
-            size=4_375_026,
-            kwargs={"num_keypoints": 17, "skeleton": "h36m17", "frame": "person", "channels": 512},
-            skeleton="h36m17",
-            metrics={
-                "CMU, held-out people, true keypoints": {"MPJPE": 61.4, "PA-MPJPE": 42.6, "MPJVE": 5.8},
-                "CMU, held-out people, noise of 10 px": {"MPJPE": 64.3, "PA-MPJPE": 45.2, "MPJVE": 17.4},
-            },
-            metrics_by="posezoo",
-            protocol="24 recordings by two virtual cameras; mm from the pelvis, velocity in mm per frame at 50 fps",
-            data="CMU motion capture without 03 07 29 45 114 soccer directing_traffic",
-            data_license="free for all uses, not to be resold as such; acknowledge mocap.cs.cmu.edu, NSF EIA-0196217",
-            license="Apache-2.0",
+        "cmu": cmu_lifter(
+            "temporal_conv_27",
+            "9535544872a509bc0eed16d63cd52b924b3e1d8ff0159278742b844b82e5c8d3",
+            4_375_026,
+            clean=(61.4, 42.6, 5.8),
+            noisy=(64.3, 45.2, 17.4),
             paper="https://arxiv.org/abs/1811.11742",
+            channels=512,
         ),
         "h36m_gt2d": human36m("27frames_fullconv_supervised-fe8fbba9_20210527", TRUE, 40.0, 30.1),
         "h36m_cpn_1frame": human36m(
