@@ -1,6 +1,7 @@
 """What two or more networks share, nothing else."""
 
 import difflib
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,10 +44,30 @@ class PoseModel(nn.Module):
     default_skeleton: str = "coco17"
     num_keypoints: int
     skeleton: Skeleton | None
+    padding: float = 1.25
+    example_input: Callable[..., Tensor]
 
     def __init__(self) -> None:
         super().__init__()
         self.kwargs = {}
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(H, W) of the images that the network was trained with."""
+        if self.weights is not None and self.weights.input_size:
+            return self.weights.input_size
+        height, width = self.example_input().shape[-2:]
+        return height, width
+
+    @property
+    def corner_aligned(self) -> bool:
+        """Whether crops are measured between the centres of the corner pixels, as by UDP."""
+        return "udp" in (getattr(self, "decoding", ""), getattr(self.weights, "codec", ""))
+
+    @functools.cached_property  # which networks may set
+    def receptive_field(self) -> int:
+        """Frames that one output depends on."""
+        return 1 if self.input_kind == "image" else self.example_input().shape[1]
 
     def save_pretrained(self, directory: str | Path, **kwargs: Any) -> Path:
         """Write weights, config and model card; see `posezoo.save_pretrained`."""
