@@ -16,7 +16,7 @@ from PIL import Image
 
 import posezoo
 from posezoo.data.detections import in_order, read_keypoints
-from posezoo.lift import find_person
+from posezoo.lifting import predict_single_person
 from posezoo.viz import contact_sheet, save_gif
 
 
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> posezoo.Poses3D:
     frames = None
     if args.input.is_dir() and not any(args.input.glob("*.json")):
         frames = in_order(args.input)
-        people = find_person(frames, args.image_model, args.box, flip=True)
+        people = predict_single_person(frames, args.image_model, args.box, flip=True)
         scores = np.concatenate([person.scores for person in people])
         print(f"{len(frames)} frames, mean score of a keypoint {scores.mean():.2f}")
         poses = posezoo.lift(people, args.model, min_score=args.min_score, flip=True)

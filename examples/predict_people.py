@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 import posezoo
-from posezoo.predict import load_image
+from posezoo.images import load_image
 from posezoo.viz import draw_keypoints
 
 

@@ -1,15 +1,15 @@
-"""posezoo: every landmark human pose network, one name away.
+"""posezoo: a model zoo of human pose estimation networks.
 
-`import posezoo` is lazy: it costs little more than `import torch`, and timm, huggingface_hub and PIL are only
-imported by the functions that need them.
+Names and submodules are imported on first use: `import posezoo` costs little more than `import torch`. timm,
+huggingface_hub and PIL are only imported by the functions that need them.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-# public name -> the module that defines it; a name is imported when it is first used
+# public name -> the module that defines it
 _EXPORTS = {
     "create": "registry",
     "create_model": "registry",
@@ -27,17 +27,20 @@ _EXPORTS = {
     "Skeleton": "skeletons",
     "get_skeleton": "skeletons",
     "list_skeletons": "skeletons",
-    "People": "predict",
-    "Poses3D": "lift",
+    "People": "prediction",
+    "predict": "prediction",
+    "Poses3D": "lifting",
+    "lift": "lifting",
 }
 _MODULES = (
-    "checkpoints", "data", "detectors", "evaluate", "export", "geometry", "heatmaps", "layers", "lift", "losses",
-    "metrics", "models", "predict", "registry", "skeletons", "viz", "weights",
+    "checkpoints", "data", "detectors", "evaluate", "export", "geometry", "heatmaps", "images", "layers", "lifting",
+    "losses", "metrics", "models", "prediction", "registry", "skeletons", "viz", "weights",
 )  # fmt: skip
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
 
 if TYPE_CHECKING:
+    # the same names again, for type checkers and editors; tests/test_typing.py compares the two lists
     import posezoo.checkpoints as checkpoints
     import posezoo.data as data
     import posezoo.detectors as detectors
@@ -45,17 +48,20 @@ if TYPE_CHECKING:
     import posezoo.export as export
     import posezoo.geometry as geometry
     import posezoo.heatmaps as heatmaps
+    import posezoo.images as images
     import posezoo.layers as layers
+    import posezoo.lifting as lifting
     import posezoo.losses as losses
     import posezoo.metrics as metrics
     import posezoo.models as models
+    import posezoo.prediction as prediction
     import posezoo.registry as registry
     import posezoo.skeletons as skeletons
     import posezoo.viz as viz
     import posezoo.weights as weights
     from posezoo.checkpoints import load_checkpoint
-    from posezoo.lift import Poses3D, lift
-    from posezoo.predict import People, predict
+    from posezoo.lifting import Poses3D, lift
+    from posezoo.prediction import People, predict
     from posezoo.registry import (
         create,
         create_model,
@@ -68,16 +74,16 @@ if TYPE_CHECKING:
     )
     from posezoo.skeletons import Skeleton, get_skeleton, list_skeletons
     from posezoo.weights import Weights, from_pretrained, push_to_hub, save_pretrained
-
-
-def __getattr__(name: str) -> Any:
-    if name in _EXPORTS:
-        value = getattr(importlib.import_module(f"posezoo.{_EXPORTS[name]}"), name)
-        globals()[name] = value
-        return value
-    if name in _MODULES:
-        return importlib.import_module(f"posezoo.{name}")
-    raise AttributeError(f"module 'posezoo' has no attribute {name!r}")
+else:
+    # hidden from type checkers, for which a module with `__getattr__` has every name, misspelt ones too
+    def __getattr__(name):
+        if name in _EXPORTS:
+            value = getattr(importlib.import_module(f"posezoo.{_EXPORTS[name]}"), name)
+            globals()[name] = value
+            return value
+        if name in _MODULES:
+            return importlib.import_module(f"posezoo.{name}")
+        raise AttributeError(f"module 'posezoo' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

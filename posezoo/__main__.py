@@ -151,7 +151,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_predict(options: argparse.Namespace) -> None:
-    from posezoo.predict import DEFAULT_MODEL, load_image
+    from posezoo.images import load_image
+    from posezoo.prediction import DEFAULT_MODEL
     from posezoo.viz import draw_keypoints
 
     if options.box and len(options.images) > 1:
@@ -189,7 +190,7 @@ def run_predict(options: argparse.Namespace) -> None:
 
 def run_lift(options: argparse.Namespace) -> None:
     from posezoo.data.detections import read_keypoints
-    from posezoo.lift import DEFAULT_MODEL, IMAGE_MODEL, find_person
+    from posezoo.lifting import DEFAULT_MODEL, IMAGE_MODEL, predict_single_person
 
     frames = _frames(options.input) if options.input.is_dir() else []
     for name, value in {"--box": options.box, "--image-model": options.image_model}.items():
@@ -207,7 +208,7 @@ def run_lift(options: argparse.Namespace) -> None:
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always", UserWarning)
         if frames:
-            people = find_person(frames, options.image_model or IMAGE_MODEL, options.box, flip=options.flip)
+            people = predict_single_person(frames, options.image_model or IMAGE_MODEL, options.box, flip=options.flip)
             seen: dict[str, Any] = {"keypoints": people, "skeleton": options.skeleton}
         else:
             seen = read_keypoints(options.input, options.skeleton)

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from posezoo.geometry import invert, letterbox, transform_points
-from posezoo.predict import load_image
+from posezoo.images import load_image
 
 THRESHOLD = 0.5  # of a box's score
 OVERLAP = 0.65  # intersection over union above which two boxes are of the same person; YOLOX's evaluation

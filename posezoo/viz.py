@@ -1,11 +1,11 @@
-"""Pictures of poses and heatmaps: draw what a network said on the image it said it about, or in 3D beside it.
+"""Draw keypoints, heatmaps and attention maps on images, and 3D poses in front, side and top view.
 
-Every function returns new `(H, W, 3)` uint8 arrays and leaves its input alone. Positions are (x, y) pixels of the
-image; the centre of the top-left pixel is (0, 0). The person's left, right and middle differ in colour, in hues that
-colour-blind readers tell apart, over a dark rim that keeps them legible on any background. Poses in 3D are seen
-straight from the front, the side and above, without perspective, so that lengths can be read off a grid.
+Every function returns new uint8 arrays `(H, W, 3)` and does not modify its input. Positions are (x, y) pixels of the
+image; the centre of the top-left pixel is (0, 0). Left, right and middle keypoints differ in colour, in hues that are
+safe for colour-blind readers, over a dark outline that keeps them legible on any background. Views of 3D poses are
+orthographic, so that lengths can be read off a grid.
 
-Draw on the photograph, or on the `[0, 1]` image a model was given; not on a mean/std-normalised one.
+Draw on the photograph or on the `[0, 1]` input of a model, not on an image normalised by mean and std.
 """
 
 import math
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from posezoo.images import load_image_uint8
 from posezoo.skeletons import Skeleton, get_skeleton
 
 # Okabe & Ito, "Color Universal Design": sky blue and orange; near-white for what has no side
@@ -23,6 +24,7 @@ LEFT, RIGHT, CENTRE = (86, 180, 233), (230, 159, 0), (240, 240, 240)
 RIM = (24, 24, 28)
 PAPER, GRID = (38, 40, 46), (66, 69, 78)  # of the views in 3D
 GRID_STEP = 500.0  # mm
+OVERSHOOT = 0.05  # by which floats may exceed [0, 1]
 # what runs right, down, and away from the viewer: an axis of the camera's frame (x right, y down, z forward), its sign
 VIEWS = {
     "front": ((0, 1), (1, 1), (2, 1)),  # as the camera sees it
@@ -556,36 +558,22 @@ def _label(picture: np.ndarray, text: str) -> np.ndarray:
 
 
 def _canvas(image: Any) -> np.ndarray:
-    """A fresh uint8 `(H, W, 3)` copy of any image we accept."""
-    if hasattr(image, "convert") and hasattr(image, "mode"):  # a PIL image, told without importing PIL
-        if image.mode.startswith(("I", "F")):
-            raise ValueError(f"expected an 8-bit image, got PIL mode {image.mode!r}; scale it to 0-255 first")
-        return np.array(image.convert("RGB"))
-    if not isinstance(image, np.ndarray | torch.Tensor):
-        raise ValueError(f"image must be a PIL image, an array or a tensor, got {type(image).__name__}")
-    pixels = _to_numpy(image)
-    if pixels.ndim == 4:
-        raise ValueError(f"expected one image, got a batch of shape {pixels.shape}; draw image[i]")
-    if pixels.ndim != 3 or 3 not in (pixels.shape[0], pixels.shape[-1]) or 0 in pixels.shape:
-        raise ValueError(
-            f"image must be RGB, (H, W, 3) or (3, H, W), got shape {pixels.shape}; repeat a grey channel three times, "
-            "leave out an alpha channel"
-        )
-    # where both readings fit, a tensor has its channels first and an array has them last
-    channels_first = pixels.shape[0] == 3 and (isinstance(image, torch.Tensor) or pixels.shape[-1] != 3)
-    if channels_first:
-        pixels = pixels.transpose(1, 2, 0)
-    if pixels.dtype == np.uint8:
-        return np.array(pixels, order="C")
-    if pixels.dtype.kind != "f":
-        raise ValueError(f"image must be uint8 or float in [0, 1], got {image.dtype}")
-    # resampling may overshoot a little; anything else is 0-255 or normalised. False for NaN as well
-    if not (pixels.min() >= -0.05 and pixels.max() <= 1.05):
-        raise ValueError(
-            f"a float image must be finite and in [0, 1], got {pixels.min():.4g} to {pixels.max():.4g}; divide a 0-255 "
-            "image by 255, undo a mean/std normalisation"
-        )
-    return np.ascontiguousarray(np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8))
+    """Load an image as a new uint8 array `(H, W, 3)`; the channels of arrays and tensors may come first or last."""
+    if isinstance(image, np.ndarray | torch.Tensor) and 0 not in image.shape:
+        if image.ndim == 4:
+            raise ValueError(f"image: expected one, got a batch of shape {tuple(image.shape)}; draw image[i]")
+        # where both layouts fit, `load_image` takes channels last for an array and first for a tensor
+        first, last = image.ndim == 3 and image.shape[0] == 3, image.shape[-1] == 3
+        if isinstance(image, np.ndarray) and first and not last:
+            image = np.moveaxis(image, 0, -1)
+        elif isinstance(image, torch.Tensor) and last and not first:
+            image = image.movedim(-1, 0)
+        # resampling overshoots a little; larger values are 0 to 255, or normalised, and an error of `load_image`
+        floating = image.dtype.kind == "f" if isinstance(image, np.ndarray) else image.is_floating_point()
+        if floating and image.min() >= -OVERSHOOT and image.max() <= 1 + OVERSHOOT:
+            image = image.clip(0, 1)
+    # a copy, as grey images share one channel and others may share the caller's memory
+    return load_image_uint8(image).movedim(0, -1).numpy().copy()
 
 
 def _numbers(name: str, values: Any, shape: tuple[int, ...], meaning: str) -> np.ndarray:

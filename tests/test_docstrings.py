@@ -23,8 +23,8 @@ def skip_what_is_absent(name: str) -> None:
     package = OPTIONAL.get(name)
     if package and importlib.util.find_spec(package) is None:
         pytest.skip(f"the examples of {name} need the package {package}")
-    if name == "posezoo.predict":
-        model = importlib.import_module("posezoo.predict").DEFAULT_MODEL
+    if name == "posezoo.prediction":
+        model = importlib.import_module("posezoo.prediction").DEFAULT_MODEL
         record = get_pretrained_cfg(model) if posezoo.is_model(model) else None
         try:
             if record is None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from posezoo.images import load_image
 from posezoo.skeletons import Skeleton, convert, get_skeleton
 from posezoo.viz import (
     CENTRE,
@@ -248,6 +249,22 @@ def test_half_precision_and_grey_pil_images():
     np.testing.assert_array_equal(picture, np.repeat(_colourful()[..., :1], 3, axis=-1))
 
 
+def test_images_are_loaded_as_for_predict(tmp_path):
+    """Files, 16 bits, grey and alpha give the pixels of `posezoo.images`."""
+    nowhere = np.full((3, 2), np.nan)
+    colours, alpha = _colourful(), np.where(_colourful()[..., :1] > 100, 255, 51).astype(np.uint8)
+    Image.fromarray(colours).save(tmp_path / "photo.png")
+    deep = Image.fromarray(colours[..., 0].astype(np.uint16) * 257)
+    for image in (tmp_path / "photo.png", deep, colours[..., 0], np.concatenate([colours, alpha], axis=-1)):
+        expected = (load_image(image) * 255).round().byte().movedim(0, -1).numpy()
+        np.testing.assert_array_equal(draw_keypoints(image, nowhere, STICK), expected)
+
+
+def test_floats_may_overshoot_a_little():
+    image = np.array([[[-0.04, 0.5, 1.04]]])
+    assert draw_keypoints(image, np.full((3, 2), np.nan), STICK).tolist() == [[[0, 128, 255]]]
+
+
 def test_where_both_layouts_fit_tensors_have_channels_first():
     image = _colourful()[:3]  # (3, 50, 3)
     nowhere = np.full((3, 2), np.nan)
@@ -264,17 +281,16 @@ def test_keypoints_and_scores_may_be_tensors():
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((8, 9), np.uint8), r"\(8, 9\).*grey"),
-        (np.zeros((8, 9, 4), np.uint8), r"\(8, 9, 4\).*alpha"),
+        (np.zeros((8, 9, 2), np.uint8), r"\(8, 9, 2\).*grey, RGB or RGBA"),
         (np.zeros((0, 9, 3), np.uint8), r"\(0, 9, 3\)"),
         (torch.zeros(2, 3, 8, 9), r"batch of shape \(2, 3, 8, 9\); draw image\[i\]"),
-        (np.zeros((8, 9, 3), np.int64), r"uint8 or float in \[0, 1\], got int64"),
+        (np.zeros((8, 9, 3), np.int64), r"uint8, or of floats in \[0, 1\], got int64"),
         (np.full((8, 9, 3), 200.0), "200 to 200; divide"),
-        (torch.full((3, 8, 9), -2.1), "-2.1 to -2.1.*undo a mean/std"),
-        (np.full((8, 9, 3), np.nan), "finite"),
-        (Image.new("I", (9, 8)), "PIL mode 'I'"),
+        (torch.full((3, 8, 9), -2.1), "-2.1 to -2.1.*leave normalisation"),
+        (np.full((8, 9, 3), 1.06), r"1.06 to 1.06"),
+        (np.full((8, 9, 3), np.nan), "NaN or infinite"),
         ([[0, 0, 0]], "got list"),
-        ("photo.jpg", "got str"),
+        ("photo.jpg", "photo.jpg: there is no such image"),
     ],
 )
 def test_images_that_cannot_be_drawn_on_are_refused(image, message):

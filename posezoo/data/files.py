@@ -8,17 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from posezoo.images import load_image_uint8
+
 
 def read_image(path: Path) -> Tensor:
-    """A photograph as uint8 RGB `(3, H, W)`, its pixels as they lie in the file."""
-    from PIL import Image
-
+    """Load a photograph as uint8 RGB `(3, H, W)`, with the pixels that `posezoo.predict` uses (`posezoo.images`)."""
     try:
-        with Image.open(path) as image:
-            pixels = np.array(image.convert("RGB"))
-    except OSError as error:
+        return load_image_uint8(path)
+    except ValueError as error:
         raise ValueError(f"{path} cannot be read as an image ({error}); unpack or download it again") from error
-    return torch.from_numpy(pixels).movedim(-1, 0)
 
 
 def load_mat(path: Path, hint: str, *, squeeze: bool = True) -> dict[str, Any]:

@@ -27,8 +27,9 @@ from toy import scratch_registry
 
 import posezoo
 from posezoo.geometry import box_to_crop, crop, crop_matrix
+from posezoo.images import load_image, load_image_uint8
 from posezoo.metrics.oks import read_coco_results
-from posezoo.predict import People, load_image
+from posezoo.prediction import People
 from posezoo.skeletons import get_skeleton
 from posezoo.weights import Weights
 
@@ -40,19 +41,16 @@ class Oracle(nn.Module):
 
     num_keypoints = 3
     skeleton = get_skeleton(["nose", "left_eye", "right_eye"])
-    weights: Weights | None = None
+    padding, keep_aspect, corner_aligned = 1.25, True, False
 
     def __init__(self, size: tuple[int, int] = SIZE, floor: float = 0) -> None:
         super().__init__()
-        self.size, self.floor = size, floor  # what is darker than the floor is noise
+        self.input_size, self.floor = size, floor  # what is darker than the floor is noise
         self.dummy = nn.Parameter(torch.zeros(1))
         self.frozen = nn.BatchNorm2d(1)
         self.batches: list[Tensor] = []
         self.flips: list[bool] = []
         self.modes: list[bool] = []
-
-    def example_input(self, batch: int = 1) -> Tensor:
-        return torch.rand(batch, 3, *self.size)
 
     def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
         self.batches.append(image)
@@ -100,14 +98,14 @@ def photo():
 # Where the keypoints are
 
 
-@pytest.mark.parametrize("codec", ["msra", "udp"])
+@pytest.mark.parametrize("corner_aligned", [False, True])
 @pytest.mark.parametrize(
     ("width", "height"),
     [(48, 64), (640, 480), (480, 640), (1201, 1600), (31, 47), (700, 60), (60, 700), (47, 63), (97, 128), (1999, 333)],
 )
-def test_the_whole_image(width, height, codec):
+def test_the_whole_image(width, height, corner_aligned):
     model = Oracle()
-    model.weights = Weights(codec=codec)
+    model.corner_aligned = corner_aligned
     shrinkage = max(width / SIZE[1], height / SIZE[0])  # image pixels per crop pixel
     sigma = min(max(1.5, 1.5 * shrinkage), min(width, height) / 9)
     points = person(width, height, sigma)
@@ -230,13 +228,15 @@ def test_images_do_not_wait_for_each_other_longer_than_a_batch(photo):
 
 def test_the_crop_has_context_around_a_box_and_none_around_an_image(photo):
     image, _ = photo
-    for boxes, padding in ((None, 1.0), ([[10.0, 20, 70, 110]], 1.25)):
-        for codec in ("msra", "udp"):
-            model = Oracle()
-            model.weights = Weights(codec=codec, input_size=(96, 80))
+    for boxes, padding in ((None, 1.0), ([[10.0, 20, 70, 110]], 1.25), ([[10.0, 20, 70, 110]], 1.6)):
+        for corner_aligned in (False, True):
+            model = Oracle(size=(96, 80))
+            model.corner_aligned = corner_aligned
+            if boxes:
+                model.padding = padding
             posezoo.predict(image, model, boxes)
             center, extent = box_to_crop(torch.tensor(boxes or [[0.0, 0, 90, 120]]), (96, 80), padding=padding)
-            matrix = crop_matrix(center, extent, (96, 80), corner_aligned=codec == "udp")
+            matrix = crop_matrix(center, extent, (96, 80), corner_aligned=corner_aligned)
             torch.testing.assert_close(model.batches[0], crop(load_image(image), matrix, (96, 80)))
 
 
@@ -288,9 +288,9 @@ def test_unnamed_keypoints(photo):
 
 
 def test_a_name_is_loaded_once_but_a_folder_each_time(tmp_path, photo, monkeypatch):
-    create, created = posezoo.predict.create, []
+    create, created = posezoo.prediction.create, []
     counting = lambda *args, **kwargs: created.append(args) or create(*args, **kwargs)  # noqa: E731
-    monkeypatch.setattr(posezoo.predict, "create", counting)
+    monkeypatch.setattr(posezoo.prediction, "create", counting)
 
     def tiny(**kwargs):
         """A model with weights."""
@@ -309,6 +309,55 @@ def test_a_name_is_loaded_once_but_a_folder_each_time(tmp_path, photo, monkeypat
         for number in (5, 4):
             posezoo.create("tiny", num_keypoints=number).save_pretrained(folder)
             assert posezoo.predict(photo[0], f"local-dir:{folder}").keypoints.shape == (1, number, 2)
+
+
+def test_a_model_without_the_contract(photo):
+    model = Oracle()
+    del model.input_size
+    with pytest.raises(ValueError, match="Oracle lacks input_size; see the attributes of PoseModel"):
+        posezoo.predict(photo[0], model)
+
+
+class Cropping(Oracle):
+    """Crops the image itself: at twice the resolution that its input would have."""
+
+    def __init__(self, size: tuple[int, int] = SIZE) -> None:
+        super().__init__(size)
+        self.images: list[Tensor] = []
+
+    def predict_from_image(self, image: Tensor, matrices: Tensor, *, flip: bool) -> tuple[Tensor, Tensor]:
+        self.images.append(image)
+        height, width = self.input_size
+        fine = matrices * matrices.new_tensor([[2.0], [2.0]])
+        keypoints, scores = super().predict(crop(image.float(), fine.float(), (2 * height, 2 * width)), flip=flip)
+        return keypoints / 2, scores
+
+
+def test_a_model_that_crops_the_image_itself(photo):
+    """It gets the whole image and the matrices, and returns pixels of the crops."""
+    image, points = photo
+    boxes = [[[0, 0, 90, 120]], [], [[10, 20, 90, 120], [0, 0, 90, 120]]]
+    model = Cropping(size=(128, 96)).train()
+    expected = posezoo.predict([image, image, image], Oracle(size=(128, 96)), boxes)
+    everyone = posezoo.predict([image, image, image], model, boxes, flip=True, batch_size=1)
+    assert [len(people) for people in everyone] == [1, 0, 2]
+    for people, other in zip(everyone, expected, strict=True):
+        assert np.abs(people.keypoints - other.keypoints).max(initial=0) < 0.2
+        assert people.keypoints.dtype == people.scores.dtype == np.float32
+        np.testing.assert_array_equal(people.boxes, other.boxes)
+        assert people.image_size == other.image_size
+    assert model.flips == [True] * 3
+    assert [len(batch) for batch in model.batches] == [1, 1, 1]
+    assert model.modes == [False] * 3
+    assert model.training
+    for shown in model.images:
+        torch.testing.assert_close(shown, load_image(image))
+
+    people = posezoo.predict(image, model, device="cpu")  # the whole image
+    assert np.abs(people.keypoints[0] - points).max() < 0.2
+    model = model.to(torch.bfloat16)
+    posezoo.predict(image, model)
+    assert model.images[-1].dtype == torch.bfloat16
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -397,6 +446,9 @@ def test_conversions_of_pictures(tmp_path, kind):
     picture.save(tmp_path / "picture.png")
     for image in (picture, tmp_path / "picture.png"):
         torch.testing.assert_close(load_image(image), as_tensor(truth.astype(np.float32)), atol=2e-7, rtol=0)
+        rounded = load_image_uint8(image)
+        assert rounded.dtype == torch.uint8
+        assert torch.equal(rounded, (load_image(image) * 255).round().byte())
 
 
 def test_cmyk_jpeg(tmp_path):
@@ -876,45 +928,30 @@ def test_to_supervision_without_it(people, monkeypatch):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The function that is a module
+# The function of the package
 
 
 @pytest.mark.parametrize(
     "imports",
-    [
-        "import posezoo",
-        "import posezoo; from posezoo.predict import People",
-        "from posezoo.predict import People, predict",
-    ],
+    ["import posezoo", "import posezoo.prediction", "from posezoo.prediction import People, predict"],
 )
-def test_predict_is_callable_however_it_was_imported(imports):
+def test_predict_is_the_function_however_it_was_imported(imports):
     script = f"""
 {imports}
-import posezoo, torch
-class Model(torch.nn.Linear):
-    weights = skeleton = None
-    def predict(self, image, *, flip=False): ...
-    def example_input(self): return torch.zeros(1, 3, 8, 8)
-for _ in range(2):
-    assert posezoo.predict([], Model(1, 1)) == []
-    import posezoo.predict
-    from posezoo import predict
-    assert predict([], Model(1, 1)) == predict.predict([], Model(1, 1)) == []
-print("fine")
+import posezoo
+from posezoo import predict
+assert posezoo.predict is predict is posezoo.prediction.predict
+print(predict.__name__)
 """
-    assert fresh(script) == "fine\n"
+    assert fresh(script) == "predict\n"
 
 
-def test_importing_posezoo_does_not_import_pillow():
-    fresh(
-        "import posezoo, sys; import posezoo.predict; assert not {'PIL', 'timm', 'huggingface_hub'} & set(sys.modules)"
-    )
+def test_importing_the_function_does_not_import_pillow():
+    fresh("import posezoo, sys; posezoo.predict; assert not {'PIL', 'timm', 'huggingface_hub'} & set(sys.modules)")
 
 
-def test_the_signature_is_the_functions():
-    signature = inspect.signature(posezoo.predict)
-    assert signature == inspect.signature(posezoo.predict.predict)
-    assert list(signature.parameters)[:3] == ["images", "model", "boxes"]
+def test_the_first_parameters_may_be_given_by_position():
+    assert list(inspect.signature(posezoo.predict).parameters)[:3] == ["images", "model", "boxes"]
 
 
 def test_it_can_be_sent_to_other_processes():

@@ -1,7 +1,7 @@
-"""The keypoints of a video to 3D: make of them what the network looks at, fill the gaps, run it over all frames.
+"""Lift the 2D keypoints of a video to 3D: convert the skeleton, interpolate missing keypoints, run the network.
 
-`posezoo.lift` is this module's function; it knows the contract of a model, never a particular one. `find_person` gets
-the keypoints out of frames, `posezoo.data.detections` out of what other detectors wrote.
+`posezoo.lift` is the function of this name. It relies on the contract of `PoseModel` and on no particular network.
+`predict_single_person` predicts the 2D keypoints from frames; `posezoo.data.detections` reads those of other detectors.
 """
 
 import warnings
@@ -14,35 +14,36 @@ import torch
 from torch import Tensor
 
 from posezoo.data.filters import median_filter
-from posezoo.predict import DEFAULT_MODEL as IMAGE_MODEL
-from posezoo.predict import People, _eval_mode, _make_callable, _name, _ready, load_image, predict
+from posezoo.images import load_image
+from posezoo.prediction import DEFAULT_MODEL as IMAGE_MODEL
+from posezoo.prediction import People, eval_mode, model_name, predict, resolve_model
 from posezoo.skeletons import Skeleton, convert, get_skeleton, list_skeletons
 from posezoo.viz import draw_keypoints, pose3d_bounds, pose3d_pictures
 
 DEFAULT_MODEL = "martinez"
-OFTEN = 0.5  # of the frames show a keypoint: no need to look for a better one
-SMOOTHING = 9  # frames, whose boxes `find_person` takes the median of
-MARGIN = 0.15  # around the person in a photograph, in units of the person
-LINE = 0.012  # width of its lines, in units of the photograph
+OFTEN = 0.5  # share of the frames in which a keypoint is visible, from which on it needs no substitute
+SMOOTHING = 9  # frames of the median filter over the boxes of `predict_single_person`
+MARGIN = 0.15  # around the person in a drawn image, in units of the person
+LINE = 0.012  # line width, in units of the drawn image
 
-# Keypoints whose middle stands in for one that `skeletons.convert` does not give, or that is rarely seen, best first;
-# the table in `lift` says why.
-STAND_INS: dict[str, tuple[tuple[str, ...], ...]] = {
+# Substitutes for keypoints that `skeletons.convert` does not provide or that are rarely visible, best first: the mean
+# of the keypoints of one entry. The table in `lift` gives the reasons.
+SUBSTITUTES: dict[str, tuple[tuple[str, ...], ...]] = {
     "head": (("left_ear", "right_ear"), ("left_eye", "right_eye"), ("left_ear",), ("right_ear",), ("nose",)),
     "neck_nose": (("thorax", "head"),),
 }
 
 
-@dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
+@dataclass(frozen=True, eq=False)  # arrays have no single result of ==
 class Poses3D:
     """The poses of one person in the frames of a video.
 
     Attributes:
-        pose3d: `(T, K, 3)` float32, mm in the camera's frame (x right, y down, z forward), relative to the skeleton's
-            root, which is 0. Where the person is in the room is not known.
+        pose3d: `(T, K, 3)` float32, mm in the camera frame (x right, y down, z forward), relative to the root of the
+            skeleton, which is 0. The absolute position of the person is not estimated.
         skeleton: names and bones of the K keypoints, or None where the model's keypoints have no names.
-        keypoints: `(T, J, 2)` float32, (x, y) pixels: what the network saw.
-        interpolated: `(T, J)` bool, which of those were made of a missing keypoint.
+        keypoints: `(T, J, 2)` float32, (x, y) pixels, the input of the network.
+        interpolated: `(T, J)` bool, the input keypoints that depend on an interpolated one.
         input_skeleton: names and bones of the J keypoints, or None as above.
     """
 
@@ -53,11 +54,11 @@ class Poses3D:
     input_skeleton: Skeleton | None
 
     def __len__(self) -> int:
-        """How many frames."""
+        """Return the number of frames."""
         return len(self.pose3d)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: lists, what they mean, and the names.
+        """Convert to lists for JSON, with unit, coordinate frame and names.
 
         Example:
             >>> arm = Skeleton("arm", ("elbow", "wrist"), bones=((0, 1),))
@@ -80,13 +81,13 @@ class Poses3D:
     def pictures(
         self, frames: Sequence[Any] | None = None, *, index: Sequence[int] | None = None, size: int = 256
     ) -> Iterator[np.ndarray]:
-        """Drawings of the poses, frame by frame: from the front, the side and the top.
+        """Draw the poses frame by frame, in front, side and top view.
 
         Args:
-            frames: the T images of the video, as `posezoo.predict` takes them, to be shown beside: the part where the
-                person is at any time, with the keypoints that the network saw.
-            index: the frames to draw; None: all.
-            size: height of a picture, width of a view.
+            frames: the T images of the video, as `posezoo.predict` takes them. They are shown beside the views, cropped
+                to the region of the person over the whole video, with the input keypoints drawn in. Defaults to none.
+            index: the frames to draw. Defaults to all.
+            size: height of a drawing and width of a view, in pixels.
 
         Yields:
             uint8 `(size, 3 * size, 3)`, with `frames` `(size, 4 * size, 3)`.
@@ -106,13 +107,13 @@ class Poses3D:
         )
 
     def _photograph(self, image: Any, number: int) -> np.ndarray:
-        """The part of a frame's image where the person is in any frame, with the keypoints of this one."""
+        """Crop an image to the region of the person over the whole video and draw the keypoints of one frame."""
         photo = load_image(image)
         whole = np.array([photo.shape[2], photo.shape[1]])
         low, high = self.keypoints.min(axis=(0, 1)), self.keypoints.max(axis=(0, 1))
         margin = MARGIN * (high - low).max()
         start, stop = np.clip([low - margin, high + margin + 1], 0, whole).astype(int)
-        if (stop <= start).any():  # nobody is in the image
+        if (stop <= start).any():  # the person is outside of the image
             start, stop = np.zeros(2, int), whole
         part = photo[:, start[1] : stop[1], start[0] : stop[0]]
         skeleton = self.input_skeleton or _numbered(self.keypoints)
@@ -130,40 +131,40 @@ def lift(
     batch_size: int = 4096,
     device: str | torch.device | None = None,
 ) -> Poses3D:
-    """3D poses from the 2D keypoints of one person in a video of any length.
+    """Lift the 2D keypoints of one person in a video of any length to 3D.
 
-    Keypoints in any skeleton become those that the network looks at, mostly by `posezoo.skeletons.convert`. Networks
-    need all of them, so what is missing in some frames is filled in along time: linearly between the frames before and
-    after, and held at the ends, with a warning that counts. What no frame shows is an error, unless something stands in
-    for it: the first of these that half of the frames show.
+    The keypoints are converted from their skeleton to the network's, mostly by `posezoo.skeletons.convert`. Networks
+    need every keypoint in every frame. Missing ones are interpolated linearly along time and held constant at the
+    ends, with a warning that counts them. A keypoint that is missing in all frames is an error, unless it has a
+    substitute: the first in this table that is visible in half of the frames.
 
-    | keypoint | stands in | because |
+    | keypoint | substitute | reason |
     |---|---|---|
-    | `head` | middle of the ears | the joint ends inside the head, as high as the eyes: 0.07 torso lengths off |
-    | | middle of the eyes | 0.11 torso lengths off; what mmpose and MotionBERT do |
-    | | one ear; the nose | 0.14 and 0.2 torso lengths off; from the side and from behind nothing else is seen |
-    | `neck_nose` | middle of `thorax` and `head` | 121 and 115 mm from them in Human3.6M |
+    | `head` | mean of the ears | the joint lies inside the head at the height of the eyes: 0.07 torso lengths off |
+    | | mean of the eyes | 0.11 torso lengths off; used by mmpose and MotionBERT |
+    | | one ear; the nose | 0.14 and 0.2 torso lengths off; the only ones visible from the side and from behind |
+    | `neck_nose` | mean of `thorax` and `head` | 121 and 115 mm from them in Human3.6M |
 
-    The distances are from OpenPose's keypoints in four views of one person to where the `head` of CMU's motion capture
-    would be, 0.45 torso lengths above the middle of the shoulders.
+    The distances are measured in four views of one person, from OpenPose's keypoints to the position of `head` in CMU's
+    motion capture, 0.45 torso lengths above the middle of the shoulders.
 
     Args:
-        keypoints: `(T, K, 2)` pixels, array or tensor; what is not finite is missing. Or a list of `People`, one frame
-            each, as `posezoo.predict` returns them for frames: one person, or nobody, who is missing.
-        model: a name, created with `pretrained=True`, or a model of the zoo that takes keypoints. Where its `frame` is
-            "pixels" it wants the images of the camera that it was trained with.
-        skeleton: of the keypoints: a name, a `Skeleton` or the K names. `People` know theirs.
-        scores: `(T, K)`, or a mask, or COCO's flags; `People` have their own.
-        min_score: a keypoint with a lower score, or a NaN one, is missing.
-        flip: average with the mirrored pose; twice the work, a little more accurate.
-        batch_size: frames that go through the network together, besides those at their borders that it looks at.
-        device: where to run; None is where the model is, and for a name the GPU if there is one.
+        keypoints: `(T, K, 2)` pixels, array or tensor; values that are not finite are missing. Or a list of `People`,
+            one per frame, as `posezoo.predict` returns them for frames: one person each, or none, who is missing.
+        model: a name, created with `pretrained=True`, or a model of the zoo that takes keypoints. A model whose
+            normalisation is "pixels" expects the camera of its training data.
+        skeleton: of the keypoints: a name, a `Skeleton` or the K names. `People` bring their own.
+        scores: `(T, K)` scores, a mask, or COCO's visibility flags. `People` bring their own.
+        min_score: keypoints with a lower score, or a NaN one, are missing.
+        flip: average with the prediction for the mirrored pose. Doubles the cost, slightly more accurate.
+        batch_size: frames per forward pass, without the context that the receptive field adds on both sides.
+        device: device of the model. Defaults to the device the model is on; for a name to the GPU if there is one.
 
     Returns:
         `Poses3D` of the T frames.
 
     Raises:
-        ValueError: no frames, shapes that do not fit, a keypoint that the skeleton lacks or that no frame shows; a
+        ValueError: no frames, mismatched shapes, a keypoint that the skeleton lacks or that is missing in all frames; a
             model that takes no keypoints; what `posezoo.create` raises.
 
     Example:
@@ -183,18 +184,18 @@ def lift(
     points = _numbers("keypoints", keypoints)
     if points.ndim != 3 or points.shape[-1] != 2 or not points.size:
         raise ValueError(f"keypoints: expected (T, K, 2) pixels, got shape {points.shape}{_hint(points.shape)}")
-    seen = np.isfinite(points).all(axis=-1)
+    visible = np.isfinite(points).all(axis=-1)
     if scores is not None:
         values = _numbers("scores", scores)
-        if values.shape != seen.shape:
-            raise ValueError(f"scores: expected {seen.shape}, one per keypoint, got {values.shape}")
-        seen &= values >= min_score  # false for NaN
+        if values.shape != visible.shape:
+            raise ValueError(f"scores: expected {visible.shape}, one per keypoint, got {values.shape}")
+        visible &= values >= min_score  # false for NaN
 
-    model = _ready(model, device, takes="keypoints")
+    model = resolve_model(model, device, takes="keypoints")
     if not model.num_keypoints:
-        raise ValueError(f"model: this {_name(model)} has no head; model.reset_head(num_keypoints) makes one")
+        raise ValueError(f"model: this {model_name(model)} has no head; model.reset_head(num_keypoints) makes one")
     source, target = _skeletons(points, skeleton, model)
-    converted, complete = _match(points, seen, source, target, model)
+    converted, complete = _match(points, visible, source, target, model)
     gaps = (~complete).sum(axis=0)
     if gaps.any():
         worst = [f"{target.keypoints[k]} {gaps[k]}" for k in np.argsort(-gaps, kind="stable") if gaps[k]]
@@ -205,19 +206,19 @@ def lift(
     return Poses3D(pose3d.numpy(), model.skeleton, converted, ~complete, getattr(model, "input_skeleton", None))
 
 
-def find_person(
+def predict_single_person(
     frames: Sequence[Any], model: Any = IMAGE_MODEL, box: Sequence[float] | None = None, **options: Any
 ) -> list[People]:
-    """2D keypoints of the person in the frames of a video, for `lift`.
+    """Predict the 2D keypoints of the only person in a video, as input of `lift`.
 
-    There is no detector: the model looks at the whole of every frame, or at `box`, and then once more at the box around
-    the keypoints that it found, smoothed along time. That is for one person, who fills a good part of the frame or of
-    the box; with the boxes of a detector `posezoo.predict` gives better keypoints.
+    Works without a detector, in two passes: the first crops the whole of every frame, or `box`; the second crops the
+    bounding box of the keypoints of the first, median-filtered along time. The person has to fill a good part of the
+    frame or of `box`. `posezoo.predict` with the boxes of a detector is more accurate.
 
     Args:
         frames: images as `posezoo.predict` takes them.
         model: a name, or a model of the zoo that takes images.
-        box: (x1, y1, x2, y2) pixels, where to look at first in all frames.
+        box: (x1, y1, x2, y2) pixels, the region of the person in all frames. Defaults to the whole frame.
         options: `flip`, `batch_size`, `device` and `progress` of `posezoo.predict`.
 
     Returns:
@@ -227,23 +228,22 @@ def find_person(
         ValueError: what `posezoo.predict` raises.
 
     Example:
-        >>> people = find_person([np.zeros((60, 40, 3), np.uint8)] * 3)
+        >>> people = predict_single_person([np.zeros((60, 40, 3), np.uint8)] * 3)
         >>> len(people), people[0].keypoints.shape
         (3, (1, 14, 2))
     """
     frames = list(frames)
-    people: list[People] = predict(frames, model, None if box is None else [[box]] * len(frames), **options)
-    boxes = np.array([_box_of(person) for person in people]).reshape(-1, 1, 4)
+    first = predict(frames, model, None if box is None else [[box]] * len(frames), **options)
+    boxes = np.array([_keypoint_box(person) for person in first]).reshape(-1, 1, 4)
     found = np.isfinite(boxes).all(axis=-1)
     if not found.any():
-        return people
+        return first
     smooth = median_filter(torch.from_numpy(_fill(boxes, found)), SMOOTHING)
-    again: list[People] = predict(frames, model, list(smooth.numpy()), **options)
-    return again
+    return predict(frames, model, list(smooth.numpy()), **options)
 
 
 def _join(people: Any, skeleton: Any) -> tuple[np.ndarray, np.ndarray, Any]:
-    """The frames of a video `(T, K, 2)`, their scores, and the skeleton."""
+    """Stack the people of the frames: keypoints `(T, K, 2)`, scores `(T, K)`, both NaN in empty frames, skeleton."""
     if isinstance(people, People):
         raise ValueError("keypoints: expected a list of People, one frame each, got one; a single frame is [people]")
     if not people:
@@ -289,12 +289,12 @@ def _hint(shape: tuple[int, ...]) -> str:
 
 
 def _numbered(points: np.ndarray) -> list[str]:
-    """Names for keypoints `(T, K, D)` that have none."""
+    """Make names for keypoints `(T, K, D)` without names."""
     return [f"keypoint {number}" for number in range(points.shape[1])]
 
 
 def _skeletons(points: np.ndarray, skeleton: Any, model: Any) -> tuple[Skeleton, Skeleton]:
-    """That of the keypoints, and that which the network wants: the same where it does not care."""
+    """Return the skeleton of the keypoints and that of the network's input, which may have no names of its own."""
     target = getattr(model, "input_skeleton", None)
     if target and skeleton is None:
         raise ValueError(
@@ -304,83 +304,81 @@ def _skeletons(points: np.ndarray, skeleton: Any, model: Any) -> tuple[Skeleton,
     if len(source) != points.shape[1]:
         raise ValueError(f"keypoints: {source.name} has {len(source)}, got {points.shape[1]}; say their skeleton")
     if not target and len(source) != model.num_inputs:
-        raise ValueError(f"keypoints: {_name(model)} takes {model.num_inputs} without names, got {len(source)}")
+        raise ValueError(f"keypoints: {model_name(model)} takes {model.num_inputs} without names, got {len(source)}")
     return source, target or source
 
 
 def _match(
-    points: np.ndarray, seen: np.ndarray, source: Skeleton, target: Skeleton, model: Any
+    points: np.ndarray, visible: np.ndarray, source: Skeleton, target: Skeleton, model: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The keypoints that the network looks at `(T, J, 2)`, and which are made of nothing that is missing `(T, J)`."""
-    shown = seen.any(axis=0)  # what no frame shows does not exist
-    found: dict[str, tuple[Any, Any]] = {}
-    if shown.any():
-        names = [source.keypoints[k] for k in np.flatnonzero(shown)]
-        parts = [part for ways in STAND_INS.values() for way in ways for part in way]
+    """Convert to the network's keypoints `(T, J, 2)`; the mask `(T, J)` is False where one was missing."""
+    # a keypoint that is missing in all frames cannot be interpolated, so it is treated as one that was never detected
+    known = visible.any(axis=0)
+    found: dict[str, tuple[Any, Any]] = {}  # name -> (T, 2) positions and (T,) mask
+    if known.any():
+        names = [source.keypoints[k] for k in np.flatnonzero(known)]
+        parts = [part for choices in SUBSTITUTES.values() for choice in choices for part in choice]
         wanted = list(dict.fromkeys([*target.keypoints, *parts]))
-        filled = _fill(points[:, shown], seen[:, shown])
+        # positions are converted after interpolation, masks before it, so that the masks tell which frames are complete
+        filled = _fill(points[:, known], visible[:, known])
         places, possible = convert(filled, names, wanted)
-        _, complete = convert(filled, names, wanted, visible=seen[:, shown])
+        _, complete = convert(filled, names, wanted, visible=visible[:, known])
         found = {name: (places[:, k], complete[:, k]) for k, name in enumerate(wanted) if possible[0, k]}
 
-    def middle(way: Sequence[str]) -> tuple[Any, Any]:
-        points, complete = zip(*(found[part] for part in way), strict=True)
+    def mean(choice: Sequence[str]) -> tuple[Any, Any]:
+        points, complete = zip(*(found[part] for part in choice), strict=True)
         return np.mean(points, axis=0), np.all(complete, axis=0)
 
-    for name, ways in STAND_INS.items():
+    for name, choices in SUBSTITUTES.items():
         options = [found[name]] if name in found else []
-        options += [middle(way) for way in ways if found.keys() >= set(way)]
+        options += [mean(choice) for choice in choices if found.keys() >= set(choice)]
         if options:
+            # the first that is visible often enough, as `max` keeps the first of equals
             found[name] = max(options, key=lambda option: min(OFTEN, option[1].mean()))
 
     missing = [name for name in target.keypoints if name not in found]
     if missing:
-        never = [source.keypoints[k] for k in np.flatnonzero(~shown)]
-        unless = f" without {', '.join(never)}, which none of the {len(seen)} frames shows" if never else ""
+        never = [source.keypoints[k] for k in np.flatnonzero(~known)]
+        unless = f" without {', '.join(never)}, which none of the {len(visible)} frames shows" if never else ""
         raise ValueError(
-            f"keypoints: {_name(model)} needs {', '.join(missing)}, which {source.name} does not give{unless}; take "
-            + ("a lower min_score, a part of the video with the whole person, or " if never else "")
+            f"keypoints: {model_name(model)} needs {', '.join(missing)}, which {source.name} does not give{unless}; "
+            + ("take a lower min_score, a part of the video with the whole person, or " if never else "take ")
             + "another 2D detector"
         )
     keypoints, whole = zip(*(found[name] for name in target.keypoints), strict=True)
     return np.stack(keypoints, axis=1), np.stack(whole, axis=1)
 
 
-def _fill(points: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """`(T, K, D)`, what is not seen interpolated along time, and held at the ends; each keypoint is seen somewhere."""
+def _fill(points: np.ndarray, visible: np.ndarray) -> np.ndarray:
+    """Interpolate `(T, K, D)` along time where not visible `(T, K)`, constant at the ends."""
     filled, time = points.copy(), np.arange(len(points))
     for k, d in np.ndindex(points.shape[1:]):
-        there = seen[:, k]
+        there = visible[:, k]
         filled[:, k, d] = np.interp(time, time[there], points[there, k, d])
     return filled
 
 
 @torch.no_grad()
 def _run(model: Any, keypoints: Tensor, flip: bool, batch_size: int) -> Tensor:
-    """`model.predict` in eval mode, some frames at a time: poses `(T, K, 3)` on the CPU.
-
-    The example of a model's input is as long as what it looks at for one answer, so that with as many frames more on
-    both sides the answers are those for the whole video.
-    """
-    reach = model.example_input().shape[1] - 1
+    """Run `model.predict` in eval mode on overlapping parts of the video: poses `(T, K, 3)` on the CPU."""
+    # a receptive field lies anywhere between all before and all after its frame (causal networks), so each part gets
+    # as many more frames on both sides; the predictions are then those for the whole video
+    context = model.receptive_field - 1
     device = next(model.parameters()).device
     parts = []
-    with _eval_mode(model):
+    with eval_mode(model):
         for start in range(0, len(keypoints), batch_size):
-            first, stop = max(0, start - reach), min(start + batch_size, len(keypoints))
-            pose3d, _ = model.predict(keypoints[None, first : stop + reach].to(device), flip=flip)
+            first, stop = max(0, start - context), min(start + batch_size, len(keypoints))
+            pose3d, _ = model.predict(keypoints[None, first : stop + context].to(device), flip=flip)
             parts.append(pose3d[0, start - first : stop - first].float().cpu())
     return torch.cat(parts)
 
 
-def _box_of(person: People) -> np.ndarray:
-    """The box `(4,)` around the keypoints that a model is surest of, inside the image; NaN if there are too few."""
+def _keypoint_box(person: People) -> np.ndarray:
+    """Return the bounding box `(4,)` of the keypoints of high score, inside the image; NaN if there are too few."""
     scores, points = person.scores[0], person.keypoints[0]
     sure = points[(scores > 0) & (scores >= scores.max() / 2)]
     if len(sure) < 4:
         return np.full(4, np.nan)
     low, high = np.clip([sure.min(axis=0), sure.max(axis=0)], 0, person.image_size[::-1])
     return np.concatenate([low, high]) if (high > low + 1).all() else np.full(4, np.nan)
-
-
-_make_callable(lift)
