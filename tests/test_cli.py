@@ -94,7 +94,7 @@ def test_a_detector(capsys, tmp_path, photo, model, monkeypatch):
         height, width = images[0].shape[1:]
         return [([[5, 5, width, height]], [0.5]), ([], [])]
 
-    monkeypatch.setattr("posezoo.detectors.load_detector", lambda name, device: {"people.onnx": detector}[name])
+    monkeypatch.setattr("posezoo.prediction.load_detector", lambda name, device: {"people.onnx": detector}[name])
     code, out, err = run(
         capsys, "predict", photo, photo, "--model", model, "--detector", "people.onnx", "--json", "-", "--out", tmp_path
     )

@@ -760,6 +760,7 @@ def test_lift_is_the_function_however_it_was_imported():
     script = """
 import posezoo.lifting, sys
 from posezoo import lift
+from posezoo.lifting import Poses3D
 assert posezoo.lift is lift is posezoo.lifting.lift
 assert posezoo.Poses3D is Poses3D
 assert "PIL" not in sys.modules
