@@ -1,20 +1,20 @@
-"""Boxes around people, from anybody's detector, for `posezoo.predict(..., detector=...)`.
+"""Person detectors for `posezoo.predict(..., detector=...)`.
 
 A `Detector` is any callable from a list of images to boxes and scores:
 
     def detector(images):
         return [(boxes, scores) for image in images]       # (N, 4) pixels (x1, y1, x2, y2), (N,)
 
-`posezoo.predict` calls it with RGB tensors `(3, H, W)`, floats in [0, 1], a few at a time. Boxes are in pixels of the
-image they belong to and measured at the edges of pixels, so that the box of a whole image is (0, 0, W, H); N may be 0.
-The detection networks of torchvision take such images, too, which makes a detector of one of them
+`posezoo.predict` calls it with RGB tensors `(3, H, W)`, floats in [0, 1], a few at a time. Boxes are in pixels of their
+image and measured at the edges of pixels, so that the box of a whole image is (0, 0, W, H). N may be 0. Detection
+networks of torchvision take the same images:
 
     def detector(images):
-        found = network(images)                            # boxes, labels and scores; a person is 1
-        return [(f["boxes"][f["labels"] == 1], f["scores"][f["labels"] == 1]) for f in found]
+        outputs = network(images)                          # boxes, labels and scores; label 1 is a person
+        return [(o["boxes"][o["labels"] == 1], o["scores"][o["labels"] == 1]) for o in outputs]
 
-`TransformersDetector` and `OnnxDetector` are detectors made of other people's networks, `load_detector` makes one of a
-name, and `box_nms` is for networks that say everything twice. None comes with weights.
+`TransformersDetector` and `OnnxDetector` wrap networks of other packages, `load_detector` creates one of them by name, and
+`box_nms` is the non-maximum suppression for detectors without a built-in one. None comes with weights.
 """
 
 import itertools
@@ -27,19 +27,19 @@ import torch
 from torch import Tensor
 
 from posezoo.geometry import invert, letterbox, transform_points
-from posezoo.images import load_image
+from posezoo.images import load_image, load_image_uint8
 
-THRESHOLD = 0.5  # of a box's score
-OVERLAP = 0.65  # intersection over union above which two boxes are of the same person; YOLOX's evaluation
-GREY = 114 / 255  # beside a letterboxed image, in all YOLOs
+THRESHOLD = 0.5  # lowest box score
+OVERLAP = 0.65  # intersection over union above which a box is suppressed; as in YOLOX's evaluation
+GREY = 114 / 255  # padding of a letterboxed image, in all YOLOs
 GRIDS = ((8, 16, 32), (8, 16, 32, 64))  # strides of YOLOX, and of its variants for large images
 
 
 class Detector(Protocol):
-    """A callable from images to boxes and scores; see this module's documentation.
+    """Callable from images to boxes and scores; see the documentation of this module.
 
     Example:
-        >>> def middle(images):                             # a detector that looks at nothing
+        >>> def middle(images):                             # the same box for all images
         ...     corners = [torch.tensor([[0.25, 0.0, 0.75, 1.0]]) * torch.tensor([w, h, w, h])
         ...                for _, h, w in (image.shape for image in images)]
         ...     return [(box, torch.ones(1)) for box in corners]
@@ -49,11 +49,11 @@ class Detector(Protocol):
     """
 
     def __call__(self, images: Sequence[Any], /) -> Sequence[tuple[Any, Any]]:
-        """Boxes `(N, 4)` and scores `(N,)` of every image, arrays, tensors or lists."""
+        """Return boxes `(N, 4)` and scores `(N,)` of every image, as arrays, tensors or lists."""
 
 
 def load_detector(name: str | Path, *, device: str | torch.device | None = None) -> Detector:
-    """The detector behind a name.
+    """Load a detector by name.
 
     | name | detector |
     |---|---|
@@ -63,10 +63,10 @@ def load_detector(name: str | Path, *, device: str | torch.device | None = None)
 
     Args:
         name: as above.
-        device: where to run; None: the GPU if there is one.
+        device: device of the network. Defaults to the GPU if there is one.
 
     Raises:
-        ValueError: another name.
+        ValueError: a name of another form.
         ImportError: the package onnxruntime or transformers is missing.
 
     Example:
@@ -87,18 +87,18 @@ def load_detector(name: str | Path, *, device: str | torch.device | None = None)
 
 
 def box_nms(boxes: Tensor, scores: Tensor, *, threshold: float = OVERLAP) -> Tensor:
-    """Which boxes of one image remain when each suppresses those of lower score that overlap it.
+    """Non-maximum suppression of the boxes of one image.
 
-    Greedy, from the highest score down; a box goes if its intersection over union with one that stayed is above (`>`)
+    Greedy, from the highest score down: a box is suppressed if its intersection over union with a kept box is above (`>`)
     the threshold, as in torchvision.
 
     Args:
         boxes: `(N, 4)` as (x1, y1, x2, y2).
-        scores: `(N,)`; of equal ones the first stays.
-        threshold: 1 keeps all.
+        scores: `(N,)`; of equal ones the first is kept.
+        threshold: intersection over union; 1 keeps all boxes.
 
     Returns:
-        Indices that remain, `(M,)`, highest score first.
+        Indices `(M,)` of the kept boxes, highest score first.
 
     Raises:
         ValueError: shapes that do not match, or a number that is not finite.
@@ -113,16 +113,18 @@ def box_nms(boxes: Tensor, scores: Tensor, *, threshold: float = OVERLAP) -> Ten
     if not (boxes.isfinite().all() and scores.isfinite().all()):
         raise ValueError("boxes and scores: expected finite numbers; leave the others out")
     order = scores.argsort(descending=True, stable=True)
-    suppresses = (_box_iou(boxes[order]) > threshold).triu(1)  # row by row, if the row's own box stays
-    stays = torch.ones_like(order, dtype=torch.bool)
-    while True:  # each round is right for one more link of every chain of suppressed suppressors
-        before, stays = stays, ~(suppresses & stays[:, None]).any(dim=0)
-        if torch.equal(before, stays):
-            return order[stays]
+    suppresses = (_box_iou(boxes[order]) > threshold).triu(1)  # by row: the columns that the box of the row suppresses
+    kept = torch.ones_like(order, dtype=torch.bool)
+    # A suppressed box suppresses nothing, so boxes form chains. Each round is correct for one more link of every chain,
+    # which takes far fewer rounds than there are boxes.
+    while True:
+        before, kept = kept, ~(suppresses & kept[:, None]).any(dim=0)
+        if torch.equal(before, kept):
+            return order[kept]
 
 
 def _box_iou(boxes: Tensor) -> Tensor:
-    """Intersection over union of each with each, `(N, N)`; NaN for two boxes without area."""
+    """Pairwise intersection over union, `(N, N)`; NaN for two boxes without area."""
     x1, y1, x2, y2 = boxes.double().unbind(dim=1)
     areas = (x2 - x1) * (y2 - y1)
     widths = torch.minimum(x2[:, None], x2) - torch.maximum(x1[:, None], x1)
@@ -132,14 +134,14 @@ def _box_iou(boxes: Tensor) -> Tensor:
 
 
 class TransformersDetector:
-    """A detector of the package transformers: DETR, RT-DETR, YOLOS, and what else finds objects there.
+    """Person detector of the package transformers: DETR, RT-DETR, YOLOS and other object detection networks.
 
     Args:
-        model: `org/name` or `org/name@revision` of the Hugging Face Hub, a folder, or such a model itself.
-        processor: its image processor; comes along unless `model` is a model itself.
-        label: the class to look for, as the model's configuration names it; upper or lower case.
-        threshold: scores from here on.
-        device: where to run; None: where a given model is, otherwise the GPU if there is one.
+        model: `org/name` or `org/name@revision` of the Hugging Face Hub, a folder, or a model.
+        processor: the image processor of the model. Required if `model` is a model, otherwise loaded with it.
+        label: name of the class in the model's configuration, in upper or lower case. Defaults to "person".
+        threshold: lowest box score.
+        device: device of the network. Defaults to that of a given model, otherwise to the GPU if there is one.
 
     Raises:
         ValueError: a model without its processor, or without the label.
@@ -175,16 +177,16 @@ class TransformersDetector:
         self.labels = [index for index, name in names.items() if name.lower() == label.lower()]
         if not self.labels:
             known = ", ".join(list(names.values())[:10]) + ", ..." * (len(names) > 10)
-            raise ValueError(f"label {label!r}: the model knows no such class; it has {known}")
+            raise ValueError(f"label {label!r}: the model has no such class, but {known}")
         self.model, self.processor, self.threshold = model.to(device).eval(), processor, threshold
 
     @torch.no_grad()
     def __call__(self, images: Sequence[Any], /) -> list[tuple[Tensor, Tensor]]:
-        """Boxes `(N, 4)` and scores `(N,)` of each image; images are all that `posezoo.predict` takes."""
+        """Detect the people in images as `posezoo.predict` takes them: boxes `(N, 4)` and scores `(N,)` of each."""
         results = []
-        # only images of one size go together: padding would change what is found in the smaller ones
-        for (height, width), group in itertools.groupby(map(load_image, images), lambda image: image.shape[1:]):
-            pixels = [(image * 255).round().to(torch.uint8) for image in group]
+        # only images of one size share a batch, because padding would change the detections in the smaller ones
+        for (height, width), group in itertools.groupby(map(load_image_uint8, images), lambda image: image.shape[1:]):
+            pixels = list(group)
             inputs = self.processor(images=pixels, return_tensors="pt", input_data_format="channels_first")
             outputs = self.model(**inputs.to(self.model.device, self.model.dtype))
             for found in self.processor.post_process_object_detection(
@@ -196,35 +198,36 @@ class TransformersDetector:
 
 
 class OnnxDetector:
-    """A detector in an ONNX file. What the file wants and answers is one of
+    """Person detector in an ONNX file of one of these layouts.
 
-    | layout | files of | outputs | image |
+    | layout | files of | outputs | input image |
     |---|---|---|---|
     | `yolox` | YOLOX's own export | one `(1, A, 5 + C)`, not decoded | at the top left, BGR, 0 to 255 |
-    | `yolov8` | YOLOv8 and its successors | one `(1, 4 + C, A)` | in the centre, RGB, 0 to 1 |
+    | `yolov8` | YOLOv8 and its successors | one `(1, 4 + C, A)` | centred, RGB, 0 to 1 |
     | `mmdeploy` | MMDeploy: YOLOX, RTMDet | `dets` `(1, N, 5)`, `labels` `(1, N)` | as `yolox` |
     | `boxes` | RT-DETR, D-FINE | `boxes` `(1, N, 4)`, `scores`, `labels` `(1, N)` | stretched, RGB, 0 to 1 |
 
-    with A anchors and C classes, and boxes in pixels of the network's input: (centre, width and height) in the first
-    two, whose boxes are then thinned out by `box_nms`, and corners in the others. An input `orig_target_sizes` is fed
-    the size of the network's input. What is left over beside an image is grey, 114.
+    A is the number of anchors, C that of classes. Boxes are in pixels of the network's input: centre, width and height in
+    the first two layouts, which are filtered by `box_nms`, and corners in the others. An input `orig_target_sizes`
+    receives the size of the network's input. Images are padded with grey, 114.
 
     Args:
-        model: a file, or an `onnxruntime.InferenceSession`. Its input is `(1, 3, H, W)`.
-        layout: see above; None: by names and shapes of the outputs.
-        person: number of the class to look for; 0 in COCO's eighty.
-        threshold: scores from here on.
-        overlap: of `box_nms`.
-        size: (H, W) of the network's input, where the file leaves it open.
-        align: how the image gets there, as in `geometry.letterbox`; None: as above, and so for the next three.
-        bgr: the order of the channels.
-        mean: taken from pixels in 0 to 255, three numbers in the file's order of channels. For RTMDet
+        model: a file, or an `onnxruntime.InferenceSession`, with an input `(1, 3, H, W)`.
+        layout: a row of the table. Defaults to the layout that fits the names and shapes of the outputs.
+        person: index of the class. Defaults to 0, as in COCO's eighty classes.
+        threshold: lowest box score.
+        overlap: threshold of `box_nms`.
+        size: (H, W) of the network's input. Required if the file leaves it open.
+        align: placement of the image in the input, as in `geometry.letterbox`. Defaults to that of the layout, like the
+            next three.
+        bgr: whether the channels are in the order BGR.
+        mean: three numbers in the file's order of channels, subtracted from pixels in 0 to 255. For RTMDet
             (103.53, 116.28, 123.675).
-        std: what they are divided by then. For RTMDet (57.375, 57.12, 58.395).
-        device: "cpu" or "cuda"; None: the GPU if onnxruntime can use one.
+        std: three numbers by which the result is divided. For RTMDet (57.375, 57.12, 58.395).
+        device: "cpu" or "cuda". Defaults to the GPU if onnxruntime can use one.
 
     Raises:
-        ValueError: a file that is missing, or whose inputs and outputs are none of these.
+        ValueError: a missing file, or one with other inputs and outputs.
         ImportError: the package onnxruntime is missing.
 
     Example:
@@ -273,7 +276,7 @@ class OnnxDetector:
         self.person, self.threshold, self.overlap = person, threshold, overlap
 
     def __call__(self, images: Sequence[Any], /) -> list[tuple[Tensor, Tensor]]:
-        """Boxes `(N, 4)` and scores `(N,)` of each image; images are all that `posezoo.predict` takes."""
+        """Detect the people in images as `posezoo.predict` takes them: boxes `(N, 4)` and scores `(N,)` of each."""
         return [self._detect(load_image(image).cpu()) for image in images]
 
     def _detect(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -285,20 +288,20 @@ class OnnxDetector:
         names = [output.name for output in self.session.get_outputs()]
         outputs = [torch.as_tensor(output)[0].float() for output in self.session.run(names, feed)]
         boxes, scores = self.layout.read(dict(zip(names, outputs, strict=True)), self.size, self.person)
-        sure = scores >= self.threshold
-        boxes, scores = boxes[sure], scores[sure]
+        confident = scores >= self.threshold
+        boxes, scores = boxes[confident], scores[confident]
         if not boxes.isfinite().all():
             raise ValueError("the network's boxes are not finite; is it of another layout, or decoded already?")
         if self.layout.overlapping:
             chosen = box_nms(boxes, scores, threshold=self.overlap)
             boxes, scores = boxes[chosen], scores[chosen]
-        # boxes are measured at the edges of pixels, the matrix between their centres
+        # boxes are measured at the edges of pixels, the matrix maps their centres
         corners = transform_points(boxes.view(-1, 2, 2) - 0.5, invert(matrix)) + 0.5
         return _inside(corners.view(-1, 4), scores, *image.shape[1:])
 
 
 def _inside(boxes: Tensor, scores: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """The parts of boxes that lie in the image, where there are any; on the CPU."""
+    """Clip boxes to the image and drop those outside of it; on the CPU."""
     boxes, scores = boxes.float().cpu(), scores.float().cpu()
     clipped = boxes.clamp(min=0).minimum(torch.tensor([width, height, width, height]))
     there = (clipped[:, 2:] > clipped[:, :2]).all(dim=1)
@@ -313,13 +316,13 @@ _Read = Callable[[dict[str, Tensor], tuple[int, int], int], tuple[Tensor, Tensor
 
 @dataclass(frozen=True)
 class _Layout:
-    """A row of the table in `OnnxDetector`; `read` gets outputs, input size and class, and finds corners and scores."""
+    """Row of the table in `OnnxDetector`; `read` maps outputs, input size and class to corners and scores."""
 
     read: _Read
     align: str
     bgr: bool
     std: float
-    overlapping: bool  # whether several boxes are left for each person
+    overlapping: bool  # whether the outputs contain duplicate boxes
 
 
 def _read_yolox(outputs: dict[str, Tensor], size: tuple[int, int], person: int) -> tuple[Tensor, Tensor]:
@@ -389,21 +392,21 @@ def _session(path: Path, device: str | torch.device | None) -> Any:
         return onnxruntime.InferenceSession(
             str(path), providers=["CUDAExecutionProvider"] * wanted + ["CPUExecutionProvider"]
         )
-    except Exception as error:  # onnxruntime has many kinds of its own
+    except Exception as error:  # onnxruntime raises types of its own
         raise ValueError(f"{path} is damaged, or not an ONNX file that onnxruntime can run: {error}") from error
 
 
 def _layout(name: str | None, outputs: Sequence[Any]) -> _Layout:
-    """The row of that name, or the one that the outputs look like."""
+    """Return the layout of that name, or the one that fits the outputs."""
     names = {output.name for output in outputs}
     shape = outputs[0].shape if len(outputs) == 1 and len(outputs[0].shape) == 3 else [None] * 3
     if name is None:
         name = next((layout for layout, expected in _NAMES.items() if expected <= names), None)
         if name is None and isinstance(shape[1], int) and isinstance(shape[2], int):
-            name = "yolov8" if shape[2] > shape[1] else "yolox"  # more anchors than numbers for each
+            name = "yolov8" if shape[2] > shape[1] else "yolox"  # there are more anchors than numbers per anchor
     fits = names >= _NAMES[name] if name in _NAMES else len(outputs) == 1 and name in _LAYOUTS
     if name is None or not fits:
         shown = ", ".join(f"{output.name} {tuple(output.shape)}" for output in outputs)
-        said = "cannot tell it from" if name is None else f"{name!r} does not fit"
-        raise ValueError(f"layout: {said} the outputs {shown}; expected one of {', '.join(_LAYOUTS)}")
+        problem = "none fits" if name is None else f"{name!r} does not fit"
+        raise ValueError(f"layout: {problem} the outputs {shown}; expected one of {', '.join(_LAYOUTS)}")
     return _LAYOUTS[name]

@@ -25,11 +25,11 @@ RIM = (24, 24, 28)
 PAPER, GRID = (38, 40, 46), (66, 69, 78)  # of the views in 3D
 GRID_STEP = 500.0  # mm
 OVERSHOOT = 0.05  # by which floats may exceed [0, 1]
-# what runs right, down, and away from the viewer: an axis of the camera's frame (x right, y down, z forward), its sign
+# horizontal, vertical and depth axis of a view: axis of the camera frame (x right, y down, z forward) and its sign
 VIEWS = {
-    "front": ((0, 1), (1, 1), (2, 1)),  # as the camera sees it
-    "side": ((2, 1), (1, 1), (0, -1)),  # from the right of the picture: the camera is on the left
-    "top": ((0, 1), (2, -1), (1, 1)),  # from above: the camera is below
+    "front": ((0, 1), (1, 1), (2, 1)),  # from the camera
+    "side": ((2, 1), (1, 1), (0, -1)),  # from the right of the image; the camera is on the left
+    "top": ((0, 1), (2, -1), (1, 1)),  # from above; the camera is below
 }
 # heatmap colours at 0, 0.2 ... 1: dark violet to pale yellow, rising evenly in lightness
 HEAT = np.array([(40, 11, 84), (114, 25, 110), (184, 50, 88), (232, 97, 50), (252, 165, 20), (252, 250, 160)])
@@ -49,20 +49,22 @@ def draw_keypoints(
     """Draw the poses of one or more people, in pixels of the image, on a copy of it.
 
     Args:
-        image: PIL image, or uint8 or float `[0, 1]` array or tensor, `(H, W, 3)` or `(3, H, W)`.
-        keypoints: `(K, 2)` or `(N, K, 2)`. Points outside the image are fine; points that are not finite are left out.
-        skeleton: gives the K names (hence the sides) and the bones: a name, a `Skeleton` or a list of names.
-        scores: `(K,)` or `(N, K)`; the mask that `posezoo.skeletons.convert` returns is fine too.
-        threshold: a keypoint with a lower score, or a NaN one, is not drawn, and neither are its bones.
-        boxes: `(4,)` or `(M, 4)`, `x1 y1 x2 y2` in pixels, drawn as thin frames.
-        line_width: of a bone, in pixels. Default: follows the sizes of the image and of each person.
-        radius: of a keypoint, in pixels. Default: one line width.
+        image: an image as `posezoo.predict` takes it: a path, a PIL image, an array or a tensor. The channels of arrays and
+            tensors may come first or last.
+        keypoints: `(K, 2)` or `(N, K, 2)` pixels. Points may lie outside the image; points that are not finite are not
+            drawn.
+        skeleton: a name, a `Skeleton` or a list of K names. Names determine the sides, a skeleton also the bones.
+        scores: `(K,)` or `(N, K)`, or a mask as `posezoo.skeletons.convert` returns it. Defaults to drawing all.
+        threshold: lowest score of a drawn keypoint. Bones are drawn between drawn keypoints only.
+        boxes: `(4,)` or `(M, 4)`, `x1 y1 x2 y2` in pixels, drawn as thin frames. Defaults to none.
+        line_width: width of a bone in pixels. Defaults to a width that follows the image's and the person's size.
+        radius: radius of a keypoint in pixels. Defaults to one line width.
 
     Returns:
         uint8 `(H, W, 3)`.
 
     Raises:
-        ValueError: for an image, keypoints, scores or boxes that are not of the shapes and ranges above.
+        ValueError: an image, keypoints, scores or boxes of other shapes or ranges.
 
     Example:
         >>> pose = np.array([[30.0, 20.0], [10.0, 40.0], [50.0, 40.0]])
@@ -98,7 +100,7 @@ def draw_keypoints(
     for person, seen in zip(people, shown, strict=True):
         if not seen.any():
             continue
-        # finer lines for people far away, who would otherwise vanish under them, but not too fine to see
+        # thinner lines for small people, whom they would otherwise cover, down to a visible minimum
         extent = np.ptp(person[seen], axis=0).max()
         width = line_width or min(widest, max(1.5, widest / 3, 0.03 * extent))
         bones = [
@@ -113,21 +115,21 @@ def draw_keypoints(
 
 
 def draw_heatmaps(image: Any, heatmaps: Any, *, alpha: float = 0.7) -> np.ndarray:
-    """Lay the largest of K heatmaps over the image: bright where any keypoint is believed to be.
+    """Overlay the maximum of K heatmaps on the image.
 
     Cell i of a heatmap lies on pixel i * stride, with stride H/h down and W/w across, linear in between.
-    Colours are relative to the highest value, and values up to 0 leave the image as it is.
+    Colours are relative to the highest value. The image is unchanged where values are 0 or less.
 
     Args:
         image: as in `draw_keypoints`.
         heatmaps: `(K, h, w)` or one `(h, w)`, array or tensor.
-        alpha: how much the highest value covers the image, in `[0, 1]`.
+        alpha: opacity of the highest value, in `[0, 1]`.
 
     Returns:
         uint8 `(H, W, 3)`.
 
     Raises:
-        ValueError: for a wrong image, heatmaps of another shape or not finite, or an alpha outside `[0, 1]`.
+        ValueError: an invalid image, heatmaps of another shape or not finite, or an alpha outside `[0, 1]`.
 
     Example:
         >>> heatmaps = np.zeros((17, 12, 16))
@@ -143,19 +145,19 @@ def draw_heatmaps(image: Any, heatmaps: Any, *, alpha: float = 0.7) -> np.ndarra
 def heatmap_grid(
     image: Any, heatmaps: Any, names: str | Skeleton | Sequence[str] | None = None, *, alpha: float = 0.7
 ) -> np.ndarray:
-    """Contact sheet of the image under each of its K heatmaps, row by row, each relative to its own highest value.
+    """Draw a contact sheet of the image under each of K heatmaps, each relative to its own highest value.
 
     Args:
         image: as in `draw_keypoints`.
         heatmaps: `(K, h, w)`, array or tensor, aligned as in `draw_heatmaps`.
-        names: what to write in the corners: a skeleton or K names. Default: nothing.
-        alpha: how much the highest value covers the image, in `[0, 1]`.
+        names: labels of the tiles: a skeleton or K names. Defaults to none.
+        alpha: opacity of the highest value, in `[0, 1]`.
 
     Returns:
-        uint8 `(rows * H, columns * W, 3)`, as square a sheet as K tiles make; unused tiles are black.
+        uint8 `(rows * H, columns * W, 3)`, as nearly square as possible; unused tiles are black.
 
     Raises:
-        ValueError: as `draw_heatmaps`, or when there are not K names.
+        ValueError: as in `draw_heatmaps`; another number of names than K.
 
     Example:
         >>> heatmap_grid(np.zeros((48, 64, 3), np.uint8), np.zeros((17, 12, 16)), "coco17").shape
@@ -168,18 +170,18 @@ def heatmap_grid(
 def contact_sheet(
     pictures: Iterable[Any], labels: Sequence[str] | None = None, *, columns: int | None = None
 ) -> np.ndarray:
-    """Pictures of one size in rows.
+    """Arrange images of one size in a grid, row by row.
 
     Args:
         pictures: one or more images, as in `draw_keypoints`.
-        labels: what to write in their corners. Default: nothing.
-        columns: pictures in a row. Default: as many as rows, or one more.
+        labels: one label per image. Defaults to none.
+        columns: images per row. Defaults to a nearly square grid.
 
     Returns:
         uint8 `(rows * H, columns * W, 3)`; unused tiles are black.
 
     Raises:
-        ValueError: for no pictures, other sizes, another number of labels, or no columns.
+        ValueError: no images, images of several sizes, another number of labels, or no columns.
 
     Example:
         >>> contact_sheet([np.zeros((10, 20, 3), np.uint8)] * 5).shape
@@ -213,23 +215,24 @@ def draw_attention(
     keypoints: Any = None,
     alpha: float = 0.7,
 ) -> np.ndarray:
-    """Contact sheet of where a network looked for each of K keypoints, and what it then answered, row by row.
+    """Draw a contact sheet of the attention maps of K keypoints, with the predicted keypoints.
 
-    Cell i of a map stands for the pixels from i * stride to (i + 1) * stride, with stride H/h down and W/w across;
-    between the middles of cells it is linear. Colours are relative to the highest weight of each map.
+    Cell i of a map covers the pixels from i * stride to (i + 1) * stride, with stride H/h down and W/w across. Values are
+    interpolated linearly between the centres of cells. Colours are relative to the highest value of each map.
 
     Args:
-        image: as in `draw_keypoints`; the one the network saw.
-        weights: `(K, h, w)`, not below 0, array or tensor: one image of what `PoseAttentionLSTM.attend` returns.
-        names: what to write in the corners: a skeleton or K names. Default: nothing.
-        keypoints: `(K, 2)` pixels of the image, drawn as dots, each on its own tile. Default: none.
-        alpha: how much the highest weight covers the image, in `[0, 1]`.
+        image: as in `draw_keypoints`; the input of the network.
+        weights: attention maps `(K, h, w)` of one image, not negative, array or tensor, as `PoseAttentionLSTM.attend`
+            returns them.
+        names: labels of the tiles: a skeleton or K names. Defaults to none.
+        keypoints: `(K, 2)` pixels of the image, each drawn as a dot on its own tile. Defaults to none.
+        alpha: opacity of the highest value, in `[0, 1]`.
 
     Returns:
-        uint8 `(rows * H, columns * W, 3)`, as square a sheet as K tiles make; unused tiles are black.
+        uint8 `(rows * H, columns * W, 3)`, as nearly square as possible; unused tiles are black.
 
     Raises:
-        ValueError: as `draw_heatmaps`, or when there are not K names or K keypoints.
+        ValueError: as in `draw_heatmaps`; another number of names or keypoints than K.
 
     Example:
         >>> weights = np.zeros((16, 3, 4))
@@ -256,23 +259,23 @@ def draw_pose3d(
     size: int = 256,
     bounds: Any = None,
 ) -> np.ndarray:
-    """Draw a pose in 3D from the front, the side and above, side by side, over a grid in millimetres.
+    """Draw a 3D pose in front, side and top view, side by side, over a grid in millimetres.
 
     Args:
-        pose3d: `(K, 3)` or `(N, K, 3)` mm in a camera's frame: x right, y down, z forward. Points that are not finite
-            are left out.
-        skeleton: gives the K names (hence the sides) and the bones: a name, a `Skeleton` or a list of names.
-        views: of "front", what the camera sees; "side", from the right of its picture, the camera is on the left;
-            "top", from above, the camera is below.
-        size: of a view, in pixels.
-        bounds: `(2, 3)` mm, lowest and highest coordinates to show; the views share their centre and scale. Default:
-            those of the pose. For a video those of all its frames, or else every picture has its own scale.
+        pose3d: `(K, 3)` or `(N, K, 3)` mm in the camera frame: x right, y down, z forward. Points that are not finite are
+            not drawn.
+        skeleton: as in `draw_keypoints`.
+        views: some of "front", from the camera; "side", from the right of its image, with the camera on the left; "top",
+            from above, with the camera at the bottom.
+        size: height and width of a view in pixels.
+        bounds: `(2, 3)` mm, lowest and highest coordinates shown; the views share their centre and scale. Defaults to
+            those of the pose. Frames of a video need the bounds of the whole video to have one scale.
 
     Returns:
         uint8 `(size, len(views) * size, 3)`.
 
     Raises:
-        ValueError: for a pose, views, a size or bounds that are not as above.
+        ValueError: an invalid pose, view, size or bounds.
 
     Example:
         >>> arm = Skeleton("arm", ("left_elbow", "left_wrist"), bones=((0, 1),))
@@ -292,7 +295,7 @@ def draw_pose3d(
 
 
 def pose3d_bounds(poses: Any) -> np.ndarray:
-    """The lowest and the highest coordinates `(2, 3)` of all poses `(..., K, 3)`; zeros where none is finite.
+    """Compute the lowest and highest coordinates `(2, 3)` of poses `(..., K, 3)`; zeros if none is finite.
 
     Example:
         >>> pose3d_bounds([[0.0, 5, 0], [9, 1, np.nan], [2, -3, 4]]).tolist()
@@ -314,22 +317,22 @@ def pose3d_pictures(
     size: int = 256,
     bounds: Any = None,
 ) -> Iterator[np.ndarray]:
-    """`draw_pose3d` of every frame of a video, all in one scale, one at a time; for `save_gif` and `contact_sheet`.
+    """Draw every frame of a video with `draw_pose3d` in one scale, for `save_gif` and `contact_sheet`.
 
     Args:
         poses: `(T, K, 3)` mm.
         skeleton: as in `draw_pose3d`.
-        images: what to show on the left of each, as in `draw_keypoints`: T pictures of any sizes, which are fitted
-            into a square.
+        images: T images as in `draw_keypoints`, of any size, fitted into a square on the left of the views. Defaults to
+            none.
         views: as in `draw_pose3d`.
-        size: likewise.
-        bounds: likewise. Default: those of the poses.
+        size: as in `draw_pose3d`.
+        bounds: as in `draw_pose3d`. Defaults to those of the whole video.
 
     Yields:
         uint8 `(size, len(views) * size, 3)`, with `images` one square more.
 
     Raises:
-        ValueError: as `draw_pose3d`; another number of images than of poses.
+        ValueError: as in `draw_pose3d`; another number of images than of poses.
 
     Example:
         >>> video = np.random.default_rng(0).normal(0, 300, (5, 17, 3))
@@ -358,18 +361,17 @@ def pose3d_pictures(
 
 
 def save_gif(path: str | Path, pictures: Iterable[Any], *, fps: float = 25.0) -> Path:
-    """Write an animated GIF that repeats for ever.
+    """Write an endlessly repeating animated GIF, with 256 colours per frame.
 
-    Takes the pictures one at a time. The file appears when it is complete, and not at all if something goes wrong.
-    256 colours a frame.
+    Images are consumed one at a time. The file appears when it is complete, and not at all after an error.
 
     Args:
-        path: of the file.
+        path: the file to write.
         pictures: one or more images of one size, as in `draw_keypoints`.
-        fps: frames per second. The format counts hundredths of a second, and viewers play nothing faster than 50.
+        fps: frames per second. The format has a resolution of 0.01 s, and viewers play at most 50 frames per second.
 
     Raises:
-        ValueError: for no pictures, pictures of other sizes, or an fps that is not positive.
+        ValueError: no images, images of several sizes, or an fps that is not positive.
 
     Example:
         >>> import tempfile
@@ -392,11 +394,11 @@ def save_gif(path: str | Path, pictures: Iterable[Any], *, fps: float = 25.0) ->
             if picture.shape != shape:
                 (height, width, _), (h, w, _) = shape, picture.shape
                 raise ValueError(f"expected pictures of one size, {width} x {height}, got {w} x {h}")
-            # the time that rounding left over goes to the next frame
+            # the rounding error of a delay is carried over to the next frame, so that it does not add up
             clock += max(100 / fps, 2.0)
             delay = round(clock)
             clock -= delay
-            # fifty times as fast as the default method, at twice the error
+            # fifty times faster than the default method, at twice the error
             frame = Image.fromarray(picture).quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
             frame.info["duration"] = 10 * delay
             yield frame
@@ -417,7 +419,7 @@ Stroke = tuple[Any, Any, float, tuple[int, int, int]]  # start, end, half width,
 
 
 def _draw(canvas: np.ndarray, strokes: Sequence[Stroke], rim: float) -> None:
-    """Paint strokes into the canvas: first all rims, so that none of them cuts through a neighbour's colour."""
+    """Draw strokes: first all outlines, so that none of them cuts through the colour of a neighbour."""
     for start, end, half_width, _ in strokes:
         _stroke(canvas, start, end, half_width + rim, RIM)
     for start, end, half_width, colour in strokes:
@@ -425,13 +427,13 @@ def _draw(canvas: np.ndarray, strokes: Sequence[Stroke], rim: float) -> None:
 
 
 def _stroke(canvas: np.ndarray, start: Any, end: Any, half_width: float, colour: tuple[int, int, int]) -> None:
-    """Paint a round-ended line, or a disc where start is end; a pixel is covered according to its distance."""
+    """Draw an anti-aliased line with round ends, or a disc where start is end."""
     start, end = sorted((np.asarray(start, dtype=float), np.asarray(end, dtype=float)), key=lambda point: point[1])
     dx, dy = end - start
     height, width, _ = canvas.shape
     reach = half_width + 1
     y0, y1 = np.clip([start[1] - reach, end[1] + reach + 1], 0, height).astype(int)
-    # by bands of rows, each only as wide as the line is there: the whole rectangle of a long slanted line is slow
+    # in bands of rows, each only as wide as the line there: the bounding box of a long slanted line is mostly empty
     for top in range(y0, y1, 64):
         bottom = min(top + 64, y1)
         ends = np.clip((np.array([top - reach, bottom + reach]) - start[1]) / max(dy, 1e-6), 0, 1) * dx + start[0]
@@ -451,7 +453,7 @@ def _side_colour(keypoint: str) -> tuple[int, int, int]:
 
 
 def _bone_colour(a: tuple[int, int, int], b: tuple[int, int, int]) -> tuple[int, int, int]:
-    """A bone has the side of its ends; one from the middle to a side belongs to that side."""
+    """Return the colour of a bone: that of its side; a bone from the middle to a side belongs to that side."""
     sides = {a, b} - {CENTRE}
     return sides.pop() if len(sides) == 1 else CENTRE
 
@@ -459,7 +461,7 @@ def _bone_colour(a: tuple[int, int, int], b: tuple[int, int, int]) -> tuple[int,
 def _view(
     people: np.ndarray, skeleton: Skeleton, view: str, size: int, low: np.ndarray, high: np.ndarray
 ) -> np.ndarray:
-    """One panel of `draw_pose3d`."""
+    """Draw one view of `draw_pose3d`."""
     canvas = np.full((size, size, 3), PAPER, dtype=np.uint8)
     axes, signs = (np.array(part) for part in zip(*VIEWS[view], strict=True))
     scale = 0.84 * size / max(float((high - low).max()), 1.0)
@@ -472,7 +474,7 @@ def _view(
         step *= 10
     for lines, start in ((canvas.swapaxes(0, 1), origin[0]), (canvas, origin[1])):  # columns, then rows
         lines[np.rint(np.arange(start % (step * scale), size - 0.5, step * scale)).astype(int)] = GRID
-        lines[-1] = RIM  # where the next view begins
+        lines[-1] = RIM  # separates the views
     canvas = np.array(_label(canvas, f"{view}, grid {step / 1000:g} m"))
 
     width = max(2.0, 0.014 * size)
@@ -485,9 +487,9 @@ def _view(
                 colour = _bone_colour(colours[a], colours[b])
                 strokes.append((person[a, 2] + person[b, 2], (person[a, :2], person[b, :2], width / 2, colour)))
         for k in np.flatnonzero(there):
-            # before the bones that end in it
+            # nearer than the bones that end in it, so that they do not cover it
             strokes.append((2 * person[k, 2] - width, (person[k, :2], person[k, :2], 0.8 * width, colours[k])))
-    strokes.sort(key=lambda stroke: -stroke[0])  # what is near covers what is far
+    strokes.sort(key=lambda stroke: -stroke[0])  # near strokes cover far ones
     _draw(canvas, [stroke for _, stroke in strokes], rim=0.3 * width)
     return canvas
 
@@ -500,7 +502,7 @@ def _check_bounds(bounds: Any) -> np.ndarray:
 
 
 def _fit(picture: np.ndarray, size: int) -> np.ndarray:
-    """The picture in a square of `size`, as large as it gets in there, in the middle."""
+    """Scale an image to fit into a square of `size` and centre it there."""
     from PIL import Image
 
     height, width, _ = picture.shape
@@ -529,15 +531,15 @@ def _overlay(canvas: np.ndarray, heatmap: np.ndarray, alpha: float, *, blocks: b
     value = _resize_rows(value.T, width, blocks).T
     knots = np.linspace(0, 1, len(HEAT))
     colour = np.stack([np.interp(value, knots, channel) for channel in HEAT.T], axis=-1)
-    # the square root lets the flanks show; a Gaussian's would be too faint to see
+    # the square root makes the flanks of a Gaussian visible
     cover = alpha * np.sqrt(value)[..., None]
     return np.rint(canvas + cover * (colour - canvas)).astype(np.uint8)
 
 
 def _resize_rows(values: np.ndarray, length: int, blocks: bool) -> np.ndarray:
-    """Linear interpolation along the first axis, constant beyond the last cell: cell i is at i * stride.
+    """Interpolate linearly along the first axis, with cell i at i * stride and constant beyond the last cell.
 
-    With `blocks` it is at the middle of the pixels from there to the next cell.
+    With `blocks` cell i is at the centre of the pixels from there to the next cell.
     """
     offset = (length / len(values) - 1) / 2 if blocks else 0.0
     position = np.clip((np.arange(length) - offset) * (len(values) / length), 0, len(values) - 1)
@@ -577,7 +579,7 @@ def _canvas(image: Any) -> np.ndarray:
 
 
 def _numbers(name: str, values: Any, shape: tuple[int, ...], meaning: str) -> np.ndarray:
-    """`values` as float64 `(N, *shape)`; a single `shape` is taken as N = 1."""
+    """Convert to float64 `(N, *shape)`, where a single `shape` is N = 1."""
     array = _to_numpy(values).astype(np.float64)
     if array.shape == shape:
         array = array[None]

@@ -1,4 +1,4 @@
-"""The README and the pages say what is: generated parts are up to date, commands are CI's, links lead somewhere."""
+"""README and pages are correct: generated parts are up to date, commands are those of CI, links and the nav resolve."""
 
 import re
 import subprocess
@@ -20,7 +20,10 @@ def test_generated_parts_are_up_to_date():
 
 def test_ci_installs_and_tests_as_the_readme_says():
     readme, ci = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", ".ci/run"))
-    main_job, tests = re.findall(r"```bash\n(.*?)\n```", readme, flags=re.DOTALL)[:2]
+    main_job, tests = (
+        re.search(rf"^## {heading}\n.*?```bash\n(.*?)\n```", readme, flags=re.DOTALL | re.MULTILINE)[1]
+        for heading in ("Install", "Tests")
+    )
     install, run = tests.split(" && ")
     assert install.replace("pip install", "pip install --quiet") in ci
     assert ci.rstrip().endswith(run)
@@ -32,6 +35,22 @@ def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
         if not link.startswith(("http://", "https://")):
             assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.stem)
+def test_links_of_a_page_stay_on_the_site(page):
+    """What lies outside of `docs/` is not part of the built site."""
+    for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+        if not link.startswith(("http://", "https://")):
+            assert (page.parent / link).resolve().is_relative_to(ROOT / "docs"), link
+
+
+def test_the_overview_and_the_nav_have_every_page():
+    pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
+    nav = re.findall(r"^ +- (?:.*: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert sorted(nav) == sorted(pages)
+    links = re.findall(r"\]\(([^)#]+\.md)\)", (ROOT / "docs" / "index.md").read_text(encoding="utf-8"))
+    assert sorted(links) == sorted(pages - {"index.md"})
 
 
 def test_the_tree_in_the_readme_is_the_repository():
