@@ -1,7 +1,7 @@
 """posezoo: a model zoo of human pose estimation networks.
 
-Names and submodules are imported on first use: `import posezoo` costs little more than `import torch`. timm,
-huggingface_hub and PIL are only imported by the functions that need them.
+Names and submodules are imported on first use: `import posezoo` costs little more than
+`import torch`. timm, huggingface_hub and PIL are only imported by the functions that need them.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""The command line: `posezoo predict`, `lift`, `evaluate`, `list`, `info`, `convert`, `export`."""
+"""Command line: `posezoo predict`, `lift`, `evaluate`, `list`, `info`, `convert`, `export`."""
 
 import argparse
 import json
@@ -14,86 +14,90 @@ import posezoo
 EVALUATE_HELP = """\
 Score predictions against annotations and print a table.
 
-In the image: coco-ap, pck, pckh, pdj, pcp, pcp-loose, rmse, mean-pixel-error. In 3D: mpjpe, pa-mpjpe, pa-mpjpe-rigid,
-n-mpjpe, mpjve, acceleration-error, pck3d, auc3d.
+2D metrics: coco-ap, pck, pckh, pdj, pcp, pcp-loose, rmse, mean-pixel-error. 3D metrics: mpjpe, pa-mpjpe,
+pa-mpjpe-rigid, n-mpjpe, mpjve, acceleration-error, pck3d, auc3d.
 
 coco-ap reads COCO json: annotations, and a list of results. The others read arrays, from .npz and .mat by name:
   keypoints   (N, K, 2) pixels or (N, K, 3) millimetres; a .npy file is this array alone. For mpjve and
               acceleration-error the first axis is the time of one video, or (videos, T, K, 3)
-  visible     (N, K) which keypoints are annotated; default: all
+  visible     (N, K) mask of the annotated keypoints; defaults to all
   normalizer  (N,) pixels, for pck
   head_size   (N,) pixels, for pckh; or headboxes (N, 2, 2), the corners of MPII's boxes
 and the files of MPII (pos_gt_src, pos_pred_src, jnt_missing, headboxes_src; preds), LSP, LSPET and FLIC (joints, pred)
-as they are distributed. Predictions for the 1,000 test images of LSP are scored on the second half of its annotations.
-With --skeleton, pckh on mpii16, pdj on lsp14 and pcp on lsp14 give the tables of those data sets.
+as distributed. Predictions for the 1,000 test images of LSP are scored on the second half of its annotations. With
+--skeleton, pckh on mpii16, pdj on lsp14 and pcp on lsp14 give the tables of those datasets.
 """
 
 
 LIFT_HELP = """\
-Keypoints of a video to 3D, in millimetres from the pelvis: a table of them, an animation, a contact sheet.
+Lift the keypoints of a video to 3D, in millimetres from the pelvis; write JSON, an animation and a contact sheet.
 
 The input is one of
   .json       COCO results, as `posezoo predict --json` writes them, or COCO annotations
-  .npz, .npy  keypoints (T, K, 2) pixels, in .npz perhaps scores, visible, skeleton
+  .npz, .npy  keypoints (T, K, 2) pixels; .npz may also have scores, visible, skeleton
   a folder of OpenPose's .json files, one per frame
-  a folder of images, the frames; --image-model finds the person in them, who should fill them well, or --box
-Skeletons are those of posezoo.list_skeletons, among them OpenPose's openpose18, body25 and body25b.
+  a folder of images, the frames, of one person, who fills most of them or of --box; see --image-model
+Skeletons are those of posezoo.list_skeletons, for instance OpenPose's openpose18, body25 and body25b.
 """
 CONVERT_HELP = """\
-Read a checkpoint of the authors, of mmpose, of timm or torchvision, or of posezoo; write a folder that posezoo.create,
-`posezoo predict` and the Hugging Face Hub take. The layout is recognised by the keys, the network by the tensors, and a
-published file by its sha256, which also tells its codec, scores and licence.
+Convert a checkpoint of the authors, of mmpose, of timm or torchvision, or of posezoo to a folder for posezoo.create,
+`posezoo predict` and the Hugging Face Hub. The format is recognised by the parameter names, the network by the shapes,
+and a published file by its sha256, with its metrics and licence.
 
-  .pth .pt .tar .bin   PyTorch; no code in it is run
+  .pth .pt .tar .bin   PyTorch; pickled code is not run
   .safetensors
   .t7                  Torch7
   .caffemodel          Caffe
   .index               TensorFlow, with the .data files beside it
 """
 EXPORT_HELP = """\
-Write a pretrained network, with its normalisation, for other runtimes: as ONNX, or as a program of torch.export. Images
-are RGB in [0, 1] as crops of one person, 2D keypoints of lifters are pixels. The file is run on one input and on three,
-and its answers are compared with the network's, before it takes its place. ONNX needs `pip install 'posezoo[onnx]'`.
+Export a pretrained network, normalisation included, to ONNX or torch.export. Inputs are crops of one person, RGB in
+[0, 1], or for lifters 2D keypoints in pixels. The file is run with batches of one and three and compared with the network
+before it is written to its final name. ONNX needs `pip install 'posezoo[onnx]'`.
 """
 FRAME_FILES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0, or 2 after an error that is the user's to mend."""
-    parser = argparse.ArgumentParser(prog="posezoo", description="Human pose estimation, one name away.")
+    """Run one command and return its exit code: 0, or 2 after an error of the user."""
+    parser = argparse.ArgumentParser(prog="posezoo", description="A model zoo for human pose estimation.")
     parser.add_argument("--version", action="version", version=f"posezoo {posezoo.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    predict = commands.add_parser("predict", help="keypoints of the people in photographs")
+    predict = commands.add_parser("predict", help="predict the keypoints of the people in images")
     predict.add_argument("images", nargs="+", type=Path, metavar="IMG", help="image files")
-    predict.add_argument("--out", type=Path, metavar="DIR", help="draw the skeletons, one PNG per image")
-    predict.add_argument("--json", type=Path, metavar="FILE", help="write COCO results; - is the standard output")
+    predict.add_argument("--out", type=Path, metavar="DIR", help="write drawings of the skeletons, one PNG per image")
+    predict.add_argument("--json", type=Path, metavar="FILE", help="write COCO results; - for the standard output")
     predict.add_argument("--model", metavar="NAME", help="see `posezoo list --pretrained`")
     where = predict.add_mutually_exclusive_group()
     where.add_argument("--box", nargs=4, type=float, action="append", metavar=("X1", "Y1", "X2", "Y2"),
-                       help="a person, in pixels; may be given several times; for one image")  # fmt: skip
-    where.add_argument("--detector", metavar="NAME", help="finds the people: FILE.onnx, hf-hub:org/name or "
-                       "local-dir:/path; without it, the whole image is one person")  # fmt: skip
-    predict.add_argument("--threshold", type=float, default=0.3, help="draw keypoints of at least this score")
-    predict.add_argument("--flip", action="store_true", help="average with the mirror image")
+                       help="box of a person, in pixels; may be repeated; for one image")  # fmt: skip
+    where.add_argument("--detector", metavar="NAME", help="person detector: FILE.onnx, hf-hub:org/name or "
+                       "local-dir:/path; defaults to the whole image as one person")  # fmt: skip
+    predict.add_argument(
+        "--threshold", type=float, default=0.3, help="lowest score of drawn keypoints; defaults to 0.3"
+    )
+    predict.add_argument("--flip", action="store_true", help="average with the predictions for the mirrored input")
     predict.set_defaults(run=run_predict)
 
     lift = commands.add_parser(
-        "lift", help="3D poses from the keypoints of a video", formatter_class=argparse.RawDescriptionHelpFormatter,
+        "lift", help="lift the keypoints of a video to 3D", formatter_class=argparse.RawDescriptionHelpFormatter,
         description=LIFT_HELP,
     )  # fmt: skip
     lift.add_argument("input", type=Path, metavar="VIDEO", help="keypoints or frames, see above")
-    lift.add_argument("--out", type=Path, metavar="DIR", help="draw: an animated GIF and a contact sheet, PNG")
-    lift.add_argument("--json", type=Path, metavar="FILE", help="write the poses; - is the standard output")
-    lift.add_argument("--model", metavar="NAME", help="takes keypoints; see `posezoo list --pretrained`")
-    lift.add_argument("--skeleton", metavar="NAME", help="of the keypoints, where the file does not say")
+    lift.add_argument("--out", type=Path, metavar="DIR", help="write an animated GIF and a contact sheet, PNG")
+    lift.add_argument("--json", type=Path, metavar="FILE", help="write the poses; - for the standard output")
+    lift.add_argument("--model", metavar="NAME", help="a lifter; see `posezoo list --pretrained`")
+    lift.add_argument("--skeleton", metavar="NAME", help="skeleton of the keypoints, for files without one")
     lift.add_argument("--min-score", type=float, default=0.3, metavar="S",
-                      help="keypoints with a lower score are missing; 0.3")  # fmt: skip
-    lift.add_argument("--flip", action="store_true", help="average with the mirror image")
-    lift.add_argument("--fps", type=float, default=25.0, help="of the animation; 25")
-    lift.add_argument("--image-model", metavar="NAME", help="for frames; see `posezoo list --pretrained`")
+                      help="keypoints with a lower score are missing; defaults to 0.3")  # fmt: skip
+    lift.add_argument("--flip", action="store_true", help="average with the predictions for the mirrored input")
+    lift.add_argument("--fps", type=float, default=25.0, help="frames per second of the animation; defaults to 25")
+    lift.add_argument(
+        "--image-model", metavar="NAME", help="network for the 2D keypoints of frames; see `posezoo list --pretrained`"
+    )
     lift.add_argument("--box", nargs=4, type=float, metavar=("X1", "Y1", "X2", "Y2"),
-                      help="for frames: where the person is in all of them, in pixels")  # fmt: skip
+                      help="region of the person in all frames, in pixels")  # fmt: skip
     lift.set_defaults(run=run_lift)
 
     evaluate = commands.add_parser(
@@ -101,44 +105,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=EVALUATE_HELP,
     )  # fmt: skip
     evaluate.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="COCO json, .npy, .npz or .mat")
-    evaluate.add_argument("--gt", type=Path, required=True, metavar="GROUND_TRUTH", help="the annotations, likewise")
-    evaluate.add_argument("--metric", required=True, help="coco-ap, or one of the others above")
+    evaluate.add_argument(
+        "--gt", type=Path, required=True, metavar="GROUND_TRUTH", help="annotations, in the same formats"
+    )
+    evaluate.add_argument("--metric", required=True, help="one of the metrics above")
     names_or_sigmas = evaluate.add_mutually_exclusive_group()
-    names_or_sigmas.add_argument("--skeleton", metavar="NAME", help="names the keypoints; also says the OKS sigmas")
-    names_or_sigmas.add_argument("--sigmas", type=float, nargs="+", metavar="S", help="of coco-ap, one per keypoint")
-    evaluate.add_argument("--threshold", type=float, help="of pck, pckh, pdj, pcp and pck3d, instead of their own")
-    evaluate.add_argument("--convention", default="weighted", help="of pckh on mpii16: weighted, unweighted or all16")
-    evaluate.add_argument("--json", type=Path, metavar="FILE", help="write the numbers; - is the standard output")
+    names_or_sigmas.add_argument(
+        "--skeleton", metavar="NAME", help="skeleton of the keypoints; also determines the OKS sigmas"
+    )
+    names_or_sigmas.add_argument(
+        "--sigmas", type=float, nargs="+", metavar="S", help="OKS sigmas of coco-ap, one per keypoint"
+    )
+    evaluate.add_argument(
+        "--threshold", type=float, help="threshold of pck, pckh, pdj, pcp and pck3d; each has a default"
+    )
+    evaluate.add_argument(
+        "--convention", default="weighted", help="convention of pckh on mpii16: weighted (default), unweighted or all16"
+    )
+    evaluate.add_argument("--json", type=Path, metavar="FILE", help="write the values; - for the standard output")
     evaluate.set_defaults(run=run_evaluate)
 
-    names = commands.add_parser("list", help="names of the models")
+    names = commands.add_parser("list", help="list the models")
     names.add_argument("filter", nargs="?", default="", help="wildcards, for instance '*hourglass*'")
-    names.add_argument("--pretrained", action="store_true", help="only those with weights, with tags and what is known")
+    names.add_argument(
+        "--pretrained", action="store_true", help="list weights instead, with input size, skeleton, metrics and licence"
+    )
     names.set_defaults(run=run_list)
 
-    info = commands.add_parser("info", help="what is known of a model and its weights")
+    info = commands.add_parser("info", help="print the record of a model and its weights")
     info.add_argument("name", help="arch or arch.tag")
     info.set_defaults(run=run_info)
 
     convert = commands.add_parser(
-        "convert", help="a published checkpoint as safetensors, config and model card",
+        "convert", help="convert a published checkpoint to safetensors, config and model card",
         formatter_class=argparse.RawDescriptionHelpFormatter, description=CONVERT_HELP,
     )  # fmt: skip
     convert.add_argument("file", type=Path, metavar="FILE", help="the checkpoint")
-    convert.add_argument("--out", type=Path, metavar="DIR", help="new or empty; default: beside FILE, called like it")
-    convert.add_argument("--model", metavar="NAME", help="arch or arch.tag, where the keys do not tell")
+    convert.add_argument(
+        "--out", type=Path, metavar="DIR", help="new or empty folder; defaults to FILE without its suffix"
+    )
+    convert.add_argument("--model", metavar="NAME", help="arch or arch.tag, for files whose network is not recognised")
     convert.set_defaults(run=run_convert)
 
     export = commands.add_parser(
-        "export", help="a network as ONNX or as a program of torch.export",
+        "export", help="export a network to ONNX or torch.export",
         formatter_class=argparse.RawDescriptionHelpFormatter, description=EXPORT_HELP,
     )  # fmt: skip
-    export.add_argument("name", metavar="NAME", help="with weights: arch, arch.tag, hf-hub:org/name, local-dir:/path")
-    export.add_argument("--out", type=Path, required=True, metavar="FILE", help="ends in .onnx or .pt2")
-    export.add_argument("--decode", action="store_true", help="answer with keypoints and scores, not with heatmaps")
-    export.add_argument("--batch", type=int, metavar="N", help="fix the number of inputs; default: any")
-    export.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="of images; default: of the training")
-    export.add_argument("--frames", type=int, metavar="T", help="of videos; default: as many as the network needs")
+    export.add_argument(
+        "name", metavar="NAME", help="a network with weights: arch, arch.tag, hf-hub:org/name, local-dir:/path"
+    )
+    export.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write, .onnx or .pt2")
+    export.add_argument("--decode", action="store_true", help="output keypoints and scores instead of heatmaps")
+    export.add_argument("--batch", type=int, metavar="N", help="fixed batch size; defaults to a dynamic one")
+    export.add_argument(
+        "--size", type=int, nargs=2, metavar=("H", "W"), help="size of images; defaults to that of the training"
+    )
+    export.add_argument("--frames", type=int, metavar="T", help="length of videos; defaults to the receptive field")
     export.set_defaults(run=run_export)
 
     options = parser.parse_args(arguments)
@@ -160,7 +182,7 @@ def run_predict(options: argparse.Namespace) -> None:
     targets = _drawing_paths(options.images, options.out) if options.out else {}
     to_stdout = str(options.json) == "-"
     if options.json and not to_stdout:
-        options.json.parent.mkdir(parents=True, exist_ok=True)  # before the work, in case it cannot be
+        options.json.parent.mkdir(parents=True, exist_ok=True)  # first, because it may fail
     boxes = [options.box] if options.box else None
     everyone = posezoo.predict(
         options.images, options.model or DEFAULT_MODEL, boxes, detector=options.detector, flip=options.flip
@@ -169,8 +191,8 @@ def run_predict(options: argparse.Namespace) -> None:
     report = sys.stderr if to_stdout else sys.stdout
     results: list[dict[str, Any]] = []
     for number, (path, people) in enumerate(zip(options.images, everyone, strict=True)):
-        seen = int((people.scores >= options.threshold).sum())
-        line = f"{path}: {len(people)} box{'es' * (len(people) != 1)}, {seen} of {people.scores.size} keypoints"
+        confident = int((people.scores >= options.threshold).sum())
+        line = f"{path}: {len(people)} box{'es' * (len(people) != 1)}, {confident} of {people.scores.size} keypoints"
         if path in targets:
             from PIL import Image
 
@@ -201,7 +223,7 @@ def run_lift(options: argparse.Namespace) -> None:
         if target and options.input.resolve() in (target.resolve(), *target.resolve().parents):
             raise ValueError(f"{target}: choose another place than the input, {options.input}")
     if options.json and not to_stdout:
-        options.json.parent.mkdir(parents=True, exist_ok=True)  # before the work, in case it cannot be
+        options.json.parent.mkdir(parents=True, exist_ok=True)  # first, because it may fail
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
 
@@ -209,11 +231,11 @@ def run_lift(options: argparse.Namespace) -> None:
         warnings.simplefilter("always", UserWarning)
         if frames:
             people = predict_single_person(frames, options.image_model or IMAGE_MODEL, options.box, flip=options.flip)
-            seen: dict[str, Any] = {"keypoints": people, "skeleton": options.skeleton}
+            video: dict[str, Any] = {"keypoints": people, "skeleton": options.skeleton}
         else:
-            seen = read_keypoints(options.input, options.skeleton)
+            video = read_keypoints(options.input, options.skeleton)
         model = options.model or DEFAULT_MODEL
-        poses = posezoo.lift(**seen, model=model, min_score=options.min_score, flip=options.flip)
+        poses = posezoo.lift(**video, model=model, min_score=options.min_score, flip=options.flip)
     for text in dict.fromkeys(str(warning.message) for warning in noted):
         print(f"posezoo: warning: {text}", file=sys.stderr)
 
@@ -229,7 +251,7 @@ def run_lift(options: argparse.Namespace) -> None:
 
 
 def _frames(folder: Path) -> list[Path]:
-    """The images in a folder; none where it holds OpenPose's json."""
+    """List the images in a folder; empty for a folder of OpenPose's json."""
     from posezoo.data.detections import in_order
 
     files = in_order(folder)
@@ -242,7 +264,7 @@ def _frames(folder: Path) -> list[Path]:
 
 
 def _draw_video(target: Path, poses: Any, frames: Sequence[Path], fps: float) -> Path:
-    """An animation of all frames, and a picture of twelve."""
+    """Write an animation of all frames and a contact sheet of twelve."""
     from PIL import Image
 
     from posezoo.viz import contact_sheet, save_gif
@@ -300,7 +322,7 @@ def run_list(options: argparse.Namespace) -> None:
 
 
 def _summary(name: str) -> tuple[str, ...]:
-    """A line of `list --pretrained`: name, input, keypoints, codec, first score, licence, and where the file is."""
+    """Format a record: name, input, skeleton, codec, first metric, licence, place of the file."""
     record = posezoo.get_pretrained_cfg(name)
     assert record is not None, name
     score = next(
@@ -354,7 +376,7 @@ def run_export(options: argparse.Namespace) -> None:
             print(f"  {title:9} {name} ({', '.join(map(str, shape))})")
     difference = "not compared: onnxruntime is not installed"
     if file.difference is not None:
-        difference = f"{file.difference:.1e} of the largest number, between the file's answers and the network's"
+        difference = f"{file.difference:.1e} of the largest number, between the outputs of the file and of the network"
     print(f"  differs   {difference}")
 
 
@@ -381,7 +403,7 @@ def run_info(options: argparse.Namespace) -> None:
 
 
 def _drawing_paths(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """One PNG per image in `folder`; images of the same name get a number, and no image is drawn over."""
+    """Choose one PNG per image in `folder`, with numbers where names repeat or are taken."""
     folder.mkdir(parents=True, exist_ok=True)
     taken = {image.resolve() for image in images}
     targets = {}

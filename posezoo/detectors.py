@@ -5,16 +5,17 @@ A `Detector` is any callable from a list of images to boxes and scores:
     def detector(images):
         return [(boxes, scores) for image in images]       # (N, 4) pixels (x1, y1, x2, y2), (N,)
 
-`posezoo.predict` calls it with RGB tensors `(3, H, W)`, floats in [0, 1], a few at a time. Boxes are in pixels of their
-image and measured at the edges of pixels, so that the box of a whole image is (0, 0, W, H). N may be 0. Detection
-networks of torchvision take the same images:
+`posezoo.predict` calls it with RGB tensors `(3, H, W)`, floats in [0, 1], a few at a time. Boxes
+are in pixels of their image and measured at the edges of pixels, so that the box of a whole image
+is (0, 0, W, H). N may be 0. Detection networks of torchvision take the same images:
 
     def detector(images):
-        outputs = network(images)                          # boxes, labels and scores; label 1 is a person
+        outputs = network(images)                    # boxes, labels and scores; label 1 is a person
         return [(o["boxes"][o["labels"] == 1], o["scores"][o["labels"] == 1]) for o in outputs]
 
-`TransformersDetector` and `OnnxDetector` wrap networks of other packages, `load_detector` creates one of them by name, and
-`box_nms` is the non-maximum suppression for detectors without a built-in one. None comes with weights.
+`TransformersDetector` and `OnnxDetector` wrap networks of other packages, `load_detector` creates
+one of them by name, and `box_nms` is the non-maximum suppression for detectors without a built-in
+one. None comes with weights.
 """
 
 import itertools
@@ -89,8 +90,8 @@ def load_detector(name: str | Path, *, device: str | torch.device | None = None)
 def box_nms(boxes: Tensor, scores: Tensor, *, threshold: float = OVERLAP) -> Tensor:
     """Non-maximum suppression of the boxes of one image.
 
-    Greedy, from the highest score down: a box is suppressed if its intersection over union with a kept box is above (`>`)
-    the threshold, as in torchvision.
+    Greedy, from the highest score down: a box is suppressed if its intersection over union with a
+    kept box is above (`>`) the threshold, as in torchvision.
 
     Args:
         boxes: `(N, 4)` as (x1, y1, x2, y2).
@@ -134,14 +135,17 @@ def _box_iou(boxes: Tensor) -> Tensor:
 
 
 class TransformersDetector:
-    """Person detector of the package transformers: DETR, RT-DETR, YOLOS and other object detection networks.
+    """Person detector of the package transformers, for instance DETR, RT-DETR or YOLOS.
 
     Args:
         model: `org/name` or `org/name@revision` of the Hugging Face Hub, a folder, or a model.
-        processor: the image processor of the model. Required if `model` is a model, otherwise loaded with it.
-        label: name of the class in the model's configuration, in upper or lower case. Defaults to "person".
+        processor: the image processor of the model. Required if `model` is a model, otherwise
+            loaded with it.
+        label: name of the class in the model's configuration, in upper or lower case. Defaults to
+            "person".
         threshold: lowest box score.
-        device: device of the network. Defaults to that of a given model, otherwise to the GPU if there is one.
+        device: device of the network. Defaults to that of a given model, otherwise to the GPU if
+            there is one.
 
     Raises:
         ValueError: a model without its processor, or without the label.
@@ -182,7 +186,7 @@ class TransformersDetector:
 
     @torch.no_grad()
     def __call__(self, images: Sequence[Any], /) -> list[tuple[Tensor, Tensor]]:
-        """Detect the people in images as `posezoo.predict` takes them: boxes `(N, 4)` and scores `(N,)` of each."""
+        """Return boxes `(N, 4)` and scores `(N,)` of each of the images."""
         results = []
         # only images of one size share a batch, because padding would change the detections in the smaller ones
         for (height, width), group in itertools.groupby(map(load_image_uint8, images), lambda image: image.shape[1:]):
@@ -207,22 +211,24 @@ class OnnxDetector:
     | `mmdeploy` | MMDeploy: YOLOX, RTMDet | `dets` `(1, N, 5)`, `labels` `(1, N)` | as `yolox` |
     | `boxes` | RT-DETR, D-FINE | `boxes` `(1, N, 4)`, `scores`, `labels` `(1, N)` | stretched, RGB, 0 to 1 |
 
-    A is the number of anchors, C that of classes. Boxes are in pixels of the network's input: centre, width and height in
-    the first two layouts, which are filtered by `box_nms`, and corners in the others. An input `orig_target_sizes`
-    receives the size of the network's input. Images are padded with grey, 114.
+    A is the number of anchors, C that of classes. Boxes are in pixels of the network's input:
+    centre, width and height in the first two layouts, which are filtered by `box_nms`, and corners
+    in the others. An input `orig_target_sizes` receives the size of the network's input. Images are
+    padded with grey, 114.
 
     Args:
         model: a file, or an `onnxruntime.InferenceSession`, with an input `(1, 3, H, W)`.
-        layout: a row of the table. Defaults to the layout that fits the names and shapes of the outputs.
+        layout: a row of the table. Defaults to the layout that fits the names and shapes of the
+            outputs.
         person: index of the class. Defaults to 0, as in COCO's eighty classes.
         threshold: lowest box score.
         overlap: threshold of `box_nms`.
         size: (H, W) of the network's input. Required if the file leaves it open.
-        align: placement of the image in the input, as in `geometry.letterbox`. Defaults to that of the layout, like the
-            next three.
+        align: placement of the image in the input, as in `geometry.letterbox`. Defaults to that of
+            the layout, like the next three.
         bgr: whether the channels are in the order BGR.
-        mean: three numbers in the file's order of channels, subtracted from pixels in 0 to 255. For RTMDet
-            (103.53, 116.28, 123.675).
+        mean: three numbers in the file's order of channels, subtracted from pixels in 0 to 255. For
+            RTMDet (103.53, 116.28, 123.675).
         std: three numbers by which the result is divided. For RTMDet (57.375, 57.12, 58.395).
         device: "cpu" or "cuda". Defaults to the GPU if onnxruntime can use one.
 
@@ -276,7 +282,7 @@ class OnnxDetector:
         self.person, self.threshold, self.overlap = person, threshold, overlap
 
     def __call__(self, images: Sequence[Any], /) -> list[tuple[Tensor, Tensor]]:
-        """Detect the people in images as `posezoo.predict` takes them: boxes `(N, 4)` and scores `(N,)` of each."""
+        """Return boxes `(N, 4)` and scores `(N,)` of each of the images."""
         return [self._detect(load_image(image).cpu()) for image in images]
 
     def _detect(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -316,7 +322,10 @@ _Read = Callable[[dict[str, Tensor], tuple[int, int], int], tuple[Tensor, Tensor
 
 @dataclass(frozen=True)
 class _Layout:
-    """Row of the table in `OnnxDetector`; `read` maps outputs, input size and class to corners and scores."""
+    """Row of the table in `OnnxDetector`.
+
+    `read` maps outputs, input size and class to corners and scores.
+    """
 
     read: _Read
     align: str

@@ -1,7 +1,7 @@
 """Load images: files, PIL images, arrays and tensors become RGB tensors `(3, H, W)`.
 
-`posezoo.predict`, the detectors, the drawings and the dataset readers all load images here, so that all of them work on
-the same pixels.
+`posezoo.predict`, the detectors, the drawings and the dataset readers all load images here, so that
+all of them work on the same pixels.
 
 | input | conversion |
 |---|---|
@@ -34,13 +34,14 @@ def load_image(image: "ImageLike") -> Tensor:
     """Load an image as a float tensor `(3, H, W)` in [0, 1], RGB.
 
     Args:
-        image: a path; a PIL image; an array `(H, W, 3)`; or a tensor `(3, H, W)`. Arrays and tensors are uint8, uint16
-            or float in [0, 1], with one (grey), three or four (RGBA) channels; grey ones may lack the axis. The EXIF
-            orientation of a file is applied. That of a PIL image is not.
+        image: a path; a PIL image; an array `(H, W, 3)`; or a tensor `(3, H, W)`. Arrays and
+            tensors are uint8, uint16 or float in [0, 1], with one (grey), three or four (RGBA)
+            channels; grey ones may lack the axis. The EXIF orientation of a file is applied. That
+            of a PIL image is not.
 
     Raises:
-        ValueError: a file that is missing or damaged, another type or shape, an empty image, values that are not
-            finite or outside [0, 1].
+        ValueError: a file that is missing or damaged, another type or shape, an empty image, values
+            that are not finite or outside [0, 1].
 
     Example:
         >>> load_image(np.full((4, 5), 255, np.uint8)).shape
@@ -50,7 +51,7 @@ def load_image(image: "ImageLike") -> Tensor:
 
 
 def load_image_uint8(image: "ImageLike") -> Tensor:
-    """Load an image as a uint8 tensor `(3, H, W)`, RGB: the values of `load_image`, times 255 and rounded.
+    """Load an image as a uint8 RGB tensor `(3, H, W)`: `load_image`, times 255, rounded.
 
     Args:
         image: as in `load_image`.

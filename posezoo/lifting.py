@@ -1,7 +1,8 @@
-"""Lift the 2D keypoints of a video to 3D: convert the skeleton, interpolate missing keypoints, run the network.
+"""Lift 2D keypoints to 3D: convert their skeleton, fill gaps, run the network over the video.
 
-`posezoo.lift` is the function of this name. It relies on the contract of `PoseModel` and on no particular network.
-`predict_single_person` predicts the 2D keypoints from frames; `posezoo.data.detections` reads those of other detectors.
+`posezoo.lift` is the function of this name. It relies on the contract of `PoseModel` and on no
+particular network. `predict_single_person` predicts the 2D keypoints from frames;
+`posezoo.data.detections` reads those of other detectors.
 """
 
 import warnings
@@ -39,9 +40,11 @@ class Poses3D:
     """The poses of one person in the frames of a video.
 
     Attributes:
-        pose3d: `(T, K, 3)` float32, mm in the camera frame (x right, y down, z forward), relative to the root of the
-            skeleton, which is 0. The absolute position of the person is not estimated.
-        skeleton: names and bones of the K keypoints, or None where the model's keypoints have no names.
+        pose3d: `(T, K, 3)` float32, mm in the camera frame (x right, y down, z forward), relative
+            to the root of the skeleton, which is 0. The absolute position of the person is not
+            estimated.
+        skeleton: names and bones of the K keypoints, or None where the model's keypoints have no
+            names.
         keypoints: `(T, J, 2)` float32, (x, y) pixels, the input of the network.
         interpolated: `(T, J)` bool, the input keypoints that depend on an interpolated one.
         input_skeleton: names and bones of the J keypoints, or None as above.
@@ -62,7 +65,8 @@ class Poses3D:
 
         Example:
             >>> arm = Skeleton("arm", ("elbow", "wrist"), bones=((0, 1),))
-            >>> poses = Poses3D(np.ones((1, 2, 3)), arm, np.ones((1, 2, 2)), np.zeros((1, 2), bool), arm)
+            >>> keypoints, interpolated = np.ones((1, 2, 2)), np.zeros((1, 2), bool)
+            >>> poses = Poses3D(np.ones((1, 2, 3)), arm, keypoints, interpolated, arm)
             >>> poses.to_dict()["pose3d"]
             [[[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]]
         """
@@ -84,8 +88,9 @@ class Poses3D:
         """Draw the poses frame by frame, in front, side and top view.
 
         Args:
-            frames: the T images of the video, as `posezoo.predict` takes them. They are shown beside the views, cropped
-                to the region of the person over the whole video, with the input keypoints drawn in. Defaults to none.
+            frames: the T images of the video, as `posezoo.predict` takes them. They are shown
+                beside the views, cropped to the region of the person over the whole video, with the
+                input keypoints drawn in. Defaults to none.
             index: the frames to draw. Defaults to all.
             size: height of a drawing and width of a view, in pixels.
 
@@ -107,7 +112,7 @@ class Poses3D:
         )
 
     def _photograph(self, image: Any, number: int) -> np.ndarray:
-        """Crop an image to the region of the person over the whole video and draw the keypoints of one frame."""
+        """Crop an image to the region of the person in the video and draw keypoints of a frame."""
         photo = load_image(image)
         whole = np.array([photo.shape[2], photo.shape[1]])
         low, high = self.keypoints.min(axis=(0, 1)), self.keypoints.max(axis=(0, 1))
@@ -133,10 +138,11 @@ def lift(
 ) -> Poses3D:
     """Lift the 2D keypoints of one person in a video of any length to 3D.
 
-    The keypoints are converted from their skeleton to the network's, mostly by `posezoo.skeletons.convert`. Networks
-    need every keypoint in every frame. Missing ones are interpolated linearly along time and held constant at the
-    ends, with a warning that counts them. A keypoint that is missing in all frames is an error, unless it has a
-    substitute: the first in this table that is visible in half of the frames.
+    The keypoints are converted from their skeleton to the network's, mostly by
+    `posezoo.skeletons.convert`. Networks need every keypoint in every frame. Missing ones are
+    interpolated linearly along time and held constant at the ends, with a warning that counts them.
+    A keypoint that is missing in all frames is an error, unless it has a substitute: the first in
+    this table that is visible in half of the frames.
 
     | keypoint | substitute | reason |
     |---|---|---|
@@ -145,27 +151,32 @@ def lift(
     | | one ear; the nose | 0.14 and 0.2 torso lengths off; the only ones visible from the side and from behind |
     | `neck_nose` | mean of `thorax` and `head` | 121 and 115 mm from them in Human3.6M |
 
-    The distances are measured in four views of one person, from OpenPose's keypoints to the position of `head` in CMU's
-    motion capture, 0.45 torso lengths above the middle of the shoulders.
+    The distances are measured in four views of one person, from OpenPose's keypoints to the
+    position of `head` in CMU's motion capture, 0.45 torso lengths above the middle of the
+    shoulders.
 
     Args:
-        keypoints: `(T, K, 2)` pixels, array or tensor; values that are not finite are missing. Or a list of `People`,
-            one per frame, as `posezoo.predict` returns them for frames: one person each, or none, who is missing.
-        model: a name, created with `pretrained=True`, or a model of the zoo that takes keypoints. A model whose
-            normalisation is "pixels" expects the camera of its training data.
+        keypoints: `(T, K, 2)` pixels, array or tensor; values that are not finite are missing. Or a
+            list of `People`, one per frame, as `posezoo.predict` returns them for frames: one
+            person each, or none, who is missing.
+        model: a name, created with `pretrained=True`, or a model of the zoo that takes keypoints. A
+            model whose normalisation is "pixels" expects the camera of its training data.
         skeleton: of the keypoints: a name, a `Skeleton` or the K names. `People` bring their own.
         scores: `(T, K)` scores, a mask, or COCO's visibility flags. `People` bring their own.
         min_score: keypoints with a lower score, or a NaN one, are missing.
-        flip: average with the prediction for the mirrored pose. Doubles the cost, slightly more accurate.
-        batch_size: frames per forward pass, without the context that the receptive field adds on both sides.
-        device: device of the model. Defaults to the device the model is on; for a name to the GPU if there is one.
+        flip: average with the prediction for the mirrored pose. Doubles the cost, slightly more
+            accurate.
+        batch_size: frames per forward pass, without the context that the receptive field adds on
+            both sides.
+        device: device of the model. Defaults to the device the model is on; for a name to the GPU
+            if there is one.
 
     Returns:
         `Poses3D` of the T frames.
 
     Raises:
-        ValueError: no frames, mismatched shapes, a keypoint that the skeleton lacks or that is missing in all frames; a
-            model that takes no keypoints; what `posezoo.create` raises.
+        ValueError: no frames, mismatched shapes, a keypoint that the skeleton lacks or that is
+            missing in all frames; a model that takes no keypoints; what `posezoo.create` raises.
 
     Example:
         >>> import posezoo
@@ -211,14 +222,16 @@ def predict_single_person(
 ) -> list[People]:
     """Predict the 2D keypoints of the only person in a video, as input of `lift`.
 
-    Works without a detector, in two passes: the first crops the whole of every frame, or `box`; the second crops the
-    bounding box of the keypoints of the first, median-filtered along time. The person has to fill a good part of the
-    frame or of `box`. `posezoo.predict` with the boxes of a detector is more accurate.
+    Works without a detector, in two passes: the first crops the whole of every frame, or `box`; the
+    second crops the bounding box of the keypoints of the first, median-filtered along time. The
+    person has to fill a good part of the frame or of `box`. `posezoo.predict` with the boxes of a
+    detector is more accurate.
 
     Args:
         frames: images as `posezoo.predict` takes them.
         model: a name, or a model of the zoo that takes images.
-        box: (x1, y1, x2, y2) pixels, the region of the person in all frames. Defaults to the whole frame.
+        box: (x1, y1, x2, y2) pixels, the region of the person in all frames. Defaults to the whole
+            frame.
         options: `flip`, `batch_size`, `device` and `progress` of `posezoo.predict`.
 
     Returns:
@@ -243,7 +256,7 @@ def predict_single_person(
 
 
 def _join(people: Any, skeleton: Any) -> tuple[np.ndarray, np.ndarray, Any]:
-    """Stack the people of the frames: keypoints `(T, K, 2)`, scores `(T, K)`, both NaN in empty frames, skeleton."""
+    """Stack the frames: keypoints `(T, K, 2)` and scores `(T, K)`, NaN if empty; skeleton."""
     if isinstance(people, People):
         raise ValueError("keypoints: expected a list of People, one frame each, got one; a single frame is [people]")
     if not people:
@@ -294,7 +307,7 @@ def _numbered(points: np.ndarray) -> list[str]:
 
 
 def _skeletons(points: np.ndarray, skeleton: Any, model: Any) -> tuple[Skeleton, Skeleton]:
-    """Return the skeleton of the keypoints and that of the network's input, which may have no names of its own."""
+    """Return the skeletons of the keypoints and of the network's input; equal if it has none."""
     target = getattr(model, "input_skeleton", None)
     if target and skeleton is None:
         raise ValueError(
@@ -311,7 +324,7 @@ def _skeletons(points: np.ndarray, skeleton: Any, model: Any) -> tuple[Skeleton,
 def _match(
     points: np.ndarray, visible: np.ndarray, source: Skeleton, target: Skeleton, model: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Convert to the network's keypoints `(T, J, 2)`; the mask `(T, J)` is False where one was missing."""
+    """Convert to the network's keypoints `(T, J, 2)`, with a mask `(T, J)` of complete ones."""
     # a keypoint that is missing in all frames cannot be interpolated, so it is treated as one that was never detected
     known = visible.any(axis=0)
     found: dict[str, tuple[Any, Any]] = {}  # name -> (T, 2) positions and (T,) mask
@@ -360,7 +373,7 @@ def _fill(points: np.ndarray, visible: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def _run(model: Any, keypoints: Tensor, flip: bool, batch_size: int) -> Tensor:
-    """Run `model.predict` in eval mode on overlapping parts of the video: poses `(T, K, 3)` on the CPU."""
+    """Run the network in eval mode on overlapping parts: poses `(T, K, 3)` on the CPU."""
     # a receptive field lies anywhere between all before and all after its frame (causal networks), so each part gets
     # as many more frames on both sides; the predictions are then those for the whole video
     context = model.receptive_field - 1
@@ -375,7 +388,7 @@ def _run(model: Any, keypoints: Tensor, flip: bool, batch_size: int) -> Tensor:
 
 
 def _keypoint_box(person: People) -> np.ndarray:
-    """Return the bounding box `(4,)` of the keypoints of high score, inside the image; NaN if there are too few."""
+    """Return the bounding box `(4,)` of the confident keypoints; NaN if there are too few."""
     scores, points = person.scores[0], person.keypoints[0]
     sure = points[(scores > 0) & (scores >= scores.max() / 2)]
     if len(sure) < 4:

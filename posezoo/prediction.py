@@ -1,6 +1,7 @@
-"""Predict 2D keypoints: load images, crop every person, run the network, map the keypoints back into the image.
+"""Predict 2D keypoints: crop every person, run the network, map the keypoints into the image.
 
-`posezoo.predict` is the function of this name. It relies on the contract of `PoseModel` and on no particular network.
+`posezoo.predict` is the function of this name. It relies on the contract of `PoseModel` and on no
+particular network.
 """
 
 import contextlib
@@ -35,10 +36,14 @@ class People:
     """The people in one image.
 
     Attributes:
-        keypoints: `(N, K, 2)` float32, (x, y) pixels of the image. The centre of its top-left pixel is (0, 0).
-        scores: `(N, K)` float32. Heatmap networks give the height of the peak, about 1 for a confident prediction.
-        boxes: `(N, 4)` float32, (x1, y1, x2, y2) pixels, the boxes that were cropped, without their padding.
-        skeleton: names and bones of the keypoints, or None where the model's keypoints have no names.
+        keypoints: `(N, K, 2)` float32, (x, y) pixels of the image. The centre of its top-left pixel
+            is (0, 0).
+        scores: `(N, K)` float32. Heatmap networks give the height of the peak, about 1 for a
+            confident prediction.
+        boxes: `(N, 4)` float32, (x1, y1, x2, y2) pixels, the boxes that were cropped, without their
+            padding.
+        skeleton: names and bones of the keypoints, or None where the model's keypoints have no
+            names.
         image_size: (H, W) of the image.
         box_scores: `(N,)` float32, the detector's scores, or None where the boxes were given.
     """
@@ -54,13 +59,15 @@ class People:
         return len(self.keypoints)
 
     def to_coco(self, image_id: int = 0, category_id: int = 1) -> list[dict[str, Any]]:
-        """Convert to COCO's results format: one dictionary per person, keypoints as [x1, y1, score1, x2, …].
+        """Convert to COCO's results format, one dictionary per person.
 
-        The score of a person is the mean of its keypoints' scores, times the box score of a detector. COCO's own tools
-        expect COCO-17; `posezoo.skeletons.convert` converts other skeletons.
+        Keypoints are a flat list [x1, y1, score1, x2, …].         The score of a person is the mean of its keypoints' scores, times the box score of a
+        detector. COCO's own tools expect COCO-17; `posezoo.skeletons.convert` converts other
+        skeletons.
 
         Example:
-            >>> people = People(np.ones((1, 2, 2)), np.ones((1, 2)), np.array([[0.0, 0, 9, 9]]), None, (10, 10))
+            >>> keypoints, scores, boxes = np.ones((1, 2, 2)), np.ones((1, 2)), np.zeros((1, 4))
+            >>> people = People(keypoints, scores, boxes, None, image_size=(10, 10))
             >>> people.to_coco(image_id=7)[0]["keypoints"]
             [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
         """
@@ -108,7 +115,8 @@ class Crops:
         boxes: `(N, 4)` pixels of the image.
         box_scores: `(N,)`, or None.
         image_size: (H, W).
-        pixels: `(N, 3, h, w)`, the network's inputs, or None for a model that crops the image itself.
+        pixels: `(N, 3, h, w)`, the network's inputs, or None for a model that crops the image
+            itself.
     """
 
     matrices: Tensor
@@ -173,28 +181,31 @@ def predict(
     """Predict the keypoints of the people in one image or in several.
 
     Args:
-        images: an image, or a list or tuple of them. An image is a path; a PIL image; an array `(H, W, 3)`, RGB, uint8
-            or float in [0, 1]; or a tensor `(3, H, W)` of the same types. Grey images are repeated to RGB, CMYK is
-            converted, 16-bit values are scaled down, alpha is blended over white, and the EXIF orientation of a file is
-            applied (that of a PIL image is not).
+        images: an image, or a list or tuple of them. An image is a path; a PIL image; an array
+            `(H, W, 3)`, RGB, uint8 or float in [0, 1]; or a tensor `(3, H, W)` of the same types.
+            Grey images are repeated to RGB, CMYK is converted, 16-bit values are scaled down, alpha
+            is blended over white, and the EXIF orientation of a file is applied (that of a PIL
+            image is not).
         model: a name, created with `pretrained=True`, or a model of the zoo that takes images.
-        boxes: `(N, 4)` as (x1, y1, x2, y2) pixels, the people of the image. For several images a list of such arrays,
-            with None for a whole image. Defaults to one person per image, with the whole image as the box. Boxes may
-            reach out of the image but not lie outside of it.
-        detector: a callable as in `posezoo.detectors`, or a name for `detectors.load_detector`, which finds the boxes.
-            `People` is empty for images without detections.
-        flip: average with the predictions for the mirrored crops. Doubles the cost, slightly more accurate.
+        boxes: `(N, 4)` as (x1, y1, x2, y2) pixels, the people of the image. For several images a
+            list of such arrays, with None for a whole image. Defaults to one person per image, with
+            the whole image as the box. Boxes may reach out of the image but not lie outside of it.
+        detector: a callable as in `posezoo.detectors`, or a name for `detectors.load_detector`,
+            which finds the boxes. `People` is empty for images without detections.
+        flip: average with the predictions for the mirrored crops. Doubles the cost, slightly more
+            accurate.
         batch_size: crops per forward pass; crops of several images share a batch.
-        device: device of the model. Defaults to the device the model is on; for a name to the GPU if there is one.
+        device: device of the model. Defaults to the device the model is on; for a name to the GPU
+            if there is one.
         progress: show a progress bar. Defaults to True on a terminal for 32 images or more.
 
     Returns:
         `People`; for a list or tuple a list of `People` in its order, empty for an empty one.
 
     Raises:
-        ValueError: an image that is missing, damaged, empty, of the wrong type, or not finite; boxes, given or
-            detected, that are malformed or outside the image; boxes together with a detector; a model that is not one
-            for images; what `posezoo.create` raises.
+        ValueError: an image that is missing, damaged, empty, of the wrong type, or not finite;
+            boxes, given or detected, that are malformed or outside the image; boxes together with a
+            detector; a model that is not one for images; what `posezoo.create` raises.
 
     Example:
         >>> import posezoo
@@ -400,8 +411,8 @@ def _run_together(model: Any, waiting: Sequence[Crops], flip: bool, batch_size: 
 def _run_on_image(model: Any, image: Tensor, matrices: Tensor, flip: bool, batch_size: int) -> tuple[Tensor, Tensor]:
     """Predict for the people of one image with a model that crops it itself.
 
-    The later stages of a cascade crop small parts of a person. They need the image at full resolution, which a crop of
-    the whole person no longer has.
+    The later stages of a cascade crop small parts of a person. They need the image at full
+    resolution, which a crop of the whole person no longer has.
     """
     return _run(model, lambda batch: model.predict_from_image(image, batch, flip=flip), matrices, batch_size)
 
@@ -410,7 +421,7 @@ def _run_on_image(model: Any, image: Tensor, matrices: Tensor, flip: bool, batch
 def _run(
     model: Any, call: Callable[[Tensor], tuple[Tensor, Tensor]], people: Tensor, batch_size: int
 ) -> tuple[Tensor, Tensor]:
-    """Call the model in eval mode for batches of people: keypoints `(N, K, 2)` and scores `(N, K)` on the CPU."""
+    """Call the model in eval mode on batches: keypoints `(N, K, 2)`, scores `(N, K)`; on the CPU."""
     if not len(people):
         return torch.zeros(0, model.num_keypoints, 2), torch.zeros(0, model.num_keypoints)
     with eval_mode(model):

@@ -1,11 +1,13 @@
 """Draw keypoints, heatmaps and attention maps on images, and 3D poses in front, side and top view.
 
-Every function returns new uint8 arrays `(H, W, 3)` and does not modify its input. Positions are (x, y) pixels of the
-image; the centre of the top-left pixel is (0, 0). Left, right and middle keypoints differ in colour, in hues that are
-safe for colour-blind readers, over a dark outline that keeps them legible on any background. Views of 3D poses are
-orthographic, so that lengths can be read off a grid.
+Every function returns new uint8 arrays `(H, W, 3)` and does not modify its input. Positions are (x,
+y) pixels of the image; the centre of the top-left pixel is (0, 0). Left, right and middle keypoints
+differ in colour, in hues that are safe for colour-blind readers, over a dark outline that keeps
+them legible on any background. Views of 3D poses are orthographic, so that lengths can be read off
+a grid.
 
-Draw on the photograph or on the `[0, 1]` input of a model, not on an image normalised by mean and std.
+Draw on the photograph or on the `[0, 1]` input of a model, not on an image normalised by mean and
+std.
 """
 
 import math
@@ -49,15 +51,18 @@ def draw_keypoints(
     """Draw the poses of one or more people, in pixels of the image, on a copy of it.
 
     Args:
-        image: an image as `posezoo.predict` takes it: a path, a PIL image, an array or a tensor. The channels of arrays and
-            tensors may come first or last.
-        keypoints: `(K, 2)` or `(N, K, 2)` pixels. Points may lie outside the image; points that are not finite are not
-            drawn.
-        skeleton: a name, a `Skeleton` or a list of K names. Names determine the sides, a skeleton also the bones.
-        scores: `(K,)` or `(N, K)`, or a mask as `posezoo.skeletons.convert` returns it. Defaults to drawing all.
+        image: an image as `posezoo.predict` takes it: a path, a PIL image, an array or a tensor.
+            The channels of arrays and tensors may come first or last.
+        keypoints: `(K, 2)` or `(N, K, 2)` pixels. Points may lie outside the image; points that are
+            not finite are not drawn.
+        skeleton: a name, a `Skeleton` or a list of K names. Names determine the sides, a skeleton
+            also the bones.
+        scores: `(K,)` or `(N, K)`, or a mask as `posezoo.skeletons.convert` returns it. Defaults to
+            drawing all.
         threshold: lowest score of a drawn keypoint. Bones are drawn between drawn keypoints only.
         boxes: `(4,)` or `(M, 4)`, `x1 y1 x2 y2` in pixels, drawn as thin frames. Defaults to none.
-        line_width: width of a bone in pixels. Defaults to a width that follows the image's and the person's size.
+        line_width: width of a bone in pixels. Defaults to a width that follows the image's and the
+            person's size.
         radius: radius of a keypoint in pixels. Defaults to one line width.
 
     Returns:
@@ -68,7 +73,8 @@ def draw_keypoints(
 
     Example:
         >>> pose = np.array([[30.0, 20.0], [10.0, 40.0], [50.0, 40.0]])
-        >>> picture = draw_keypoints(np.zeros((48, 64, 3), np.uint8), pose, ["nose", "left_hand", "right_hand"])
+        >>> names = ["nose", "left_hand", "right_hand"]
+        >>> picture = draw_keypoints(np.zeros((48, 64, 3), np.uint8), pose, names)
         >>> picture[20, 30].tolist(), picture[40, 10].tolist()
         ([240, 240, 240], [86, 180, 233])
     """
@@ -117,8 +123,9 @@ def draw_keypoints(
 def draw_heatmaps(image: Any, heatmaps: Any, *, alpha: float = 0.7) -> np.ndarray:
     """Overlay the maximum of K heatmaps on the image.
 
-    Cell i of a heatmap lies on pixel i * stride, with stride H/h down and W/w across, linear in between.
-    Colours are relative to the highest value. The image is unchanged where values are 0 or less.
+    Cell i of a heatmap lies on pixel i * stride, with stride H/h down and W/w across, linear in
+    between. Colours are relative to the highest value. The image is unchanged where values are 0 or
+    less.
 
     Args:
         image: as in `draw_keypoints`.
@@ -129,13 +136,14 @@ def draw_heatmaps(image: Any, heatmaps: Any, *, alpha: float = 0.7) -> np.ndarra
         uint8 `(H, W, 3)`.
 
     Raises:
-        ValueError: an invalid image, heatmaps of another shape or not finite, or an alpha outside `[0, 1]`.
+        ValueError: an invalid image, heatmaps of another shape or not finite, or an alpha outside
+            `[0, 1]`.
 
     Example:
         >>> heatmaps = np.zeros((17, 12, 16))
         >>> heatmaps[0, 5, 8] = 1.0
         >>> picture = draw_heatmaps(np.zeros((48, 64, 3), np.uint8), heatmaps)
-        >>> divmod(int(picture.sum(-1).argmax()), 64)                       # 5 and 8 times the stride of 4
+        >>> divmod(int(picture.sum(-1).argmax()), 64)          # 5 and 8 times the stride of 4
         (20, 32)
     """
     canvas = _canvas(image)
@@ -145,7 +153,7 @@ def draw_heatmaps(image: Any, heatmaps: Any, *, alpha: float = 0.7) -> np.ndarra
 def heatmap_grid(
     image: Any, heatmaps: Any, names: str | Skeleton | Sequence[str] | None = None, *, alpha: float = 0.7
 ) -> np.ndarray:
-    """Draw a contact sheet of the image under each of K heatmaps, each relative to its own highest value.
+    """Draw the image under each of K heatmaps, each relative to its own maximum, as a contact sheet.
 
     Args:
         image: as in `draw_keypoints`.
@@ -217,15 +225,17 @@ def draw_attention(
 ) -> np.ndarray:
     """Draw a contact sheet of the attention maps of K keypoints, with the predicted keypoints.
 
-    Cell i of a map covers the pixels from i * stride to (i + 1) * stride, with stride H/h down and W/w across. Values are
-    interpolated linearly between the centres of cells. Colours are relative to the highest value of each map.
+    Cell i of a map covers the pixels from i * stride to (i + 1) * stride, with stride H/h down and
+    W/w across. Values are interpolated linearly between the centres of cells. Colours are relative
+    to the highest value of each map.
 
     Args:
         image: as in `draw_keypoints`; the input of the network.
-        weights: attention maps `(K, h, w)` of one image, not negative, array or tensor, as `PoseAttentionLSTM.attend`
-            returns them.
+        weights: attention maps `(K, h, w)` of one image, not negative, array or tensor, as
+            `PoseAttentionLSTM.attend` returns them.
         names: labels of the tiles: a skeleton or K names. Defaults to none.
-        keypoints: `(K, 2)` pixels of the image, each drawn as a dot on its own tile. Defaults to none.
+        keypoints: `(K, 2)` pixels of the image, each drawn as a dot on its own tile. Defaults to
+            none.
         alpha: opacity of the highest value, in `[0, 1]`.
 
     Returns:
@@ -237,7 +247,8 @@ def draw_attention(
     Example:
         >>> weights = np.zeros((16, 3, 4))
         >>> weights[:, 1, 2] = 1.0
-        >>> sheet = draw_attention(np.zeros((48, 64, 3), np.uint8), weights, "mpii16", keypoints=np.full((16, 2), 40.0))
+        >>> image, keypoints = np.zeros((48, 64, 3), np.uint8), np.full((16, 2), 40.0)
+        >>> sheet = draw_attention(image, weights, "mpii16", keypoints=keypoints)
         >>> sheet.shape
         (192, 256, 3)
     """
@@ -262,14 +273,15 @@ def draw_pose3d(
     """Draw a 3D pose in front, side and top view, side by side, over a grid in millimetres.
 
     Args:
-        pose3d: `(K, 3)` or `(N, K, 3)` mm in the camera frame: x right, y down, z forward. Points that are not finite are
-            not drawn.
+        pose3d: `(K, 3)` or `(N, K, 3)` mm in the camera frame: x right, y down, z forward. Points
+            that are not finite are not drawn.
         skeleton: as in `draw_keypoints`.
-        views: some of "front", from the camera; "side", from the right of its image, with the camera on the left; "top",
-            from above, with the camera at the bottom.
+        views: some of "front", from the camera; "side", from the right of its image, with the
+            camera on the left; "top", from above, with the camera at the bottom.
         size: height and width of a view in pixels.
-        bounds: `(2, 3)` mm, lowest and highest coordinates shown; the views share their centre and scale. Defaults to
-            those of the pose. Frames of a video need the bounds of the whole video to have one scale.
+        bounds: `(2, 3)` mm, lowest and highest coordinates shown; the views share their centre and
+            scale. Defaults to those of the pose. Frames of a video need the bounds of the whole
+            video to have one scale.
 
     Returns:
         uint8 `(size, len(views) * size, 3)`.
@@ -295,7 +307,7 @@ def draw_pose3d(
 
 
 def pose3d_bounds(poses: Any) -> np.ndarray:
-    """Compute the lowest and highest coordinates `(2, 3)` of poses `(..., K, 3)`; zeros if none is finite.
+    """Compute the lowest and highest finite coordinates `(2, 3)` of poses `(..., K, 3)`, or zeros.
 
     Example:
         >>> pose3d_bounds([[0.0, 5, 0], [9, 1, np.nan], [2, -3, 4]]).tolist()
@@ -317,13 +329,15 @@ def pose3d_pictures(
     size: int = 256,
     bounds: Any = None,
 ) -> Iterator[np.ndarray]:
-    """Draw every frame of a video with `draw_pose3d` in one scale, for `save_gif` and `contact_sheet`.
+    """Draw every frame of a video with `draw_pose3d`, in one scale.
+
+    For `save_gif` and `contact_sheet`; the drawings are made one at a time.
 
     Args:
         poses: `(T, K, 3)` mm.
         skeleton: as in `draw_pose3d`.
-        images: T images as in `draw_keypoints`, of any size, fitted into a square on the left of the views. Defaults to
-            none.
+        images: T images as in `draw_keypoints`, of any size, fitted into a square on the left of
+            the views. Defaults to none.
         views: as in `draw_pose3d`.
         size: as in `draw_pose3d`.
         bounds: as in `draw_pose3d`. Defaults to those of the whole video.
@@ -363,12 +377,14 @@ def pose3d_pictures(
 def save_gif(path: str | Path, pictures: Iterable[Any], *, fps: float = 25.0) -> Path:
     """Write an endlessly repeating animated GIF, with 256 colours per frame.
 
-    Images are consumed one at a time. The file appears when it is complete, and not at all after an error.
+    Images are consumed one at a time. The file appears when it is complete, and not at all after an
+    error.
 
     Args:
         path: the file to write.
         pictures: one or more images of one size, as in `draw_keypoints`.
-        fps: frames per second. The format has a resolution of 0.01 s, and viewers play at most 50 frames per second.
+        fps: frames per second. The format has a resolution of 0.01 s, and viewers play at most 50
+            frames per second.
 
     Raises:
         ValueError: no images, images of several sizes, or an fps that is not positive.
@@ -376,7 +392,8 @@ def save_gif(path: str | Path, pictures: Iterable[Any], *, fps: float = 25.0) ->
     Example:
         >>> import tempfile
         >>> from PIL import Image
-        >>> file = save_gif(Path(tempfile.mkdtemp(), "grey.gif"), [np.full((20, 30, 3), k, np.uint8) for k in range(7)])
+        >>> pictures = [np.full((20, 30, 3), grey, np.uint8) for grey in range(7)]
+        >>> file = save_gif(Path(tempfile.mkdtemp(), "grey.gif"), pictures)
         >>> Image.open(file).n_frames
         7
     """
@@ -419,7 +436,7 @@ Stroke = tuple[Any, Any, float, tuple[int, int, int]]  # start, end, half width,
 
 
 def _draw(canvas: np.ndarray, strokes: Sequence[Stroke], rim: float) -> None:
-    """Draw strokes: first all outlines, so that none of them cuts through the colour of a neighbour."""
+    """Draw strokes, all outlines first, so that none cuts through the colour of a neighbour."""
     for start, end, half_width, _ in strokes:
         _stroke(canvas, start, end, half_width + rim, RIM)
     for start, end, half_width, colour in strokes:
@@ -453,7 +470,7 @@ def _side_colour(keypoint: str) -> tuple[int, int, int]:
 
 
 def _bone_colour(a: tuple[int, int, int], b: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Return the colour of a bone: that of its side; a bone from the middle to a side belongs to that side."""
+    """Return the colour of a bone; one from the middle to a side belongs to that side."""
     sides = {a, b} - {CENTRE}
     return sides.pop() if len(sides) == 1 else CENTRE
 
@@ -537,9 +554,9 @@ def _overlay(canvas: np.ndarray, heatmap: np.ndarray, alpha: float, *, blocks: b
 
 
 def _resize_rows(values: np.ndarray, length: int, blocks: bool) -> np.ndarray:
-    """Interpolate linearly along the first axis, with cell i at i * stride and constant beyond the last cell.
+    """Interpolate linearly along the first axis, with cell i at i * stride.
 
-    With `blocks` cell i is at the centre of the pixels from there to the next cell.
+    Constant beyond the last cell. With `blocks` cell i is at the centre of the pixels from there to the next cell.
     """
     offset = (length / len(values) - 1) / 2 if blocks else 0.0
     position = np.clip((np.arange(length) - offset) * (len(values) / length), 0, len(values) - 1)
@@ -560,7 +577,7 @@ def _label(picture: np.ndarray, text: str) -> np.ndarray:
 
 
 def _canvas(image: Any) -> np.ndarray:
-    """Load an image as a new uint8 array `(H, W, 3)`; the channels of arrays and tensors may come first or last."""
+    """Load an image as a new uint8 array `(H, W, 3)`; channels may come first or last."""
     if isinstance(image, np.ndarray | torch.Tensor) and 0 not in image.shape:
         if image.ndim == 4:
             raise ValueError(f"image: expected one, got a batch of shape {tuple(image.shape)}; draw image[i]")

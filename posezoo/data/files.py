@@ -12,7 +12,7 @@ from posezoo.images import load_image_uint8
 
 
 def read_image(path: Path) -> Tensor:
-    """Load a photograph as uint8 RGB `(3, H, W)`, with the pixels that `posezoo.predict` uses (`posezoo.images`)."""
+    """Load an image as uint8 RGB `(3, H, W)`, with the pixels that `posezoo.predict` uses."""
     try:
         return load_image_uint8(path)
     except ValueError as error:
