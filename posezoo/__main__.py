@@ -52,8 +52,8 @@ and a published file by its sha256, with its metrics and licence.
 """
 EXPORT_HELP = """\
 Export a pretrained network, normalisation included, to ONNX or torch.export. Inputs are crops of one person, RGB in
-[0, 1], or for lifters 2D keypoints in pixels. The file is run with batches of one and three and compared with the network
-before it is written to its final name. ONNX needs `pip install 'posezoo[onnx]'`.
+[0, 1], or for lifters 2D keypoints in pixels. The file is run with batches of one and three and compared with the
+network before it is written to its final name. ONNX needs `pip install 'posezoo[onnx]'`.
 """
 FRAME_FILES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 

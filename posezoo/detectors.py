@@ -416,6 +416,6 @@ def _layout(name: str | None, outputs: Sequence[Any]) -> _Layout:
     fits = names >= _NAMES[name] if name in _NAMES else len(outputs) == 1 and name in _LAYOUTS
     if name is None or not fits:
         shown = ", ".join(f"{output.name} {tuple(output.shape)}" for output in outputs)
-        problem = "none fits" if name is None else f"{name!r} does not fit"
+        problem = "not recognised from" if name is None else f"{name!r} does not fit"
         raise ValueError(f"layout: {problem} the outputs {shown}; expected one of {', '.join(_LAYOUTS)}")
     return _LAYOUTS[name]

@@ -61,9 +61,9 @@ class People:
     def to_coco(self, image_id: int = 0, category_id: int = 1) -> list[dict[str, Any]]:
         """Convert to COCO's results format, one dictionary per person.
 
-        Keypoints are a flat list [x1, y1, score1, x2, …].         The score of a person is the mean of its keypoints' scores, times the box score of a
-        detector. COCO's own tools expect COCO-17; `posezoo.skeletons.convert` converts other
-        skeletons.
+        Keypoints are a flat list [x1, y1, score1, x2, …]. The score of a person is the mean of its
+        keypoints' scores, times the box score of a detector. COCO's own tools expect COCO-17;
+        `posezoo.skeletons.convert` converts other skeletons.
 
         Example:
             >>> keypoints, scores, boxes = np.ones((1, 2, 2)), np.ones((1, 2)), np.zeros((1, 4))
