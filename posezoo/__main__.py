@@ -348,7 +348,7 @@ def run_convert(options: argparse.Namespace) -> None:
     if done.record:
         identity = f"{done.record.architecture}.{done.record.tag}, by its sha256"
     elif done.model.weights:
-        identity = f"{options.model}, by --model; there is no sha256 to compare with"
+        identity = f"{options.model}, as --model says; there is no sha256 to compare with"
     else:
         identity = "no published file with a known sha256; its licence and training data are not known"
     print(f"{options.file}")

@@ -202,7 +202,7 @@ def lift(
             raise ValueError(f"scores: expected {visible.shape}, one per keypoint, got {values.shape}")
         visible &= values >= min_score  # false for NaN
 
-    model = resolve_model(model, device, takes="keypoints")
+    model = resolve_model(model, device, takes="keypoints", needs=["receptive_field"])
     if not model.num_keypoints:
         raise ValueError(f"model: this {model_name(model)} has no head; model.reset_head(num_keypoints) makes one")
     source, target = _skeletons(points, skeleton, model)

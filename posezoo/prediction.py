@@ -219,13 +219,10 @@ def predict(
     if batch_size < 1:
         raise ValueError(f"batch_size: expected 1 or more, got {batch_size}")
     if detector is not None and boxes is not None:
-        raise ValueError("boxes and detector: expected one of them, as a detector is what finds the boxes")
+        raise ValueError("boxes and detector: expected one of them, as a detector provides the boxes")
     if isinstance(detector, str | Path):
         detector = _detector_by_name(str(detector), None if device is None else str(device))
-    model = resolve_model(model, device, takes="image")
-    lacks = [name for name in CONTRACT if not hasattr(model, name)]
-    if lacks:
-        raise ValueError(f"model: {model_name(model)} lacks {', '.join(lacks)}; see the attributes of PoseModel")
+    model = resolve_model(model, device, takes="image", needs=CONTRACT)
     crops_itself = callable(getattr(model, "predict_from_image", None))
     size, keep_aspect, corner_aligned = model.input_size, model.keep_aspect, model.corner_aligned
     target = next(model.parameters())
@@ -254,16 +251,18 @@ def predict(
     return results if several else results[0]
 
 
-def resolve_model(model: Any, device: str | torch.device | None, *, takes: str) -> Any:
+def resolve_model(model: Any, device: str | torch.device | None, *, takes: str, needs: Sequence[str] = ()) -> Any:
     """Return a model of the zoo on its device, loaded with its weights if it is given by name.
 
     Args:
         model: a name or a model.
         device: as in `predict`.
-        takes: the `input_kind` that the caller needs, "image" or "keypoints".
+        takes: the required `input_kind`, "image" or "keypoints".
+        needs: names of the attributes of `PoseModel` that the caller reads.
 
     Raises:
-        ValueError: no model, or one with another kind of input; what `posezoo.create` raises.
+        ValueError: no model, or one with another kind of input or without the attributes; what
+            `posezoo.create` raises.
     """
     if isinstance(model, str):
         model = _model_by_name(model, str(device or ("cuda" if torch.cuda.is_available() else "cpu")))
@@ -277,6 +276,9 @@ def resolve_model(model: Any, device: str | torch.device | None, *, takes: str) 
             f"model: the input of {model_name(model)} is {kind!r}, not {takes!r}; posezoo.predict is for images, "
             "posezoo.lift for keypoints, model.predict for all"
         )
+    lacks = [name for name in needs if not hasattr(model, name)]
+    if lacks:
+        raise ValueError(f"model: {model_name(model)} lacks {', '.join(lacks)}; see the attributes of PoseModel")
     return model
 
 

@@ -566,6 +566,13 @@ def test_modes_are_as_they_were(video, fails, monkeypatch):
     assert not model.frozen.training
 
 
+def test_a_model_without_a_receptive_field(video):
+    model = Oracle()
+    del model.receptive_field
+    with pytest.raises(ValueError, match="Oracle lacks receptive_field; see the attributes of PoseModel"):
+        posezoo.lift(video, model, skeleton="h36m17")
+
+
 def test_half_precision(video):
     torch.manual_seed(0)
     model = posezoo.create("martinez", linear_size=32, frame="person").eval()

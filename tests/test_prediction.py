@@ -311,6 +311,18 @@ def test_a_name_is_loaded_once_but_a_folder_each_time(tmp_path, photo, monkeypat
             assert posezoo.predict(photo[0], f"local-dir:{folder}").keypoints.shape == (1, number, 2)
 
 
+@pytest.mark.parametrize(("decoding", "corner_aligned"), [("quarter", False), ("udp", True)])
+def test_a_network_decoded_as_udp_is_cropped_as_udp(photo, decoding, corner_aligned, monkeypatch):
+    """By the model's own decoding, with or without a weights record."""
+    model, inputs = posezoo.create("hrnet_w32", width=2, decoding=decoding), []
+    run = model.predict
+    monkeypatch.setattr(model, "predict", lambda image, **options: inputs.append(image) or run(image, **options))
+    posezoo.predict(photo[0], model, [BOX])
+    center, extent = box_to_crop(torch.tensor([BOX]), (256, 192), padding=1.25)
+    matrix = crop_matrix(center, extent, (256, 192), corner_aligned=corner_aligned)
+    torch.testing.assert_close(inputs[0], crop(load_image(photo[0]), matrix, (256, 192)))
+
+
 def test_a_model_without_the_contract(photo):
     model = Oracle()
     del model.input_size
