@@ -1,7 +1,6 @@
-"""From 2D keypoints to 3D: an oracle in the network's place, every skeleton, gaps everywhere, and every mistake.
-
-The oracle's answer is a function of what it sees, so that every frame and keypoint must reach it, and come back, in its
-own place.
+"""2D keypoints to 3D: an oracle in place of the network, every skeleton, gaps everywhere, and every invalid argument.
+ The output of the oracle is a function of its input, so that every frame and keypoint has to
+arrive, and return, in its own place.
 """
 
 import inspect
@@ -31,9 +30,9 @@ H36M = get_skeleton("h36m17")
 
 
 class Oracle(nn.Module):
-    """The contract of a lifter, as far as `lift` needs it: x and y of a keypoint from the root, and a depth.
-
-    With `reach` the depth is a mean over as many frames before and after, held at the ends of what it is given.
+    """The part of a lifter's contract that `lift` needs: x and y relative to the root, and a depth.
+ With `reach` the depth is a mean over as many frames before and after, held at the ends of what it
+    is given.
     """
 
     input_kind, num_inputs, num_keypoints = "keypoints", 17, 17
@@ -63,7 +62,7 @@ class Oracle(nn.Module):
 
 
 def truth(keypoints):
-    """What the oracle says of keypoints `(..., 17, 2)` of h36m17, one frame at a time."""
+    """The output of the oracle for keypoints `(..., 17, 2)` of h36m17, without `reach`."""
     relative = keypoints - keypoints[..., :1, :]
     return np.concatenate([relative, 2 * relative[..., :1] - relative[..., 1:]], axis=-1)
 
@@ -195,7 +194,7 @@ def test_an_oracle_that_looks_around(batch_size):
         ("temporal_conv_27", {"channels": 16, "frame": "person", "causal": True}),
     ],
 )
-def test_the_zoos_lifters_answer_as_for_the_whole_video(name, options, flip):
+def test_lifters_predict_the_same_in_parts_as_for_the_whole_video(name, options, flip):
     torch.manual_seed(0)
     model = posezoo.create(name, **options).eval()
     video = random_video(61)
@@ -675,7 +674,7 @@ def test_the_keypoints_are_drawn_on_the_photograph(video):
 
 
 class Watcher:
-    """In the place of `posezoo.predict`: says where the person is, and remembers where it was told to look."""
+    """Replaces `posezoo.predict`: returns given keypoints and records the boxes."""
 
     def __init__(self, tracks, scores, size=(480, 640)):
         self.tracks, self.scores, self.size, self.boxes, self.options = tracks, scores, size, [], []

@@ -1,7 +1,7 @@
-"""From photographs to keypoints: an oracle in the network's place, every kind of image, and every mistake.
-
-The oracle finds red, green and blue blobs by the centroid of their channel, which the crops' linear resampling moves
-exactly where it moves points; what `predict` says is then compared with where the blobs were drawn.
+"""Images to keypoints: an oracle in place of the network, every kind of image, and every invalid argument.
+ The oracle computes the centroids of red, green and blue blobs. The linear resampling of crops
+moves a centroid exactly as it moves a point, so the predictions are compared with the positions
+where the blobs were drawn.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ SIZE = (64, 48)  # (H, W) of the oracle's input
 
 
 class Oracle(nn.Module):
-    """The contract of a model, as far as `predict` needs it; remembers how it was called."""
+    """The part of a model's contract that `predict` needs; records its calls."""
 
     num_keypoints = 3
     skeleton = get_skeleton(["nose", "left_eye", "right_eye"])
@@ -45,7 +45,7 @@ class Oracle(nn.Module):
 
     def __init__(self, size: tuple[int, int] = SIZE, floor: float = 0) -> None:
         super().__init__()
-        self.input_size, self.floor = size, floor  # what is darker than the floor is noise
+        self.input_size, self.floor = size, floor  # darker values are noise
         self.dummy = nn.Parameter(torch.zeros(1))
         self.frozen = nn.BatchNorm2d(1)
         self.batches: list[Tensor] = []
@@ -65,7 +65,7 @@ class Oracle(nn.Module):
 
 
 def draw(width: int, height: int, points: np.ndarray, sigma: float) -> np.ndarray:
-    """Blob k of the k-th primary colour at `points[k]`: `(H, W, 3)` uint8 on black."""
+    """Draw blob k in the k-th primary colour at `points[k]`: `(H, W, 3)` uint8 on black."""
     across, down = (
         np.exp(-((np.arange(length)[:, None] - points[:, axis]) ** 2) / (2 * sigma**2)).astype(np.float32)
         for axis, length in enumerate((width, height))
@@ -74,13 +74,13 @@ def draw(width: int, height: int, points: np.ndarray, sigma: float) -> np.ndarra
 
 
 def person(width: int, height: int, sigma: float, seed: int = 0) -> np.ndarray:
-    """Three points far enough from the border for whole blobs."""
+    """Sample three points far enough from the border for whole blobs."""
     room = np.array([width, height]) - 1 - 8 * sigma
     return 4 * sigma + np.random.default_rng(seed).random((3, 2)) * room
 
 
 def fresh(script: str) -> str:
-    """What a script prints in an interpreter that has imported nothing of ours yet."""
+    """Run a script in a new interpreter and return its output."""
     environment = {**os.environ, "PYTHONPATH": str(Path(posezoo.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -145,7 +145,7 @@ def test_any_box_around_a_person(origin, margins):
 
 
 def test_stretched_boxes():
-    """A network that was trained on boxes stretched to its input gets them so, and its answer is stretched back."""
+    """With `keep_aspect = False` boxes are stretched to the input, and keypoints are stretched back."""
     width, height = 300, 200
     points = person(width, height, sigma=4)
     oracle = Oracle()
@@ -167,7 +167,7 @@ def test_a_tiny_box():
     assert np.abs(people.keypoints[0] - points).max() < 0.02
 
 
-def test_every_person_of_every_image_has_its_own_answer():
+def test_every_person_of_every_image_has_its_own_keypoints():
     images, boxes, truths = [], [], []
     for seed, side in enumerate((200, 150, 260)):
         left, right = person(side, side, 4, seed), person(side, side, 4, seed + 10) + np.array([2 * side, 0])
@@ -415,7 +415,7 @@ COLOUR = np.stack([GREY, GREY[::-1], 255 - GREY], axis=-1)
 
 
 def as_tensor(array):
-    """(H, W, 3) uint8 to what `load_image` should make of it."""
+    """The expected output of `load_image` for (H, W, 3) uint8."""
     return torch.from_numpy(array / np.float32(255)).movedim(-1, 0)
 
 
@@ -730,7 +730,7 @@ def test_batch_size_of_nothing(photo):
 
 
 class Stub:
-    """Finds what it is told to, image by image, and remembers what it was shown."""
+    """Returns given detections, image by image, and records the images."""
 
     def __init__(self, *answers):
         self.answers, self.shown = list(answers), []

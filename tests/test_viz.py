@@ -38,7 +38,7 @@ def _grey(height: int = 100, width: int = 120) -> np.ndarray:
 
 
 def _changed(picture: np.ndarray) -> np.ndarray:
-    """`(H, W)`: where the picture is no longer grey."""
+    """`(H, W)` mask of the pixels that are no longer grey."""
     return (picture != GREY).any(axis=-1)
 
 
