@@ -31,8 +31,8 @@ H36M = get_skeleton("h36m17")
 
 class Oracle(nn.Module):
     """The part of a lifter's contract that `lift` needs: x and y relative to the root, and a depth.
- With `reach` the depth is a mean over as many frames before and after, held at the ends of what it
-    is given.
+    With `reach` the depth is a mean over as many frames before and after, held at the ends of what it
+       is given.
     """
 
     input_kind, num_inputs, num_keypoints = "keypoints", 17, 17
