@@ -1,5 +1,6 @@
-"""2D keypoints to 3D: an oracle in place of the network, every skeleton, gaps everywhere, and every invalid argument.
- The output of the oracle is a function of its input, so that every frame and keypoint has to
+"""2D keypoints to 3D: an oracle as the network, every skeleton, gaps, every invalid argument.
+
+The output of the oracle is a function of its input, so that every frame and keypoint has to
 arrive, and return, in its own place.
 """
 
@@ -31,8 +32,9 @@ H36M = get_skeleton("h36m17")
 
 class Oracle(nn.Module):
     """The part of a lifter's contract that `lift` needs: x and y relative to the root, and a depth.
-    With `reach` the depth is a mean over as many frames before and after, held at the ends of what it
-       is given.
+
+    With `reach` the depth is a mean over as many frames before and after, constant at the ends of
+    the input.
     """
 
     input_kind, num_inputs, num_keypoints = "keypoints", 17, 17

@@ -1,5 +1,6 @@
-"""Images to keypoints: an oracle in place of the network, every kind of image, and every invalid argument.
- The oracle computes the centroids of red, green and blue blobs. The linear resampling of crops
+"""Images to keypoints: an oracle as the network, every kind of image, every invalid argument.
+
+The oracle computes the centroids of red, green and blue blobs. The linear resampling of crops
 moves a centroid exactly as it moves a point, so the predictions are compared with the positions
 where the blobs were drawn.
 """
