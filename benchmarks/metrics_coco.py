@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from posezoo.metrics.oks import coco_ap, read_coco_ground_truth, read_coco_results
+from posezoo.metrics import coco_ap, read_coco_ground_truth, read_coco_results
 
 
 def dataset(images: int, people: int, per_person: float, seed: int = 0) -> tuple[dict, list[dict]]:

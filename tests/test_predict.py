@@ -27,7 +27,7 @@ from toy import scratch_registry
 
 import posezoo
 from posezoo.geometry import box_to_crop, crop, crop_matrix
-from posezoo.metrics.oks import read_coco_results
+from posezoo.metrics import read_coco_results
 from posezoo.predict import People, load_image
 from posezoo.skeletons import get_skeleton
 from posezoo.weights import Weights

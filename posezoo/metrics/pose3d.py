@@ -27,8 +27,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from posezoo.geometry import _aligned, _precise
-from posezoo.metrics.pck import Array, _like, _tensor, _warn_of
+from posezoo.geometry import aligned, precise
+from posezoo.metrics.arrays import Array, as_tensor, same_kind, warn_not_finite
 from posezoo.skeletons import Skeleton, get_skeleton
 
 ALIGNMENTS = ("none", "root", "centroid", "rigid", "similarity")
@@ -145,8 +145,8 @@ def mpjpe(
     elif alignment == "centroid":
         poses, truth = poses - _middle(poses, seen), truth - _middle(truth, seen)
     elif alignment in ("rigid", "similarity"):
-        return _like(pred, _aligned_distances(poses, truth, seen, lost, alignment == "similarity"))
-    return _like(pred, _finish(_norm(poses - truth), seen, lost))
+        return same_kind(pred, _aligned_distances(poses, truth, seen, lost, alignment == "similarity"))
+    return same_kind(pred, _finish(_norm(poses - truth), seen, lost))
 
 
 def pa_mpjpe(pred: Array, target: Array, *, scale: bool = True, visible: Array | None = None) -> Array:
@@ -185,7 +185,7 @@ def n_mpjpe(pred: Array, target: Array, *, root: int = 0, visible: Array | None 
     size = torch.where(counted, poses * poses, 0.0).sum(dim=(-2, -1), keepdim=True)
     overlap = torch.where(counted, poses * truth, 0.0).sum(dim=(-2, -1), keepdim=True)
     factor = torch.where(size == 0, 1.0, overlap / size)
-    return _like(pred, _finish(_norm(factor * poses - truth), seen, lost))
+    return same_kind(pred, _finish(_norm(factor * poses - truth), seen, lost))
 
 
 def mpjve(
@@ -254,7 +254,7 @@ def pck3d(
         [1.0, 1.0, 0.0]
     """
     error, seen = _by_joint(mpjpe(pred, target, alignment=alignment, root=root, visible=visible))
-    return _like(pred, _precise((error < threshold).sum(dim=0)) / seen.sum(dim=0))
+    return same_kind(pred, precise((error < threshold).sum(dim=0)) / seen.sum(dim=0))
 
 
 def auc3d(
@@ -271,7 +271,7 @@ def auc3d(
     """
     error, seen = _by_joint(mpjpe(pred, target, alignment=alignment, root=root, visible=visible))
     hits = torch.stack([(error < threshold).sum(dim=0) for threshold in AUC_THRESHOLDS])
-    return _like(pred, _precise(hits).mean(dim=0) / seen.sum(dim=0))
+    return same_kind(pred, precise(hits).mean(dim=0) / seen.sum(dim=0))
 
 
 # -------------------------------------------------------------------------------------------------------------- bones
@@ -295,7 +295,7 @@ def bone_length_error(
         [2.0]
     """
     ours, theirs, seen, lost = _bone_vectors(pred, target, bones, visible)
-    return _like(pred, _finish((_norm(ours) - _norm(theirs)).abs(), seen, lost))
+    return same_kind(pred, _finish((_norm(ours) - _norm(theirs)).abs(), seen, lost))
 
 
 def limb_angle_error(
@@ -320,7 +320,7 @@ def limb_angle_error(
     # by the tangent: the cosine is flat, and cannot tell small angles apart
     angle = torch.rad2deg(torch.atan2(_norm(torch.linalg.cross(ours, theirs)), (ours * theirs).sum(dim=-1)))
     angle = torch.where(lost | (_norm(ours) == 0), 180.0, angle)
-    return _like(pred, torch.where(seen & (_norm(theirs) > 0), angle, torch.nan))
+    return same_kind(pred, torch.where(seen & (_norm(theirs) > 0), angle, torch.nan))
 
 
 # ----------------------------------------------------------------------------------------------------------- averages
@@ -452,16 +452,16 @@ def humaneva(
 
 def _read(pred: Array, target: Array, visible: Array | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Poses and truth in double precision, which joints count, and which of those have no prediction; warns, checks."""
-    poses = _tensor(pred)
-    truth = _tensor(target, poses)
+    poses = as_tensor(pred)
+    truth = as_tensor(target, poses)
     if poses.shape != truth.shape or poses.ndim < 2 or poses.shape[-1] != 3:
         raise ValueError(
             f"expected pred and target of one shape (..., K, 3), got {tuple(poses.shape)} and {tuple(truth.shape)}"
         )
-    seen = torch.ones_like(poses[..., 0], dtype=torch.bool) if visible is None else _tensor(visible, poses).bool()
+    seen = torch.ones_like(poses[..., 0], dtype=torch.bool) if visible is None else as_tensor(visible, poses).bool()
     if seen.shape != poses.shape[:-1]:
         raise ValueError(f"visible: expected (..., K) = {tuple(poses.shape[:-1])}, got {tuple(seen.shape)}")
-    exact, truth = _precise(poses), _precise(truth)
+    exact, truth = precise(poses), precise(truth)
     lost = torch.zeros_like(seen)
     # a sum finds NaN and infinity many times faster than a look at every joint, which is left for when there are some
     if not torch.isfinite(truth.sum()):
@@ -471,7 +471,7 @@ def _read(pred: Array, target: Array, visible: Array | None) -> tuple[Tensor, Te
             raise ValueError(f"target: joint {joint} of pose {pose} is NaN or infinite; mark missing ones in `visible`")
     if not torch.isfinite(exact.sum()):
         lost = ~torch.isfinite(exact).all(dim=-1) & seen
-        _warn_of(lost, "predicted joints")
+        warn_not_finite(lost, "predicted joints")
     return exact, truth, seen, lost
 
 
@@ -488,7 +488,7 @@ def _norm(vectors: Tensor) -> Tensor:
 
 
 def _middle(poses: Tensor, seen: Tensor) -> Tensor:
-    weights = _precise(seen)[..., None]
+    weights = precise(seen)[..., None]
     return torch.where(seen[..., None], poses, 0.0).sum(dim=-2, keepdim=True) / weights.sum(
         dim=-2, keepdim=True
     ).clamp_min(1)
@@ -515,7 +515,7 @@ def _aligned_distances(poses: Tensor, truth: Tensor, seen: Tensor, lost: Tensor,
     for start in range(0, len(poses), size):
         block = slice(start, start + size)
         some = None if weights is None else weights[block]
-        moved, goals, _ = _aligned(poses[block], truth[block], scale, some)
+        moved, goals, _ = aligned(poses[block], truth[block], scale, some)
         x, y, z = moved.sub_(goals).unbind(dim=1)
         distances[block] = x.mul_(x).addcmul_(y, y).addcmul_(z, z).sqrt_().mT
     return _finish(distances, seen, lost).view(whole)
@@ -535,12 +535,12 @@ def _difference_error(
     for _ in range(order):
         poses, truth = poses.diff(dim=-3), truth.diff(dim=-3)
         seen, lost = seen[..., 1:, :] & seen[..., :-1, :], lost[..., 1:, :] | lost[..., :-1, :]
-    return _like(pred, _finish(_norm(poses - truth), seen, lost))
+    return same_kind(pred, _finish(_norm(poses - truth), seen, lost))
 
 
 def _by_joint(errors: Array) -> tuple[Tensor, Tensor]:
     """Errors `(N, K)`, and which of them are there."""
-    flat = _tensor(errors)
+    flat = as_tensor(errors)
     flat = flat.reshape(-1, flat.shape[-1])
     return flat, ~flat.isnan()
 
@@ -562,14 +562,14 @@ def _means(errors: Array, groups: Sequence[Any], averaging: str, videos: Iterabl
     """Mean error of each group, in order of appearance."""
     if averaging not in AVERAGINGS:
         raise ValueError(f"unknown averaging {averaging!r}; expected one of {', '.join(AVERAGINGS)}")
-    values = _precise(_tensor(errors)).cpu()
+    values = precise(as_tensor(errors)).cpu()
     values = values[:, None] if values.ndim == 1 else values.flatten(1)
     if len(groups) != len(values) or not len(values):
         raise ValueError(
             f"expected one action (and subject) per pose, {len(values)} of them and more than 0, got {len(groups)}"
         )
     there = ~values.isnan()
-    total, count = torch.where(there, values, 0.0).sum(dim=1), _precise(there).sum(dim=1)
+    total, count = torch.where(there, values, 0.0).sum(dim=1), precise(there).sum(dim=1)
     takes: list[Any] = [None] * len(values)
     if averaging == "per-video":
         if videos is None:

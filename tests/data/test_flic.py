@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
 from posezoo.data import FLIC, PersonCrop, collate_others
-from posezoo.metrics.pck import flic_pck
+from posezoo.metrics import flic_pck
 from posezoo.skeletons import get_skeleton
 
 scipy_io = pytest.importorskip("scipy.io")

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
 from posezoo.data import MPII, PersonCrop, collate_others
-from posezoo.metrics.pck import mpii_head_size
+from posezoo.metrics import mpii_head_size
 from posezoo.skeletons import get_skeleton
 
 scipy_io = pytest.importorskip("scipy.io")

@@ -13,7 +13,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import oks as reference
 
-from posezoo.metrics.oks import (
+from posezoo.metrics import (
     CocoResult,
     coco_ap,
     oks,
