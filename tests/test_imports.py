@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "predict": {"geometry", "registry", "skeletons", "detectors"},
     "detectors": {"geometry", "predict"},
     "lift": {"data", "predict", "skeletons", "viz"},
-    "evaluate": {"metrics", "skeletons"},
+    "evaluate": {"data", "metrics", "skeletons"},
 }
 FORBIDDEN_NAMES = {"utils.py", "common.py", "helpers.py", "base.py"}
 HEAVY = ("timm", "torchvision", "huggingface_hub", "PIL")

@@ -14,6 +14,7 @@ the usual 1.25.
 Coordinates in the file count pixels from 1, as MATLAB does; here they count from 0.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,35 @@ class FLIC(Dataset[dict[str, Any]]):
             sample["others"] = torch.where(seen[..., None], self._all_keypoints[self._others[index]], 0.0)
             sample["others_visible"] = seen
         return sample
+
+
+def read_flic_evaluation(variables: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays of a file of annotations or predictions of FLIC, as published with evaluation code.
+
+    | variable | shape | file |
+    |---|---|---|
+    | `joints` | (2, 12, N) | annotations: 11 keypoints, then width and height of the torso box |
+    | `joints` or `pred` | (2, K, N) | K keypoints |
+
+    Args:
+        variables: arrays of a MATLAB file by name.
+
+    Returns:
+        `keypoints` `(N, K, 2)` in pixels counted from 1 as in the file; `normalizer` `(N,)`, the diagonal of the torso
+        box in pixels, where the file has one. Empty for other files.
+
+    Example:
+        >>> arrays = read_flic_evaluation({"joints": np.ones((2, 12, 5))})
+        >>> arrays["keypoints"].shape, arrays["normalizer"].shape
+        ((5, 11, 2), (5,))
+    """
+    array = np.asarray(variables.get("joints", variables.get("pred", ())))
+    if array.ndim != 3 or array.shape[0] != 2:
+        return {}
+    points = array.transpose(2, 1, 0)
+    if points.shape[1] == len(COLUMNS) + 1:
+        return {"keypoints": points[:, :-1], "normalizer": np.linalg.norm(points[:, -1], axis=1)}
+    return {"keypoints": points}
 
 
 def _read_examples(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, list[str | None]]:

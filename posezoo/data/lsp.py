@@ -9,6 +9,7 @@ files look alike and differ in three ways that this reader takes care of:
 Coordinates in both files count pixels from 1, as MATLAB does; here they count from 0.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from posezoo.geometry import tight_box
 from posezoo.skeletons import get_skeleton
 
 NUM_KEYPOINTS = 14
+NUM_STICKS = 10  # limbs in the released stick files
+TEST = slice(1000, 2000)  # rows of LSP's test images, 1001 to 2000
 
 
 class LSP(Dataset[dict[str, Any]]):
@@ -100,18 +103,61 @@ class LSP(Dataset[dict[str, Any]]):
         return f"im{number:05d}.jpg" if self.extended else f"im{number:04d}.jpg"
 
 
+def read_lsp_evaluation(variables: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return the arrays of a file of annotations or predictions of LSP or LSPET, told apart by their shapes.
+
+    | `joints` or `pred` | file |
+    |---|---|
+    | (3, 14, N) | annotations of LSP, occluded keypoints included |
+    | (14, 3, N) | annotations of LSPET |
+    | (2, 14, N) | predicted keypoints |
+    | (2, 20, N) | predicted limbs ("sticks"), as pairs of ends |
+
+    Args:
+        variables: arrays of a MATLAB file by name.
+
+    Returns:
+        `keypoints` `(N, 14, 2)`, or `(N, 10, 2, 2)` for limbs, in pixels counted from 1 as in the file; `visible`
+        `(N, 14)` for LSPET; `test`, the slice of the test images, for annotations of LSP. Empty for other files.
+
+    Example:
+        >>> arrays = read_lsp_evaluation({"joints": np.ones((3, 14, 2000))})
+        >>> arrays["keypoints"][arrays["test"]].shape
+        (1000, 14, 2)
+    """
+    array = np.asarray(variables.get("joints", variables.get("pred", ())))
+    split = _split_joints(array)
+    if split is not None:
+        records, extended = split
+        arrays: dict[str, Any] = {"keypoints": records[..., :2]}
+        # only LSPET's flag says which keypoints exist; LSP's marks occluded ones, which are annotated
+        return arrays | ({"visible": records[..., 2] > 0} if extended else {"test": TEST})
+    if array.ndim == 3 and array.shape[:2] == (2, NUM_KEYPOINTS):
+        return {"keypoints": array.transpose(2, 1, 0)}
+    if array.ndim == 3 and array.shape[:2] == (2, 2 * NUM_STICKS):
+        return {"keypoints": array.transpose(2, 1, 0).reshape(-1, NUM_STICKS, 2, 2)}
+    return {}
+
+
+def _split_joints(joints: np.ndarray) -> tuple[np.ndarray, bool] | None:
+    """`(N, 14, 3)` records of an array of `joints.mat`, and whether it is LSPET's; None for another shape."""
+    if joints.ndim == 3 and joints.shape[:2] == (NUM_KEYPOINTS, 3):
+        return joints.transpose(2, 0, 1), True
+    if joints.ndim == 3 and joints.shape[:2] == (3, NUM_KEYPOINTS):
+        return joints.transpose(2, 1, 0), False
+    return None
+
+
 def _read_joints(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     """`(N, 14, 2)` coordinates as in the file, `(N, 14)` of its third row, and whether the file is LSPET's."""
     file = load_mat(path, "root must be the unpacked folder of LSP or LSPET, with joints.mat in it", squeeze=False)
     if "joints" not in file:
         raise ValueError(f"{path} has no array 'joints'; is it the joints.mat of LSP or LSPET?")
     joints = file["joints"]
-    if joints.ndim == 3 and joints.shape[:2] == (NUM_KEYPOINTS, 3):
-        records, extended = joints.transpose(2, 0, 1), True
-    elif joints.ndim == 3 and joints.shape[:2] == (3, NUM_KEYPOINTS):
-        records, extended = joints.transpose(2, 1, 0), False
-    else:
+    split = _split_joints(joints)
+    if split is None:
         raise ValueError(f"{path}: expected joints of shape (3, 14, N), LSP, or (14, 3, N), LSPET; got {joints.shape}")
+    records, extended = split
     third = records[..., 2]
     bad = ~np.isin(third, (0, 1)).all(axis=1)
     if bad.any():

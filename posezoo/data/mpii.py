@@ -20,7 +20,7 @@ A person's place is given by a rough centre and by `scale`, the height over 200 
 Coordinates in the files count pixels from 1, as MATLAB does; here they count from 0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -190,6 +190,41 @@ def collate_others(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     ragged = {"others", "others_visible"}
     even: dict[str, Any] = default_collate([{key: sample[key] for key in sample.keys() - ragged} for sample in samples])
     return even | {key: pad_sequence([sample[key] for sample in samples], batch_first=True) for key in ragged}
+
+
+def read_mpii_evaluation(variables: Mapping[str, np.ndarray], *, predictions: bool = False) -> dict[str, np.ndarray]:
+    """Return the arrays of an evaluation file of MPII, such as gt_valid.mat or `detections_our_format.mat`.
+
+    | variable | shape | |
+    |---|---|---|
+    | `pos_gt_src` | (16, 2, N) | annotations |
+    | `pos_pred_src` | (16, 2, N) | predictions |
+    | `jnt_missing` | (16, N) | 1 where a joint is not annotated |
+    | `headboxes_src` | (2, 2, N) | opposite corners of the head's box |
+
+    Args:
+        variables: arrays of a MATLAB file by name.
+        predictions: return the predictions of a file that holds both. Defaults to the annotations.
+
+    Returns:
+        `keypoints` `(N, 16, 2)` in pixels counted from 1 as in the file; for annotations, as far as the file has them,
+        `visible` `(N, 16)` and `headboxes` `(N, 2, 2)` corners. Empty for other files.
+
+    Example:
+        >>> file = {"pos_gt_src": np.ones((16, 2, 5)), "jnt_missing": np.zeros((16, 5))}
+        >>> arrays = read_mpii_evaluation(file)
+        >>> arrays["keypoints"].shape, arrays["visible"].shape
+        ((5, 16, 2), (5, 16))
+    """
+    name = "pos_pred_src" if predictions else "pos_gt_src"
+    if name not in variables:
+        return {}
+    arrays = {"keypoints": np.moveaxis(variables[name], -1, 0)}
+    if not predictions and "jnt_missing" in variables:
+        arrays["visible"] = variables["jnt_missing"].T == 0
+    if not predictions and "headboxes_src" in variables:
+        arrays["headboxes"] = np.moveaxis(variables["headboxes_src"], -1, 0)
+    return arrays
 
 
 # ------------------------------------------------------------------------------------------------ the annotation files

@@ -26,8 +26,8 @@ AREA_RANGES = {"all": (0.0, 1e10), "medium": (32.0**2, 96.0**2), "large": (96.0*
 PAIRS_AT_ONCE = 1 << 13  # pairs per step of the similarity, few enough for the cache
 
 # A setting is a pair of an area range and a threshold. Matching runs in all 30 at once: each detection and each person
-# has one int64 whose bit 10 a + t belongs to area range a and threshold t, so that one `&` of two arrays answers a
-# question for all people and settings.
+# has one int64 whose bit 10 a + t belongs to area range a and threshold t, so that one `&` of two arrays combines
+# two conditions for all people and settings.
 #
 #     bit  29 ............ 20  19 ............ 10  9 ............. 0
 #          large: 0.95 ... 0.5  medium: 0.95 ... 0.5  all: 0.95 ... 0.5
@@ -40,16 +40,16 @@ THRESHOLD_BITS = (1 << len(OKS_THRESHOLDS)) - 1  # those of the first area range
 
 
 class CocoResult(dict[str, float]):
-    """The ten numbers of COCO's keypoint evaluation, and the curves that they summarise.
+    """The ten numbers of COCO's keypoint evaluation, with the curves they summarise.
 
     A dict with the keys AP, AP50, AP75, APM, APL, AR, AR50, AR75, ARM, ARL, in this order: fractions, or -1 where no
-    person counts. M and L are people with areas of 32² to 96² pixels, and above.
+    person counts. M (medium) is for people with areas of 32² to 96² pixels, L (large) for larger ones.
 
     Attributes:
         precision: `(10, 101, C, 3)`: OKS threshold, recall (0, 0.01, ... 1), category, area range (all, medium,
             large); -1 where no person counts. `precision[0, :, 0, 0]` draws the curve of AP50.
         recall: `(10, C, 3)`, the highest recall reached.
-        categories: the C category ids; empty, with C = 1, where categories were not used.
+        categories: the C category ids. Empty, with C = 1, if categories were not used.
     """
 
     def __init__(self, precision: np.ndarray, recall: np.ndarray, categories: Sequence[Any] = ()) -> None:
@@ -57,10 +57,10 @@ class CocoResult(dict[str, float]):
         self.precision, self.recall, self.categories = precision, recall, tuple(categories)
 
     def of_category(self, category: Any) -> dict[str, float]:
-        """The ten numbers of one category.
+        """Return the ten numbers of one category.
 
         Raises:
-            ValueError: for a category that is not in the ground truth, or where categories were not used.
+            ValueError: for a category that is not in the ground truth, or if categories were not used.
         """
         if category not in self.categories:
             raise ValueError(f"no category {category!r}; there are {', '.join(map(repr, self.categories)) or 'none'}")
@@ -72,32 +72,32 @@ def coco_ap(
     ground_truth: str | Path | Mapping[str, Any], predictions: str | Path | Mapping[str, Any] | Sequence[Any], *,
     sigmas: str | Skeleton | Sequence[float] | Array = "coco17", max_detections: int = 20, use_categories: bool = True,
 ) -> CocoResult:  # fmt: skip
-    """COCO's average precision and recall of keypoints: the ten numbers of pycocotools, to the last bit.
+    """Average precision and recall of keypoints as COCO defines them, equal to pycocotools to the last bit.
 
-    In each image and category the detections, highest score first and the `max_detections` best at most, take the
-    people most similar to them, if the OKS is at least (`>=`) the threshold; of equally similar people the last.
-    Nobody is taken twice, except crowds. Crowds, people without labelled keypoints, and people outside the range of
-    areas are ignored: they are matched after all others, and count neither as found nor as missed, like the
-    detections that match them and unmatched detections whose own area is outside the range. Equal scores keep their
-    order: images by id, then as they came. AP is the mean of the precision at 101 recalls, of the ten OKS thresholds
-    0.5 to 0.95, and of the categories in which somebody counts.
+    In each image and category at most `max_detections` detections count, in descending order of score. Each is matched
+    to the annotation with the highest OKS among those at or above (`>=`) the threshold; of equal ones to the last. Each
+    annotation is matched at most once, except crowds. Crowds, people without labelled keypoints and people outside the
+    range of areas are ignored: they are matched after all others and count neither as found nor as missed. The
+    detections that match them are ignored too, and so are unmatched detections whose own area is outside the range.
+    Equal scores keep their order: images by id, then the order of the results. AP is the mean precision over 101
+    recalls, the ten OKS thresholds 0.5 to 0.95, and the categories in which a person counts.
 
     Args:
-        ground_truth: a COCO annotation file or its content, or arrays; see `read_coco_ground_truth`.
-        predictions: a COCO results file or its content, or arrays; see `read_coco_results`. What belongs to a category
-            that the ground truth does not list is left out, as in pycocotools.
+        ground_truth: a COCO annotation file, its content, or arrays; see `read_coco_ground_truth`.
+        predictions: a COCO results file, its content, or arrays; see `read_coco_results`. Predictions of a category
+            that the ground truth does not list are left out, as in pycocotools.
         sigmas: `(K,)`, or a skeleton that has them.
-        max_detections: per image and category; COCO's is 20.
-        use_categories: False lets a detection match people of any category, as in pycocotools' evaluation of boxes
-            with `useCats = 0`. (For keypoints, pycocotools 2.0 then matches nothing at all.)
+        max_detections: per image and category. Defaults to COCO's 20.
+        use_categories: False allows matches across categories, as in pycocotools' evaluation of boxes with
+            `useCats = 0`. (For keypoints, pycocotools 2.0 then matches nothing at all.)
 
     Returns:
-        The ten numbers by name, with the curves behind them.
+        The ten numbers by name, with the curves they summarise.
 
     Warns:
         UserWarning: for predicted keypoints that are not finite; for predictions left out for their category; for an
-            annotation with the id 0: pycocotools takes the detection that matches it for a false one, and so does this
-            function, to stay comparable.
+            annotation with the id 0, because pycocotools counts the detection that matches it as false, and so does
+            this function.
 
     Raises:
         ValueError: for records that miss a field or hold a wrong one (the message names the record), predictions in
@@ -150,13 +150,14 @@ def coco_ap(
     rank = np.arange(len(found["cell"])) - np.searchsorted(found["cell"], found["cell"])
     found, rank = _take(found, rank < max_detections), rank[rank < max_detections]
 
-    # a bit per area range and threshold: whom to find
+    # the settings in which each person is to be found
     ranges = np.array(list(AREA_RANGES.values()))
     inside = (truth["area"][:, None] >= ranges[:, 0]) & (truth["area"][:, None] <= ranges[:, 1])
     crowd = truth["iscrowd"] != 0
     ignored = crowd | (truth["num_keypoints"] == 0)
     wanted = _area_bits(inside & ~ignored[:, None])
 
+    # a detection counts unless it matched an ignored person, or matched no one and its own area is out of range
     matched, matched_ignored = _match(truth, found, rank, wanted, crowd, spread)
     outside = (found["area"][:, None] < ranges[:, 0]) | (found["area"][:, None] > ranges[:, 1])
     counted = ALL_BITS & ~(matched_ignored | (_area_bits(outside) & ~matched))
@@ -178,22 +179,39 @@ def coco_ap(
 def _match(
     truth: Arrays, found: Arrays, rank: np.ndarray, wanted: np.ndarray, crowd: np.ndarray, sigmas: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Per detection, the bits of the settings in which it has a match, and in which that person is ignored."""
+    """Match detections to people, greedily, in all 30 settings at once.
+
+    Args:
+        truth: people, sorted by cell (an image and category).
+        found: detections, sorted by cell, and in it by descending score.
+        rank: `(D,)` place of a detection in its cell, from 0.
+        wanted: `(G,)` bits of the settings in which a person counts; in the others the person is ignored.
+        crowd: `(G,)` people who may be matched more than once.
+        sigmas: `(K,)`.
+
+    Returns:
+        Per detection `(D,)` the bits of the settings in which it has a match, and of those in which its match is
+        ignored.
+    """
+    # all pairs of a detection and a person of its cell, as two flat lists of indices
     start, stop = (np.searchsorted(truth["cell"], found["cell"], side) for side in ("left", "right"))
     count = stop - start
     detection = np.repeat(np.arange(len(count)), count)
     person = np.arange(count.sum()) + np.repeat(start - (np.cumsum(count) - count), count)
     similarity = _pair_similarity(truth, found, detection, person, sigmas)
 
-    # how each detection chooses: the highest similarity first, and of equal ones the last person
+    # the choices of each detection: pairs above the lowest threshold, the highest similarity first, of equal ones the
+    # last person
     thresholds = np.minimum(OKS_THRESHOLDS, 1 - 1e-10)
     near = np.flatnonzero(similarity >= thresholds[0])
     near = near[np.lexsort((-person[near], -similarity[near], detection[near]))]
     detection, person = detection[near], person[near]
+    # searchsorted counts the thresholds that the similarity reaches; their bits, repeated for each range of area
     passed = (1 << np.searchsorted(thresholds, similarity[near], side="right").astype(np.int64)) - 1
     passed *= sum(1 << (area * len(OKS_THRESHOLDS)) for area in range(len(AREA_RANGES)))
 
-    # in lock-step over images: a step holds at most one choice per detection, and one detection per image
+    # In lock-step over cells: step (r, c) holds choice c of the detection of rank r of every cell. Its detections are
+    # of different cells, and so are its people, so that one step is a few operations on whole arrays.
     choice = np.arange(len(near)) - np.searchsorted(detection, detection)
     order = np.lexsort((choice, rank[detection]))
     detection, person, passed = detection[order], person[order], passed[order]
@@ -203,12 +221,12 @@ def _match(
     for first, last in zip(starts, [*starts, len(order)][1:], strict=True):
         steps.setdefault(int(turn[0, first]), []).append(slice(first, last))
 
-    free = np.full(len(truth["cell"]), ALL_BITS)
+    free = np.full(len(truth["cell"]), ALL_BITS)  # settings in which a person is not matched yet
     taken_again = np.where(crowd, ALL_BITS, 0)
     counting = np.where(truth["id"] == 0, 0, ALL_BITS)  # pycocotools reads the id 0 as "no match"
     done, matched, matched_ignored = np.zeros((3, len(count)), dtype=np.int64)
     for choices in steps.values():
-        for ignored in (False, True):  # somebody who counts comes before anybody ignored, however similar
+        for ignored in (False, True):  # people who count come before ignored ones, however similar
             for step in choices:
                 who, whom = detection[step], person[step]
                 eligible = wanted[whom] ^ ALL_BITS if ignored else wanted[whom]
@@ -221,11 +239,11 @@ def _match(
     return matched, matched_ignored
 
 
-@np.errstate(over="ignore", invalid="ignore")  # no area; what is not labelled
+@np.errstate(over="ignore", invalid="ignore")  # areas of 0, and coordinates that are not labelled
 def _pair_similarity(
     truth: Arrays, found: Arrays, detection: np.ndarray, person: np.ndarray, sigmas: np.ndarray
 ) -> np.ndarray:
-    """OKS of each pair. Sums run over the labelled keypoints alone, in pycocotools' order: the last bit is the same."""
+    """OKS of each pair, summed over the labelled keypoints alone in pycocotools' order, so that the last bit agrees."""
     finite = finite_points(found["keypoints"])
     x, y = (np.where(finite, found["keypoints"][..., axis], np.inf) for axis in (0, 1))
     goal_x, goal_y = (truth["keypoints"][..., axis].copy() for axis in (0, 1))
@@ -240,7 +258,7 @@ def _pair_similarity(
             who, whom = detection[part], person[part]
             if count:
                 dx, dy = x[who] - goal_x[whom], y[who] - goal_y[whom]
-            else:  # how far outside the box, enlarged by its own size on every side
+            else:  # distance to the box, enlarged by its own size on every side
                 left, top, width, height = truth["bbox"][whom].T[..., None]
                 dx = np.maximum(0, (left - width) - x[who]) + np.maximum(0, x[who] - (left + width * 2))
                 dy = np.maximum(0, (top - height) - y[who]) + np.maximum(0, y[who] - (top + height * 2))
@@ -265,6 +283,7 @@ def _accumulate(
         false = np.cumsum(counts & ~matches, axis=1, dtype=float)
         reached = true / total
         curve = true / (false + true + EPS)
+        # the envelope: the highest precision at this recall or a higher one
         curve = np.maximum.accumulate(curve[:, ::-1], axis=1)[:, ::-1]
         recall[:, area] = reached[:, -1] if reached.shape[1] else 0
         for threshold in range(len(OKS_THRESHOLDS)):
@@ -285,7 +304,7 @@ def _summary(precision: np.ndarray, recall: np.ndarray) -> dict[str, float]:
 
 
 def _cells(records: Arrays, truth: Arrays, use_categories: bool) -> Arrays:
-    """The records of listed categories with their `cell`, the number of their category and image, sorted by it."""
+    """Keep the records of listed categories, add `cell`, the number of their category and image, and sort by it."""
     categories, images = truth["categories"], truth["images"]
     records = {**records, "categories": categories, "images": images}
     records = _take(records, _among(records["category_id"], categories))
@@ -296,7 +315,7 @@ def _cells(records: Arrays, truth: Arrays, use_categories: bool) -> Arrays:
         records["cell"] = category * len(images) + image
         return _take(records, np.argsort(records["cell"], kind="stable"))
     records["cell"] = image
-    return _take(records, np.lexsort((category, image)))  # pycocotools goes through the categories of an image
+    return _take(records, np.lexsort((category, image)))  # pycocotools joins the categories of an image in this order
 
 
 def _take(records: Arrays, which: np.ndarray) -> Arrays:
@@ -310,6 +329,6 @@ def _among(ids: np.ndarray, listed: np.ndarray) -> np.ndarray:
 
 
 def _area_bits(flags: np.ndarray) -> np.ndarray:
-    """`(N, 3)` flags per area range as bits, the same for all thresholds: `(N,)`."""
+    """Bits of `(N, 3)` flags per area range, the same for all thresholds: `(N,)`."""
     shifts = np.arange(len(AREA_RANGES)) * len(OKS_THRESHOLDS)
     return (flags * (THRESHOLD_BITS << shifts)).sum(axis=1)

@@ -26,16 +26,17 @@ def oks(
     pred: Array, target: Array, areas: Array, sigmas: str | Skeleton | Sequence[float] | Array, *,
     visible: Array | None = None, boxes: Array | None = None,
 ) -> Array:  # fmt: skip
-    """Object keypoint similarity of N predicted poses, each with its own person; pycocotools' definition.
+    """Object keypoint similarity of N predicted poses with N annotated people, pair by pair (pycocotools' definition).
 
     Args:
         pred: `(N, K, 2)` pixels; a NaN or infinite keypoint has similarity 0, with a warning.
         target: `(N, K, 2)` pixels.
-        areas: `(N,)` square pixels; COCO's are those of the segments, a little over half of the boxes'.
-        sigmas: `(K,)`, or a skeleton that has them, "coco17".
-        visible: `(N, K)` bool or COCO's flags, above 0: labelled, the keypoints that count; None: all.
-        boxes: `(N, 4)` xyxy pixels. Where a person has no labelled keypoint, as in COCO's crowds, each predicted one is
-            compared with this box, enlarged by its own width and height on every side; without boxes: NaN.
+        areas: `(N,)` square pixels. COCO's are the areas of the segments, a little over half of the areas of the boxes.
+        sigmas: `(K,)`, or a skeleton that has them, such as "coco17".
+        visible: `(N, K)` bool or COCO's flags; keypoints above 0 are labelled and count. Defaults to all.
+        boxes: `(N, 4)` xyxy pixels. For a person without labelled keypoints, as in COCO's crowds, the distance of a
+            predicted keypoint is measured to this box, enlarged by its own width and height on every side. Defaults to
+            NaN for such people.
 
     Returns:
         `(N,)` in [0, 1].
@@ -68,7 +69,7 @@ def oks_matrix(
     Args:
         areas: `(G,)` of the people; `visible` is `(G, K)` and `boxes` `(G, 4)`.
 
-    Others, result and errors as for `oks`.
+    Other arguments and errors as for `oks`.
 
     Example:
         >>> import numpy as np
@@ -92,21 +93,22 @@ def oks_nms(
     keypoints: Array, scores: Array, areas: Array, sigmas: str | Skeleton | Sequence[float] | Array, *,
     threshold: float = 0.9,
 ) -> Array:  # fmt: skip
-    """Which of the poses of one image remain when each suppresses those of lower score that resemble it.
+    """OKS-based non-maximum suppression of the poses of one image.
 
-    The rule of Simple Baselines, HRNet and mmpose before they write COCO results: greedy, from the highest score down;
-    a pose goes if its OKS with one that stayed is above (`>`) the threshold. Here the area is the mean of the two
-    poses' and all keypoints count.
+    Greedy, from the highest score down: a pose is suppressed if its OKS with a pose that was kept is above (`>`) the
+    threshold. The area is the mean of the two poses' areas, and all keypoints count. Simple Baselines, HRNet and mmpose
+    apply it before they write COCO results.
 
     Args:
-        keypoints: `(N, K, 2)` pixels of one image; others must not compete. A NaN keypoint resembles nothing.
-        scores: `(N,)`; of equal ones the first goes first. Those papers take the box's score times the mean of the
+        keypoints: `(N, K, 2)` pixels, of one image only. A NaN keypoint has similarity 0.
+        scores: `(N,)`; equal scores keep their order. Those papers multiply the box's score by the mean of the
             keypoints' scores above 0.2.
-        areas: `(N,)` square pixels; those papers' are of the boxes as they were cropped, padding included.
+        areas: `(N,)` square pixels. Those papers use the areas of the cropped boxes, padding included.
         sigmas: `(K,)`, or a skeleton that has them.
+        threshold: OKS above which a pose is suppressed.
 
     Returns:
-        Indices that remain, `(M,)`, highest score first.
+        Indices of the poses that are kept, `(M,)`, highest score first.
 
     Raises:
         ValueError: shapes that do not match, a score that is NaN, an area that is negative or not finite.
@@ -129,7 +131,7 @@ def oks_nms(
     exact = precise(points)
     remaining = ranking.argsort(descending=True, stable=True)
     kept = []
-    while len(remaining):  # over the poses that stay: whether one does depends on all that stayed before it
+    while len(remaining):  # a loop over the kept poses, as each decides which of the others remain
         best, others = remaining[0], remaining[1:]
         kept.append(best)
         alike = _similarity(exact[others], exact[best], (sizes[others] + sizes[best]) / 2, spread, None, None)
@@ -138,7 +140,7 @@ def oks_nms(
 
 
 def oks_sigmas(sigmas: str | Skeleton | Sequence[float] | Array) -> np.ndarray:
-    """Per-keypoint constants of OKS as an array `(K,)`, of a skeleton or as given, checked.
+    """Return the per-keypoint constants of OKS as an array `(K,)`, looked up if `sigmas` is a skeleton.
 
     Raises:
         ValueError: for a skeleton without sigmas, or numbers that are not positive.
@@ -161,16 +163,16 @@ def oks_sigmas(sigmas: str | Skeleton | Sequence[float] | Array) -> np.ndarray:
 def _people(
     points: Tensor, truth: Tensor, areas: Array, sigmas: Any, visible: Array | None, boxes: Array | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-    """What `_similarity` needs to know about people `(N, K, 2)`, checked and in double precision."""
+    """Check the annotations of people `(N, K, 2)` and return the arguments of `_similarity`, in double precision."""
     size = _per_person(areas, "areas", truth)
     _check_areas(size)
-    seen = None
+    mask = None
     if visible is not None:
-        seen = as_tensor(visible, points) > 0
-        if seen.shape != truth.shape[:2]:
-            raise ValueError(f"visible: expected (N, K) = {tuple(truth.shape[:2])}, got {tuple(seen.shape)}")
+        mask = as_tensor(visible, points) > 0
+        if mask.shape != truth.shape[:2]:
+            raise ValueError(f"visible: expected (N, K) = {tuple(truth.shape[:2])}, got {tuple(mask.shape)}")
     unknown = ~torch.isfinite(truth).all(dim=-1)
-    unknown = unknown if seen is None else unknown & seen
+    unknown = unknown if mask is None else unknown & mask
     if unknown.any():
         person, keypoint = unknown.nonzero()[0].tolist()
         raise ValueError(
@@ -181,21 +183,21 @@ def _people(
         around = precise(as_tensor(boxes, points))
         if around.shape != (len(truth), 4):
             raise ValueError(f"boxes: expected (N, 4) = ({len(truth)}, 4) xyxy, got {tuple(around.shape)}")
-    return precise(truth), size, _spread(sigmas, truth), seen, around
+    return precise(truth), size, _spread(sigmas, truth), mask, around
 
 
 def _similarity(
-    points: Tensor, truth: Tensor, areas: Tensor, spread: Tensor, seen: Tensor | None, boxes: Tensor | None
+    points: Tensor, truth: Tensor, areas: Tensor, spread: Tensor, mask: Tensor | None, boxes: Tensor | None
 ) -> Tensor:
     """OKS of poses that broadcast: `(..., K, 2), (..., K, 2), (...), (K,), (..., K), (..., 4) -> (...)`."""
     points = precise(points)
     points = torch.where(torch.isfinite(points).all(dim=-1, keepdim=True), points, torch.inf)
     scale = spread * (areas[..., None] + float(EPS)) * 2
     alike = torch.exp(-(points - truth).square().sum(dim=-1) / scale)
-    if seen is None:
+    if mask is None:
         return alike.mean(dim=-1)
-    labelled = seen.sum(dim=-1)
-    result = torch.where(seen, alike, 0.0).sum(dim=-1) / labelled
+    labelled = mask.sum(dim=-1)
+    result = torch.where(mask, alike, 0.0).sum(dim=-1) / labelled
     if boxes is None:
         return result
     low, high = boxes[..., None, :2], boxes[..., None, 2:]
