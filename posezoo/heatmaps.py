@@ -1,10 +1,11 @@
 """Encode keypoints as Gaussian target heatmaps, and decode heatmaps to keypoints.
 
-Frames: keypoints are (x, y) pixels of the network's input; cell i of a heatmap lies at input pixel `i * stride +
-offset`. Simple Baselines, HRNet and mmpose have no offset. Where a cell represents the block of pixels pooled into it
-(Stacked Hourglass, Convolutional Pose Machines, Tompson's networks), it lies in the middle of its block, at
-`offset = (stride - 1) / 2`, and a mirrored map needs no shift. Unbiased data processing (UDP) uses the same functions
-with `stride = ((H - 1) / (h - 1), (W - 1) / (w - 1))`.
+Frames: keypoints are (x, y) pixels of the network's input; cell i of a heatmap lies at input pixel
+`i * stride + offset`. Simple Baselines, HRNet and mmpose have no offset. Where a cell represents
+the block of pixels pooled into it (Stacked Hourglass, Convolutional Pose Machines, Tompson's
+networks), it lies in the middle of its block, at `offset = (stride - 1) / 2`, and a mirrored map
+needs no shift. Unbiased data processing (UDP) uses the same functions with
+`stride = ((H - 1) / (h - 1), (W - 1) / (w - 1))`.
 """
 
 from collections.abc import Sequence
@@ -33,7 +34,8 @@ def encode(
     """Encode keypoints as heatmaps with one Gaussian of peak 1 each.
 
     Args:
-        keypoints: `(B, K, 2)` pixels (x, y) of the input; the values of invisible keypoints are ignored.
+        keypoints: `(B, K, 2)` pixels (x, y) of the input; the values of invisible keypoints are
+            ignored.
         visible: `(B, K)` bool or weights. Defaults to all visible.
         size: (h, w) of the heatmaps.
         stride: input pixels per cell, or (stride_y, stride_x).
@@ -42,12 +44,14 @@ def encode(
         method: "msra", centre rounded to a cell, cut off at 3 sigma (Simple Baselines, HRNet);
             "truncated", the real-valued centre, cut off at 3 sigma around the nearest cell (UDP);
             "gaussian", the real-valued centre and no cut-off (DARK).
-        floor: set smaller values to 0, which leaves a disc (Convolutional Pose Machines: 0.01). Defaults to no floor.
+        floor: set smaller values to 0, which leaves a disc (Convolutional Pose Machines: 0.01).
+            Defaults to no floor.
 
     Returns:
-        heatmaps `(B, K, h, w)`, 0 for a keypoint that is invisible or too far outside, and weights `(B, K)`:
-        `visible`, with 0 for keypoints whose Gaussian lies entirely outside the map. (A Gaussian that ends one cell
-        before the map's left or top edge counts as inside, as in the authors' code: weight 1 and an empty map.)
+        heatmaps `(B, K, h, w)`, 0 for a keypoint that is invisible or too far outside, and weights
+        `(B, K)`: `visible`, with 0 for keypoints whose Gaussian lies entirely outside the map. (A
+        Gaussian that ends one cell before the map's left or top edge counts as inside, as in the
+        authors' code: weight 1 and an empty map.)
 
     Raises:
         ValueError: wrong shapes, a visible keypoint that is not finite, or an unknown method.
@@ -92,10 +96,11 @@ def encode(
 
 
 def merge_people(heatmaps: Tensor) -> Tensor:
-    """Merge the heatmaps of several people: the sum over people, at most 1 (Convolutional Pose Machines).
+    """Merge the heatmaps of people: their sum, at most 1 (Convolutional Pose Machines).
 
     Args:
-        heatmaps: `(B, P, K, h, w)`, each of the P people encoded separately; an invisible keypoint has an empty map.
+        heatmaps: `(B, P, K, h, w)`, each of the P people encoded separately; an invisible keypoint
+            has an empty map.
 
     Returns:
         `(B, K, h, w)`.
@@ -139,16 +144,18 @@ def decode(
         heatmaps: `(B, K, h, w)`.
         stride: input pixels per cell, or (stride_y, stride_x).
         offset: input pixel of cell 0, along x and y.
-        method: "argmax", the highest cell; "quarter", a quarter of a cell from there towards the higher neighbour
-            (Stacked Hourglass, Simple Baselines, HRNet); "dark", a Taylor step on the logarithm of the smoothed map
-            (DARK, section 3.2), of two cells at most; "soft", the expectation under `softmax(sharpness * heatmap)`,
-            differentiable; "udp", for networks trained with unbiased data processing: the last cell lies on the
-            input's last pixel, `n * stride - 1`, and the Taylor step is that of mmpose for these networks.
+        method: "argmax", the highest cell; "quarter", a quarter of a cell from there towards the
+            higher neighbour (Stacked Hourglass, Simple Baselines, HRNet); "dark", a Taylor step on
+            the logarithm of the smoothed map (DARK, section 3.2), of two cells at most; "soft", the
+            expectation under `softmax(sharpness * heatmap)`, differentiable; "udp", for networks
+            trained with unbiased data processing: the last cell lies on the input's last pixel,
+            `n * stride - 1`, and the Taylor step is that of mmpose for these networks.
         sharpness: factor of the softmax, for "soft".
 
     Returns:
-        keypoints `(B, K, 2)` in input pixels, and scores `(B, K)`, the value of the highest cell. A map without a
-        positive value has its keypoint at (0, 0), as in the authors' code, and a score of 0 or less.
+        keypoints `(B, K, 2)` in input pixels, and scores `(B, K)`, the value of the highest cell. A
+        map without a positive value has its keypoint at (0, 0), as in the authors' code, and a
+        score of 0 or less.
 
     Example:
         >>> heatmaps, _ = encode(torch.tensor([[[90.0, 120.0]]]), size=(64, 48), method="gaussian")
@@ -187,8 +194,9 @@ def flip_average(heatmaps: Tensor, mirrored: Tensor, flip_index: Sequence[int], 
         heatmaps: `(B, K, h, w)` of the image.
         mirrored: `(B, K, h, w)` of `image.flip(-1)`.
         flip_index: `Skeleton.flip_index`.
-        shift: move the mirrored-back maps one cell to the right. With cell i at pixel `i * stride` they are almost one
-            cell too far left. Simple Baselines and HRNet shift, the hourglass papers do not.
+        shift: move the mirrored-back maps one cell to the right. With cell i at pixel `i * stride`
+            they are almost one cell too far left. Simple Baselines and HRNet shift, the hourglass
+            papers do not.
 
     Returns:
         `(B, K, h, w)`.
@@ -215,7 +223,7 @@ def _at(heatmaps: Tensor, cell: Tensor, dx: int, dy: int) -> Tensor:
 
 
 def _quarter(heatmaps: Tensor, cell: Tensor) -> Tensor:
-    """Quarter of a cell towards the higher neighbour along x and y, 0 near the border: `(B, K, 2)`."""
+    """Quarter of a cell towards the higher neighbour in x and y, 0 near the border: `(B, K, 2)`."""
     height, width = heatmaps.shape[-2:]
     x, y = cell.unbind(-1)
     inside = (x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)
@@ -230,7 +238,7 @@ def _quarter(heatmaps: Tensor, cell: Tensor) -> Tensor:
 
 
 def _dark(heatmaps: Tensor, cell: Tensor) -> Tensor:
-    """Newton step on the logarithm of the smoothed maps, 0 near the border (DARK, Equation 6): `(B, K, 2)`."""
+    """Newton step on the log of the smoothed maps (DARK), 0 near the border: `(B, K, 2)`."""
     height, width = heatmaps.shape[-2:]
     log = _smooth(heatmaps).clamp(min=1e-10).log()
     at = {(dx, dy): _at(log, cell, dx, dy) for dx in range(-2, 3) for dy in range(-2, 3) if abs(dx * dy) < 2}
@@ -248,7 +256,7 @@ def _dark(heatmaps: Tensor, cell: Tensor) -> Tensor:
 
 
 def _udp(heatmaps: Tensor, cell: Tensor) -> Tensor:
-    """Newton step of DARK from differences of neighbouring cells, with the border cells repeated outside the map."""
+    """Newton step of DARK from adjacent cells; border cells are repeated outside the map."""
     log = _smooth(heatmaps).clamp(1e-3, 50).log()
     at = {(dx, dy): _at(log, cell, dx, dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1)}
     dx, dy = (at[1, 0] - at[-1, 0]) / 2, (at[0, 1] - at[0, -1]) / 2

@@ -15,14 +15,15 @@ SMOOTHNESS = {  # weights of the keypoints of `h36m17` in the temporal term of `
 def heatmap_mse(pred: Tensor, target: Tensor, weights: Tensor | None = None, *, half: bool = False) -> Tensor:
     """Mean squared error of heatmaps over batch, keypoints and cells; missing keypoints count as 0.
 
-    The mean is over all keypoints, annotated or not, as in Simple Baselines, HRNet and mmpose. Intermediate supervision
-    is the sum over the stages of a network, `sum(heatmap_mse(stage, target, weights) for stage in stages)`.
+    The mean is over all keypoints, annotated or not, as in Simple Baselines, HRNet and mmpose.
+    Intermediate supervision is the sum over the stages of a network,
+    `sum(heatmap_mse(stage, target, weights) for stage in stages)`.
 
     Args:
         pred: `(B, K, h, w)`.
         target: `(B, K, h, w)`.
-        weights: `(B, K)`, 0 for missing keypoints. Defaults to 1. The authors of Simple Baselines weight before
-            squaring: pass `weights**2` for that where they are not 0 or 1.
+        weights: `(B, K)`, 0 for missing keypoints. Defaults to 1. The authors of Simple Baselines
+            weight before squaring: pass `weights**2` for that where they are not 0 or 1.
         half: multiply by 1/2, the authors' convention. Defaults to mmpose's, no factor.
 
     Example:
@@ -34,7 +35,9 @@ def heatmap_mse(pred: Tensor, target: Tensor, weights: Tensor | None = None, *, 
 
 
 def heatmap_sse(pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Squared error of heatmaps, summed over each map, mean over keypoints and batch (Tompson et al. 2015, E1 and E2).
+    """Squared error summed over each map, mean over keypoints and batch (Tompson et al. 2015).
+
+    The losses E1 and E2 of the paper.
 
     Args:
         pred: `(B, K, h, w)`.
@@ -50,7 +53,7 @@ def heatmap_sse(pred: Tensor, target: Tensor, weights: Tensor | None = None) -> 
 
 
 def euclidean(pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Euclidean loss of Caffe: half the squared error, summed over keypoints and cells, mean over the batch.
+    """Euclidean loss of Caffe: half the squared error summed per image, mean over the batch.
 
     Args:
         pred: `(B, K, h, w)`.
@@ -70,8 +73,8 @@ def belief_loss(stages: Sequence[Tensor], first: Tensor, later: Tensor) -> Tenso
 
     Args:
         stages: each `(B, K + 1, h, w)`, as `model(image, all_stages=True)` returns them.
-        first: target of the first stage, with all people in the image. `posezoo.models.cpm.cpm_targets` returns both
-            targets.
+        first: target of the first stage, with all people in the image.
+            `posezoo.models.cpm.cpm_targets` returns both targets.
         later: target of the other stages, with one person.
 
     Example:
@@ -92,7 +95,7 @@ def coarse_to_fine_sse(
     *,
     fine_weight: float = 0.1,
 ) -> Tensor:
-    """Loss E3 of Tompson et al. 2015: E1 of the coarse heatmaps plus `fine_weight` times E2 of the fine ones.
+    """Loss E3 of Tompson et al. 2015: coarse heatmaps (E1) plus `fine_weight` times fine ones (E2).
 
     Args:
         coarse: prediction and target, `(B, K, h, w)` each.
@@ -112,8 +115,8 @@ def coarse_to_fine_sse(
 def heatmap_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
     """Cross-entropy between the softmax over each map and the target map divided by its sum.
 
-    For maps of log energies, the output of the spatial model of Tompson et al. (2014). Mean over batch and keypoints;
-    missing keypoints, and those whose target map is empty, count as 0.
+    For maps of log energies, the output of the spatial model of Tompson et al. (2014). Mean over
+    batch and keypoints; missing keypoints, and those whose target map is empty, count as 0.
 
     Args:
         logits: `(B, K, h, w)`.
@@ -134,7 +137,7 @@ def heatmap_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None
 
 
 def ohkm(pred: Tensor, target: Tensor, weights: Tensor | None = None, *, top_k: int = 8, half: bool = True) -> Tensor:
-    """Online hard keypoint mining: mean of each person's `top_k` largest errors (CPN, section 3.2; an option of HRNet).
+    """Online hard keypoint mining (CPN, section 3.2): mean of each person's `top_k` largest errors.
 
     Args:
         pred: `(B, K, h, w)`.
@@ -157,14 +160,15 @@ def ohkm(pred: Tensor, target: Tensor, weights: Tensor | None = None, *, top_k: 
 def keypoint_l2(
     pred: Tensor, target: Tensor, weights: Tensor | None = None, *, half: bool = False, per_person: bool = False
 ) -> Tensor:
-    """Sum of squared coordinate errors over people, keypoints and coordinates, in squared units of `target`.
+    """Sum of squared errors over people, keypoints and coordinates, in squared units of `target`.
 
     Args:
         pred: `(B, K, D)`.
         target: `(B, K, D)`; the values of missing keypoints are ignored, NaN included.
         weights: `(B, K)` numbers or bool, 0 for missing keypoints.
         half: multiply by 1/2, TensorFlow's `l2_loss` (PoseRNN, section 4.4).
-        per_person: divide by the number of people B, so that the size of the batch does not change the step.
+        per_person: divide by the number of people B, so that the size of the batch does not change
+            the step.
 
     Example:
         >>> import torch
@@ -181,15 +185,17 @@ def keypoint_l2(
 def bounded_correction(
     pred: Tensor, start: Tensor, target: Tensor, weights: Tensor | None = None, *, max_step: float = 20.0
 ) -> Tensor:
-    """Iterative Error Feedback: squared error of one correction against a bounded step towards the ground truth.
+    """Squared error of a correction against a bounded step (Iterative Error Feedback).
 
-    The distance is in units of `max_step`, those of the network's last layer. It is summed over a person's keypoints
-    and averaged over people. The target of a keypoint that lies on its ground truth is no correction.
+    The distance is in units of `max_step`, those of the network's last layer. It is summed over a
+    person's keypoints and averaged over people. The target of a keypoint that lies on its ground
+    truth is no correction.
 
     Args:
         pred: `(B, K, 2)` pixels, `start` after one correction: `model(image, keypoints=start)`.
         start: `(B, K, 2)` pixels.
-        target: `(B, K, 2)` pixels, the ground truth; the values of missing keypoints are ignored, NaN included.
+        target: `(B, K, 2)` pixels, the ground truth; the values of missing keypoints are ignored,
+            NaN included.
         weights: `(B, K)` numbers or bool, 0 for missing keypoints.
         max_step: longest step in pixels, L in the paper.
 
@@ -210,11 +216,11 @@ def bounded_correction(
 
 
 def keypoint_mse(pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Squared distance to the annotated keypoints, averaged over each person's keypoints, then over the people.
+    """Squared distance of annotated keypoints, mean over a person's keypoints, then over people.
 
-    Equation 4 of DeepPose, which sums over people and annotated keypoints, with the reduction of its reimplementation
-    in TensorFlow: each person has the same weight, however many keypoints are annotated. People without any are left
-    out.
+    Equation 4 of DeepPose, which sums over people and annotated keypoints, with the reduction of
+    its reimplementation in TensorFlow: each person has the same weight, however many keypoints are
+    annotated. People without any are left out.
 
     Args:
         pred: `(B, K, D)`.
@@ -235,10 +241,11 @@ def keypoint_mse(pred: Tensor, target: Tensor, weights: Tensor | None = None) ->
 
 
 def keypoint_smooth_l1(pred: Tensor, target: Tensor, weights: Tensor | None = None, *, beta: float = 1.0) -> Tensor:
-    """Smooth L1 error of coordinates, averaged over people, keypoints and coordinates; missing keypoints count as 0.
+    """Smooth L1 error, mean over people, keypoints and coordinates; missing keypoints count as 0.
 
-    Equal to mmpose's, which multiplies `pred` and `target` by the weights. With mmpose's coordinates, fractions of the
-    image, and beta 1 it is half the squared error wherever the prediction is less than an image away.
+    Equal to mmpose's, which multiplies `pred` and `target` by the weights. With mmpose's
+    coordinates, fractions of the image, and beta 1 it is half the squared error wherever the
+    prediction is less than an image away.
 
     Args:
         pred: `(B, K, D)`.
@@ -263,9 +270,9 @@ def pose_mse(pred: Tensor, target: Tensor, scale: Tensor | None = None, weights:
     Args:
         pred: `(..., K, D)`.
         target: `(..., K, D)`.
-        scale: `(K, D)` units to divide the error by. With the standard deviations of the training data,
-            `model.normalize.pose3d.std`, this is the loss of Martinez et al. (ICCV 2017), which is in z-scores.
-            Defaults to 1.
+        scale: `(K, D)` units to divide the error by. With the standard deviations of the training
+            data, `model.normalize.pose3d.std`, this is the loss of Martinez et al. (ICCV 2017),
+            which is in z-scores. Defaults to 1.
         weights: `(..., K)` of the squares, 0 for missing keypoints, which count as 0 in the mean.
 
     Example:
@@ -289,15 +296,17 @@ def pose_sequence_mse(
 ) -> Tensor:
     """Squared errors of poses, summed over the frames of a clip and over stages (RPSM, Equation 2).
 
-    The error of a frame is the mean over keypoints and coordinates, as in the authors' code; the equation's sum is K D
-    times as large. The authors train on one clip at a time; here the loss is the mean over the clips of a batch.
+    The error of a frame is the mean over keypoints and coordinates, as in the authors' code; the
+    equation's sum is K D times as large. The authors train on one clip at a time; here the loss is
+    the mean over the clips of a batch.
 
     Args:
         stages: poses of each stage, `(B, T, K, D)`: `model(clip, all_stages=True)`.
         target: `(B, T, K, D)`: `model.codec.target(pose3d)`.
-        scale: `(K, D)` units to divide the error by; the authors': `model.codec.scale`. Defaults to 1.
-        weights: `(B, T, K)` of the squares, 0 for missing keypoints and for padding after the end of a shorter clip,
-            which count as 0 in the mean and in the sum.
+        scale: `(K, D)` units to divide the error by; the authors': `model.codec.scale`. Defaults to
+            1.
+        weights: `(B, T, K)` of the squares, 0 for missing keypoints and for padding after the end
+            of a shorter clip, which count as 0 in the mean and in the sum.
         stage_weights: alpha of each stage. Defaults to 1 (section 5.1).
 
     Example:
@@ -328,23 +337,26 @@ def smooth_pose_mse(
     joint_weights: str | Sequence[float] = "code",
     temporal_weight: float = 5.0,
 ) -> Tensor:
-    """Squared errors of poses in mm, plus a temporal smoothness term (Hossain & Little, ECCV 2018, Equation 3).
+    """Squared errors of poses in mm plus a smoothness term (Hossain & Little, Equation 3).
 
-    The mean squared error, plus `temporal_weight` times the mean squared change from each frame to the next, in which
-    the keypoints of limbs weigh more. Both are means over the batch, frames, keypoints and coordinates, as in the
-    authors' code. Its poses have no pelvis: `pred[..., 1:, :]` gives the authors' value, and the loss with the pelvis
-    is 16/17 of it. The change is that of the prediction alone, so that the term penalises all motion, the target's
-    included.
+    "Exploiting temporal information for 3D human pose estimation", ECCV 2018. The loss is the mean
+    squared error, plus `temporal_weight` times the mean squared change from each frame to the next,
+    in which the keypoints of limbs weigh more. Both are means over the batch, frames, keypoints and
+    coordinates, as in the authors' code. Its poses have no pelvis: `pred[..., 1:, :]` gives the
+    authors' value, and the loss with the pelvis is 16/17 of it. The change is that of the
+    prediction alone, so that the term penalises all motion, the target's included.
 
     Args:
         pred: `(..., T, K, D)` mm, consecutive frames.
         target: `(..., T, K, D)` mm.
-        weights: `(..., T, K)` of the squares, 0 for missing keypoints, which count as 0 in the means. A change has the
-            product of its two frames' weights.
-        joint_weights: weights of the changes. "code" and "paper" are for the keypoints of `h36m17`, with or without
-            the pelvis. The authors' code weighs legs 2.5 and arms 4 below hip and shoulder; the paper weighs knees and
-            elbows 2.5, ankles and wrists 4 (section 3). "uniform" weighs all 1. Or K numbers.
-        temporal_weight: beta of the equation (section 4). 0 leaves the term out, as does a single frame.
+        weights: `(..., T, K)` of the squares, 0 for missing keypoints, which count as 0 in the
+            means. A change has the product of its two frames' weights.
+        joint_weights: weights of the changes. "code" and "paper" are for the keypoints of `h36m17`,
+            with or without the pelvis. The authors' code weighs legs 2.5 and arms 4 below hip and
+            shoulder; the paper weighs knees and elbows 2.5, ankles and wrists 4 (section 3).
+            "uniform" weighs all 1. Or K numbers.
+        temporal_weight: beta of the equation (section 4). 0 leaves the term out, as does a single
+            frame.
 
     Raises:
         ValueError: shapes that do not match, or unknown `joint_weights`.
@@ -388,7 +400,7 @@ def _smoothness(joint_weights: str | Sequence[float], num_keypoints: int) -> Seq
 
 
 def pose_distance(pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean distance of keypoints over batch, frames and keypoints: the MPJPE as a loss (VideoPose3D).
+    """MPJPE as a loss (VideoPose3D): mean distance over batch, frames and keypoints.
 
     Args:
         pred: `(..., K, D)`.

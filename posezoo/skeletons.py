@@ -1,11 +1,13 @@
-"""Skeletons: the names, bones and OKS sigmas of the keypoints of each data set, and the conversion between them.
+"""Skeletons: names, bones and OKS sigmas of the keypoints of each data set, and their conversion.
 
-A `Skeleton` is names and bones; the mirror permutation follows from the `left_`/`right_` prefixes, so that it cannot
-disagree with the names. `convert` converts poses between skeletons, with a mask of the keypoints that the source has.
+A `Skeleton` is names and bones; the mirror permutation follows from the `left_`/`right_` prefixes,
+so that it cannot disagree with the names. `convert` converts poses between skeletons, with a mask
+of the keypoints that the source has.
 
-A name means the same body point in every registered skeleton (comments give the data set's own word where it differs),
-so that `convert` can match by name. Two neighbours are distinct on purpose: `thorax` is the point between the
-shoulders; `neck` (LSP, CPM) and `upper_neck` (MPII) lie about 0.15 torso lengths above it.
+A name means the same body point in every registered skeleton (comments give the data set's own word
+where it differs), so that `convert` can match by name. Two neighbours are distinct on purpose:
+`thorax` is the point between the shoulders; `neck` (LSP, CPM) and `upper_neck` (MPII) lie about
+0.15 torso lengths above it.
 """
 
 import difflib
@@ -25,12 +27,14 @@ class Skeleton:
 
     Args:
         name: name for messages; registered skeletons are looked up by it with `get_skeleton`.
-        keypoints: one unique name per keypoint; `left_x` and `right_x` are each other's mirror image.
+        keypoints: one unique name per keypoint; `left_x` and `right_x` are each other's mirror
+            image.
         bones: pairs of indices, joined when drawing and used as limbs by metrics.
         sigmas: per-keypoint constants of OKS, as fractions of the square root of the person's area.
 
     Raises:
-        ValueError: for no names or repeated ones, bones that leave `0..K-1`, or sigmas that are not K positive numbers.
+        ValueError: for no names or repeated ones, bones that leave `0..K-1`, or sigmas that are not
+            K positive numbers.
 
     Example:
         >>> skeleton = Skeleton("face", ("nose", "left_eye", "right_eye"), bones=((0, 1), (0, 2)))
@@ -75,7 +79,7 @@ class Skeleton:
 
     @property
     def flip_index(self) -> tuple[int, ...]:
-        """Permutation that restores the keypoint order of a mirrored image: `flipped[..., flip_index, :]`.
+        """Permutation that restores the order of mirrored keypoints, `flipped[..., flip_index, :]`.
 
         Raises:
             ValueError: when a `left_` keypoint lacks its `right_` one, or the other way round.
@@ -126,7 +130,9 @@ def list_skeletons() -> list[str]:
 
 
 def get_skeleton(skeleton: str | Skeleton | Sequence[str]) -> Skeleton:
-    """Return the skeleton of that name. A `Skeleton` is returned unchanged; keypoint names make a custom skeleton.
+    """Return a skeleton by name, or a custom one for a list of keypoint names.
+
+    A `Skeleton` is returned unchanged.
 
     Raises:
         ValueError: for an unknown name, with the closest names and the whole list.
@@ -156,10 +162,10 @@ def convert(
     target: str | Skeleton | Sequence[str],
     visible: np.ndarray | torch.Tensor | None = None,
 ) -> tuple[Points, Points]:
-    """Convert poses from one skeleton to another, in any unit: `(..., K_source, D) -> (..., K_target, D)` and a mask.
+    """Convert poses `(..., K_source, D)` between skeletons, `(..., K_target, D)` and a mask.
 
-    A target keypoint is the source keypoint of the same name, or else the first of these derivations whose keypoints
-    the source skeleton has:
+    A target keypoint is the source keypoint of the same name, or else the first of these
+    derivations whose keypoints the source skeleton has:
 
     | target | from | reason |
     |---|---|---|
@@ -171,24 +177,29 @@ def convert(
     | `neck_nose` | `nose` | usual input of 2D-to-3D lifters trained on Human3.6M; the joint itself is inside the head |
     | `face` | mean of both eyes and nose | its definition in FLIC's 7-keypoint order |
 
-    Derivations that would be guesses are left out: a neck from the shoulders (0.17 torso lengths off), the top of the
-    head from eyes or nose, a nose from the head. Those targets are zero and not valid.
+    Derivations that would be guesses are left out: a neck from the shoulders (0.17 torso lengths
+    off), the top of the head from eyes or nose, a nose from the head. Those targets are zero and
+    not valid.
 
-    The `thorax` of Human3.6M and HumanEva is the base of the neck, a few centimetres above MPII's; as elsewhere in
-    the literature they are treated as one point. The means are taken in the image: with a strong perspective the
-    middle of two projected points is not the projection of their middle.
+    The `thorax` of Human3.6M and HumanEva is the base of the neck, a few centimetres above MPII's;
+    as elsewhere in the literature they are treated as one point. The means are taken in the image:
+    with a strong perspective the middle of two projected points is not the projection of their
+    middle.
 
     Args:
-        keypoints: NumPy array or tensor `(..., K_source, D)`; keep scores and visibility flags out of D. Integers
-            become float32. A keypoint that is not finite counts as not visible (FLIC marks absent points by NaN).
+        keypoints: NumPy array or tensor `(..., K_source, D)`; keep scores and visibility flags out
+            of D. Integers become float32. A keypoint that is not finite counts as not visible (FLIC
+            marks absent points by NaN).
         source: skeleton of `keypoints`: a name, a `Skeleton` or a list of keypoint names.
         target: skeleton of the result.
-        visible: mask, COCO flags (0, 1, 2) or scores `(..., K_source)`; above zero counts as visible. Defaults to all.
+        visible: mask, COCO flags (0, 1, 2) or scores `(..., K_source)`; above zero counts as
+            visible. Defaults to all.
 
     Returns:
-        converted: `(..., K_target, D)`, same type, device and dtype as `keypoints`, differentiable; exactly 0 where
-            not valid.
-        valid: bool `(..., K_target)`: the keypoint exists in the source, and every point it is derived from is visible.
+        converted: `(..., K_target, D)`, same type, device and dtype as `keypoints`, differentiable;
+            exactly 0 where not valid.
+        valid: bool `(..., K_target)`: the keypoint exists in the source, and every point it is
+            derived from is visible.
 
     Raises:
         ValueError: for unknown skeletons, or shapes that do not match the source skeleton.

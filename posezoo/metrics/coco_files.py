@@ -1,7 +1,7 @@
 """COCO's json files of keypoints in and out: annotations and results, as arrays.
 
-`read_coco_ground_truth` and `read_coco_results` take files, their content or arrays, and return checked arrays, one per
-field of COCO's records; an error names the file, the record and the field.
+`read_coco_ground_truth` and `read_coco_results` take files, their content or arrays, and return
+checked arrays, one per field of COCO's records; an error names the file, the record and the field.
 """
 
 import json
@@ -24,22 +24,24 @@ def read_coco_ground_truth(source: str | Path | Mapping[str, Any]) -> Arrays:
     """Read COCO keypoint annotations as arrays, one per field of COCO's records, and check them.
 
     Args:
-        source: a json file, its content, or arrays (or tensors or lists) by COCO's names. Arrays need `image_id`,
-            `keypoints` and `area`; the other fields below are optional. `keypoints` without flags are all labelled.
+        source: a json file, its content, or arrays (or tensors or lists) by COCO's names. Arrays
+            need `image_id`, `keypoints` and `area`; the other fields below are optional.
+            `keypoints` without flags are all labelled.
 
     Returns:
-        images: `(M,)` ids of the images to evaluate, with and without people. Defaults, for arrays, to those of
-            `image_id`. Annotations of images that are not listed are not evaluated.
+        images: `(M,)` ids of the images to evaluate, with and without people. Defaults, for arrays,
+            to those of `image_id`. Annotations of images that are not listed are not evaluated.
         categories: `(C,)` ids. Defaults to those of `category_id`.
         id: `(N,)`, unique. Defaults to 1 to N.
         image_id: `(N,)` whole numbers or strings.
         category_id: `(N,)`. Defaults, for arrays, to 1.
         keypoints: `(N, K, 3)` pixels x, y, and COCO's flag: 0 not labelled, 1 occluded, 2 visible.
         area: `(N,)` square pixels; in COCO's files the area of the segment.
-        bbox: `(N, 4)` pixels in COCO's order: left, top, width, height. Defaults to the extent of the labelled
-            keypoints.
+        bbox: `(N, 4)` pixels in COCO's order: left, top, width, height. Defaults to the extent of
+            the labelled keypoints.
         iscrowd: `(N,)` 0 or 1. Defaults to 0.
-        num_keypoints: `(N,)`; an annotation with 0 is ignored. Defaults to the number of labelled keypoints.
+        num_keypoints: `(N,)`; an annotation with 0 is ignored. Defaults to the number of labelled
+            keypoints.
 
     Raises:
         ValueError: for a missing or wrong field; names the file, the record and the field.
@@ -106,17 +108,20 @@ def read_coco_results(source: str | Path | Mapping[str, Any] | Sequence[Any]) ->
     """Read COCO keypoint results as arrays, one per field of COCO's records, and check them.
 
     Args:
-        source: a json file, its content, which is a list of records, or arrays (or tensors or lists) by COCO's names.
-            Arrays need `image_id`, `keypoints` and `score`; the other fields below are optional.
+        source: a json file, its content, which is a list of records, or arrays (or tensors or
+            lists) by COCO's names. Arrays need `image_id`, `keypoints` and `score`; the other
+            fields below are optional.
 
     Returns:
         image_id: `(N,)` whole numbers or strings.
         category_id: `(N,)`. Defaults, for arrays, to 1.
-        keypoints: `(N, K, 3)` pixels x, y, and the keypoint's score, which COCO's evaluation ignores and which defaults
-            to 1. Keypoints that are not finite, or null in json, are accepted and count as misses.
+        keypoints: `(N, K, 3)` pixels x, y, and the keypoint's score, which COCO's evaluation
+            ignores and which defaults to 1. Keypoints that are not finite, or null in json, are
+            accepted and count as misses.
         score: `(N,)` of the person.
-        area: `(N,)` square pixels. Defaults, as in pycocotools, to the area of `bbox` (left, top, width, height) if the
-            first record has one, else to the area of the extent of all keypoints.
+        area: `(N,)` square pixels. Defaults, as in pycocotools, to the area of `bbox` (left, top,
+            width, height) if the first record has one, else to the area of the extent of all
+            keypoints.
         bbox: `(N, 4)`, only if the source has it.
 
     Raises:
@@ -160,14 +165,15 @@ def write_coco_results(
 
     Args:
         path: of the json file.
-        predictions: any source of `read_coco_results`, with finite keypoints. A `bbox` is written; an `area` is not,
-            because readers compute it.
-        decimals: of the keypoints and boxes, in pixels, and of the keypoints' scores; COCO asks for few, to keep files
-            small. The scores of people are written in full, because rounding would make ties.
+        predictions: any source of `read_coco_results`, with finite keypoints. A `bbox` is written;
+            an `area` is not, because readers compute it.
+        decimals: of the keypoints and boxes, in pixels, and of the keypoints' scores; COCO asks for
+            few, to keep files small. The scores of people are written in full, because rounding
+            would make ties.
 
     Raises:
-        ValueError: the errors of `read_coco_results`, and keypoints, scores or boxes that are not finite, which JSON
-            cannot hold.
+        ValueError: the errors of `read_coco_results`, and keypoints, scores or boxes that are not
+            finite, which JSON cannot hold.
 
     Example:
         >>> import numpy as np
@@ -196,12 +202,14 @@ def write_coco_ground_truth(
 
     Args:
         path: of the json file.
-        ground_truth: any source of `read_coco_ground_truth`. Points that are not labelled are written as 0, 0, 0.
+        ground_truth: any source of `read_coco_ground_truth`. Points that are not labelled are
+            written as 0, 0, 0.
         skeleton: names and bones of the keypoints, for the file's categories.
         decimals: of keypoints, boxes and areas.
 
     Raises:
-        ValueError: the errors of `read_coco_ground_truth`, and another number of keypoints than the skeleton's.
+        ValueError: the errors of `read_coco_ground_truth`, and another number of keypoints than the
+            skeleton's.
 
     Example:
         >>> import numpy as np
@@ -251,7 +259,7 @@ def _load(source: Any, what: str) -> Any:
 def _columns(
     records: Any, what: str, ids: Sequence[str], points: str, numbers: Sequence[str]
 ) -> dict[str, Any]:  # fmt: skip
-    """Return the required fields of COCO's records, one column each; name the first malformed record in an error."""
+    """Return the required fields of COCO's records, one column each."""
     if not isinstance(records, Sequence) or isinstance(records, str):
         raise ValueError(f"{what}: expected a list of COCO's records, got {type(records).__name__}")
     # all records at once, as this is most of the time of an evaluation; one by one only to find the malformed record
@@ -343,7 +351,7 @@ def _arrays(content: Mapping[str, Any], what: str, required: Sequence[str]) -> d
 
 
 def _shared_fields(data: Mapping[str, Any], what: str) -> Arrays:
-    """Check and return `image_id`, `category_id` and `keypoints` `(N, K, 3)`, with flags or scores added if missing."""
+    """Check `image_id`, `category_id`, `keypoints` `(N, K, 3)`; add flags or scores if missing."""
     image = _ids(data["image_id"], what, "image_id")
     keypoints = _numbers(data["keypoints"], what, "keypoints")
     if keypoints.size == 0 and keypoints.ndim < 3:
@@ -360,7 +368,7 @@ def _shared_fields(data: Mapping[str, Any], what: str) -> Arrays:
 
 
 def _ids(values: Any, what: str, field: str, count: int | None = None) -> np.ndarray:
-    """Convert ids to an array of whole numbers or of strings; refuse a mixture, which NumPy would turn into strings."""
+    """Convert ids to whole numbers or strings; refuse a mixture, which NumPy would convert."""
     try:
         array = as_numpy(values)
     except ValueError:  # some hold sequences
@@ -391,7 +399,7 @@ def _numbers(values: Any, what: str, field: str, shape: tuple[int, ...] | None =
 
 
 def _extent(keypoints: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Left, top, width and height of the known points, `(N, K, 3), (N, K) -> (N, 4)`; NaN where there are none."""
+    """Left, top, width, height of known points, `(N, K, 3), (N, K) -> (N, 4)`; NaN without any."""
     if not keypoints.size:
         return np.full((len(keypoints), 4), np.nan)
     # as (K, N), which reduces ten times faster

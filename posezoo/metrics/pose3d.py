@@ -1,11 +1,11 @@
-"""3D pose metrics: the MPJPE family, its alignments, 3DPCK, velocities, bones, and the averages of the data sets.
+"""3D pose metrics: MPJPE and its alignments, 3DPCK, velocities, bones, averages of the data sets.
 
-Distances are in the units of the poses, millimetres throughout the literature, per joint and pose, `(..., K)`: reduce
-with `.mean()`, or with `nanmean` where joints are missing. All functions take NumPy arrays or torch tensors on any
-device and return the same kind.
+Distances are in the units of the poses, millimetres throughout the literature, per joint and pose,
+`(..., K)`: reduce with `.mean()`, or with `nanmean` where joints are missing. All functions take
+NumPy arrays or torch tensors on any device and return the same kind.
 
-The meaning of "Protocol #1" and "#2" depends on the paper. Here an error is named by its `alignment`, and a published
-evaluation protocol by the name of its `Protocol` (`PROTOCOLS`).
+The meaning of "Protocol #1" and "#2" depends on the paper. Here an error is named by its
+`alignment`, and a published evaluation protocol by the name of its `Protocol` (`PROTOCOLS`).
 
 | alignment | removed before measuring | also called |
 |---|---|---|
@@ -15,9 +15,10 @@ evaluation protocol by the name of its `Protocol` (`PROTOCOLS`).
 | `rigid` | translation and rotation of each pose | PA-MPJPE without scale |
 | `similarity` | translation, rotation and scale of each pose | PA-MPJPE, P-MPJPE, reconstruction error |
 
-A joint that is not `visible` is NaN in the result and is not used in the alignment. The error of a visible joint whose
-prediction is not finite is infinite, with a warning, because a mean over the other joints would look better than it is.
-Where the alignment uses that joint (all joints, or for `root` the root), the errors of the whole pose are infinite.
+A joint that is not `visible` is NaN in the result and is not used in the alignment. The error of a
+visible joint whose prediction is not finite is infinite, with a warning, because a mean over the
+other joints would look better than it is. Where the alignment uses that joint (all joints, or for
+`root` the root), the errors of the whole pose are infinite.
 """
 
 from collections.abc import Iterable, Sequence
@@ -108,27 +109,29 @@ PROTOCOLS = {
 def mpjpe(
     pred: Array, target: Array, *, alignment: str = "root", root: int = 0, visible: Array | None = None
 ) -> Array:  # fmt: skip
-    """Per-joint position error, whose mean is MPJPE: `(..., K, 3) -> (..., K)`, in the poses' units.
+    """Per-joint position error, whose mean is MPJPE: `(..., K, 3) -> (..., K)`.
 
-    By convention the mean is over all 17 joints of Human3.6M, including the root with its error of zero (Martinez,
-    Hossain & Little, VideoPose3D, RPSM). Over the other 16 it is 17/16 as large.
+    By convention the mean is over all 17 joints of Human3.6M, including the root with its error of
+    zero (Martinez, Hossain & Little, VideoPose3D, RPSM). Over the other 16 it is 17/16 as large.
 
     Args:
         pred: `(..., K, 3)`.
         target: `(..., K, 3)`.
-        alignment: "none", "root", "centroid", "rigid" or "similarity"; the table above defines them.
+        alignment: "none", "root", "centroid", "rigid" or "similarity"; the table above defines
+            them.
         root: index of the root joint, for `alignment="root"`.
         visible: `(..., K)` bool mask of the annotated joints. Defaults to all.
 
     Returns:
-        `(..., K)`; NaN where not visible. After "rigid" and "similarity" the root has an error, which counts. The
-        alignment is that of least squares, so that a similarity may leave a larger *mean* distance than a rigid motion.
-        Reflections are never used. For degenerate poses see `geometry.procrustes`. A pose with fewer than two visible
-        joints is only translated, and its errors are zero after "centroid", "rigid" and "similarity".
+        `(..., K)`; NaN where not visible. After "rigid" and "similarity" the root has an error,
+        which counts. The alignment is that of least squares, so that a similarity may leave a
+        larger *mean* distance than a rigid motion. Reflections are never used. For degenerate poses
+        see `geometry.procrustes`. A pose with fewer than two visible joints is only translated, and
+        its errors are zero after "centroid", "rigid" and "similarity".
 
     Raises:
-        ValueError: shapes that do not match, an unknown alignment, a root out of range, a root that is not visible in a
-            pose with visible joints, or an annotated joint that is not finite.
+        ValueError: shapes that do not match, an unknown alignment, a root out of range, a root that
+            is not visible in a pose with visible joints, or an annotated joint that is not finite.
 
     Example:
         >>> import numpy as np
@@ -150,11 +153,11 @@ def mpjpe(
 
 
 def pa_mpjpe(pred: Array, target: Array, *, scale: bool = True, visible: Array | None = None) -> Array:
-    """Per-joint error after Procrustes alignment of each pose, `(..., K, 3) -> (..., K)`; mean: PA-MPJPE, P-MPJPE.
+    """Per-joint error after Procrustes alignment; its mean is PA-MPJPE: `(..., K, 3) -> (..., K)`.
 
-    The alignment includes the scale, as in all current code, although texts call it rigid. `scale=False` leaves it out,
-    as the first releases of Martinez et al. and Hossain & Little did. Other arguments, result and errors as for
-    `mpjpe`.
+    The alignment includes the scale, as in all current code, although texts call it rigid.
+    `scale=False` leaves it out, as the first releases of Martinez et al. and Hossain & Little did.
+    Other arguments, result and errors as for `mpjpe`.
 
     Example:
         >>> import numpy as np
@@ -167,11 +170,11 @@ def pa_mpjpe(pred: Array, target: Array, *, scale: bool = True, visible: Array |
 
 
 def n_mpjpe(pred: Array, target: Array, *, root: int = 0, visible: Array | None = None) -> Array:
-    """Per-joint error after the best scale of each root-relative pose, `(..., K, 3) -> (..., K)`; mean: N-MPJPE.
+    """Per-joint error after scaling of each pose, whose mean is N-MPJPE: `(..., K, 3) -> (..., K)`.
 
-    The scale is that of least squares over all joints, about the root (Rhodin et al., CVPR 2018; Protocol #3 of
-    VideoPose3D). A predicted pose whose joints coincide is not scaled. Other arguments, result and errors as for
-    `mpjpe`.
+    The scale is that of least squares over all joints, about the root (Rhodin et al., CVPR 2018;
+    Protocol #3 of VideoPose3D). A predicted pose whose joints coincide is not scaled. Other
+    arguments, result and errors as for `mpjpe`.
 
     Example:
         >>> import numpy as np
@@ -192,11 +195,11 @@ def n_mpjpe(pred: Array, target: Array, *, root: int = 0, visible: Array | None 
 def mpjve(
     pred: Array, target: Array, *, alignment: str = "root", root: int = 0, visible: Array | None = None
 ) -> Array:  # fmt: skip
-    """Per-joint velocity error, the distance of first differences: `(..., T, K, 3) -> (..., T - 1, K)`, per frame.
+    """Per-joint velocity error, whose mean is MPJVE: `(..., T, K, 3) -> (..., T - 1, K)`.
 
-    Call it once per video, or on a batch of equally long videos: a difference must not be taken across videos. Units
-    are those of the poses per frame, not per second. VideoPose3D weighs a video's mean by its frames T, not by its
-    T - 1 differences.
+    The distance of first differences, in units of the poses per frame, not per second. Call it once
+    per video, or on a batch of equally long videos: a difference must not be taken across videos.
+    VideoPose3D weighs a video's mean by its frames T, not by its T - 1 differences.
 
     Args:
         pred: `(..., T, K, 3)`, T of 2 or more, in order of time.
@@ -219,9 +222,10 @@ def mpjve(
 def acceleration_error(
     pred: Array, target: Array, *, alignment: str = "root", root: int = 0, visible: Array | None = None
 ) -> Array:  # fmt: skip
-    """Per-joint acceleration error, of second differences: `(..., T, K, 3) -> (..., T - 2, K)`, per frame squared.
+    """Per-joint acceleration error: `(..., T, K, 3) -> (..., T - 2, K)`.
 
-    HMMR and VIBE report its mean. A joint counts where it is visible in three consecutive frames. Other arguments and
+    The distance of second differences, in units of the poses per frame squared. HMMR and VIBE report
+    its mean. A joint counts where it is visible in three consecutive frames. Other arguments and
     errors as for `mpjve`.
 
     Example:
@@ -240,14 +244,15 @@ def pck3d(
     pred: Array, target: Array, *, threshold: float = 150.0, alignment: str = "root", root: int = 0,
     visible: Array | None = None,
 ) -> Array:  # fmt: skip
-    """3D PCK: fraction of poses whose joint error is below (`<`) `threshold`, per joint: `(..., K, 3) -> (K,)`.
+    """3D PCK: fraction of poses with an error `< threshold`, per joint: `(..., K, 3) -> (K,)`.
 
-    Mehta et al., "Monocular 3D Human Pose Estimation In The Wild", 3DV 2017, at 150 mm. MPI-INF-3DHP's evaluation uses
-    14 joints (head top, neck, shoulders, elbows, wrists, hips, knees, ankles) or all 17: select them in the arguments,
-    which must include the root, or in the result.
+    Mehta et al., "Monocular 3D Human Pose Estimation In The Wild", 3DV 2017, at 150 mm.
+    MPI-INF-3DHP's evaluation uses 14 joints (head top, neck, shoulders, elbows, wrists, hips,
+    knees, ankles) or all 17: select them in the arguments, which must include the root, or in the
+    result.
 
-    Other arguments and errors as for `mpjpe`. NaN for a joint that no pose has. A prediction that is not finite is a
-    miss.
+    Other arguments and errors as for `mpjpe`. NaN for a joint that no pose has. A prediction that
+    is not finite is a miss.
 
     Example:
         >>> import numpy as np
@@ -262,10 +267,10 @@ def pck3d(
 def auc3d(
     pred: Array, target: Array, *, alignment: str = "root", root: int = 0, visible: Array | None = None
 ) -> Array:  # fmt: skip
-    """Mean of `pck3d` over the thresholds 0, 5, ... 150 mm, per joint: `(..., K, 3) -> (K,)`; the AUC of MPI-INF-3DHP.
+    """AUC of MPI-INF-3DHP: mean of `pck3d` at 0, 5, ... 150 mm, per joint: `(..., K, 3) -> (K,)`.
 
-    There are 31 thresholds. The first contributes 0, because no error is below 0. Other arguments and errors as for
-    `pck3d`.
+    There are 31 thresholds. The first contributes 0, because no error is below 0. Other arguments
+    and errors as for `pck3d`.
 
     Example:
         >>> import numpy as np
@@ -310,9 +315,9 @@ def limb_angle_error(
     Args:
         bones: pairs of joints, or a skeleton with bones.
 
-    Other arguments and errors as for `mpjpe`. The error is NaN for an annotated bone of length 0, which has no
-    direction, and for a bone that is not visible. It is 180 degrees, the maximum, for a predicted bone of length 0 or
-    one that is not finite.
+    Other arguments and errors as for `mpjpe`. The error is NaN for an annotated bone of length 0,
+    which has no direction, and for a bone that is not visible. It is 180 degrees, the maximum, for
+    a predicted bone of length 0 or one that is not finite.
 
     Example:
         >>> import numpy as np
@@ -335,24 +340,27 @@ def average_by_action(
 ) -> dict[str, float]:
     """Mean error of each action, and their plain mean "Average": a row of the tables on Human3.6M.
 
-    There are two conventions for the mean of an action, which differ where its videos are of different length:
+    There are two conventions for the mean of an action, which differ where its videos are of
+    different length:
 
-    - "frame-weighted": over all its frames, of all subjects, takes and cameras alike (Martinez, VideoPose3D, RPSM);
+    - "frame-weighted": over all its frames, of all subjects, takes and cameras alike (Martinez,
+    VideoPose3D, RPSM);
     - "per-video": over the means of its videos (Hossain & Little).
 
     Args:
         errors: `(N, K)` per joint, or `(N,)` per frame; NaN does not count.
-        actions: N names, in either of the data set's two spellings, without the number of the take. Names are compared
-            whole: "Sitting" is not "SittingDown".
+        actions: N names, in either of the data set's two spellings, without the number of the take.
+            Names are compared whole: "Sitting" is not "SittingDown".
         averaging: "frame-weighted" or "per-video".
         videos: N values, one per video (subject, action, take and camera), for "per-video".
 
     Returns:
-        The actions that occur, in alphabetical order, then "Average". RPSM's tables have another order.
+        The actions that occur, in alphabetical order, then "Average". RPSM's tables have another
+            order.
 
     Raises:
-        ValueError: unknown actions or conventions, lengths that do not match, "per-video" without videos, or an action
-            whose errors are all NaN.
+        ValueError: unknown actions or conventions, lengths that do not match, "per-video" without
+            videos, or an action whose errors are all NaN.
 
     Example:
         >>> import numpy as np
@@ -378,9 +386,9 @@ def human36m(
 ) -> dict[str, float]:  # fmt: skip
     """Errors on Human3.6M by a named protocol: millimetres per action, and their "Average".
 
-    Pass exactly the frames the protocol tests on: all of them, or every `stride`-th of each video. The root is joint 0.
-    The damaged ground truth of some takes of S9 is kept, as in the papers named here; leave out those frames before
-    the call to follow other papers.
+    Pass exactly the frames the protocol tests on: all of them, or every `stride`-th of each video.
+    The root is joint 0. The damaged ground truth of some takes of S9 is kept, as in the papers
+    named here; leave out those frames before the call to follow other papers.
 
     Args:
         pred: `(N, 17, 3)` millimetres in the camera frame.
@@ -392,8 +400,8 @@ def human36m(
         visible: `(N, 17)` bool. Defaults to all.
 
     Raises:
-        ValueError: an unknown protocol, subjects that it does not test on, and the errors of `mpjpe` and
-            `average_by_action`.
+        ValueError: an unknown protocol, subjects that it does not test on, and the errors of
+            `mpjpe` and `average_by_action`.
 
     Example:
         >>> import numpy as np
@@ -422,11 +430,11 @@ def humaneva(
     errors: Array, subjects: Sequence[str], actions: Sequence[str], *, averaging: str = "frame-weighted",
     videos: Iterable[Any] | None = None,
 ) -> dict[str, dict[str, float]]:  # fmt: skip
-    """Mean error per action and subject, the cells of HumanEva's tables, and the plain mean of the cells.
+    """Mean error per action and subject, the cells of tables on HumanEva, and their plain mean.
 
-    The usual cells are Walking, Jog and Box of S1 to S3 on the frames called Validate, because the test annotations are
-    withheld. Report the alignment of the errors with the numbers: published papers use none, the centroid or a rigid
-    alignment.
+    The usual cells are Walking, Jog and Box of S1 to S3 on the frames called Validate, because the
+    test annotations are withheld. Report the alignment of the errors with the numbers: published
+    papers use none, the centroid or a rigid alignment.
 
     Args:
         errors: `(N, K)` per joint, or `(N,)` per frame; NaN does not count.
@@ -436,7 +444,8 @@ def humaneva(
         videos: N values, see `average_by_action`.
 
     Returns:
-        `{action: {subject: mean}}` in order of appearance, and `{"Average": {"all": mean of the cells}}`.
+        `{action: {subject: mean}}` in order of appearance, and
+            `{"Average": {"all": mean of the cells}}`.
 
     Example:
         >>> import numpy as np
@@ -456,8 +465,8 @@ def _read(pred: Array, target: Array, visible: Array | None) -> tuple[Tensor, Te
     """Check shapes and values, and warn about predictions that are not finite.
 
     Returns:
-        poses and truth in double precision, and masks `(..., K)` of the joints that count and of those that count but
-        have no finite prediction.
+        poses and truth in double precision, and masks `(..., K)` of the joints that count and of
+        those that count but have no finite prediction.
     """
     poses = as_tensor(pred)
     truth = as_tensor(target, poses)
@@ -502,7 +511,7 @@ def _middle(poses: Tensor, mask: Tensor) -> Tensor:
 
 
 def _finish(distances: Tensor, mask: Tensor, lost: Tensor) -> Tensor:
-    """Set distances to NaN without annotation, and to infinity where the prediction or its alignment is not finite."""
+    """Set distances to NaN without annotation, to infinity where they are not finite or `lost`."""
     if not torch.isfinite(distances.sum()):
         distances = torch.where(lost | ~torch.isfinite(distances), torch.inf, distances)
     return distances if mask.all() else torch.where(mask, distances, torch.nan)
