@@ -1,34 +1,133 @@
-"""Predictions in a file against annotations in a file: what `posezoo evaluate` does.
+"""Score a file of predictions against a file of annotations, as `posezoo evaluate` does.
 
-Reads COCO json, NumPy's .npy and .npz, and MATLAB files, those of MPII, LSP, LSPET and FLIC as they are distributed.
+Reads COCO json, NumPy's .npy and .npz, and MATLAB files, among them those of MPII, LSP, LSPET and
+FLIC as they are distributed. `ARRAY_METRICS` is the table of all metrics but COCO's AP, one row
+each.
 """
 
 import math
 import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from posezoo import metrics
+from posezoo.data.flic import read_flic_evaluation
+from posezoo.data.lsp import read_lsp_evaluation
+from posezoo.data.mpii import read_mpii_evaluation
 from posezoo.skeletons import Skeleton, get_skeleton
 
-METRICS_2D = ("pck", "pckh", "pdj", "pcp", "pcp-loose", "rmse", "mean-pixel-error")
-METRICS_3D = (
-    "mpjpe", "pa-mpjpe", "pa-mpjpe-rigid", "n-mpjpe", "mpjve", "acceleration-error", "pck3d", "auc3d",
-)  # fmt: skip
-METRICS = ("coco-ap", *METRICS_2D, *METRICS_3D)
+
+@dataclass(frozen=True)
+class Metric:
+    """A row of the table of metrics.
+
+    Args:
+        function: metric of `(pred, target, *inputs, visible=..., **options)`. Its result is
+            `(..., K)`, one value per keypoint or bone, or the dict of a data set's table.
+        title: printed above the values; `{threshold}` and `{convention}` are filled in.
+        percent: whether the values are fractions, printed as percentages.
+        inputs: further arguments: "normalizer" and "head_size" of the annotations, "torso"
+            (measured between their keypoints), or "skeleton".
+        options: keyword arguments that the caller may set, with their defaults.
+        dimensions: of the keypoints, 2 or 3.
+        rows: names of the values, "keypoints" or "bones".
+        means: means to add to the values, by name: "plain" over all values, or "labelled", in which
+            each keypoint weighs as often as it counts.
+    """
+
+    function: Callable[..., Any]
+    title: str
+    percent: bool = True
+    inputs: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    dimensions: int = 2
+    rows: str = "keypoints"
+    means: Mapping[str, str] = field(default_factory=lambda: {"mean": "plain"})
+
+
+_PCK_MEANS = {"mean": "plain", "labelled mean": "labelled"}
+_OF_ANNOTATED = "per cent of the annotated keypoints"
+_IN_UNITS, _FROM_ROOT = "in the units of the poses", "relative to joint 0"
+
+
+def _distance(function: Callable[..., Any], title: str) -> Metric:
+    return Metric(function, title, percent=False, dimensions=3)
+
+
+def _fraction_3d(function: Callable[..., Any], title: str, **options: float) -> Metric:
+    return Metric(function, title, options=options, dimensions=3, means={"mean": "labelled"})
+
+
+ARRAY_METRICS: dict[str, Metric] = {
+    "pck": Metric(
+        metrics.pck, f"PCK@{{threshold:g}}, {_OF_ANNOTATED}", inputs=("normalizer",), options={"threshold": 0.2},
+        means=_PCK_MEANS,
+    ),
+    "pckh": Metric(
+        metrics.pckh, f"PCKh@{{threshold:g}}, {_OF_ANNOTATED}", inputs=("head_size",), options={"threshold": 0.5},
+        means=_PCK_MEANS,
+    ),
+    "pdj": Metric(  # PCK with the torso as its normalizer
+        metrics.pck, f"PDJ@{{threshold:g}}, {_OF_ANNOTATED}", inputs=("torso",), options={"threshold": 0.2},
+        means=_PCK_MEANS,
+    ),
+    "pcp": Metric(
+        metrics.pcp, "PCP@{threshold:g} strict, per cent", inputs=("skeleton",), options={"threshold": 0.5},
+        rows="bones",
+    ),
+    "pcp-loose": Metric(
+        partial(metrics.pcp, loose=True), "PCP@{threshold:g} loose, per cent", inputs=("skeleton",),
+        options={"threshold": 0.5}, rows="bones",
+    ),
+    "rmse": Metric(metrics.rmse, "rmse, pixels", percent=False),
+    "mean-pixel-error": Metric(metrics.mean_pixel_error, "mean-pixel-error, pixels", percent=False),
+    "mpjpe": _distance(metrics.mpjpe, f"mpjpe, {_IN_UNITS}, {_FROM_ROOT}"),
+    "pa-mpjpe": _distance(metrics.pa_mpjpe, f"pa-mpjpe, {_IN_UNITS}"),
+    "pa-mpjpe-rigid": _distance(partial(metrics.pa_mpjpe, scale=False), f"pa-mpjpe-rigid, {_IN_UNITS}"),
+    "n-mpjpe": _distance(metrics.n_mpjpe, f"n-mpjpe, {_IN_UNITS}, {_FROM_ROOT}"),
+    "mpjve": _distance(metrics.mpjve, f"mpjve, {_IN_UNITS}, {_FROM_ROOT}"),
+    "acceleration-error": _distance(
+        metrics.acceleration_error, f"acceleration-error, {_IN_UNITS}, {_FROM_ROOT}"
+    ),
+    "pck3d": _fraction_3d(metrics.pck3d, f"pck3d, per cent, {_FROM_ROOT}", threshold=150.0),
+    "auc3d": _fraction_3d(metrics.auc3d, f"auc3d, per cent, {_FROM_ROOT}"),
+}  # fmt: skip
+
+# the tables of the data sets, which replace the rows above for their skeletons
+TABLES: dict[tuple[str, str], Metric] = {
+    ("pckh", "mpii16"): Metric(
+        metrics.mpii_pckh, f"PCKh@{{threshold:g}}, {_OF_ANNOTATED}, {{convention}}", inputs=("head_size",),
+        options={"threshold": 0.5, "convention": "weighted"},
+    ),
+    ("pdj", "lsp14"): Metric(
+        metrics.lsp_pck, f"PDJ@{{threshold:g}}, {_OF_ANNOTATED}", options={"threshold": 0.2}
+    ),
+    ("pcp", "lsp14"): Metric(
+        metrics.lsp_pcp, "PCP@{threshold:g} strict, per cent", options={"threshold": 0.5}, rows="bones"
+    ),
+    ("pcp-loose", "lsp14"): Metric(
+        partial(metrics.lsp_pcp, loose=True), "PCP@{threshold:g} loose, per cent", options={"threshold": 0.5},
+        rows="bones",
+    ),
+}  # fmt: skip
+
+METRICS_2D = tuple(name for name, row in ARRAY_METRICS.items() if row.dimensions == 2)
+METRICS_3D = tuple(name for name, row in ARRAY_METRICS.items() if row.dimensions == 3)
+METRICS = ("coco-ap", *ARRAY_METRICS)
 
 
 @dataclass(frozen=True)
 class Score:
-    """What came out.
+    """Result of an evaluation.
 
     Attributes:
-        values: by keypoint, limb or row of a data set's table, and their total.
-        title: the measure in words.
+        values: by keypoint, limb or row of a data set's table, and their means or total.
+        title: name of the metric, with its threshold and unit.
         percent: whether the values are fractions, usually printed as percentages.
     """
 
@@ -50,16 +149,18 @@ def evaluate_files(
     """Score the predictions of one file against the annotations of another.
 
     Args:
-        predictions: .json for "coco-ap", else .npy, .npz or .mat; `posezoo evaluate --help` lists the arrays.
-        ground_truth: likewise.
+        predictions: .json for "coco-ap", else .npy, .npz or .mat; `posezoo evaluate --help` lists
+            the arrays.
+        ground_truth: a file of the same kinds.
         metric: one of `METRICS`.
-        skeleton: names the keypoints, and says the OKS sigmas.
-        sigmas: of "coco-ap", one per keypoint.
-        threshold: of pck, pckh, pdj, pcp and pck3d, instead of their own.
-        convention: of pckh on mpii16: "weighted", "unweighted" or "all16".
+        skeleton: names the keypoints and gives the OKS sigmas.
+        sigmas: for "coco-ap", one per keypoint. Defaults to the skeleton's.
+        threshold: for pck, pckh, pdj, pcp and pck3d. Defaults to the metric's own.
+        convention: for pckh on mpii16: "weighted", "unweighted" or "all16".
 
     Raises:
-        ValueError: an unknown metric, a file that is missing, damaged or lacks an array, shapes that do not match.
+        ValueError: an unknown metric, a file that is missing, damaged or lacks an array, shapes
+            that do not match.
 
     Example:
         >>> import tempfile
@@ -77,7 +178,7 @@ def evaluate_files(
     if metric == "coco-ap":
         return _coco(predictions, ground_truth, sigmas or skeleton)
     named = get_skeleton(skeleton) if skeleton else None
-    return _arrays(predictions, ground_truth, metric, named, threshold, convention)
+    return _arrays(predictions, ground_truth, metric, named, {"threshold": threshold, "convention": convention})
 
 
 def _coco(predictions: Path, ground_truth: Path, sigmas: str | Skeleton | Sequence[float] | None) -> Score:
@@ -90,156 +191,137 @@ def _coco(predictions: Path, ground_truth: Path, sigmas: str | Skeleton | Sequen
 
 
 def _arrays(
-    predictions: Path,
-    ground_truth: Path,
-    metric: str,
-    skeleton: Skeleton | None,
-    threshold: float | None,
-    convention: str,
+    predictions: Path, ground_truth: Path, metric: str, skeleton: Skeleton | None, chosen: Mapping[str, Any]
 ) -> Score:
-    truth, pred = _read_arrays(ground_truth, truth=True), _read_arrays(predictions, truth=False)
-    target, points = truth["keypoints"], pred["keypoints"]
-    if truth.get("of") == "lsp" and len(target) == 2000 and len(points) == 1000:
-        target = target[1000:]  # LSP's test images
-    visible = truth.get("visible")
-    sticks = points.ndim == 4 and points.shape[1:] == (10, 2, 2) and metric.startswith("pcp")
-    if not sticks and points.shape != target.shape:
+    row = ARRAY_METRICS[metric] if skeleton is None else TABLES.get((metric, skeleton.name), ARRAY_METRICS[metric])
+    truth, pred = _read(ground_truth, predictions=False), _read(predictions, predictions=True)
+    target, points, visible = truth["keypoints"], pred["keypoints"], truth.get("visible")
+    if "test" in truth and len(points) == len(target[truth["test"]]) != len(target):
+        target = target[truth["test"]]  # predictions for the test images of a file that holds all images
+
+    limbs_for_keypoints = row.rows == "bones" and points.ndim == 4
+    if not limbs_for_keypoints and points.shape != target.shape:
         raise ValueError(
             f"{predictions} holds keypoints of shape {points.shape}, {ground_truth} of {target.shape}; expected the "
             "same"
         )
-    dimensions = 3 if metric in METRICS_3D else 2
-    if target.shape[-1] != dimensions:
-        raise ValueError(f"{metric} is for keypoints in {dimensions}D; {ground_truth} holds shape {target.shape}")
+    if target.shape[-1] != row.dimensions:
+        raise ValueError(f"{metric} is for keypoints in {row.dimensions}D; {ground_truth} holds shape {target.shape}")
     if skeleton is not None and target.shape[-2] != len(skeleton):
         raise ValueError(
             f"the skeleton {skeleton.name!r} has {len(skeleton)} keypoints, {ground_truth} has {target.shape[-2]}"
         )
-    names = list(skeleton.keypoints) if skeleton else [f"keypoint {number}" for number in range(target.shape[-2])]
-    chosen: dict[str, Any] = {} if threshold is None else {"threshold": threshold}
-    called = skeleton.name if skeleton else ""
 
-    if metric in METRICS_3D:
-        functions: dict[str, Callable[..., Any]] = {
-            "mpjpe": metrics.mpjpe, "pa-mpjpe": metrics.pa_mpjpe, "n-mpjpe": metrics.n_mpjpe, "mpjve": metrics.mpjve,
-            "acceleration-error": metrics.acceleration_error, "pck3d": metrics.pck3d, "auc3d": metrics.auc3d,
-            "pa-mpjpe-rigid": lambda *poses, visible: metrics.pa_mpjpe(*poses, scale=False, visible=visible),
-        }  # fmt: skip
-        arguments = chosen if metric == "pck3d" else {}
-        result = functions[metric](points, target, visible=visible, **arguments)
-        percent = metric in ("pck3d", "auc3d")
-        unit = "per cent" if percent else "in the units of the poses"
-        title = f"{metric}, {unit}" + ("" if metric.startswith("pa-") else ", relative to joint 0")
-        flat = result.reshape(-1, result.shape[-1])
-        there = ~np.isnan(flat)
-        means = np.where(there, flat, 0).sum(axis=0) / np.where(there.any(axis=0), there.sum(axis=0), np.nan)
-        if percent and visible is not None:  # results are per joint; each weighs as often as it is annotated
-            mean = metrics.labelled_mean(result, visible.reshape(-1, visible.shape[-1]))
-        else:
-            mean = float(flat[there].mean()) if there.any() else math.nan
-        return Score({**dict(zip(names, means.tolist(), strict=True)), "mean": mean}, title, percent)
+    inputs = [_input(name, metric, ground_truth, truth, skeleton) for name in row.inputs]
+    options = {name: default if chosen[name] is None else chosen[name] for name, default in row.options.items()}
+    result = row.function(points, target, *inputs, visible=visible, **options)
+    title = row.title.format(**options)
+    if isinstance(result, dict):  # a data set's table, with its total
+        return Score(result, title, row.percent)
 
-    if metric in ("rmse", "mean-pixel-error"):
-        function = metrics.rmse if metric == "rmse" else metrics.mean_pixel_error
-        result = function(points, target, visible=visible)
-        mean = float(np.nanmean(result)) if (~np.isnan(result)).any() else math.nan
-        return Score({**dict(zip(names, result.tolist(), strict=True)), "mean": mean}, f"{metric}, pixels", False)
-    if metric in ("pcp", "pcp-loose"):
-        loose = metric == "pcp-loose"
-        title = f"PCP@{chosen.get('threshold', 0.5):g} {'loose' if loose else 'strict'}, per cent"
-        if called == "lsp14":
-            return Score(metrics.lsp_pcp(points, target, visible=visible, loose=loose, **chosen), title, True)
+    values = result.reshape(-1, result.shape[-1])  # distances come per pose, fractions once for all
+    counts = (~np.isnan(values)).sum(axis=0)
+    per_row = np.where(counts > 0, np.nansum(values, axis=0), np.nan) / np.maximum(counts, 1)
+    means = {
+        name: _plain_mean(values) if kind == "plain" else _labelled_mean(result, target, inputs, visible)
+        for name, kind in row.means.items()
+    }
+    return Score(dict(zip(_names(row, skeleton, target), per_row.tolist(), strict=True)) | means, title, row.percent)
+
+
+def _input(name: str, metric: str, path: Path, truth: Mapping[str, Any], skeleton: Skeleton | None) -> Any:
+    """Return one of the further arguments of a metric; raise an error if it is missing."""
+    if name in ("skeleton", "torso"):
         if skeleton is None:
-            raise ValueError(f"{metric} needs --skeleton, whose bones are the limbs (lsp14: the ten limbs of LSP)")
-        result = metrics.pcp(points, target, skeleton, visible=visible, loose=loose, **chosen)
-        limbs = [f"{skeleton.keypoints[first]} - {skeleton.keypoints[second]}" for first, second in skeleton.bones]
-        return Score({**dict(zip(limbs, result.tolist(), strict=True)), "mean": float(np.nanmean(result))}, title, True)
-    if metric == "pckh":
-        title = f"PCKh@{chosen.get('threshold', 0.5):g}, per cent of the annotated keypoints"
-        head_size = truth.get("head_size")
-        if head_size is None:
-            raise ValueError(
-                f"{ground_truth}: pckh needs head_size (N,) or headboxes (N, 2, 2); found {truth['found']}"
-            )
-        if called == "mpii16":
-            table = metrics.mpii_pckh(points, target, head_size, visible=visible, convention=convention, **chosen)
-            return Score(table, f"{title}, {convention}", True)
-        result, length = metrics.pckh(points, target, head_size, visible=visible, **chosen), head_size
-    elif metric == "pdj":
-        title = f"PDJ@{chosen.get('threshold', 0.2):g}, per cent of the annotated keypoints"
-        if skeleton is None:
-            raise ValueError("pdj needs --skeleton, which says where the left shoulder and the right hip are")
-        if called == "lsp14":
-            return Score(metrics.lsp_pck(points, target, visible=visible, **chosen), title, True)
-        result = metrics.pdj(points, target, skeleton, visible=visible, **chosen)
-        length = metrics.torso_diameter(target, skeleton, visible=visible)
-    else:
-        title = f"PCK@{chosen.get('threshold', 0.2):g}, per cent of the annotated keypoints"
-        length = truth.get("normalizer")
-        if length is None:
-            raise ValueError(
-                f"{ground_truth}: pck needs normalizer (N,), in pixels; found {truth['found']}. pdj and pckh have "
-                "their own"
-            )
-        result = metrics.pck(points, target, length, visible=visible, **chosen)
-    counted = np.ones(target.shape[:2], dtype=bool) if visible is None else visible
-    pooled = metrics.labelled_mean(result, counted & np.isfinite(length)[:, None])
-    mean = float(np.nanmean(result)) if (~np.isnan(result)).any() else math.nan
-    return Score({**dict(zip(names, result.tolist(), strict=True)), "mean": mean, "labelled mean": pooled}, title, True)
+            use = {
+                "skeleton": "whose bones are the limbs (lsp14: the ten limbs of LSP)",
+                "torso": "which names the left shoulder and the right hip",
+            }[name]
+            raise ValueError(f"{metric} needs --skeleton, {use}")
+        if name == "skeleton":
+            return skeleton
+        return metrics.torso_diameter(truth["keypoints"], skeleton, visible=truth.get("visible"))
+    if name not in truth:
+        wanted = {
+            "head_size": "head_size (N,) or headboxes (N, 2, 2); found {}",
+            "normalizer": "normalizer (N,), in pixels; found {}. pdj and pckh have their own",
+        }[name].format(truth["found"])
+        raise ValueError(f"{path}: {metric} needs {wanted}")
+    return truth[name]
 
 
-def _read_arrays(path: Path, *, truth: bool) -> dict[str, Any]:
-    """keypoints, and what else of visible, normalizer, head_size there is; `of` is the data set, where it shows."""
+def _names(row: Metric, skeleton: Skeleton | None, target: np.ndarray) -> list[str]:
+    if skeleton is None:
+        return [f"keypoint {number}" for number in range(target.shape[-2])]
+    if row.rows == "bones":
+        return [f"{skeleton.keypoints[first]} - {skeleton.keypoints[second]}" for first, second in skeleton.bones]
+    return list(skeleton.keypoints)
+
+
+def _plain_mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else math.nan
+
+
+def _labelled_mean(result: np.ndarray, target: np.ndarray, lengths: Sequence[Any], visible: np.ndarray | None) -> float:
+    """Mean over all keypoints that count: visible, of a person with a length."""
+    counted = np.ones(target.shape[:-1], dtype=bool) if visible is None else visible
+    counted = counted.reshape(-1, counted.shape[-1])
+    for length in lengths:
+        counted = counted & np.isfinite(length)[:, None]
+    return metrics.labelled_mean(result, counted)
+
+
+def _read(path: Path, *, predictions: bool) -> dict[str, Any]:
+    """Read the arrays of a file by our names.
+
+    These are `keypoints` and, of annotations, those of `visible`, `normalizer`, `head_size` and
+    `test` that the file has. `found` lists the arrays of the file, for messages.
+    """
     if path.suffix == ".json":
         raise ValueError(f"{path}: JSON is for coco-ap; the other metrics read .npy, .npz and .mat")
     stored = _load(path)
-    found: dict[str, Any] = {"found": ", ".join(sorted(stored)) or "nothing"}
-    ours = "pos_gt_src" if truth else "pos_pred_src"
+    arrays: dict[str, Any] = {
+        name: stored[name] for name in ("visible", "headboxes", "head_size", "normalizer") if name in stored
+    }
     if "keypoints" in stored or "preds" in stored:
-        found["keypoints"] = stored["keypoints"] if "keypoints" in stored else stored["preds"]
-    elif ours in stored:  # MPII: (16, 2, N)
-        found["keypoints"] = np.moveaxis(stored[ours], -1, 0)
-    elif "joints" in stored or "pred" in stored:
-        found.update(_leeds_or_flic(stored["joints"] if "joints" in stored else stored["pred"], path))
+        arrays["keypoints"] = stored["keypoints"] if "keypoints" in stored else stored["preds"]
     else:
-        raise ValueError(f"{path}: expected an array called keypoints, found {found['found']}")
-    if found["keypoints"].ndim < 3 or found["keypoints"].dtype.kind not in "fiu":
-        raise ValueError(f"{path}: keypoints: expected numbers (N, K, 2) or (N, K, 3), got {found['keypoints'].shape}")
-    if truth:
-        if "visible" in stored:
-            found["visible"] = stored["visible"] > 0
-        elif "jnt_missing" in stored:
-            found["visible"] = stored["jnt_missing"].T == 0
-        if "headboxes_src" in stored:
-            found["head_size"] = metrics.mpii_head_size(np.moveaxis(stored["headboxes_src"], -1, 0))
-        elif "headboxes" in stored:
-            found["head_size"] = metrics.mpii_head_size(stored["headboxes"])
-        for name in ("head_size", "normalizer"):
-            if name in stored:
-                found[name] = stored[name].reshape(-1)  # MATLAB has no vectors
-    return found
+        # the files of the data sets, told apart by the names and shapes of their arrays
+        published = (
+            read_mpii_evaluation(stored, predictions=predictions)
+            or read_lsp_evaluation(stored)
+            or read_flic_evaluation(stored)
+        )
+        arrays = published | arrays
 
+    listed = ", ".join(sorted(stored)) or "nothing"
+    if "keypoints" not in arrays:
+        if "joints" in stored or "pred" in stored:
+            shape = stored["joints" if "joints" in stored else "pred"].shape
+            raise ValueError(
+                f"{path}: expected joints or pred as LSP (3, 14, N), LSPET (14, 3, N) or FLIC (2, K, N) have them, "
+                f"got {shape}; call an array (N, K, 2) keypoints"
+            )
+        raise ValueError(f"{path}: expected an array called keypoints, found {listed}")
+    keypoints = arrays["keypoints"]
+    if keypoints.ndim < 3 or keypoints.dtype.kind not in "fiu":
+        raise ValueError(f"{path}: keypoints: expected numbers (N, K, 2) or (N, K, 3), got {keypoints.shape}")
+    if predictions:
+        return {"keypoints": keypoints}
 
-def _leeds_or_flic(array: np.ndarray, path: Path) -> dict[str, Any]:
-    """LSP (3, 14, N), whose third row means occluded; LSPET (14, 3, N), where it means visible; FLIC (2, 12, N)."""
-    if array.ndim == 3 and array.shape[:2] == (14, 3):
-        return {"keypoints": array[:, :2].transpose(2, 0, 1), "visible": array[:, 2].T > 0, "of": "lspet"}
-    if array.ndim == 3 and array.shape[:2] == (3, 14):
-        return {"keypoints": array[:2].transpose(2, 1, 0), "of": "lsp"}
-    if array.ndim == 3 and array.shape[0] == 2:
-        points = array.transpose(2, 1, 0)
-        if array.shape[1] == 12:  # the last column is the torso box
-            return {"keypoints": points[:, :11], "normalizer": np.linalg.norm(points[:, 11], axis=1), "of": "flic"}
-        if array.shape[1] == 20:  # ten limbs by their ends
-            return {"keypoints": points.reshape(-1, 10, 2, 2)}
-        return {"keypoints": points}
-    raise ValueError(
-        f"{path}: expected joints or pred as LSP (3, 14, N), LSPET (14, 3, N) or FLIC (2, K, N) have them, got "
-        f"{array.shape}; call an array (N, K, 2) keypoints"
-    )
+    if "visible" in arrays:
+        arrays["visible"] = arrays["visible"] > 0
+    if "headboxes" in arrays and "head_size" not in arrays:
+        arrays["head_size"] = metrics.mpii_head_size(arrays["headboxes"])
+    for name in ("head_size", "normalizer"):
+        if name in arrays:
+            arrays[name] = arrays[name].reshape(-1)  # MATLAB has no vectors
+    return arrays | {"found": listed}
 
 
 def _load(path: Path) -> dict[str, Any]:
+    """Read the arrays of a .npy, .npz or .mat file by name."""
     try:
         if path.suffix == ".npy":
             return {"keypoints": np.load(path, allow_pickle=False)}

@@ -108,7 +108,7 @@ def crop_matrix(
         [[[96.0, 128.0]]]
     """
     dtype = center.dtype if center.is_floating_point() else torch.float32
-    center, extent = _precise(center), _precise(extent)
+    center, extent = precise(center), precise(extent)
     height, width = (size[0] - 1, size[1] - 1) if corner_aligned else size
     scale_x = width / extent[:, 0]
     scale_y = height / extent[:, 1] if corner_aligned or not keep_aspect else scale_x
@@ -133,7 +133,7 @@ def invert(matrix: Tensor) -> Tensor:
         >>> invert(torch.tensor([[2.0, 0.0, 4.0], [0.0, 2.0, 6.0]])).tolist()
         [[0.5, 0.0, -2.0], [0.0, 0.5, -3.0]]
     """
-    exact = _precise(matrix)
+    exact = precise(matrix)
     linear = torch.linalg.inv(exact[..., :2])
     return torch.cat([linear, -linear @ exact[..., 2:]], dim=-1).to(matrix.dtype)
 
@@ -147,7 +147,7 @@ def compose(second: Tensor, first: Tensor) -> Tensor:
         [[2.0, 0.0]]
     """
     dtype = torch.promote_types(second.dtype, first.dtype)
-    second, first = _precise(second), _precise(first)
+    second, first = precise(second), precise(first)
     linear = second[..., :2] @ first[..., :2]
     return torch.cat([linear, second[..., :2] @ first[..., 2:] + second[..., 2:]], dim=-1).to(dtype)
 
@@ -167,7 +167,7 @@ def transform_points(points: Tensor, matrix: Tensor) -> Tensor:
         [[11.0, 22.0]]
     """
     dtype = torch.promote_types(points.dtype, matrix.dtype)
-    points, matrix = _precise(points), _precise(matrix)
+    points, matrix = precise(points), precise(matrix)
     return (points @ matrix[..., :2].mT + matrix[..., 2][..., None, :]).to(dtype)
 
 
@@ -191,7 +191,7 @@ def warp(images: Tensor, matrix: Tensor, size: tuple[int, int], *, mode: str = "
     if not images.is_floating_point():
         raise ValueError(f"images: expected floats, got {images.dtype}; convert uint8 with `images.float() / 255`")
     height, width = size
-    inverse = invert(_precise(matrix))
+    inverse = invert(precise(matrix))
     x = torch.arange(width, device=images.device, dtype=inverse.dtype)
     y = torch.arange(height, device=images.device, dtype=inverse.dtype)
     points = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).view(1, height * width, 2)
@@ -349,7 +349,7 @@ def crop_boxes(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
             f"boxes: expected (B, ..., 4) as (x1, y1, x2, y2) pixels, for {images.shape[0]} images, got "
             f"{tuple(boxes.shape)}"
         )
-    flat = _precise(boxes.flatten(1, -2) if boxes.ndim > 2 else boxes[:, None])
+    flat = precise(boxes.flatten(1, -2) if boxes.ndim > 2 else boxes[:, None])
 
     def coverage(axis: int, count: int) -> Tensor:
         """What share of each crop pixel is made of each image pixel: `(B, M, count, H or W)`."""
@@ -474,13 +474,13 @@ class Camera:
             [0.0, 0.0, 0.0]
         """
         rotation, translation = self._lead(points, "rotation", "translation")
-        moved = (rotation @ (_precise(points) - translation)[..., None])[..., 0]
+        moved = (rotation @ (precise(points) - translation)[..., None])[..., 0]
         return moved.to(_float_of(points))
 
     def camera_to_world(self, points: Tensor) -> Tensor:
         """The inverse of `world_to_camera`."""
         rotation, translation = self._lead(points, "rotation", "translation")
-        moved = (rotation.mT @ _precise(points)[..., None])[..., 0] + translation
+        moved = (rotation.mT @ precise(points)[..., None])[..., 0] + translation
         return moved.to(_float_of(points))
 
     def project(self, points: Tensor) -> Tensor:
@@ -497,7 +497,7 @@ class Camera:
             [[982.25, 499.75], [nan, nan]]
         """
         focal, center, radial, tangential = self._lead(points, "focal", "center", "radial", "tangential")
-        points_ = _precise(points)
+        points_ = precise(points)
         depth = points_[..., 2:]
         seen = depth > 0
         flat = points_[..., :2] / torch.where(seen, depth, 1.0)
@@ -520,7 +520,7 @@ class Camera:
                 "`points[None]` shows the same points to each camera"
             )
         gap = (1,) * (points.ndim - 1 - len(batch))
-        return [_precise(getattr(self, n)).reshape(*batch, *gap, *_CAMERA_SHAPES[n]).to(points.device) for n in names]
+        return [precise(getattr(self, n)).reshape(*batch, *gap, *_CAMERA_SHAPES[n]).to(points.device) for n in names]
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Camera":
         changed: dict[str, Any] = {name: change(getattr(self, name)) for name in _CAMERA_SHAPES}
@@ -564,7 +564,7 @@ def look_at(
         >>> camera.project(camera.world_to_camera(above_and_left)).tolist()
         [374.5, 474.5]
     """
-    position, target = _precise(position), _precise(target)
+    position, target = precise(position), precise(target)
     upward = torch.as_tensor(up, dtype=position.dtype, device=position.device)
     forward = target - position
     distance = forward.norm(dim=-1, keepdim=True)
@@ -685,7 +685,7 @@ def align(source: Tensor, target: Tensor, *, scale: bool = True, weights: Tensor
         True
     """
     dtype = torch.promote_types(source.dtype, target.dtype)
-    moved, _, to_middle = _aligned(source, target, scale, weights)
+    moved, _, to_middle = aligned(source, target, scale, weights)
     moved = (moved + to_middle).movedim((0, 1), (-2, -1))
     return moved.to(dtype if dtype.is_floating_point else torch.float32)
 
@@ -694,7 +694,7 @@ def align(source: Tensor, target: Tensor, *, scale: bool = True, weights: Tensor
 # and each line is a few long loops instead of a long loop over small matrices. This is several times faster.
 
 
-def _aligned(source: Tensor, target: Tensor, scale: bool, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def aligned(source: Tensor, target: Tensor, scale: bool, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Aligned source and target around the target's middle, `(K, 3, ...)`, and that middle `(3, ...)`."""
     centred, goals, _, to_middle, factor, rotation = _fit(source, target, scale, weights)
     turn = factor * rotation
@@ -712,7 +712,7 @@ def _fit(
         )
     *batch, count, _ = source.shape
     points, goals = (  # copies, through the transposition of a plain matrix, which is the fast one
-        _precise(some).reshape(math.prod(batch), count * 3).t().clone(memory_format=torch.contiguous_format)
+        precise(some).reshape(math.prod(batch), count * 3).t().clone(memory_format=torch.contiguous_format)
         for some in (source, target)
     )
     points, goals = points.view(count, 3, *batch), goals.view(count, 3, *batch)
@@ -722,7 +722,7 @@ def _fit(
     else:
         if weights.shape != source.shape[:-1]:
             raise ValueError(f"weights: expected {tuple(source.shape[:-1])}, got {tuple(weights.shape)}")
-        share = _precise(weights).movedim(-1, 0)[:, None]
+        share = precise(weights).movedim(-1, 0)[:, None]
         share = share / share.sum(dim=0).clamp_min(torch.finfo(share.dtype).tiny)
         known, aims = torch.where(share > 0, points, 0.0), torch.where(share > 0, goals, 0.0)
         from_middle, to_middle = (share * known).sum(dim=0), (share * aims).sum(dim=0)
@@ -778,7 +778,7 @@ def _dotted(shape: tuple[int, ...], lead: Sequence[int] = ()) -> str:
     return f"({', '.join([*map(str, lead), '...', *map(str, shape)])})"
 
 
-def _precise(tensor: Tensor) -> Tensor:
+def precise(tensor: Tensor) -> Tensor:
     """In double precision, where the device has it.
 
     In float32 a crop of a photograph that is 4,000 px wide is off by more than 1e-3 px; and autocast, which would round

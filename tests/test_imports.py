@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "prediction": {"geometry", "images", "registry", "skeletons", "detectors"},
     "detectors": {"geometry", "images"},
     "lifting": {"data", "images", "prediction", "skeletons", "viz"},
-    "evaluate": {"metrics", "skeletons"},
+    "evaluate": {"data", "metrics", "skeletons"},
 }
 FORBIDDEN_NAMES = {"utils.py", "common.py", "helpers.py", "base.py"}
 HEAVY = ("timm", "torchvision", "huggingface_hub", "PIL")

@@ -29,7 +29,7 @@ from toy import scratch_registry
 import posezoo
 from posezoo.geometry import box_to_crop, crop, crop_matrix
 from posezoo.images import load_image, load_image_uint8
-from posezoo.metrics.oks import read_coco_results
+from posezoo.metrics import read_coco_results
 from posezoo.prediction import People
 from posezoo.skeletons import get_skeleton
 from posezoo.weights import Weights

@@ -1,28 +1,20 @@
-"""Evaluation metrics: functions on whole arrays of predictions, with results per keypoint that the caller reduces."""
+"""Evaluation metrics: functions on whole arrays of predictions, with results per keypoint."""
 
-from posezoo.metrics.oks import (
-    CocoResult,
-    coco_ap,
-    oks,
-    oks_matrix,
-    oks_nms,
+from posezoo.metrics.coco import CocoResult, coco_ap
+from posezoo.metrics.coco_files import (
     read_coco_ground_truth,
     read_coco_results,
     write_coco_ground_truth,
     write_coco_results,
 )
+from posezoo.metrics.oks import oks, oks_matrix, oks_nms, oks_sigmas
 from posezoo.metrics.pck import (
     LSP_LIMBS,
     auc,
-    flic_pck,
+    counted_keypoints,
     heatmap_accuracy,
     labelled_mean,
-    lsp_pck,
-    lsp_pcp,
     mean_pixel_error,
-    mpii_head_size,
-    mpii_pckh,
-    parse_pcp,
     pck,
     pck_curve,
     pckh,
@@ -47,12 +39,13 @@ from posezoo.metrics.pose3d import (
     pa_mpjpe,
     pck3d,
 )
+from posezoo.metrics.tables import flic_pck, lsp_pck, lsp_pcp, mpii_head_size, mpii_pckh
 
 __all__ = [
     "acceleration_error", "auc", "auc3d", "average_by_action", "bone_length_error", "coco_ap", "CocoResult",
-    "flic_pck", "heatmap_accuracy", "human36m", "humaneva", "labelled_mean", "limb_angle_error", "LSP_LIMBS",
-    "lsp_pck", "lsp_pcp", "mean_pixel_error", "mpii_head_size", "mpii_pckh", "mpjpe", "mpjve", "n_mpjpe", "oks",
-    "oks_matrix", "oks_nms", "pa_mpjpe", "parse_pcp", "pck", "pck3d", "pck_curve", "pckh", "pcp", "pdj", "Protocol",
-    "PROTOCOLS", "read_coco_ground_truth", "read_coco_results", "rmse", "torso_diameter", "write_coco_ground_truth",
-    "write_coco_results",
+    "counted_keypoints", "flic_pck", "heatmap_accuracy", "human36m", "humaneva", "labelled_mean", "limb_angle_error",
+    "LSP_LIMBS", "lsp_pck", "lsp_pcp", "mean_pixel_error", "mpii_head_size", "mpii_pckh", "mpjpe", "mpjve", "n_mpjpe",
+    "oks", "oks_matrix", "oks_nms", "oks_sigmas", "pa_mpjpe", "pck", "pck3d", "pck_curve", "pckh", "pcp", "pdj",
+    "Protocol", "PROTOCOLS", "read_coco_ground_truth", "read_coco_results", "rmse", "torso_diameter",
+    "write_coco_ground_truth", "write_coco_results",
 ]  # fmt: skip

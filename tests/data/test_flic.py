@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
 from posezoo.data import FLIC, PersonCrop, collate_others
-from posezoo.metrics.pck import flic_pck
+from posezoo.metrics import flic_pck
 from posezoo.skeletons import get_skeleton
 
 scipy_io = pytest.importorskip("scipy.io")
@@ -244,7 +244,7 @@ def test_missing_examples_name_the_file(tmp_path):
 
 def test_missing_pictures_are_named_before_training_starts(root):
     (root / "images" / "two.jpg").unlink()
-    with pytest.raises(ValueError, match=r"two.jpg is missing, like 1 of the 4 pictures.*unpack the whole archive"):
+    with pytest.raises(ValueError, match=r"two.jpg is missing, like 1 of the 4 images.*unpack the whole archive"):
         FLIC(root)
 
 
