@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posezoo.geometry import _precise
+from posezoo.geometry import precise as _precise
 from posezoo.metrics.pck import _like, _tensor
 from posezoo.skeletons import Skeleton, get_skeleton
 

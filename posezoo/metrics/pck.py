@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posezoo.geometry import _precise
+from posezoo.geometry import precise as _precise
 from posezoo.skeletons import Skeleton, get_skeleton
 
 Array = Any  # np.ndarray or torch.Tensor; a result is of the kind of its first argument

@@ -27,7 +27,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from posezoo.geometry import _aligned, _precise
+from posezoo.geometry import aligned as _aligned
+from posezoo.geometry import precise as _precise
 from posezoo.metrics.pck import Array, _like, _tensor, _warn_of
 from posezoo.skeletons import Skeleton, get_skeleton
 
