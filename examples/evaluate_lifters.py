@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import posezoo
-from posezoo.data import CMU, add_noise, film, mean_filter, median_filter, virtual_cameras
+from posezoo.data import CMU, add_noise, mean_filter, median_filter, project_videos, virtual_cameras
 from posezoo.metrics import mpjpe, mpjve, pa_mpjpe
 
 # subjects, clips, or the first part of prepared clips' names: uneven ground and hops, walks, soccer, directing traffic.
@@ -60,7 +60,7 @@ def filmed(videos: Iterable[Video], cameras: int) -> list[Video]:
     shots = []
     for video in videos:
         views = virtual_cameras(video["pose3d"], cameras, distance=(4000.0, 7000.0), generator=generator)
-        shots += film(video, views)
+        shots += project_videos(video, views)
     return shots
 
 

@@ -34,7 +34,7 @@ from torch import Tensor
 
 import posezoo
 from posezoo.data import CMU, Windows, virtual_cameras
-from posezoo.data.cmu import resample
+from posezoo.data.mocap import resample
 from posezoo.losses import pose_distance, pose_mse, smooth_pose_mse
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -9,12 +9,14 @@ A dataset yields samples, plain dictionaries that always hold
 
 and never heatmaps: targets are made on the batch, on the device (`posezoo.heatmaps.encode`).
 
-The datasets of motion (`CMU`, `Human36M`, `HumanEva`) yield videos, dictionaries that hold of these what there is
+The datasets of motion (`CMU`, `Human36M`, `HumanEva`) yield videos, dictionaries that hold of these
+what there is
 
     name, subject, action, view    texts that say which video this is
     fps        frames per second
     pose3d     (T, K, 3) float32, millimetres, in the camera's frame (x right, y down, z forward), not root-relative;
-               in the world, y up, where there is no camera yet (`CMU`; `film` adds one)
+               in world coordinates, y up, for videos without a camera (`CMU`; `project_videos` adds
+               one)
     keypoints  (T, K, 2) float32, (x, y) pixels
     camera     the `posezoo.geometry.Camera` that sees the one as the other
     frames     T paths of images
@@ -22,7 +24,7 @@ The datasets of motion (`CMU`, `Human36M`, `HumanEva`) yield videos, dictionarie
 and `Windows` cuts videos into what a network takes.
 """
 
-from posezoo.data.cmu import CMU, add_noise, film, sample_video, virtual_cameras
+from posezoo.data.cmu import CMU, sample_video
 from posezoo.data.coco import COCO
 from posezoo.data.filters import OneEuroStream, gaussian_filter, mean_filter, median_filter, one_euro_filter
 from posezoo.data.flic import FLIC
@@ -31,6 +33,7 @@ from posezoo.data.humaneva import HumanEva
 from posezoo.data.lsp import LSP
 from posezoo.data.mpii import MPII, collate_others
 from posezoo.data.transforms import PersonCrop, cutout, jitter_colour
+from posezoo.data.virtual_cameras import add_noise, project_videos, virtual_cameras
 from posezoo.data.windows import Windows
 
 __all__ = [
@@ -47,12 +50,12 @@ __all__ = [
     "add_noise",
     "collate_others",
     "cutout",
-    "film",
     "gaussian_filter",
     "jitter_colour",
     "mean_filter",
     "median_filter",
     "one_euro_filter",
+    "project_videos",
     "sample_video",
     "virtual_cameras",
 ]

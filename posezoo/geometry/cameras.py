@@ -210,8 +210,8 @@ def look_at(
     level = right.norm(dim=-1, keepdim=True)
     if not bool((distance > 0).all()) or not bool((level > 1e-6 * upward.norm()).all()):
         raise ValueError(
-            "look_at: expected cameras beside their targets, got one that is at its target or looks straight up or down, "
-            "so that its roll is undefined; move it sideways or give another `up`"
+            "look_at: expected cameras beside their targets, got one that is at its target or looks straight "
+            "up or down, so that its roll is undefined; move it sideways or give another `up`"
         )
     forward, right = forward / distance, right / level
     rotation = torch.stack([right, torch.linalg.cross(forward, right, dim=-1), forward], dim=-2)
