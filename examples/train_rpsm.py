@@ -45,6 +45,7 @@ from posezoo.models.rpsm import RPSM, STRIDE
 from posezoo.skeletons import convert
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from render_clips import Clips, read_takes
 from rendering import Body, Take
 from train_cpm import MOMENTUM, PADDING, SCALES, WEIGHT_DECAY
@@ -186,7 +187,7 @@ def cached(model: RPSM, clips: Clips, folder: Path, workers: int) -> list[Batch]
 
     The file's name tells which trunk and which videos it is of.
     """
-    digest = hashlib.sha256(repr((clips.size, clips.length, clips.count, clips.seed)).encode())
+    digest = hashlib.sha256(repr((clips.size, clips.length, clips.count, clips.seed, clips.sampling)).encode())
     network = [*model.normalize.buffers(), *model.trunk.parameters()]
     for part in (*network, clips.body.vertices, *(take.pelvis for take in clips.takes)):
         digest.update(part.cpu().numpy().tobytes())
@@ -252,7 +253,8 @@ def train_poses(args: argparse.Namespace, takes: Sequence[Take], held_out: Seque
     device = model.codec.minimum.device
     shape: dict[str, Any] = {"size": args.size[0], "length": args.video_length}
     known: Any = Clips(takes, body, count=args.videos, seed=TRAINING, **shape)
-    unknown: Any = Clips(held_out, body, count=args.test_videos, seed=TEST, **shape)
+    # all possible test videos are equally likely, as in the tables of docs/results.md
+    unknown: Any = Clips(held_out, body, count=args.test_videos, seed=TEST, sampling="proportional", **shape)
     if args.cache:
         known, unknown = (cached(model, clips, args.cache, args.workers) for clips in (known, unknown))
     workers = 0 if args.cache else args.workers
@@ -322,7 +324,7 @@ def table(report: Report) -> str:
 def main(arguments: list[str] | None = None) -> Report:
     parser = options(__doc__, data=None, model="rpsm", size=(368, 368))
     parser.add_argument("--phase", choices=DEFAULTS, required=True)
-    parser.add_argument("--body", type=Path, required=True, help="folder of the base mesh, see render_clips.py")
+    parser.add_argument("--body", type=Path, required=True, help="folder of the base mesh, see tools/render_clips.py")
     parser.add_argument("--motions", type=Path, nargs="+", required=True, help="folders or zip files of CMU's motions")
     parser.add_argument("--held-out", nargs="+", default=HELD_OUT, metavar="SUBJECT")
     parser.add_argument("--fps", type=float, default=2)
