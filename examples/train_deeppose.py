@@ -1,18 +1,19 @@
 """Train DeepPose on LSP or LSPET stage by stage, and report what each stage reaches on held-out images.
 
-    python examples/train_deeppose.py --data lspet --output runs/deeppose
-    python examples/train_deeppose.py --data lspet --output runs/narrow --widths 24 48 64 64 48 512 512 \\
+    python examples/train_deeppose.py --data lspet --output runs/deeppose python
+    examples/train_deeppose.py --data lspet --output runs/narrow --widths 24 48 64 64 48 512 512 \\
         --init he --lr 0.005 --dropout 0.3 --batch-size 32
 
-The paper's recipe (sections 3 and 4.1): AdaGrad with a learning rate of 0.0005, batches of 128, mirrored and shifted
-crops. Stage 1 regresses the pose from the whole crop. Then its errors on the training people are measured, stage 2 is
-trained on squares around keypoints that are displaced as much, and so on. An epoch of a later stage shows one simulated
-prediction of every keypoint, so that 40 epochs are the paper's 40. With `--resume` finished stages are not run again.
+The paper's recipe (sections 3 and 4.1): AdaGrad with a learning rate of 0.0005, batches of 128,
+mirrored and shifted crops. Stage 1 regresses the pose from the whole crop. Then its errors on the
+training people are measured, stage 2 is trained on squares around keypoints that are displaced as
+much, and so on. An epoch of a later stage shows one simulated prediction of every keypoint, so that
+40 epochs are the paper's 40. With `--resume` finished stages are not run again.
 
-The network of the paper was trained for three days on a hundred machines, its later stages for seven each. On CPUs take
-`--widths` of about a million parameters, as in the second line, and `--init he`: with AlexNet's standard deviations the
-signal fades through narrow layers, and the network answers with the mean pose for long.
-"""
+The network of the paper was trained for three days on a hundred machines, its later stages for
+seven each. On CPUs take `--widths` of about a million parameters, as in the second line, and
+`--init he`: with AlexNet's standard deviations the signal fades through narrow layers, and the
+network answers with the mean pose for long. """
 
 import argparse
 import json

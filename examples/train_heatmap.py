@@ -2,11 +2,11 @@
 
     python examples/train_heatmap.py --data lspet --model simple_baseline_lite --output runs/lite
 
-One process as above; several, or several machines, through `accelerate launch examples/train_heatmap.py …`. A run that
-was stopped goes on with `--resume`. The recipe is that of Simple Baselines (Adam, MSE on Gaussian heatmaps, scale,
-rotation and flip), with what a small data set and a short schedule want on top: truncated people, colour, holes, weight
-averaging and a cosine schedule.
-"""
+One process as above; several, or several machines, through `accelerate launch
+examples/train_heatmap.py …`. A run that was stopped goes on with `--resume`. The recipe is that of
+Simple Baselines (Adam, MSE on Gaussian heatmaps, scale, rotation and flip), with what a small data
+set and a short schedule want on top: truncated people, colour, holes, weight averaging and a cosine
+schedule."""
 
 import functools
 import math

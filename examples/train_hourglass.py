@@ -2,15 +2,16 @@
 
     python examples/train_hourglass.py --data lspet --output runs/hourglass
 
-From the authors' first code: mean squared error summed over the stacks, joints without annotation learned as empty
-maps; RMSprop at 2.5e-4, a fifth of it at the end, batches of 6; rotation N(0, 30 degrees) in two of five images,
-mirrored every other time, each colour times 0.6 to 1.4; the mirrored image averaged in at test time. From the paper and
-their second code: Gaussians of 1 cell (`--sigma 1.75` for the first code's).
+From the authors' first code: mean squared error summed over the stacks, joints without annotation
+learned as empty maps; RMSprop at 2.5e-4, a fifth of it at the end, batches of 6; rotation N(0, 30
+degrees) in two of five images, mirrored every other time, each colour times 0.6 to 1.4; the
+mirrored image averaged in at test time. From the paper and their second code: Gaussians of 1 cell
+(`--sigma 1.75` for the first code's).
 
-Different here: the person's size is that of the joints' box; scale is N(1, 0.25) between 0.75 and 1.25, the paper's
-range and bearpaw's draw, where the first code raises 2 to N(0, 0.25). The authors train for 800,000 batches on MPII.
-`--width 64 --size 128 128` is for trying it out; mmpose's hourglass52 is trained by train_heatmap.py.
-"""
+Different here: the person's size is that of the joints' box; scale is N(1, 0.25) between 0.75 and
+1.25, the paper's range and bearpaw's draw, where the first code raises 2 to N(0, 0.25). The authors
+train for 800,000 batches on MPII. `--width 64 --size 128 128` is for trying it out; mmpose's
+hourglass52 is trained by train_heatmap.py."""
 
 import sys
 from functools import partial

@@ -3,13 +3,14 @@
     python examples/train_ief.py --data lspet --output runs/ief
     python examples/train_ief.py --data lspet --output runs/ief --epochs-per-step 3 3 3 3     # the paper's
 
-The network learns to make one correction. The poses it is shown are not its own but lie on the straight path from the
-median pose to the truth, 20 pixels apart. Training starts with the first correction of everybody; every few epochs the
-next one joins, and all so far go on being trained. Stochastic gradient descent, ten times slower in the last three
-epochs, as the authors' trainer. Batch size, mirroring, and the jitter of scale and position are not published.
+The network learns to make one correction. The poses it is shown are not its own but lie on the
+straight path from the median pose to the truth, 20 pixels apart. Training starts with the first
+correction of everybody; every few epochs the next one joins, and all so far go on being trained.
+Stochastic gradient descent, ten times slower in the last three epochs, as the authors' trainer.
+Batch size, mirroring, and the jitter of scale and position are not published.
 
-Each step of the curriculum is a run of `training.train` that goes on from the one before; `--resume` finds its place.
-"""
+Each step of the curriculum is a run of `training.train` that goes on from the one before;
+`--resume` finds its place."""
 
 import sys
 from collections.abc import Iterator

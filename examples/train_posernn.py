@@ -2,11 +2,11 @@
 
     python examples/train_posernn.py --data lspet --decoder lstm --output runs/posernn_lstm
 
-The paper's recipe: half the sum of squared pixel errors of the labelled joints over steps and batch, Adam at 1e-3,
-halved every 1,000 iterations, 25 people in a batch, 10,000 iterations (36 epochs of 7,000 people), no augmentation. The
-paper's crops leave 20 pixels around the joints of MPII's people; those of LSPET are smaller, and get a quarter of their
-box's sides in all. `--imagenet` starts from ImageNet's VGG16 without batch norm, as the code's `_pt` networks do.
-"""
+The paper's recipe: half the sum of squared pixel errors of the labelled joints over steps and
+batch, Adam at 1e-3, halved every 1,000 iterations, 25 people in a batch, 10,000 iterations (36
+epochs of 7,000 people), no augmentation. The paper's crops leave 20 pixels around the joints of
+MPII's people; those of LSPET are smaller, and get a quarter of their box's sides in all.
+`--imagenet` starts from ImageNet's VGG16 without batch norm, as the code's `_pt` networks do."""
 
 import sys
 from pathlib import Path

@@ -1,25 +1,28 @@
 """Train RPSM in the paper's two steps, on LSPET and on rendered people who move as CMU's actors did.
 
-    python examples/train_rpsm.py --phase trunk --data lspet --body body --motions bvh.zip --output runs/trunk
-    python examples/train_rpsm.py --phase poses --trunk local-dir:runs/trunk/model --body body --motions bvh.zip \
+    python examples/train_rpsm.py --phase trunk --data lspet --body body --motions bvh.zip --output
+    runs/trunk python examples/train_rpsm.py --phase poses --trunk local-dir:runs/trunk/model --body
+    body --motions bvh.zip \
         --output runs/rpsm
 
-1. The trunk learns 2D heatmaps under a layer that is then thrown away, by stochastic gradient descent (section 4): of
-   LSPET's photographs, where the paper has MPII's, and of renders. Rates, batches and heatmaps are unsaid; they are
-   those of Convolutional Pose Machines, from whose training the authors' trunk came. `--head cpm` is that one's head.
-   What is saved has features of unit size.
-2. The trunk stays as it is. The stages learn the poses of clips by Equation 2: Adam, rate 1e-3, weight decay 1e-4, 50
-   epochs, clips of 5 frames at 2 frames per second (sections 5.1, 5.3), one clip at a time (the authors' code). Videos
-   are cut into clips. The scale varies as in the paper, by 0.9 to 1.1: the renders' crops do (`PADDING`).
+1. The trunk learns 2D heatmaps under a layer that is then thrown away, by stochastic gradient
+   descent (section 4): of LSPET's photographs, where the paper has MPII's, and of renders. Rates,
+   batches and heatmaps are unsaid; they are those of Convolutional Pose Machines, from whose
+   training the authors' trunk came. `--head cpm` is that one's head. What is saved has features of
+   unit size.
+2. The trunk stays as it is. The stages learn the poses of clips by Equation 2: Adam, rate 1e-3,
+   weight decay 1e-4, 50 epochs, clips of 5 frames at 2 frames per second (sections 5.1, 5.3), one
+   clip at a time (the authors' code). Videos are cut into clips. The scale varies as in the paper,
+   by 0.9 to 1.1: the renders' crops do (`PADDING`).
 
-After the second step the table has, for subjects that were held out: the mean pose of the training data, which sees
-nothing; every stage; and the last stage when it forgets all frames before after each so many (`--test-lengths`).
-Table 4 is `--stages 1`, `2` or `3`, and `--clip-length 1` (without an LSTM), `5` or `10`.
+After the second step the table has, for subjects that were held out: the mean pose of the training
+data, which sees nothing; every stage; and the last stage when it forgets all frames before after
+each so many (`--test-lengths`). Table 4 is `--stages 1`, `2` or `3`, and `--clip-length 1` (without
+an LSTM), `5` or `10`.
 
-To try it out without a GPU: `--size 96 96`, in the first step `--width 32 --adam --lr 1e-3`, in the second
-`--hidden 256 --batch-size 8 --final-rate 0.02 --cache features`, which keeps what the trunk makes of all frames. Both
-steps go on with `--resume`.
-"""
+To try it out without a GPU: `--size 96 96`, in the first step `--width 32 --adam --lr 1e-3`, in the
+second `--hidden 256 --batch-size 8 --final-rate 0.02 --cache features`, which keeps what the trunk
+makes of all frames. Both steps go on with `--resume`. """
 
 import argparse
 import functools

@@ -3,12 +3,12 @@
     python examples/train_spatial_model.py --data lspet --torso --output runs/spatial \\
         --detector local-dir:runs/hourglass/model --size 128 128
 
-As in the paper: kernels start as histograms of where each joint was seen from each other one, and are then trained on
-the detector's heatmaps, here with the detector left as it is. `--torso` appends a map of the annotated torso, by which
-the paper tells the model whose joints are wanted. The loss is the cross-entropy between the softmax of the energies and
-the target Gaussians. What it gains depends on the detector: one that sees little of its surroundings, as those of 2014,
-needs it more than the shipped network.
-"""
+As in the paper: kernels start as histograms of where each joint was seen from each other one, and
+are then trained on the detector's heatmaps, here with the detector left as it is. `--torso` appends
+a map of the annotated torso, by which the paper tells the model whose joints are wanted. The loss
+is the cross-entropy between the softmax of the energies and the target Gaussians. What it gains
+depends on the detector: one that sees little of its surroundings, as those of 2014, needs it more
+than the shipped network. """
 
 import sys
 from pathlib import Path

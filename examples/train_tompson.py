@@ -1,15 +1,16 @@
 """Train Tompson et al.'s coarse-to-fine network on LSP or LSPET in the paper's three phases.
 
-    python examples/train_tompson.py --data lspet --phase coarse --output runs/coarse
-    python examples/train_tompson.py --data lspet --phase fine --init runs/coarse/model --output runs/fine
-    python examples/train_tompson.py --data lspet --phase joint --init runs/fine/model --output runs/joint
+    python examples/train_tompson.py --data lspet --phase coarse --output runs/coarse python
+    examples/train_tompson.py --data lspet --phase fine --init runs/coarse/model --output runs/fine
+    python examples/train_tompson.py --data lspet --phase joint --init runs/fine/model --output
+    runs/joint
 
-First the coarse model alone (loss E1), then the fine model on the frozen coarse one's windows (E2), then both (E3 =
-E1 + 0.1 E2). From the paper: Gaussians of 1.5 cells at the unrounded joint, rotation by up to 20 degrees, sizes from
-0.5 to 1.5, mirrored every other time, a crop of 256 pixels for a person of 200, no averaging with the mirror image.
-SGD's rate, momentum and decay are a replica's; the rate drops to a tenth for the last quarter of each phase, which is
-ours. `--width 16 --fc-width 64 --crop 16 --size 128 128 --batch-size 8 --lr 5e-3` is for trying it out on a CPU.
-"""
+First the coarse model alone (loss E1), then the fine model on the frozen coarse one's windows (E2),
+then both (E3 = E1 + 0.1 E2). From the paper: Gaussians of 1.5 cells at the unrounded joint,
+rotation by up to 20 degrees, sizes from 0.5 to 1.5, mirrored every other time, a crop of 256 pixels
+for a person of 200, no averaging with the mirror image. SGD's rate, momentum and decay are a
+replica's; the rate drops to a tenth for the last quarter of each phase, which is ours. `--width 16
+--fc-width 64 --crop 16 --size 128 128 --batch-size 8 --lr 5e-3` is for trying it out on a CPU."""
 
 import sys
 from functools import partial
