@@ -4,7 +4,8 @@
 
 PCK@0.2 counts a keypoint as correct within 0.2 of the torso diameter (left shoulder to right hip),
 in pixels of the image. Joints without annotation are excluded, and so are people whose torso is not
-annotated."""
+annotated.
+"""
 
 import argparse
 from pathlib import Path

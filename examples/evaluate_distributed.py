@@ -1,13 +1,13 @@
 """Evaluate a model on several processes: gather the predictions, then compute the metric once.
 
-    accelerate launch --num_processes 4 examples/evaluate_distributed.py --data lspet --images 7001
-    7500
+    accelerate launch --num_processes 4 examples/evaluate_distributed.py --data lspet --images 7001 7500
 
 One process, without `accelerate launch`, gives the same numbers. The pattern is three lines of
 `collect`: every process predicts its share, `gather_for_metrics` concatenates each batch and drops
 the samples that were repeated to fill the last one, and the metric is computed on whole arrays. The
 mean of per-process metrics would be wrong, since the shares differ in size and annotated keypoints.
-The samples' indices are gathered too, to detect lost or repeated ones."""
+The samples' indices are gathered too, to detect lost or repeated ones.
+"""
 
 import argparse
 import json

@@ -1,14 +1,14 @@
 """Compare 3D lifters on held-out people of the CMU motion capture database.
 
-    python examples/evaluate_lifters.py --data asfamc.zip bvh.zip clips --models martinez seq2seq3d
-    temporal_conv_27
+    python examples/evaluate_lifters.py --data asfamc.zip bvh.zip clips --models martinez seq2seq3d temporal_conv_27
 
 The 2D keypoints are projections by virtual cameras with Gaussian noise of several sigmas, as in
 Table 3 of Hossain & Little (ECCV 2018), in pixels of images of 1000 x 1000, in which a standing
 person is about 400 high. Single-frame networks get two more rows, with their predictions filtered
 over five frames, as in their Table 1. Two rows are baselines without a network, the mean pose of
 the training videos. `--models` takes names and, as `local-dir:runs/lifter/model`, folders that
-`train_lifter.py` wrote."""
+`train_lifter.py` wrote.
+"""
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -96,7 +96,8 @@ def evaluate_mean_pose(train: Iterable[Video], test: Iterable[Video]) -> dict[st
 
     Without the direction the mean is over all directions, so that left and right, front and back
     cancel out and a vertical line remains. The videos are those of `split`; the errors do not
-    depend on the camera."""
+    depend on the camera.
+    """
     own = [torch.einsum("tkd,tad->tka", video["pose3d"] - pelvis(video), directions(video)) for video in train]
     mean = torch.cat(own).mean(dim=0)
     pairs: dict[str, list[tuple[Tensor, Tensor]]] = {"mean pose": [], "mean pose, turned as the person is": []}

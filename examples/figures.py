@@ -3,7 +3,8 @@
 `fine_tune.py` is a plain loop; `fine_tune_accelerate.py`, `fine_tune_lightning.py` and
 `fine_tune_trainer.py` do the same with other libraries. Each trains for 100 steps of 16 arrows and
 evaluates on 64 new ones. Predicting the middle of the image for every keypoint has an error of 18
-pixels."""
+pixels.
+"""
 
 import argparse
 import math
@@ -23,7 +24,10 @@ TEST_SEED = 10**6  # seed of the test arrows
 
 
 class Arrows(Dataset[dict[str, Tensor]]):
-    """`image` `(3, 96, 96)` in [0, 1] and `keypoints` `(4, 2)` in pixels; arrow i is the same every time."""
+    """Drawn arrows: `image` `(3, 96, 96)` in [0, 1] and `keypoints` `(4, 2)` in pixels.
+
+    Arrow i is the same every time.
+    """
 
     def __init__(self, count: int, seed: int = 0) -> None:
         self.count, self.seed = count, seed

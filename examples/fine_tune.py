@@ -3,7 +3,8 @@
     python examples/fine_tune.py
 
 Expect a mean error below 3 pixels (of 96) on new arrows, after about half a minute on two CPU
-cores. `figures.py` has the data, the loss and the evaluation."""
+cores. `figures.py` has the data, the loss and the evaluation.
+"""
 
 import sys
 from pathlib import Path

@@ -1,9 +1,10 @@
-"""Fine-tune the shipped network to your own keypoints, with the Trainer of Hugging Face's transformers.
+"""Fine-tune the shipped network to your own keypoints, with the Trainer of transformers.
 
     python examples/fine_tune_trainer.py
 
 Expect a mean error below 3 pixels (of 96) on new arrows, after about half a minute on two CPU
-cores. `figures.py` has the data, the loss and the evaluation."""
+cores. `figures.py` has the data, the loss and the evaluation.
+"""
 
 import sys
 from pathlib import Path

@@ -5,7 +5,8 @@
     python examples/lift_video.py people.json --skeleton coco17 --fps 30 --output out
 
 Frames must show one person, who fills a good part of them or of `--box`. `ffmpeg -i video.mp4
-frames/%05d.jpg` extracts the frames of a video file."""
+frames/%05d.jpg` extracts the frames of a video file.
+"""
 
 import argparse
 from pathlib import Path
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> posezoo.Poses3D:
         nargs=4,
         type=float,
         metavar=("X1", "Y1", "X2", "Y2"),
-        help="around the person, in pixels of the frames",
+        help="of the person, pixels",
     )
     parser.add_argument("--image-model", default="simple_baseline_lite")
     parser.add_argument("--model", default="martinez")

@@ -14,7 +14,8 @@ Differences: one person per image, so that all stages have the same target; the 
 that of the joints' box; crops are black, not grey, outside the image. `train_heatmap.py` trains
 mmpose's variant. The authors' full training is 600,000 batches of 16 and begins with a long plateau
 where all maps are empty. A small run without a GPU: `--model cpm_vgg_6s --width 32 --size 96 96
---adam --lr 1e-3`."""
+--adam --lr 1e-3`.
+"""
 
 import sys
 from pathlib import Path
@@ -66,7 +67,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument(
         "--pretrained-backbone",
         action="store_true",
-        help="start the VGG-19 backbone of cpm_vgg_6s from ImageNet weights",
+        help="ImageNet weights for the VGG-19 backbone of cpm_vgg_6s",
     )
     parser.add_argument(
         "--adam", action="store_true", help="Adam and He's initial weights instead of the authors' SGD and N(0, 0.01)"

@@ -3,7 +3,8 @@
 A script adds a network and its paper's loss, targets, augmentation and optimiser;
 `train_heatmap.py` is the simplest. All of them run in one process, in several, or on several
 machines (`accelerate launch examples/…`), write a checkpoint after every epoch, and continue from
-it with `--resume`."""
+it with `--resume`.
+"""
 
 import argparse
 import json
@@ -67,7 +68,7 @@ class Cropped(Dataset[Batch]):
 
 
 def make_loaders(args: argparse.Namespace, crop: PersonCrop) -> tuple[DataLoader, DataLoader]:
-    """Loaders of training people, augmented by `crop`, and of held-out people without augmentation."""
+    """Loaders of training people, augmented by `crop`, and of held-out people, not augmented."""
     plain = PersonCrop(size=crop.size, padding=crop.padding, keep_aspect=crop.keep_aspect)
     train = Cropped(LSP(args.data, images=tuple(args.train_images)), crop)
     val = Cropped(LSP(args.data, images=tuple(args.val_images)), plain)
@@ -208,7 +209,8 @@ def scores(pred: Tensor, target: Tensor, visible: Tensor) -> Report:
     """PCK@0.2 of the torso diameter, per joint and over all annotated joints, and the mean error.
 
     The error is the mean distance of the annotated joints, in per cent of the longer side of the
-    person's tight box."""
+    person's tight box.
+    """
     torso = torso_diameter(target, LSP.skeleton, visible=visible)
     per_joint = pdj(pred, target, LSP.skeleton, visible=visible, threshold=0.2)
     boxes = torch.stack([tight_box(*pose) for pose in zip(target, visible, strict=True)])

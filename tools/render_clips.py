@@ -1,7 +1,6 @@
 """Render labelled clips of a body in CMU's motions: images, 3D poses and 2D keypoints.
 
-    python tools/render_clips.py --body body --motions bvh.zip --output out --clips 8 --length 5
-    --size 128
+    python tools/render_clips.py --body body --motions bvh.zip --output out --clips 8 --length 5 --size 128
 
 `body` is the MakeHuman base mesh (CC0) with the rig cmu_mb as MPFB2 distributes it, `--motions` are
 the files that `posezoo.data.CMU` reads, except the prepared clips, which have positions only. Body,
@@ -14,7 +13,8 @@ The labels are the joints of the rendered body, not the actor's, in the definiti
 `posezoo.data.cmu` where the rig has them: `spine` is 53 % of the way from pelvis to thorax,
 `neck_nose` the base of the skull (start of the bone Neck1, 15 cm above the thorax); but `head` is
 the crown, where CMU's skeletons end some 10 cm lower, and `wrist` is the wrist, where CMU's bone
-`radius` ends two thirds down the forearm."""
+`radius` ends two thirds down the forearm.
+"""
 
 import argparse
 import sys

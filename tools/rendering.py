@@ -13,7 +13,8 @@ motion apply.
 Rendering is point splatting with a z-buffer. The surface is sampled so densely that neighbours are
 less than a pixel apart, each point is drawn in one pixel, and the nearest point of a pixel is kept;
 holes of a single pixel are then closed. Only the kept points are shaded. This needs no triangles
-and no loop over points or pixels, and costs about as much as skinning the points."""
+and no loop over points or pixels, and costs about as much as skinning the points.
+"""
 
 import gzip
 import json
@@ -359,7 +360,8 @@ def _rest_to_rest(rest: dict[str, Tensor], heads: dict[str, Tensor], tails: dict
     They follow from a limb's direction and the hinge axis of its joint. Knees bend backward about
     the sideways axis in both. CMU's elbows bend forward and 30 degrees upward from the horizontal
     arm, the body's forward. Thumbs point forward in CMU's rest pose. Feet are level in both, and
-    everything else is upright in both."""
+    everything else is upright in both.
+    """
     forward, up = torch.tensor([0.0, 0.0, 1.0]), torch.tensor([0.0, 1.0, 0.0])
     pairs: dict[str, tuple[Tensor, Tensor, Tensor, Tensor]] = {}  # direction and second axis: CMU's, the body's
     for side, sign in SIDES.items():

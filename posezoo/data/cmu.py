@@ -36,7 +36,8 @@ Departures: two defects of the converted files are repaired.
   some copies of the files it is already gone.
 
 Acknowledgement that the database asks for: "The data used in this project was obtained from
-mocap.cs.cmu.edu. The database was created with funding from NSF EIA-0196217." """
+mocap.cs.cmu.edu. The database was created with funding from NSF EIA-0196217."
+"""
 
 import re
 import zipfile
@@ -184,7 +185,8 @@ def drop_t_pose(motion: Motion) -> Motion:
     """Remove the T-pose that Hahne's conversion has before the first frame.
 
     It is recognised by whole degrees in all rotation channels, where the next frame has others.
-    Motions without it are returned unchanged."""
+    Motions without it are returned unchanged.
+    """
     whole = (motion.angles[:2] == motion.angles[:2].round()).all(dim=1).tolist()
     if whole != [True, False]:
         return motion
@@ -197,7 +199,8 @@ def restore_thorax(motion: Motion) -> Motion:
     """Restore the bone `thorax`, which Hahne's conversion lacks, with the length of `upperback`.
 
     Everything above moves up by that length along the chest. Motions whose joints above the chest
-    have offsets, which are of other skeletons or already repaired, are returned unchanged."""
+    have offsets, which are of other skeletons or already repaired, are returned unchanged.
+    """
     chest = next((motion.joints.index(label) for label in NAMES["chest"][1:] if label in motion.joints), None)
     above = [joint for joint, parent in enumerate(motion.parents) if parent == chest]
     if chest is None or not above or motion.offsets[above].any():

@@ -1,7 +1,8 @@
 """Motion capture files (Acclaim's ASF and AMC, BVH) and forward kinematics.
 
 A file becomes a `Motion`: positions and rotations of all joints of a skeleton, in a world in
-millimetres with y up. `posezoo.data.cmu` makes keypoints of them."""
+millimetres with y up. `posezoo.data.cmu` makes keypoints of them.
+"""
 
 import math
 import re

@@ -3,7 +3,8 @@
 Points are (x, y) in pixels, the centre of the top-left pixel is (0, 0), sizes are (H, W). An affine
 map is a `(..., 2, 3)` matrix that takes points of one frame to another; `crop_matrix` builds the
 one from the image to a crop, `warp` resamples pixels with it and `transform_points` transforms
-keypoints, so that both always agree."""
+keypoints, so that both always agree.
+"""
 
 import math
 from collections.abc import Sequence

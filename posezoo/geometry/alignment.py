@@ -192,7 +192,8 @@ def _best_rotation(attitude: Tensor) -> tuple[Tensor, Tensor]:
 
     With singular values s1 >= s2 >= s3 >= 0 of B and d the sign of its determinant, the trace is s1
     + s2 + d s3, the largest root of (x^2 - |B|^2)^2 - 8 x det B - 4 |adj B|^2, and R a polynomial
-    of it and B (Markley's equations)."""
+    of it and B (Markley's equations).
+    """
     # 1. The coefficients of the quartic. B is divided by its norm, so that tolerances do not depend on the unit.
     size = attitude.square().sum(dim=(0, 1)).sqrt()
     unit = attitude / torch.where(size > 0, size, 1.0)

@@ -1,7 +1,8 @@
 """Pinhole cameras with lens distortion: world, camera and image coordinates.
 
 World coordinates are in millimetres. In a camera's frame x points right, y down, z forward; pixels
-are (x, y), the centre of the top-left pixel is (0, 0)."""
+are (x, y), the centre of the top-left pixel is (0, 0).
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
