@@ -296,7 +296,7 @@ def _clothes(part: Tensor, along: Tensor, look: dict[str, Any]) -> tuple[Tensor,
 def shaded(
     surface: Surface, points: Tensor, normals: Tensor, moves: Tensor, fragments: Fragments, look: dict[str, Any]
 ) -> Tensor:
-    """Colours `(n, 3)` of the fragments: Lambertian and ambient light, patterns fixed to the body."""
+    """Colours `(n, 3)` of the fragments, by Lambertian and ambient light and patterns of clothes."""
     index = fragments.point
     part, along, rest = surface.part[index], surface.along[index], points[index]
     shirt, trousers = _clothes(part, along, look)

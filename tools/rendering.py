@@ -154,7 +154,7 @@ class Body:
         self.surfaces: dict[tuple[float, bool, bool], Surface] = {}
 
     def shaped(self, shares: Tensor, scale: float = 1.0) -> Tensor:
-        """Vertices `(V, 3)` mm of a mixture of `targets` with the weights `(S,)`, whose sum is 1."""
+        """Vertices `(V, 3)` mm of a mixture of `targets` with weights `(S,)` of sum 1."""
         mixed = (shares @ self.offsets.flatten(1)).view_as(self.vertices)
         return (self.vertices + mixed) * scale
 
@@ -339,7 +339,7 @@ def pose_body(body: Body, vertices: Tensor, take: Take, frames: slice) -> tuple[
 
 
 def _keypoints(body: Body, heads: Tensor, tails: Tensor) -> Tensor:
-    """Keypoints of `h36m17`, as defined in `posezoo.data.cmu`, from the ends of bones `(T, B, 3)`."""
+    """Keypoints of `h36m17`, as in `posezoo.data.cmu`, from the ends of bones `(T, B, 3)`."""
     point = {
         f"{side.lower()}_{name}": heads[:, body.bones.index(f"{side}{bone}")]
         for side in SIDES

@@ -65,7 +65,7 @@ def person_frame(keypoints: Tensor, visible: Tensor | None = None, *, root: int 
 def procrustes(
     source: Tensor, target: Tensor, *, scale: bool = True, weights: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Estimate the similarity or rigid transform from one set of points to another, by least squares.
+    """Estimate the similarity or rigid transform between two sets of points by least squares.
 
     The rotation is a closed form (Markley, "Attitude Determination Using Vector Observations: A
     Fast Optimal Matrix Algorithm", Journal of the Astronautical Sciences 1993), many times faster
