@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from launching import launch
 from PIL import Image
@@ -53,7 +54,11 @@ def test_predict_people_draws_two(tmp_path, capsys):
         [str(ROOT / "docs" / "images" / "astronaut.jpg"), *boxes, "--output", str(output)]
     )
     assert len(people) == 2
-    assert Image.open(output).size == (512, 512)
+    with Image.open(output) as drawn, Image.open(ROOT / "docs" / "images" / "astronaut.jpg") as photo:
+        changed = (np.array(drawn) != np.array(photo.convert("RGB"))).any(axis=-1)
+    assert changed.shape == (512, 512)
+    assert changed[:500, :250].any()
+    assert changed[:500, 250:500].any()
     assert "right_ankle" in capsys.readouterr().out
 
 

@@ -158,7 +158,7 @@ def read_camera(path: str | Path) -> Camera:
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: expected 22 numbers, as in HumanEva's .cal files ({error})") from error
     if float(skew) != 0:
-        raise ValueError(f"{path}: expected a skew of 0, got {float(skew):g}, which `Camera` does not have")
+        raise ValueError(f"{path}: a skew of {float(skew):g} is not supported, expected 0; use another calibration")
     rotation = rotation.view(3, 3)
     return Camera(
         rotation=rotation, translation=-rotation.T @ shift, focal=focal, center=center,
