@@ -100,7 +100,7 @@ def evaluate_mean_pose(train: Iterable[Video], test: Iterable[Video]) -> dict[st
     """
     own = [torch.einsum("tkd,tad->tka", video["pose3d"] - pelvis(video), directions(video)) for video in train]
     mean = torch.cat(own).mean(dim=0)
-    pairs: dict[str, list[tuple[Tensor, Tensor]]] = {"mean pose": [], "mean pose, turned as the person is": []}
+    pairs: dict[str, list[tuple[Tensor, Tensor]]] = {"mean pose": [], "mean pose, in the true direction": []}
     for video in test:
         truth = video["pose3d"] - pelvis(video)
         line, turned = pairs.values()
