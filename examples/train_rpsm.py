@@ -107,7 +107,7 @@ class PoseHeatmaps(nn.Module):
         return heatmaps.decode(maps.float(), stride=STRIDE, offset=(STRIDE - 1) / 2)
 
 
-class PhotographsAndRenders(Cropped):
+class ImagesAndRenders(Cropped):
     """LSPET's people and single frames of rendered clips, which are rendered once and cached."""
 
     def __init__(self, people: LSP, crop: PersonCrop, clips: Clips) -> None:
@@ -158,9 +158,9 @@ def train_trunk(args: argparse.Namespace, takes: Sequence[Take], body: Body) -> 
         size=size, padding=PADDING, skeleton=LSP.skeleton, scale=extents, rotation=(-40, 40), rotation_probability=1,
         flip=0.5,
     )  # fmt: skip
-    photographs, held_out = make_loaders(args, crop)
+    photos, held_out = make_loaders(args, crop)
     clips = Clips(takes, body, size=size[0], length=FRAMES, count=args.renders // FRAMES, seed=SINGLE_FRAMES)
-    people = PhotographsAndRenders(cast(Cropped, photographs.dataset).people, crop, clips)
+    people = ImagesAndRenders(cast(Cropped, photos.dataset).people, crop, clips)
     loader = DataLoader(
         people, args.batch_size, shuffle=True, drop_last=len(people) > args.batch_size, num_workers=args.workers,
         persistent_workers=args.workers > 0,

@@ -183,7 +183,7 @@ def test_photographs_and_renders_are_alike(example, world, lspet):
     takes = example.read_takes([options["--motions"]], 10)
     clips = example.Clips(takes, example.Body(options["--body"]), size=64, length=3, count=2)
     crop = example.PersonCrop(size=(64, 64))
-    people = example.PhotographsAndRenders(LSP(lspet, images=(1, 3)), crop, clips)
+    people = example.ImagesAndRenders(LSP(lspet, images=(1, 3)), crop, clips)
     assert len(people) == 3 + 2 * 3
     assert {key: value.shape for key, value in people[0].items()} == {
         key: value.shape for key, value in people[3].items()

@@ -78,3 +78,8 @@ def test_train_spatial_model_compares_with_the_detector(lspet, tmp_path, capsys)
     assert "with the spatial model" in capsys.readouterr().out
     # 15 maps of 16 x 16, the torso's among them, and displacements as large as the maps
     assert torch.load(tmp_path / "run" / "spatial_model.pt")["weight"].shape == (14, 15, 31, 31)
+
+
+def test_the_readme_lists_every_script():
+    readme = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+    assert [path.name for path in sorted((ROOT / "examples").glob("*.py")) if f"`{path.name}`" not in readme] == []

@@ -57,7 +57,7 @@ from posezoo.data.mocap import Motion, Rig, joint_positions, read_amc, read_asf,
 from posezoo.geometry import Camera
 from posezoo.skeletons import get_skeleton
 
-UNIT = 25.4 / 0.45  # mm; the .asf files say `length 0.45`
+UNIT = 25.4 / 0.45  # mm; `length 0.45` in the .asf files
 SAMPLE = Path(__file__).parent / "samples" / "uneven_ground.npz"  # ships with the package
 
 # the bone or joint that starts at each keypoint, in the names of .asf, of Hahne's 3ds Max and MotionBuilder files

@@ -57,8 +57,8 @@ class COCO(Dataset[dict[str, Any]]):
         >>> root = Path(tempfile.mkdtemp())
         >>> person = {"id": 7, "image_id": 5, "category_id": 1, "iscrowd": 0, "area": 900.0, "bbox": [-5, 10, 46, 51],
         ...           "num_keypoints": 17, "keypoints": [20, 30, 2] * 17}
-        >>> photographs = [{"id": 5, "file_name": "5.jpg", "width": 120, "height": 100}]
-        >>> _ = (root / "people.json").write_text(json.dumps({"images": photographs, "annotations": [person]}))
+        >>> images = [{"id": 5, "file_name": "5.jpg", "width": 120, "height": 100}]
+        >>> _ = (root / "people.json").write_text(json.dumps({"images": images, "annotations": [person]}))
         >>> PIL.Image.new("RGB", (120, 100)).save(root / "5.jpg")
         >>> sample = COCO(root, root / "people.json")[0]
         >>> sample["keypoints"].shape, sample["box"].tolist(), sample["annotation_id"]
@@ -77,11 +77,11 @@ class COCO(Dataset[dict[str, Any]]):
     ) -> None:
         self.images, path = Path(images), Path(annotations)
         file = load_json(path, "expected person_keypoints_*.json of COCO's annotations")
-        photographs = _read_photographs(path, file)
+        listed = _read_images(path, file)
         if detections is None:
-            people = _read_people(path, file, photographs)
+            people = _read_people(path, file, listed)
         else:
-            people = _read_detections(Path(detections), path, photographs, min_score)
+            people = _read_detections(Path(detections), path, listed, min_score)
         if not people:
             raise ValueError(
                 f"{detections or path}: expected people to crop, found none; is it a file of people's keypoints?"
@@ -90,7 +90,7 @@ class COCO(Dataset[dict[str, Any]]):
         self.image_ids, self.annotation_ids, boxes, keypoints, visible, areas, scores = map(
             list, zip(*people, strict=True)
         )
-        self.names = [photographs[image][0] for image in self.image_ids]
+        self.names = [listed[image][0] for image in self.image_ids]
         missing = sorted(set(self.names) - file_names(self.images))
         if missing:
             raise ValueError(
@@ -126,7 +126,7 @@ class COCO(Dataset[dict[str, Any]]):
 _Person = tuple[int, int, np.ndarray, np.ndarray, np.ndarray, float, float]
 
 
-def _read_photographs(path: Path, file: Any) -> dict[int, tuple[str, int, int]]:
+def _read_images(path: Path, file: Any) -> dict[int, tuple[str, int, int]]:
     """Name, width and height of each image by its id, in the order of the file."""
     try:
         return {
@@ -139,10 +139,10 @@ def _read_photographs(path: Path, file: Any) -> dict[int, tuple[str, int, int]]:
         ) from error
 
 
-def _read_people(path: Path, file: Any, photographs: dict[int, tuple[str, int, int]]) -> list[_Person]:
+def _read_people(path: Path, file: Any, listed: dict[int, tuple[str, int, int]]) -> list[_Person]:
     if "annotations" not in file:
         raise ValueError(f"{path} has no annotations; give detections= to work on a detector's boxes")
-    order = {image: place for place, image in enumerate(photographs)}
+    order = {image: place for place, image in enumerate(listed)}
     people = []
     for number, record in enumerate(file["annotations"]):
         try:
@@ -151,7 +151,7 @@ def _read_people(path: Path, file: Any, photographs: dict[int, tuple[str, int, i
                 continue
             triples = np.array(record["keypoints"], float).reshape(NUM_KEYPOINTS, 3)
             corner, area = np.array(record["bbox"], float).reshape(4), float(record["area"])
-            _, width, height = photographs[image]
+            _, width, height = listed[image]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{path}: annotation {number} (from 0) is malformed ({error!r}); expected id, image_id of one of the "
@@ -171,7 +171,7 @@ def _read_people(path: Path, file: Any, photographs: dict[int, tuple[str, int, i
 
 
 def _read_detections(
-    path: Path, annotations: Path, photographs: dict[int, tuple[str, int, int]], min_score: float
+    path: Path, annotations: Path, listed: dict[int, tuple[str, int, int]], min_score: float
 ) -> list[_Person]:
     records = load_json(path, "expected a json list of detections")
     if not isinstance(records, list):
@@ -190,7 +190,7 @@ def _read_detections(
             ) from error
         if not person or score < min_score:
             continue
-        if image not in photographs:
+        if image not in listed:
             raise ValueError(
                 f"{path}: detection {number} (from 0) is in image {image}, which {annotations.name} does not list; "
                 "the two files must be of the same set of images"

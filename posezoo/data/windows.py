@@ -169,7 +169,7 @@ class Windows(Dataset[dict[str, Any]]):
                 if bad.any():
                     raise ValueError(
                         f"video {index} ({self._name(index)}): {key} of frame {int(bad.nonzero()[0])} is not finite; "
-                        "cut the video where `valid_chunks` says, or fill the gap"
+                        "cut the video into `valid_chunks`, or fill the gap"
                     )
         return min(lengths.values())
 

@@ -53,9 +53,8 @@ def person_frame(keypoints: Tensor, visible: Tensor | None = None, *, root: int 
     origin = torch.where(mask[..., root, None, :], points[..., root, None, :], middle)
     relative = torch.where(mask, points - origin, 0.0)
     square = relative.square().sum(dim=-1, keepdim=True).sum(dim=-2, keepdim=True) / count.clamp_min(1)
-    size = torch.where(
-        square > 0, torch.where(square > 0, square, 1.0).sqrt(), 0.0
-    )  # the gradient of sqrt at 0 is infinite
+    positive = torch.where(square > 0, square, 1.0)  # the gradient of sqrt at 0 is infinite
+    size = torch.where(square > 0, positive.sqrt(), 0.0)
     frames = (count > 0).sum(dim=-3, keepdim=True).clamp_min(1)
     scale = size.sum(dim=-3, keepdim=True) / frames
     scale = torch.where(scale > 0, scale, 1.0)
