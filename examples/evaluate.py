@@ -1,9 +1,10 @@
-"""PCK@0.2 per joint of a pretrained model on images of LSP or LSPET that it was not trained on.
+"""PCK@0.2 per joint of a pretrained model on held-out images of LSP or LSPET.
 
     python examples/evaluate.py --data lspet --images 7001 7500
 
-PCK@0.2 counts a keypoint as correct within a fifth of the torso's diameter (left shoulder to right hip), in pixels of
-the photograph. Joints without annotation do not count, and neither do people whose torso is not annotated.
+PCK@0.2 counts a keypoint as correct within 0.2 of the torso diameter (left shoulder to right hip),
+in pixels of the image. Joints without annotation are excluded, and so are people whose torso is not
+annotated.
 """
 
 import argparse

@@ -1,11 +1,12 @@
-"""Evaluate a model on several processes: predictions are gathered, the metric is computed once, on all of them.
+"""Evaluate a model on several processes: gather the predictions, then compute the metric once.
 
     accelerate launch --num_processes 4 examples/evaluate_distributed.py --data lspet --images 7001 7500
 
-One process also works, without `accelerate launch`, with the same numbers. The pattern is three lines of `collect`:
-every process predicts its share, `gather_for_metrics` puts each batch together and drops the samples that were repeated
-to fill the last one, and the metric sees whole arrays. Means of the processes' own metrics would not do: their shares
-differ in size and in what is annotated. The samples' numbers travel along, so that a lost or repeated one is noticed.
+One process, without `accelerate launch`, gives the same numbers. The pattern is three lines of
+`collect`: every process predicts its share, `gather_for_metrics` concatenates each batch and drops
+the samples that were repeated to fill the last one, and the metric is computed on whole arrays. The
+mean of per-process metrics would be wrong, since the shares differ in size and annotated keypoints.
+The samples' indices are gathered too, to detect lost or repeated ones.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from posezoo.metrics import labelled_mean, pdj, torso_diameter
 
 
 class Cropped(Dataset[dict[str, Any]]):
-    """A dataset seen through a `PersonCrop`, with the entries that the default collate can stack."""
+    """Apply a `PersonCrop` to a dataset; keep the entries that the default collate can stack."""
 
     def __init__(self, people: Dataset[dict[str, Any]], crop: PersonCrop) -> None:
         self.people, self.crop = people, crop
@@ -38,7 +39,7 @@ class Cropped(Dataset[dict[str, Any]]):
 
 
 def collect(accelerator: Accelerator, model: torch.nn.Module, loader: DataLoader) -> list[torch.Tensor]:
-    """Numbers, predictions, annotations and visibility of all samples, the same on every process; image pixels."""
+    """Indices, predictions, annotations and visibility of all samples, in pixels of the images."""
     collected = []
     for batch in loader:
         with torch.no_grad():

@@ -1,11 +1,12 @@
-"""Compare lifters on held-out people of the CMU motion capture database, seen by virtual cameras.
+"""Compare 3D lifters on held-out people of the CMU motion capture database.
 
     python examples/evaluate_lifters.py --data asfamc.zip bvh.zip clips --models martinez seq2seq3d temporal_conv_27
 
-The 2D keypoints are the true ones with Gaussian noise of growing strength, as in Table 3 of Hossain & Little (ECCV
-2018): pixels of images of 1000 x 1000, in which a standing person is about 400 high. A network of single frames gets
-two more rows, its answers filtered over five frames, as in their Table 1. Two rows are of what needs no network: always
-the mean pose of the training videos. `--models` takes names and, as `local-dir:runs/lifter/model`, what
+The 2D keypoints are projections by virtual cameras with Gaussian noise of several sigmas, as in
+Table 3 of Hossain & Little (ECCV 2018), in pixels of images of 1000 x 1000, in which a standing
+person is about 400 high. Single-frame networks get two more rows, with their predictions filtered
+over five frames, as in their Table 1. Two rows are baselines without a network, the mean pose of
+the training videos. `--models` takes names and, as `local-dir:runs/lifter/model`, folders that
 `train_lifter.py` wrote.
 """
 
@@ -19,11 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import posezoo
-from posezoo.data import CMU, add_noise, film, mean_filter, median_filter, virtual_cameras
+from posezoo.data import CMU, add_noise, mean_filter, median_filter, project_videos, virtual_cameras
 from posezoo.metrics import mpjpe, mpjve, pa_mpjpe
 
 # subjects, clips, or the first part of prepared clips' names: uneven ground and hops, walks, soccer, directing traffic.
-# The performers of prepared clips are unknown: one of them may be in other clips too
+# The performers of prepared clips are unknown, so that one of them may be in training clips too.
 HELD_OUT = ("03", "07", "29", "45", "114", "soccer", "directing_traffic")
 MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"MPJPE": mpjpe, "PA-MPJPE": pa_mpjpe, "MPJVE": mpjve}
 FILTERS: dict[str, Callable[[Tensor], Tensor]] = {" + mean filter": mean_filter, " + median filter": median_filter}
@@ -36,12 +37,12 @@ PELVIS, LEFT_HIP, RIGHT_HIP = map(NAMES.index, ("pelvis", "left_hip", "right_hip
 
 
 def read(sources: Iterable[Path], fps: float) -> list[Video]:
-    """All videos of some folders and zip files; of two with one name the first."""
+    """Videos of several folders and zip files; of two with the same name, the first."""
     return list({video["name"]: video for source in reversed(list(sources)) for video in CMU(source, fps=fps)}.values())
 
 
 def split(videos: Sequence[Video], held_out: Iterable[str]) -> tuple[list[Video], list[Video]]:
-    """The videos to train on and those to test on."""
+    """Split videos into training and test videos."""
     wanted = set(held_out)
     labels = [{video["name"], video["subject"], video["name"].rpartition("_")[0]} for video in videos]
     unknown = sorted(wanted.difference(*labels))
@@ -55,55 +56,57 @@ def split(videos: Sequence[Video], held_out: Iterable[str]) -> tuple[list[Video]
 
 
 def filmed(videos: Iterable[Video], cameras: int) -> list[Video]:
-    """Whole videos from a few places, always the same, from which the person stays more or less in the image."""
+    """Project whole videos with fixed cameras, distant enough to mostly keep the person in view."""
     generator = torch.Generator().manual_seed(0)
     shots = []
     for video in videos:
         views = virtual_cameras(video["pose3d"], cameras, distance=(4000.0, 7000.0), generator=generator)
-        shots += film(video, views)
+        shots += project_videos(video, views)
     return shots
 
 
 @torch.no_grad()
 def evaluate(model: Any, videos: Iterable[Video], sigma: float, *, flip: bool = False) -> dict[str, Errors]:
-    """Mean errors in mm, the velocity's in mm per frame, by what was done to the answers: "" for nothing.
+    """Mean errors in mm (velocity: mm per frame) by filter of the predictions; "" without one.
 
     Args:
         model: a lifter.
         videos: from `filmed`.
-        sigma: of the noise on 2D keypoints, pixels. Every model sees the same.
-        flip: average with the mirrored pose.
+        sigma: standard deviation of the noise on 2D keypoints, pixels; the noise is the same for
+            every model.
+        flip: average with the prediction for mirrored keypoints.
     """
     model.eval()
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(1)
-    with torch.random.fork_rng(devices=[]):  # what is drawn here is not missing from a training that goes on
+    with torch.random.fork_rng(devices=[]):  # leave the random state of a training run unchanged
         single = model.example_input().shape[1] == 1
-    changes: dict[str, Callable[[Tensor], Tensor]] = {"": lambda pose3d: pose3d, **(FILTERS if single else {})}
-    pairs: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in changes}
+    filters: dict[str, Callable[[Tensor], Tensor]] = {"": lambda pose3d: pose3d, **(FILTERS if single else {})}
+    pairs: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in filters}
     for video in videos:
         keypoints = add_noise(video["keypoints"], sigma, generator=generator)
         pose3d = model.predict(keypoints[None].to(device), flip=flip)[0][0].cpu()
-        for name, change in changes.items():
-            pairs[name].append((change(pose3d), video["pose3d"]))
-    return {name: mean_errors(answers) for name, answers in pairs.items()}
+        for name, smooth in filters.items():
+            pairs[name].append((smooth(pose3d), video["pose3d"]))
+    return {name: mean_errors(some) for name, some in pairs.items()}
 
 
 def evaluate_mean_pose(train: Iterable[Video], test: Iterable[Video]) -> dict[str, Errors]:
-    """Mean errors of always answering the mean pose of the training videos, in any direction, and in the person's own.
+    """Mean errors of the mean training pose, without and with the person's true direction.
 
-    Without the direction the mean is that over all of them, in which right and left, front and back cancel out: a line.
-    The videos are those of `split`; from which camera they are seen makes no difference.
+    Without the direction the mean is over all directions, so that left and right, front and back
+    cancel out and a vertical line remains. The videos are those of `split`; the errors do not
+    depend on the camera.
     """
     own = [torch.einsum("tkd,tad->tka", video["pose3d"] - pelvis(video), directions(video)) for video in train]
     mean = torch.cat(own).mean(dim=0)
-    answers: dict[str, list[tuple[Tensor, Tensor]]] = {"mean pose": [], "mean pose, turned as the person is": []}
+    pairs: dict[str, list[tuple[Tensor, Tensor]]] = {"mean pose": [], "mean pose, in the true direction": []}
     for video in test:
         truth = video["pose3d"] - pelvis(video)
-        line, turned = answers.values()
+        line, turned = pairs.values()
         line.append(((mean * mean.new_tensor([0.0, 1.0, 0.0])).expand_as(truth), truth))
         turned.append((torch.einsum("ka,tad->tkd", mean, directions(video)), truth))
-    return {name: mean_errors(pairs) for name, pairs in answers.items()}
+    return {name: mean_errors(some) for name, some in pairs.items()}
 
 
 def pelvis(video: Video) -> Tensor:
@@ -111,27 +114,27 @@ def pelvis(video: Video) -> Tensor:
 
 
 def directions(video: Video) -> Tensor:
-    """Unit vectors to the person's left, up, and to the front, horizontal ones, `(T, 3, 3)`."""
+    """Unit vectors to the person's left, up and to the front, horizontally: `(T, 3, 3)`."""
     hips = video["pose3d"][:, LEFT_HIP] - video["pose3d"][:, RIGHT_HIP]
     return axes(hips * hips.new_tensor([1.0, 0.0, 1.0]), hips.new_tensor([0.0, 1.0, 0.0]).expand_as(hips))
 
 
 def axes(leftward: Tensor, upward: Tensor) -> Tensor:
-    """Unit vectors to the left, up and to the front, `(T, 3, 3)`; the first is as given, the others at right angles."""
+    """Orthonormal left, up and front vectors `(T, 3, 3)`; the left one keeps its direction."""
     left, front = F.normalize(leftward, dim=-1), F.normalize(torch.linalg.cross(leftward, upward, dim=-1), dim=-1)
     return torch.stack([left, torch.linalg.cross(front, left, dim=-1), front], dim=1)
 
 
 def mean_errors(pairs: Sequence[tuple[Tensor, Tensor]]) -> Errors:
-    """Over all frames of all videos, given as answer and truth."""
+    """Mean over all frames of all videos, from pairs of prediction and target."""
     return {
-        measure: float(torch.cat([function(answer, truth).flatten() for answer, truth in pairs]).mean())
+        measure: float(torch.cat([function(pred, target).flatten() for pred, target in pairs]).mean())
         for measure, function in MEASURES.items()
     }
 
 
 def table(rows: dict[str, dict[float, Errors]], measure: str) -> Iterator[str]:
-    """Lines of Markdown: a row for each model, a column for each strength of the noise."""
+    """Lines of a Markdown table: a row per model, a column per noise level."""
     sigmas = list(next(iter(rows.values())))
     yield f"| {measure} | " + " | ".join(f"N(0, {sigma:g})" if sigma else "clean" for sigma in sigmas) + " |"
     yield "|---" + "|---:" * len(sigmas) + "|"
@@ -146,10 +149,10 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[float, Errors]]:
     )
     parser.add_argument("--models", nargs="+", required=True)
     parser.add_argument("--held-out", nargs="+", default=HELD_OUT, metavar="NAME", help="subjects, or starts of names")
-    parser.add_argument("--cameras", type=int, default=2, help="for each video")
+    parser.add_argument("--cameras", type=int, default=2, help="per video")
     parser.add_argument("--noise", type=float, nargs="+", default=(0, 5, 10, 15, 20), metavar="PX")
     parser.add_argument("--fps", type=float, default=50)
-    parser.add_argument("--flip", action="store_true", help="average with the mirrored pose")
+    parser.add_argument("--flip", action="store_true", help="average with the prediction for mirrored keypoints")
     args = parser.parse_args(arguments)
 
     train, test = split(read(args.data, args.fps), args.held_out)
@@ -160,9 +163,9 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[float, Errors]]:
     for name in args.models:
         model = posezoo.create(name, pretrained=True)
         for sigma in args.noise:
-            for change, errors in evaluate(model, videos, sigma, flip=args.flip).items():
-                rows.setdefault(name + change, {})[sigma] = errors
-                print(f"{name}{change}, {sigma:g} px: {errors}", flush=True)
+            for name_of_filter, errors in evaluate(model, videos, sigma, flip=args.flip).items():
+                rows.setdefault(name + name_of_filter, {})[sigma] = errors
+                print(f"{name}{name_of_filter}, {sigma:g} px: {errors}", flush=True)
     for measure in MEASURES:
         print("\n".join(["", *table(rows, measure)]))
     return rows

@@ -1,22 +1,26 @@
-"""Lifters on a real recording: OpenPose's detections of one camera, against what four cameras together say.
+"""Evaluate 3D lifters on a real recording: single views against points triangulated from four.
 
     python examples/evaluate_pose2sim.py --data pose2sim --models martinez seq2seq3d temporal_conv_27 --draw lifted.png
 
-The recording is the demo of Pose2Sim (github.com/perfanalytics/pose2sim, BSD-3): a person balances, four calibrated
-cameras, 100 frames at 60 Hz, BODY_25B keypoints of OpenPose in every view, and the 3D points triangulated from them.
-Each view is lifted by itself and compared with the triangulated points in that camera's frame, relative to the pelvis.
+The recording is the demo of Pose2Sim (github.com/perfanalytics/pose2sim, BSD-3): a person balances,
+four calibrated cameras, 100 frames at 60 Hz, BODY_25B keypoints of OpenPose in every view, and the
+3D points triangulated from them. Each view is lifted separately and compared with the triangulated
+points in that camera's frame, relative to the pelvis.
 
-Both sides are OpenPose's keypoints, so that the error is of the lifting alone; the networks, however, learned another
-skeleton, and nothing corrects for it:
+Inputs and targets are both from OpenPose's keypoints, so that the error is of the lifting alone.
+The networks, however, were trained on the joint definitions of motion capture, which are not
+corrected for:
 
-- `pelvis` is the middle of OpenPose's hips, `thorax` of its shoulders, `spine` the middle of the two;
-- `head` is its top of the head, that of the motion capture the end of the head bone;
-- `neck_nose` is its nose, that of the motion capture the base of the skull, some 11 cm behind.
+- `pelvis` is the middle of OpenPose's hips, `thorax` of its shoulders, `spine` the middle of the
+  two;
+- `head` is the top of the head; in the motion capture it is the end of the head bone;
+- `neck_nose` is the nose; in the motion capture it is the base of the skull, some 11 cm behind.
 
-Errors without `head` and `neck_nose` are given beside those of all 17. For comparison, `mean pose` is always the mean
-of the first network's training data.
+Errors are given for all 17 keypoints and without `head` and `neck_nose`. The baseline `mean pose`
+is the mean of the first network's training data.
 
-The triangulated points are 8 to 18 px (median) from the detections in the images, whose persons are 800 px high.
+The triangulated points are 8 to 18 px (median) from the detections in the images, where the person
+is 800 px high.
 """
 
 import argparse
@@ -46,7 +50,7 @@ SAME = [i for i, name in enumerate(SKELETON.keypoints) if name not in ("neck_nos
 
 
 def read_cameras(root: Path) -> list[Camera]:
-    calibration = configparser.ConfigParser()  # as much of toml as there is
+    calibration = configparser.ConfigParser()  # the file uses no more of TOML than this
     calibration.read(root / "S00_Calibration" / "Calib_qualisys.toml")
     names = sorted(name for name in calibration.sections() if name != "metadata")
     return [camera({key: json.loads(value) for key, value in calibration[name].items()}) for name in names]
@@ -71,7 +75,7 @@ def camera(values: dict[str, Any]) -> Camera:
 
 
 def read_trc(path: Path) -> Tensor:
-    """The 17 keypoints in the calibration's world, `(T, 17, 3)` mm."""
+    """The 17 keypoints in world coordinates of the calibration: `(T, 17, 3)` mm."""
     lines = path.read_text().splitlines()
     names = [name for name in lines[3].split("\t")[2:] if name]
     rows = np.array([line.split("\t")[2:] for line in lines[5:] if line.strip()], dtype=np.float64)
@@ -86,23 +90,23 @@ def called(name: str) -> str:
 
 
 def draw(path: Path, poses: dict[str, Tensor], frames: Sequence[int]) -> None:
-    """A row for each frame: all poses from the camera and from its right, in one scale."""
+    """Draw a row per frame: all poses from the camera's view and from the right, at one scale."""
     bounds = pose3d_bounds(torch.stack(list(poses.values())))
-    pictures = [
+    images = [
         draw_pose3d(pose3d[frame], SKELETON, views=("front", "side"), bounds=bounds)
         for frame in frames
         for pose3d in poses.values()
     ]
-    labels = [f"\n{name}, frame {frame}" for frame in frames for name in poses]  # below the views' own
-    Image.fromarray(contact_sheet(pictures, labels, columns=len(poses))).save(path)
+    labels = [f"\n{name}, frame {frame}" for frame in frames for name in poses]  # below the labels of the views
+    Image.fromarray(contact_sheet(images, labels, columns=len(poses))).save(path)
 
 
 def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder with S00_Calibration in it")
     parser.add_argument("--models", nargs="+", required=True)
-    parser.add_argument("--flip", action="store_true", help="average with the mirrored pose")
-    parser.add_argument("--draw", type=Path, help="picture of some frames of the first camera")
+    parser.add_argument("--flip", action="store_true", help="average with the prediction for mirrored keypoints")
+    parser.add_argument("--draw", type=Path, help="image file for some frames of the first camera")
     args = parser.parse_args(arguments)
 
     world = read_trc(next((args.data / TRIAL / "pose-3d").glob("*_0-100.trc")))
@@ -113,16 +117,16 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
     print("|---|---|---:|---:|---:|---:|---:|")
     for number, view in enumerate(read_cameras(args.data), start=1):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # another person, few missing keypoints: counted below
-            seen = read_keypoints(args.data / TRIAL / "pose" / f"cam{number:02d}_json", "body25b")
-            lifted = {name: posezoo.lift(**seen, model=model, flip=args.flip) for name, model in models.items()}
+            warnings.simplefilter("ignore", UserWarning)  # other people, missing keypoints: counted below
+            detected = read_keypoints(args.data / TRIAL / "pose" / f"cam{number:02d}_json", "body25b")
+            lifted = {name: posezoo.lift(**detected, model=model, flip=args.flip) for name, model in models.items()}
         truth = view.world_to_camera(world)
         some = next(iter(lifted.values()))
         distance = float((view.project(truth) - torch.from_numpy(some.keypoints)).norm(dim=-1).median())
         truth = truth - truth[:, :1]
-        answers = {name: torch.from_numpy(poses.pose3d).to(truth) for name, poses in lifted.items()}
+        predicted = {name: torch.from_numpy(poses.pose3d).to(truth) for name, poses in lifted.items()}
         mean_pose = next(iter(models.values())).normalize.pose3d.mean.expand_as(truth)
-        for name, pose3d in {"mean pose": mean_pose, **answers}.items():
+        for name, pose3d in {"mean pose": mean_pose, **predicted}.items():
             errors = {
                 "MPJPE": mpjpe(pose3d, truth),
                 "MPJPE, same": mpjpe(pose3d, truth)[:, SAME],
@@ -138,7 +142,7 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
             f"camera {number}: {missing} keypoints interpolated; triangulated points {distance:.1f} px from them"
         )
         if args.draw and number == 1:
-            draw(args.draw, {"triangulated": truth, **answers}, [0, 33, 66, 99])
+            draw(args.draw, {"triangulated": truth, **predicted}, [0, 33, 66, 99])
     for name in ("mean pose", *models):
         rows = [row for key, row in results.items() if key.startswith(f"{name}, ")]
         mean = {measure: sum(row[measure] for row in rows) / len(rows) for measure in rows[0]}

@@ -1,9 +1,9 @@
-"""Fine-tune the shipped network to keypoints of your own, in a plain training loop.
+"""Fine-tune the shipped network to your own keypoints, in a plain training loop.
 
     python examples/fine_tune.py
 
-Expect a mean error below 3 pixels (of 96) on new arrows, after about half a minute on two CPU cores. `figures.py` has
-the arrows, the loss and the test.
+Expect a mean error below 3 pixels (of 96) on new arrows, after about half a minute on two CPU
+cores. `figures.py` has the data, the loss and the evaluation.
 """
 
 import sys
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> float:
     args = options(__doc__, arguments)
     torch.manual_seed(0)
 
-    # only the last layer is new; a warning says which tensors of the file were left out
+    # only the last layer is new; a warning lists the tensors of the file that were left out
     model = posezoo.create(args.model, pretrained=True, num_keypoints=len(KEYPOINTS), skeleton=KEYPOINTS).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=args.steps)

@@ -1,10 +1,10 @@
-"""Fine-tune the shipped network to keypoints of your own, with Accelerate: one process, several, or several machines.
+"""Fine-tune the shipped network to your own keypoints, with Accelerate, on one or more processes.
 
     python examples/fine_tune_accelerate.py
     accelerate launch examples/fine_tune_accelerate.py
 
-Expect a mean error below 3 pixels (of 96) on new arrows, after about half a minute on two CPU cores. `figures.py` has
-the arrows, the loss and the test.
+Expect a mean error below 3 pixels (of 96) on new arrows, after about half a minute on two CPU
+cores. `figures.py` has the data, the loss and the evaluation.
 """
 
 import sys

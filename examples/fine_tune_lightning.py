@@ -1,9 +1,9 @@
-"""Fine-tune the shipped network to keypoints of your own, with Lightning.
+"""Fine-tune the shipped network to your own keypoints, with Lightning.
 
     python examples/fine_tune_lightning.py
 
-Expect a mean error below 3 pixels (of 96) on new arrows, after about half a minute on two CPU cores. `figures.py` has
-the arrows, the loss and the test.
+Expect a mean error below 3 pixels (of 96) on new arrows, after about half a minute on two CPU
+cores. `figures.py` has the data, the loss and the evaluation.
 """
 
 import sys
@@ -22,7 +22,7 @@ from figures import KEYPOINTS, Arrows, heatmap_loss, mean_error, options
 
 
 class FineTuning(lightning.LightningModule):
-    """A model of the zoo, and how it is trained."""
+    """A model with its loss, optimiser and schedule."""
 
     def __init__(self, name: str, lr: float) -> None:
         super().__init__()
@@ -44,9 +44,8 @@ class FineTuning(lightning.LightningModule):
 def main(arguments: list[str] | None = None) -> float:
     args = options(__doc__, arguments)
     lightning.seed_everything(0)
-    module = FineTuning(
-        args.model, args.lr
-    ).train()  # Lightning leaves modules in the mode they are in: eval, from create
+    # Lightning keeps the mode of modules, and `create` returns eval mode
+    module = FineTuning(args.model, args.lr).train()
     batches = DataLoader(Arrows(args.steps * args.batch_size), batch_size=args.batch_size)
     trainer = lightning.Trainer(max_epochs=1, logger=False, enable_checkpointing=False, enable_model_summary=False)
     trainer.fit(module, batches)

@@ -1,9 +1,9 @@
-"""Fine-tune the shipped network to keypoints of your own, with the Trainer of Hugging Face's transformers.
+"""Fine-tune the shipped network to your own keypoints, with the Trainer of transformers.
 
     python examples/fine_tune_trainer.py
 
-Expect a mean error below 3 pixels (of 96) on new arrows, after about half a minute on two CPU cores. `figures.py` has
-the arrows, the loss and the test.
+Expect a mean error below 3 pixels (of 96) on new arrows, after about half a minute on two CPU
+cores. `figures.py` has the data, the loss and the evaluation.
 """
 
 import sys
@@ -20,7 +20,7 @@ from figures import KEYPOINTS, Arrows, heatmap_loss, mean_error, options
 
 
 class HeatmapTrainer(Trainer):
-    """The one thing that the Trainer does not know of a model of the zoo: its loss."""
+    """Trainer with the heatmap loss."""
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> float:
         logging_steps=20,
         save_strategy="no",
         report_to="none",
-        remove_unused_columns=False,  # it would leave the keypoints out, which are no argument of the model
+        remove_unused_columns=False,  # keep the keypoints, which are no argument of the model
     )
     HeatmapTrainer(model, settings, train_dataset=Arrows(args.steps * args.batch_size)).train()
     return mean_error(model)

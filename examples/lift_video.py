@@ -1,11 +1,11 @@
-"""A video to 3D: a folder of its frames, or the keypoints that some detector found in it, drawn as an animation.
+"""Lift a video to 3D, from its frames or from detected 2D keypoints, and draw an animation.
 
     python examples/lift_video.py frames/ --output out
     python examples/lift_video.py openpose_json/ --skeleton body25 --output out
     python examples/lift_video.py people.json --skeleton coco17 --fps 30 --output out
 
-In frames there should be one person, who fills a good part of them, or of the `--box` given. Frames come out of a video
-file with `ffmpeg -i video.mp4 frames/%05d.jpg`.
+Frames must show one person, who fills a good part of them or of `--box`. `ffmpeg -i video.mp4
+frames/%05d.jpg` extracts the frames of a video file.
 """
 
 import argparse
@@ -23,11 +23,17 @@ from posezoo.viz import contact_sheet, save_gif
 def main(arguments: list[str] | None = None) -> posezoo.Poses3D:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("input", type=Path)
-    parser.add_argument("--skeleton", help="of the keypoints in a file")
-    parser.add_argument("--box", nargs=4, type=float, metavar=("X1", "Y1", "X2", "Y2"), help="of the person, in frames")
+    parser.add_argument("--skeleton", help="skeleton of the keypoints in a file")
+    parser.add_argument(
+        "--box",
+        nargs=4,
+        type=float,
+        metavar=("X1", "Y1", "X2", "Y2"),
+        help="of the person, pixels",
+    )
     parser.add_argument("--image-model", default="simple_baseline_lite")
     parser.add_argument("--model", default="martinez")
-    parser.add_argument("--min-score", type=float, default=0.3, help="of a keypoint, or it counts as missing")
+    parser.add_argument("--min-score", type=float, default=0.3, help="keypoints with lower scores count as missing")
     parser.add_argument("--fps", type=float, default=25)
     parser.add_argument("--output", type=Path, default=Path("lifted"))
     args = parser.parse_args(arguments)

@@ -1,8 +1,8 @@
-"""Keypoints of several people in a photograph, drawn: boxes in, picture out.
+"""Predict the keypoints of several people in an image, given their boxes, and draw them.
 
     python examples/predict_people.py photo.jpg --box 40 20 200 300 --box 220 30 360 310
 
-The boxes come from you, or from a detector; without any, the whole image is taken for one person.
+The boxes are annotated or from a detector. Without boxes, the whole image is the box of one person.
 """
 
 import argparse
@@ -29,8 +29,8 @@ def main(arguments: list[str] | None = None) -> posezoo.People:
         for name, (x, y), score in zip(people.skeleton.keypoints, keypoints, scores, strict=True):
             print(f"  {name:15} {x:7.1f} {y:7.1f}   {score:.2f}")
 
-    picture = draw_keypoints(load_image(args.image), people.keypoints, people.skeleton, scores=people.scores)
-    Image.fromarray(picture).save(args.output)
+    image = draw_keypoints(load_image(args.image), people.keypoints, people.skeleton, scores=people.scores)
+    Image.fromarray(image).save(args.output)
     print(f"drawn in {args.output}")
     return people
 

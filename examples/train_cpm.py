@@ -1,17 +1,20 @@
-"""Train a Convolutional Pose Machine on LSP or LSPET with its authors' recipe, and report PCK@0.2 on held-out images.
+"""Train a Convolutional Pose Machine on LSP or LSPET with the authors' recipe; report PCK@0.2.
 
     python examples/train_cpm.py --data lspet --output runs/cpm
 
-From the authors' training files: Caffe's Euclidean loss summed over the stages, belief maps of 7 pixels with a
-background, missing joints learned as empty maps; SGD with momentum 0.9, the rates of stage 1 five times the others'
-(vgg: those of the later stages four times), of biases twice the weights', no weight decay on biases; the rate times
-0.333 after each 136,106 of 600,000 iterations, here after the same part of the run. The person fills about 234 of 368
-pixels, times 0.7 to 1.3; rotation up to 40 degrees either way, mirrored every other time, no shift.
+From the authors' training files: Caffe's Euclidean loss summed over the stages; belief maps of 7
+pixels with a background map; empty target maps for missing joints; SGD with momentum 0.9, the rates
+of stage 1 five times the others' (vgg: those of the later stages four times), of biases twice the
+weights', no weight decay on biases; the rate multiplied by 0.333 after each 136,106 of 600,000
+iterations, here after the same fraction of the run. The person is about 234 of 368 pixels high,
+scaled by 0.7 to 1.3; rotation up to 40 degrees either way, flip with probability 0.5, no
+translation.
 
-Different here: one person per image, so that stage 1 has the other stages' target; the person's size is that of the
-joints' box; outside the photograph crops are black instead of grey. mmpose's variant is trained by train_heatmap.py.
-The authors' full training is 600,000 batches of 16, and it begins with a long plateau where all maps are empty. To try
-it out without a GPU: `--model cpm_vgg_6s --width 32 --size 96 96 --adam --lr 1e-3`.
+Differences: one person per image, so that all stages have the same target; the person's size is
+that of the joints' box; crops are black, not grey, outside the image. `train_heatmap.py` trains
+mmpose's variant. The authors' full training is 600,000 batches of 16 and begins with a long plateau
+where all maps are empty. A small run without a GPU: `--model cpm_vgg_6s --width 32 --size 96 96
+--adam --lr 1e-3`.
 """
 
 import sys
@@ -28,14 +31,14 @@ from posezoo.models.cpm import CPM, cpm_targets
 sys.path.insert(0, str(Path(__file__).parent))
 from training import make_loaders, options, train
 
-PADDING = 368 / (200 * 41 / 35)  # a person of 200 annotated pixels is shown 41/35 times as large
+PADDING = 368 / (200 * 41 / 35)  # a person of 200 annotated pixels is magnified 41/35 times
 SCALES = (0.7, 1.3)  # of the person; the crop's extent is divided by them
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 DECAY, DECAY_EVERY = 0.333, 136_106 / 600_000  # of the run
 
 
 def parameter_groups(model: CPM, lr: float) -> list[dict[str, Any]]:
-    """Caffe's multipliers of learning rate and weight decay: one group per kind of parameter, for `torch.optim`."""
+    """Parameter groups with Caffe's multipliers of learning rate and weight decay."""
     own_trunk = model.design.trunk is None
     rates = {"trunk": 1, "stage1": 5 if own_trunk else 1, "stages": 1 if own_trunk else 4}
     groups = []
@@ -62,7 +65,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = options(__doc__, model="cpm_9x9_6s", size=(368, 368), epochs=100, batch_size=16, lr=8e-5)
     parser.add_argument("--width", type=int, default=128, help="channels of the features; the paper: 128")
     parser.add_argument(
-        "--pretrained-backbone", action="store_true", help="start the VGG-19 trunk of cpm_vgg_6s from ImageNet weights"
+        "--pretrained-backbone",
+        action="store_true",
+        help="ImageNet weights for the VGG-19 backbone of cpm_vgg_6s",
     )
     parser.add_argument(
         "--adam", action="store_true", help="Adam and He's initial weights instead of the authors' SGD and N(0, 0.01)"

@@ -1,17 +1,19 @@
-"""Train DeepPose on LSP or LSPET stage by stage, and report what each stage reaches on held-out images.
+"""Train DeepPose on LSP or LSPET stage by stage, and evaluate each stage on held-out images.
 
     python examples/train_deeppose.py --data lspet --output runs/deeppose
     python examples/train_deeppose.py --data lspet --output runs/narrow --widths 24 48 64 64 48 512 512 \\
         --init he --lr 0.005 --dropout 0.3 --batch-size 32
 
-The paper's recipe (sections 3 and 4.1): AdaGrad with a learning rate of 0.0005, batches of 128, mirrored and shifted
-crops. Stage 1 regresses the pose from the whole crop. Then its errors on the training people are measured, stage 2 is
-trained on squares around keypoints that are displaced as much, and so on. An epoch of a later stage shows one simulated
-prediction of every keypoint, so that 40 epochs are the paper's 40. With `--resume` finished stages are not run again.
+The paper's recipe (sections 3 and 4.1): AdaGrad with a learning rate of 0.0005, batches of 128,
+flipped and translated crops. Stage 1 regresses the pose from the whole crop. Stage 2 is trained on
+squares around keypoints that are displaced by Gaussians with the mean and variance of stage 1's
+errors on the training people, and so on. An epoch of a later stage has one simulated prediction per
+keypoint, so that 40 epochs are the paper's 40. `--resume` skips finished stages.
 
-The network of the paper was trained for three days on a hundred machines, its later stages for seven each. On CPUs take
-`--widths` of about a million parameters, as in the second line, and `--init he`: with AlexNet's standard deviations the
-signal fades through narrow layers, and the network answers with the mean pose for long.
+The authors trained the first stage for three days on a hundred machines, later stages for seven
+days each. On CPUs use `--widths` of about a million parameters, as in the second command, and
+`--init he`: with AlexNet's standard deviations activations vanish in narrow layers, and the network
+predicts the mean pose for a long time.
 """
 
 import argparse
@@ -35,7 +37,7 @@ from posezoo.models.deeppose import DROPOUT, WIDTHS, DeepPose, whole_image
 sys.path.insert(0, str(Path(__file__).parent))
 from training import Report, make_loaders, options, poses_in_crops, scores, train
 
-PREDICT_BATCH = 32  # people, of whose keypoints a stage looks at each
+PREDICT_BATCH = 32  # people; a later stage has a crop for each of their keypoints
 
 
 def first_stage_loss(model: torch.nn.Module, batch: dict[str, Any]) -> Tensor:
@@ -46,7 +48,10 @@ def first_stage_loss(model: torch.nn.Module, batch: dict[str, Any]) -> Tensor:
 
 
 def later_stage_loss(model: torch.nn.Module, batch: dict[str, Any], *, stage: int, network: DeepPose) -> Tensor:
-    """The same in units of squares around simulated predictions (Equation 8); `model` may be `network`, wrapped."""
+    """Squared distance in units of the squares around simulated predictions (Equation 8).
+
+    `model` is `network`, or a wrapper of it.
+    """
     boxes, target, weights = network.simulate(stage, batch["keypoints"], batch["visible"], draws=1)
     pred = model(batch["image"], stage=stage, boxes=boxes).float()
     return keypoint_mse(pred.flatten(0, 1), target.flatten(0, 1), weights.flatten(0, 1))
@@ -54,19 +59,19 @@ def later_stage_loss(model: torch.nn.Module, batch: dict[str, Any], *, stage: in
 
 @torch.no_grad()
 def predictions(model: DeepPose, loader: DataLoader) -> dict[str, Tensor]:
-    """What every stage answers to the people of `loader`, `(S, N, K, 2)`, and their labels, in pixels of the crops."""
+    """Predictions of every stage `(S, N, K, 2)` and annotations, in pixels of the crops."""
     device = next(model.parameters()).device
     parts: dict[str, list[Tensor]] = {name: [] for name in ("pred", "keypoints", "visible", "matrix")}
     model.eval()
     for batch in loader:
         parts["pred"].append(torch.stack(model(batch["image"].to(device), all_stages=True)).cpu())
         for name in ("keypoints", "visible", "matrix"):
-            parts[name].append(batch[name].clone())  # what a worker sent keeps a file open
+            parts[name].append(batch[name].clone())  # tensors from workers keep a file open
     return {name: torch.cat(part, dim=1 if name == "pred" else 0) for name, part in parts.items()}
 
 
 def stage_reports(model: DeepPose, loaders: tuple[DataLoader, DataLoader]) -> dict[str, Report]:
-    """PCK@0.2 and strict PCP of the mean training pose and of each stage, in pixels of the original images."""
+    """PCK@0.2 and strict PCP of the mean training pose and of each stage."""
     train_people, crop = loaders[0].dataset.people, loaders[1].dataset.crop  # type: ignore[attr-defined]
     found = predictions(model, loaders[1])
     mean = poses_in_crops(train_people, crop).nanmean(dim=0).expand_as(found["keypoints"])
@@ -92,7 +97,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Report]:
     )
     previous: DeepPose | None = None
     for stage in range(1, args.stages + 1):
-        # a later stage has a sample per keypoint, of which as many make up a batch
+        # a later stage has one sample per keypoint, so that fewer people make up the same batch
         batch_size = args.batch_size if stage == 1 else max(1, args.batch_size // len(LSP.skeleton))
         options_of_stage = {**vars(args), "output": args.output / f"stage{stage}", "batch_size": batch_size}
         previous = train_stage(argparse.Namespace(**options_of_stage), stage, crop, previous)
@@ -108,7 +113,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Report]:
 
 
 def train_stage(args: argparse.Namespace, stage: int, crop: PersonCrop, previous: DeepPose | None) -> DeepPose:
-    """The cascade with one stage more, that stage trained."""
+    """Add a stage to the cascade and train it."""
     progress = args.output / "progress.json"
     if args.resume and progress.is_file() and json.loads(progress.read_text())["epochs_done"] >= args.epochs:
         return posezoo.create(f"local-dir:{args.output / 'model'}", pretrained=True)

@@ -1,11 +1,11 @@
-"""Train any heatmap network of the zoo on LSP or LSPET, and report PCK@0.2 per joint on held-out images.
+"""Train any heatmap network on LSP or LSPET, and report PCK@0.2 per joint on held-out images.
 
     python examples/train_heatmap.py --data lspet --model simple_baseline_lite --output runs/lite
 
-One process as above; several, or several machines, through `accelerate launch examples/train_heatmap.py …`. A run that
-was stopped goes on with `--resume`. The recipe is that of Simple Baselines (Adam, MSE on Gaussian heatmaps, scale,
-rotation and flip), with what a small data set and a short schedule want on top: truncated people, colour, holes, weight
-averaging and a cosine schedule.
+Use `accelerate launch examples/train_heatmap.py …` for several processes or machines, and
+`--resume` to continue a run. The recipe is that of Simple Baselines (Adam, MSE on Gaussian
+heatmaps, scale, rotation and flip), with additions for a small dataset and a short schedule:
+truncation, colour jitter, cutout, weight averaging and a cosine schedule.
 """
 
 import functools
@@ -27,26 +27,29 @@ from training import make_loaders, options, train
 
 
 def batch_loss(model: torch.nn.Module, batch: dict[str, Any], *, sigma: float) -> torch.Tensor:
-    """Mean squared error of every supervised stage against Gaussians made here, on the batch's device."""
+    """Mean squared error of every supervised stage against Gaussian targets."""
     stages = model(batch["image"], all_stages=True)
     h, w = stages[-1].shape[-2:]
     stride = batch["image"].shape[-2] / h
     target, weights = encode(batch["keypoints"], batch["visible"], size=(h, w), stride=stride, sigma=sigma)
-    # 1,000: Adam does not care, and bf16 gradients stay away from their smallest numbers
+    # 1,000: Adam is invariant to it, and it keeps bf16 gradients away from underflow
     return 1000 * sum(heatmap_mse(heatmaps.float(), target, weights) for heatmaps in stages)
 
 
 def warm_cosine(step: int, steps: int, *, warmup: float) -> float:
-    """Learning rate factor: linear to 1 over the first `warmup` of the steps, then half a cosine to 0."""
+    """Learning rate factor: linear warm-up to 1, then half a cosine to 0."""
     rise = max(1, round(steps * warmup))
     return (step + 1) / rise if step < rise else 0.5 + 0.5 * math.cos(math.pi * (step - rise) / max(1, steps - rise))
 
 
 def keep_depthwise_in_float32(model: torch.nn.Module) -> None:
-    """Take depthwise convolutions out of autocast: on the CPU their bf16 gradients are 4 to 13 times slower."""
+    """Exclude depthwise convolutions from autocast; in bf16 they are slow on CPUs.
+
+    Their gradients take 4 to 13 times as long.
+    """
     for module in model.modules():
         if isinstance(module, torch.nn.Conv2d) and module.groups > 1:
-            # a class of its own, not a wrapped method: copies of the model, as the weight average, keep it
+            # a subclass, not a wrapped method, since copies of the model (the weight average) keep it
             module.__class__ = in_float32(type(module))
 
 
@@ -69,7 +72,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         lr=1e-3,
         mixed_precision="bf16",
     )
-    parser.add_argument("--init", type=Path, help="checkpoint to start from; a head of other keypoints is left out")
+    parser.add_argument("--init", type=Path, help="checkpoint to start from, without its head if the keypoints differ")
     parser.add_argument("--trunk", type=Path, help="state dict of the timm backbone to start from")
     parser.add_argument("--weight-decay", type=float, default=1e-2)
     parser.add_argument("--warmup", type=float, default=0.05, help="fraction of the steps")

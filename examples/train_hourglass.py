@@ -1,15 +1,17 @@
-"""Train a Stacked Hourglass on LSP or LSPET with its authors' recipe, and report PCK@0.2 on held-out images.
+"""Train a Stacked Hourglass on LSP or LSPET with the authors' recipe, and report PCK@0.2.
 
     python examples/train_hourglass.py --data lspet --output runs/hourglass
 
-From the authors' first code: mean squared error summed over the stacks, joints without annotation learned as empty
-maps; RMSprop at 2.5e-4, a fifth of it at the end, batches of 6; rotation N(0, 30 degrees) in two of five images,
-mirrored every other time, each colour times 0.6 to 1.4; the mirrored image averaged in at test time. From the paper and
-their second code: Gaussians of 1 cell (`--sigma 1.75` for the first code's).
+From the authors' first code: mean squared error summed over the stacks; empty target maps for
+joints without annotation; RMSprop at 2.5e-4, a fifth of it at the end, batches of 6; rotation N(0,
+30 degrees) with probability 0.4, flip with probability 0.5, each colour channel multiplied by 0.6
+to 1.4; flip averaging at test time. From the paper and their second code: Gaussians of 1 cell
+(`--sigma 1.75` for the first code's).
 
-Different here: the person's size is that of the joints' box; scale is N(1, 0.25) between 0.75 and 1.25, the paper's
-range and bearpaw's draw, where the first code raises 2 to N(0, 0.25). The authors train for 800,000 batches on MPII.
-`--width 64 --size 128 128` is for trying it out; mmpose's hourglass52 is trained by train_heatmap.py.
+Differences: the person's size is that of the joints' box; scale is N(1, 0.25) clipped to 0.75 and
+1.25, the paper's range and bearpaw's distribution, where the first code has 2 to the power of N(0,
+0.25). The authors train for 800,000 batches on MPII. `--width 64 --size 128 128` is a small run.
+`train_heatmap.py` trains mmpose's hourglass52.
 """
 
 import sys
@@ -39,7 +41,7 @@ def batch_loss(model: torch.nn.Module, batch: dict[str, Any], *, sigma: float) -
     stages = [stage.float() for stage in model(batch["image"], all_stages=True)]
     size = stages[-1].shape[-2:]
     target, _ = encode(batch["keypoints"], batch["visible"], size=size, stride=STRIDE, offset=OFFSET, sigma=sigma)
-    return sum(heatmap_mse(stage, target) for stage in stages)
+    return torch.stack([heatmap_mse(stage, target) for stage in stages]).sum()
 
 
 def gains(images: Tensor) -> Tensor:

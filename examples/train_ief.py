@@ -1,14 +1,16 @@
-"""Train Iterative Error Feedback on LSP or LSPET by fixed path consolidation, and report PCK@0.2 per joint.
+"""Train Iterative Error Feedback on LSP or LSPET by fixed path consolidation; report PCK@0.2.
 
     python examples/train_ief.py --data lspet --output runs/ief
     python examples/train_ief.py --data lspet --output runs/ief --epochs-per-step 3 3 3 3     # the paper's
 
-The network learns to make one correction. The poses it is shown are not its own but lie on the straight path from the
-median pose to the truth, 20 pixels apart. Training starts with the first correction of everybody; every few epochs the
-next one joins, and all so far go on being trained. Stochastic gradient descent, ten times slower in the last three
-epochs, as the authors' trainer. Batch size, mirroring, and the jitter of scale and position are not published.
+The network is trained on single corrections. Its input poses are not its own predictions but lie on
+the straight path from the median pose to the ground truth, 20 pixels apart. Training starts with
+the first correction of all people; every few epochs the next one is added to the training set. The
+optimiser is SGD with a tenth of the learning rate in the last three epochs, as in the authors'
+trainer. Batch size, flip, and the range of scale and translation are not published.
 
-Each step of the curriculum is a run of `training.train` that goes on from the one before; `--resume` finds its place.
+Each step of the curriculum is a run of `training.train` that continues the one before; `--resume`
+finds the step.
 """
 
 import sys
@@ -28,13 +30,13 @@ from posezoo.models.ief import SIZE, fixed_path
 sys.path.insert(0, str(Path(__file__).parent))
 from training import Cropped, make_loaders, options, poses_in_crops, train
 
-SLOW_EPOCHS, SLOW = 3, 0.1  # the last epochs, and their factor of the learning rate
+SLOW_EPOCHS, SLOW = 3, 0.1  # number of last epochs, and their factor on the learning rate
 SCALE_STEP = 2**0.25  # between the authors' crops of one person
-SHIFT = 16 / 256  # of a crop of 256 pixels any 224 are used
+SHIFT = 16 / 256  # any 224 pixels of a crop of 256 are used
 
 
 class Pool(Dataset[dict[str, Any]]):
-    """Every person once for each of the first `steps` corrections, with `start`, the pose to correct."""
+    """Samples of the first `steps` corrections of every person; `start` is the pose to correct."""
 
     def __init__(self, cropped: Cropped, initial_pose: torch.Tensor, steps: int, max_step: float) -> None:
         self.cropped, self.people = cropped, cropped.people
@@ -53,13 +55,13 @@ class Pool(Dataset[dict[str, Any]]):
 
 
 def batch_loss(model: torch.nn.Module, batch: dict[str, Any], *, max_step: float) -> torch.Tensor:
-    """How far one correction of each pose is from the right one."""
+    """Loss of one correction of each pose."""
     pred = model(batch["image"], keypoints=batch["start"])
     return bounded_correction(pred, batch["start"], batch["keypoints"], batch["visible"], max_step=max_step)
 
 
 def curriculum(epochs_per_step: list[int]) -> Iterator[tuple[int, int, float]]:
-    """Corrections that are trained, epochs, and factor of the learning rate, one run after the other."""
+    """Runs in order: number of corrections, epochs, and factor on the learning rate."""
     *first, last = epochs_per_step
     slow = min(SLOW_EPOCHS, last)
     runs = [(steps, epochs, 1.0) for steps, epochs in enumerate([*first, last - slow], start=1)]
@@ -69,11 +71,11 @@ def curriculum(epochs_per_step: list[int]) -> Iterator[tuple[int, int, float]]:
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = options(__doc__, model="ief", size=(SIZE, SIZE), epochs=0, batch_size=32, lr=2e-3)
     parser.add_argument(
-        "--epochs-per-step", type=int, nargs="+", default=[6, 6, 6, 9], help="as many numbers as corrections"
+        "--epochs-per-step", type=int, nargs="+", default=[6, 6, 6, 9], help="one number per correction"
     )
     args = parser.parse_args(arguments)
     if args.epochs:
-        parser.error("--epochs: this paper's are given with --epochs-per-step")
+        parser.error("--epochs: use --epochs-per-step, one number per correction")
     crop = PersonCrop(
         size=tuple(args.size), skeleton=LSP.skeleton, scale=(1 / SCALE_STEP, SCALE_STEP), translation=SHIFT, flip=0.5
     )
@@ -106,7 +108,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             (pool_loader, val_loader),
             schedule=lambda step, steps, factor=factor: factor,
         )
-        report = ran or report  # empty where a run had ended before --resume
+        report = ran or report  # empty for a run that was complete before --resume
         args.resume = True
     return report
 

@@ -1,22 +1,25 @@
-"""Train Martinez, seq2seq or the temporal convolution on the CMU motion capture database, seen by virtual cameras.
+"""Train a 3D lifter on motion capture from CMU, projected by virtual cameras.
 
     python examples/train_lifter.py --data asfamc.zip bvh.zip clips --model martinez --output runs/martinez
 
-Network, loss, optimiser, batches and schedule are the papers' unless options say otherwise; in all three the learning
-rate decays exponentially. The data are not theirs: in every epoch the motions are cut anew into pieces of a second or
-two, and each piece gets a body of other proportions, mirrored or not, and other cameras. The networks see the pose
-alone (`frame="person"`), so that they work with any camera.
+`--model` is `martinez`, `seq2seq3d` or `temporal_conv_27`. Network, loss, optimiser, batch size and
+schedule default to the papers'; all three decay the learning rate exponentially. The data are not
+the papers': in every epoch the motions are cut into new pieces of one to two seconds, and each
+piece gets random bone lengths, a random flip and random cameras. The inputs are relative to the
+person (`frame="person"`), so that the networks work with any camera.
 
-Detections differ from true keypoints in two ways, and `--noise` and `--definition` prepare for them:
+Two augmentations model the errors of 2D detectors:
 
-- They tremble: Gaussian noise, of a strength that is drawn for each window between 0 and `--noise` pixels, of images of
-  1000 x 1000.
-- A detector's hip or head is another point of the body than the motion capture's. Each piece has its own definition:
-  keypoints are `--definition` mm away in each direction (standard deviation), the same way left and right. In half of
-  the pieces the nose takes the place of `neck_nose`; `head` is the top of the head in 40 %, and the nose in 10 %.
+- `--noise`: Gaussian keypoint noise (jitter), with a standard deviation per window between 0 and
+  `--noise` pixels, of images of 1000 x 1000.
+- `--definition`: random offsets between joint definitions, since a detector's hip or head is
+  another point of the body than the motion capture's. Keypoints of a piece are displaced by
+  `--definition` mm in each direction (standard deviation), symmetrically for left and right. In
+  half of the pieces the nose replaces `neck_nose`; in 40 % the top of the head replaces `head`, in
+  10 % the nose does.
 
-`--noise 0 --definition 0` trains on true keypoints. A run that was stopped goes on with `--resume`, from the last epoch
-that it finished. The cards of the weights that ship, in `posezoo/pretrained`, have the commands that made them.
+`--noise 0 --definition 0` trains on exact keypoints. `--resume` continues after the last complete
+epoch. The model cards in `posezoo/pretrained` have the commands that trained the weights that ship.
 """
 
 import argparse
@@ -34,17 +37,18 @@ from torch import Tensor
 
 import posezoo
 from posezoo.data import CMU, Windows, virtual_cameras
-from posezoo.data.cmu import resample
+from posezoo.data.mocap import resample
 from posezoo.losses import pose_distance, pose_mse, smooth_pose_mse
 
 sys.path.insert(0, str(Path(__file__).parent))
 from evaluate_lifters import HELD_OUT, NAMES, PELVIS, Errors, Video, axes, evaluate, filmed, read, split
 
-STRIDE = 5  # frames from one window to the next: those in between are nearly the same
-# mm to the left, up and to the front, from `neck_nose`, the base of the skull, and from `head`, which is inside
+STRIDE = 5  # frames from one window to the next, since neighbouring windows are nearly the same
+# offsets in mm to the left, up and to the front: of the nose from `neck_nose`, which is the base of the skull, and of
+# the top of the head from `head`, which is inside the skull
 NOSE, TOP = torch.tensor([0.0, 20.0, 110.0]), torch.tensor([0.0, 110.0, 0.0])
 
-# keypoints of `h36m17`: on which side they are, 1 being left, and which ones are each other's mirror image
+# keypoints of `h36m17`: their side (1 left, -1 right), and a kind that mirror images share
 THORAX, NECK, HEAD, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP = (
     NAMES.index(name)
     for name in ("thorax", "neck_nose", "head", "left_shoulder", "right_shoulder", "left_hip", "right_hip")
@@ -56,17 +60,18 @@ KIND = [KINDS.index(name.removeprefix("left_").removeprefix("right_")) for name 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a paper says.
+    """The training recipe of a paper.
 
     Args:
-        loss: `(model, pose3d, target)` to a scalar.
-        optimizer: of parameters and `lr`.
-        lr: learning rate at the start.
-        final: part of it that is left at the end.
-        batch_size: windows.
+        loss: function `(model, pose3d, target)` to a scalar.
+        optimizer: function of parameters and `lr`.
+        lr: initial learning rate.
+        final: final learning rate, as a factor of the initial one.
+        batch_size: windows per batch.
         epochs: over Human3.6M's 1.5 million frames; CMU's recordings here are a thirtieth of that.
-        width: what the network calls its width.
-        momentum: of batch normalisation at the start and at the end; None: it stays what it is.
+        width: name of the network's argument for its width.
+        momentum: initial and final momentum of batch normalisation. Defaults to the network's,
+            constant.
     """
 
     loss: Callable[[Any, Tensor, Tensor], Tensor]
@@ -115,15 +120,15 @@ RECIPES = {
 
 
 def shots(motions: Sequence[Tensor], *, length: int, cameras: int, definition: float) -> list[Video]:
-    """An epoch's videos: every piece of every motion, of somebody, as some cameras see it."""
+    """The videos of an epoch: every piece of every motion, with a random body and cameras."""
     found = []
     for piece in pieces(motions, length):
         pose3d = another_body(piece)
         if torch.rand(()) < 0.5:
             pose3d = mirrored(pose3d)
         views = virtual_cameras(pose3d, cameras)
-        seen = as_detected(pose3d, definition) if definition else pose3d
-        keypoints = views.project(views.world_to_camera(seen[None]))
+        observed = as_detected(pose3d, definition) if definition else pose3d
+        keypoints = views.project(views.world_to_camera(observed[None]))
         truth = views.world_to_camera(pose3d[None])
         truth = truth - truth[:, :, PELVIS, None]
         found += [{"keypoints": k, "pose3d": p} for k, p in zip(keypoints, truth, strict=True)]
@@ -131,7 +136,7 @@ def shots(motions: Sequence[Tensor], *, length: int, cameras: int, definition: f
 
 
 def pieces(motions: Sequence[Tensor], length: int) -> Iterator[Tensor]:
-    """`length` frames each, cut from somewhere on; of a shorter motion all there is."""
+    """Cut motions into pieces of `length` frames from a random frame on; keep shorter ones."""
     for pose3d in motions:
         spare = min(length, len(pose3d) - length + 1)
         first = int(torch.randint(0, spare, ())) if spare > 1 else 0
@@ -139,7 +144,7 @@ def pieces(motions: Sequence[Tensor], length: int) -> Iterator[Tensor]:
 
 
 def another_body(pose3d: Tensor) -> Tensor:
-    """The motion of somebody up to 10 % taller or shorter, whose bones are up to another 10 % longer or shorter."""
+    """Scale the body by up to 10 %, and each kind of bone by up to another 10 %."""
     factor = uniform(0.9, 1.1) * uniform(0.9, 1.1, len(KINDS))[KIND]
     joints = {PELVIS: factor[PELVIS] * pose3d[:, PELVIS]}
     for parent, child in CMU.skeleton.bones:
@@ -148,25 +153,25 @@ def another_body(pose3d: Tensor) -> Tensor:
 
 
 def mirrored(pose3d: Tensor) -> Tensor:
-    """The motion of the person's mirror image."""
+    """Mirror a motion."""
     return pose3d[:, list(CMU.skeleton.flip_index)] * pose3d.new_tensor([-1.0, 1.0, 1.0])
 
 
 def as_detected(pose3d: Tensor, definition: float) -> Tensor:
-    """The points of the body that another detector might call by these names."""
+    """Displace keypoints, as if by the joint definitions of another detector."""
     offsets = definition * torch.randn(len(KINDS), 3)[KIND] * torch.stack([SIDE, SIDE**0, SIDE**0], dim=1)
     trunk = axes(pose3d[:, LEFT_HIP] - pose3d[:, RIGHT_HIP], pose3d[:, THORAX] - pose3d[:, PELVIS])
-    seen = pose3d + torch.einsum("ka,tad->tkd", offsets, trunk)
+    observed = pose3d + torch.einsum("ka,tad->tkd", offsets, trunk)
     skull = axes(pose3d[:, LEFT_SHOULDER] - pose3d[:, RIGHT_SHOULDER], pose3d[:, HEAD] - pose3d[:, NECK])
     nose = pose3d[:, NECK] + NOSE @ skull
     for_neck, for_head = torch.rand(2)
     if for_neck < 0.5:
-        seen[:, NECK] = nose
+        observed[:, NECK] = nose
     if for_head < 0.4:
-        seen[:, HEAD] += TOP @ skull
+        observed[:, HEAD] += TOP @ skull
     elif for_head < 0.5:
-        seen[:, HEAD] = nose
-    return seen
+        observed[:, HEAD] = nose
+    return observed
 
 
 def uniform(low: float, high: float, *size: int) -> Tensor:
@@ -177,7 +182,7 @@ def uniform(low: float, high: float, *size: int) -> Tensor:
 
 
 def train(args: argparse.Namespace, model: Any, motions: Sequence[Tensor], tests: Sequence[Video]) -> dict[str, Errors]:
-    """The loop. A checkpoint of every epoch and the final network go to `args.output`; returns its errors."""
+    """Train, save a checkpoint per epoch and the final network, and return its errors."""
     recipe = RECIPES[args.model]
     torch.manual_seed(args.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -201,7 +206,7 @@ def train(args: argparse.Namespace, model: Any, motions: Sequence[Tensor], tests
             everything = windows[torch.arange(len(windows))]
             model.normalize.fit(noisy(everything["keypoints"], args.noise), everything["pose3d"])
         batches = torch.randperm(len(windows)).split(args.batch_size)
-        batches = batches[: max(1, len(windows) // args.batch_size)]  # without the last one, which is smaller
+        batches = batches[: max(1, len(windows) // args.batch_size)]  # drop the last one, which is smaller
         model.train()
         for step, chosen in enumerate(batches):
             progress = (epoch + step / len(batches)) / args.epochs
@@ -213,7 +218,7 @@ def train(args: argparse.Namespace, model: Any, motions: Sequence[Tensor], tests
             keypoints, target = noisy(batch["keypoints"], args.noise).to(device), batch["pose3d"].to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=args.mixed_precision == "bf16"):
                 pose3d = model(keypoints).float()
-            skipped = (frames - pose3d.shape[1]) // 2  # what a convolution needs before its answer
+            skipped = (frames - pose3d.shape[1]) // 2  # frames that a convolution needs before its first output
             loss = recipe.loss(model, pose3d, target[:, skipped : skipped + pose3d.shape[1]])
             optimizer.zero_grad()
             loss.backward()
@@ -225,7 +230,7 @@ def train(args: argparse.Namespace, model: Any, motions: Sequence[Tensor], tests
         state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
         state |= {"random": torch.get_rng_state(), "epochs_done": epoch + 1}
         torch.save(state, checkpoint.with_suffix(".new"))
-        checkpoint.with_suffix(".new").replace(checkpoint)  # there is a whole one at any time
+        checkpoint.with_suffix(".new").replace(checkpoint)  # atomic: an interrupted run leaves a complete checkpoint
         if (epoch + 1) % args.eval_every == 0 and epoch + 1 < args.epochs:
             report(model, tests)
 
@@ -251,14 +256,14 @@ def set_momentum(model: torch.nn.Module, momentum: float) -> None:
 
 
 def report(model: Any, tests: Sequence[Video]) -> dict[str, Errors]:
-    """Errors on held-out videos with true keypoints and with noisy ones."""
+    """Errors on held-out videos with exact and with noisy keypoints."""
     errors = {f"{sigma} px": evaluate(model, tests, sigma)[""] for sigma in (0, 10)}
     print(f"  {json.dumps(errors)}", flush=True)
     return errors
 
 
 def noisy(keypoints: Tensor, noise: float) -> Tensor:
-    """Windows `(B, T, K, 2)` with Gaussian noise, each of another strength up to `noise`."""
+    """Add Gaussian noise to windows `(B, T, K, 2)`, with a random sigma up to `noise` for each."""
     return keypoints + noise * torch.rand(len(keypoints), 1, 1, 1) * torch.randn_like(keypoints)
 
 
@@ -269,17 +274,17 @@ def main(arguments: list[str] | None = None) -> dict[str, Errors]:
     )
     parser.add_argument("--held-out", nargs="+", default=HELD_OUT, metavar="NAME", help="subjects, or starts of names")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --output")
+    parser.add_argument("--resume", action="store_true", help="continue from the checkpoint in --output")
     parser.add_argument("--model", choices=RECIPES, default="martinez")
-    paper = parser.add_argument_group("the paper's without it")
+    paper = parser.add_argument_group("default to the paper's")
     paper.add_argument("--width", type=int, help="units or channels")
     paper.add_argument("--dropout", type=float)
     paper.add_argument("--epochs", type=int)
     paper.add_argument("--batch-size", type=int)
-    paper.add_argument("--lr", type=float, help="learning rate at the start")
-    paper.add_argument("--final", type=float, help="part of the learning rate that is left at the end")
-    parser.add_argument("--noise", type=float, default=15, metavar="PX")
-    parser.add_argument("--definition", type=float, default=25, metavar="MM")
+    paper.add_argument("--lr", type=float, help="initial learning rate")
+    paper.add_argument("--final", type=float, help="final learning rate, as a factor of the initial one")
+    parser.add_argument("--noise", type=float, default=15, metavar="PX", help="maximum sigma of the noise")
+    parser.add_argument("--definition", type=float, default=25, metavar="MM", help="sigma of the offsets")
     parser.add_argument("--fps", type=float, nargs="+", default=(50, 25), help="the motions at each of these rates")
     parser.add_argument("--piece", type=int, default=81, help="frames of a piece of a motion")
     parser.add_argument("--cameras", type=int, default=2, help="for each piece")
@@ -301,7 +306,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Errors]:
     fps = max(args.fps)
     known, unknown = split(read(args.data, fps), args.held_out)
     motions = [resample(video["pose3d"], fps, rate) for rate in args.fps for video in known]
-    print(f"{len(known)} motions to learn from, {len(unknown)} to test on", flush=True)
+    print(f"{len(known)} motions to train on, {len(unknown)} to test on", flush=True)
     return train(args, model, motions, filmed(unknown, cameras=1))
 
 

@@ -1,11 +1,12 @@
-"""Train one of PoseRNN's three networks on LSP or LSPET, and report PCK@0.2 per joint on held-out images.
+"""Train one of PoseRNN's three networks on LSP or LSPET, and report PCK@0.2 per joint.
 
     python examples/train_posernn.py --data lspet --decoder lstm --output runs/posernn_lstm
 
-The paper's recipe: half the sum of squared pixel errors of the labelled joints over steps and batch, Adam at 1e-3,
-halved every 1,000 iterations, 25 people in a batch, 10,000 iterations (36 epochs of 7,000 people), no augmentation. The
-paper's crops leave 20 pixels around the joints of MPII's people; those of LSPET are smaller, and get a quarter of their
-box's sides in all. `--imagenet` starts from ImageNet's VGG16 without batch norm, as the code's `_pt` networks do.
+The paper's recipe: half the sum of squared pixel errors of the annotated joints, Adam at 1e-3,
+halved every 1,000 iterations, batches of 25 people, 10,000 iterations (36 epochs of 7,000 people),
+no augmentation. The paper's crops have a margin of 20 pixels around the joints of MPII's people;
+LSPET's people are smaller and get a padding of 1.25. `--imagenet` starts from ImageNet's VGG16
+without batch norm, as the `_pt` networks of the code.
 """
 
 import sys
@@ -32,7 +33,7 @@ def batch_loss(model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = options(__doc__, size=(224, 224), epochs=36, batch_size=25, lr=1e-3)
     parser.add_argument("--decoder", choices=("cnn", "lstm", "attention"), default="lstm")
-    parser.add_argument("--imagenet", action="store_true", help="start from ImageNet's convolutions, downloaded")
+    parser.add_argument("--imagenet", action="store_true", help="start from ImageNet weights, which are downloaded")
     args = parser.parse_args(arguments)
 
     torch.manual_seed(args.seed)

@@ -1,24 +1,27 @@
-"""Train RPSM in the paper's two steps, on LSPET and on rendered people who move as CMU's actors did.
+"""Train RPSM in the paper's two steps, on LSPET and on rendered people in motions of CMU.
 
     python examples/train_rpsm.py --phase trunk --data lspet --body body --motions bvh.zip --output runs/trunk
     python examples/train_rpsm.py --phase poses --trunk local-dir:runs/trunk/model --body body --motions bvh.zip \
         --output runs/rpsm
 
-1. The trunk learns 2D heatmaps under a layer that is then thrown away, by stochastic gradient descent (section 4): of
-   LSPET's photographs, where the paper has MPII's, and of renders. Rates, batches and heatmaps are unsaid; they are
-   those of Convolutional Pose Machines, from whose training the authors' trunk came. `--head cpm` is that one's head.
-   What is saved has features of unit size.
-2. The trunk stays as it is. The stages learn the poses of clips by Equation 2: Adam, rate 1e-3, weight decay 1e-4, 50
-   epochs, clips of 5 frames at 2 frames per second (sections 5.1, 5.3), one clip at a time (the authors' code). Videos
-   are cut into clips. The scale varies as in the paper, by 0.9 to 1.1: the renders' crops do (`PADDING`).
+1. The trunk is trained by SGD to predict 2D heatmaps with a temporary head (section 4), on images
+   of LSPET, where the paper has MPII, and on renders. The paper does not state rates, batch size
+   and heatmaps; they are those of Convolutional Pose Machines, whose training the authors' trunk
+   came from. `--head cpm` uses the head of that network. The saved trunk is scaled to features of
+   unit size.
+2. The trunk is frozen. The stages are trained on the poses of clips by Equation 2: Adam, rate 1e-3,
+   weight decay 1e-4, 50 epochs, clips of 5 frames at 2 frames per second (sections 5.1, 5.3), one
+   clip per batch (the authors' code). Videos are cut into clips. The scale varies by 0.9 to 1.1, as
+   in the paper, through the renders' crops (`PADDING`).
 
-After the second step the table has, for subjects that were held out: the mean pose of the training data, which sees
-nothing; every stage; and the last stage when it forgets all frames before after each so many (`--test-lengths`).
-Table 4 is `--stages 1`, `2` or `3`, and `--clip-length 1` (without an LSTM), `5` or `10`.
+After the second step the script prints the errors on held-out subjects of: the mean training pose,
+a baseline without an input; every stage; and the last stage with the LSTM state reset at other
+intervals (`--test-lengths`). Table 4 is `--stages 1`, `2` or `3`, and `--clip-length 1` (without an
+LSTM), `5` or `10`.
 
-To try it out without a GPU: `--size 96 96`, in the first step `--width 32 --adam --lr 1e-3`, in the second
-`--hidden 256 --batch-size 8 --final-rate 0.02 --cache features`, which keeps what the trunk makes of all frames. Both
-steps go on with `--resume`.
+A small run without a GPU: `--size 96 96`, in the first step `--width 32 --adam --lr 1e-3`, in the
+second `--hidden 256 --batch-size 8 --final-rate 0.02 --cache features`, which stores the features
+of all frames. `--resume` continues both steps.
 """
 
 import argparse
@@ -45,6 +48,7 @@ from posezoo.models.rpsm import RPSM, STRIDE
 from posezoo.skeletons import convert
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from render_clips import Clips, read_takes
 from rendering import Body, Take
 from train_cpm import MOMENTUM, PADDING, SCALES, WEIGHT_DECAY
@@ -56,19 +60,19 @@ DEFAULTS = {
 }
 HELD_OUT = ("03", "07", "29", "45", "114")  # as evaluate_lifters.py
 DECAY = 1e-4  # of the stages' weights (section 5.1)
-TRAINING, TEST, PICTURES = 0, 1, 2  # seeds of the renders
-FRAMES = 5  # of the clips from which the trunk sees single frames: a body is worth more than one
-KNOWN = 1000  # videos whose poses give the codec its extremes
+TRAINING, TEST, SINGLE_FRAMES = 0, 1, 2  # seeds of the renders
+FRAMES = 5  # of the clips whose frames train the trunk; several per random body are cheaper to render
+KNOWN = 1000  # videos that the extremes of the pose scaling are computed from
 
 
 # ----------------------------------------------------------------------------------------------------- 1. the trunk
 
 
 class PoseHeatmaps(nn.Module):
-    """The trunk under a head for the heatmaps of LSP's keypoints, for pre-training.
+    """A trunk with a head for heatmaps of LSP's keypoints, for pre-training.
 
     Args:
-        model: whose trunk it is; `save_pretrained` keeps the model, and throws the head away.
+        model: network with the trunk; `save_pretrained` saves it without the head.
         design: of the head, see `PoseTrunk.heatmap_head`.
     """
 
@@ -86,9 +90,10 @@ class PoseHeatmaps(nn.Module):
 
     @torch.no_grad()
     def save_pretrained(self, folder: Path) -> None:
-        """Scale the last layer, behind which is a ReLU, so that features have a root mean square of 1, and save.
+        """Scale the features to a root mean square of 1, and save.
 
-        Xavier's values, with which the stages begin, expect inputs of about this size.
+        Xavier initialisation of the stages assumes inputs of about this size. Scaling the last
+        layer scales the features, since its activation is a ReLU.
         """
         for parameter in self.trunk.conv4_7_CPM.parameters():
             parameter /= max(self.size, 1e-6)
@@ -102,8 +107,8 @@ class PoseHeatmaps(nn.Module):
         return heatmaps.decode(maps.float(), stride=STRIDE, offset=(STRIDE - 1) / 2)
 
 
-class PhotographsAndRenders(Cropped):
-    """LSPET's people and single frames of rendered clips, each of which is made once and kept."""
+class ImagesAndRenders(Cropped):
+    """LSPET's people and single frames of rendered clips, which are rendered once and cached."""
 
     def __init__(self, people: LSP, crop: PersonCrop, clips: Clips) -> None:
         super().__init__(people, crop)
@@ -129,7 +134,7 @@ class PhotographsAndRenders(Cropped):
 
 
 def heatmap_loss(network: Any, batch: Batch, *, background: bool) -> Tensor:
-    """Caffe's Euclidean loss; keypoints that are not labelled do not count."""
+    """Caffe's Euclidean loss over annotated keypoints."""
     maps, visible = network(batch["image"]).float(), batch["visible"]
     people = batch["keypoints"][:, None], visible[:, None]  # one person per image
     target, _ = cpm_targets(*people, size=maps.shape[-2:], background=background)
@@ -153,9 +158,9 @@ def train_trunk(args: argparse.Namespace, takes: Sequence[Take], body: Body) -> 
         size=size, padding=PADDING, skeleton=LSP.skeleton, scale=extents, rotation=(-40, 40), rotation_probability=1,
         flip=0.5,
     )  # fmt: skip
-    photographs, held_out = make_loaders(args, crop)
-    clips = Clips(takes, body, size=size[0], length=FRAMES, count=args.renders // FRAMES, seed=PICTURES)
-    people = PhotographsAndRenders(cast(Cropped, photographs.dataset).people, crop, clips)
+    photos, held_out = make_loaders(args, crop)
+    clips = Clips(takes, body, size=size[0], length=FRAMES, count=args.renders // FRAMES, seed=SINGLE_FRAMES)
+    people = ImagesAndRenders(cast(Cropped, photos.dataset).people, crop, clips)
     loader = DataLoader(
         people, args.batch_size, shuffle=True, drop_last=len(people) > args.batch_size, num_workers=args.workers,
         persistent_workers=args.workers > 0,
@@ -165,7 +170,7 @@ def train_trunk(args: argparse.Namespace, takes: Sequence[Take], body: Body) -> 
 
 
 def decay(args: argparse.Namespace) -> Any:
-    """Exponentially to `--final-rate` of the learning rate."""
+    """Exponential decay of the learning rate to `--final-rate` of it."""
     return lambda step, steps: args.final_rate ** (step / steps)
 
 
@@ -173,7 +178,7 @@ def decay(args: argparse.Namespace) -> Any:
 
 
 def features_of(model: RPSM, batch: Batch) -> Tensor:
-    """What the trunk makes of each frame of each video, `(B, V, width, h, w)`."""
+    """Features of each frame of each video, `(B, V, width, h, w)`."""
     device = model.normalize.mean.device
     if "features" in batch:
         return batch["features"].to(device).float()
@@ -182,11 +187,11 @@ def features_of(model: RPSM, batch: Batch) -> Tensor:
 
 @torch.no_grad()
 def cached(model: RPSM, clips: Clips, folder: Path, workers: int) -> list[Batch]:
-    """All videos with features in the place of frames, in half precision; from a file, if it is there.
+    """Compute the features of all videos once, in half precision, and store them in a file.
 
-    The file's name tells which trunk and which videos it is of.
+    The file's name is a hash of the trunk and the videos.
     """
-    digest = hashlib.sha256(repr((clips.size, clips.length, clips.count, clips.seed)).encode())
+    digest = hashlib.sha256(repr((clips.size, clips.length, clips.count, clips.seed, clips.sampling)).encode())
     network = [*model.normalize.buffers(), *model.trunk.parameters()]
     for part in (*network, clips.body.vertices, *(take.pelvis for take in clips.takes)):
         digest.update(part.cpu().numpy().tobytes())
@@ -201,23 +206,23 @@ def cached(model: RPSM, clips: Clips, folder: Path, workers: int) -> list[Batch]
     return torch.load(path)
 
 
-def answers(model: RPSM, features: Tensor, clip_length: int) -> list[Tensor]:
-    """Poses of every stage, mm, `(B, V, 17, 3)`; frames before are forgotten after each `clip_length`."""
+def predict(model: RPSM, features: Tensor, clip_length: int) -> list[Tensor]:
+    """Poses of every stage, mm, `(B, V, 17, 3)`; the state is reset every `clip_length` frames."""
     parts = [model.forward_head(part, all_stages=True) for part in features.split(clip_length, dim=1)]
     return [model.decode(torch.cat(stage, dim=1))[0] for stage in zip(*parts, strict=True)]
 
 
 @torch.no_grad()
 def evaluate(model: RPSM, videos: Iterable[Batch], mean_pose: Tensor, lengths: Sequence[int]) -> Report:
-    """Errors in mm by what answers: the mean pose, a stage, or the last stage with another length of clips."""
+    """Errors in mm of the mean pose, each stage, and the last stage with other clip lengths."""
     model.eval()
     errors: dict[str, dict[str, list[Tensor]]] = {}
     for batch in videos:
         features, truth = features_of(model, batch), batch["pose3d"]
-        stages = answers(model, features, model.clip_length)
+        stages = predict(model, features, model.clip_length)
         rows = {"mean pose": mean_pose.expand_as(truth)}
         rows |= {f"stage {k}": pose3d for k, pose3d in enumerate(stages, start=1)}
-        rows |= {f"clips of {length}": answers(model, features, length)[-1] for length in lengths}
+        rows |= {f"clips of {length}": predict(model, features, length)[-1] for length in lengths}
         for name, pose3d in rows.items():
             for measure, function in {"MPJPE": mpjpe, "PA-MPJPE": pa_mpjpe}.items():
                 error = function(pose3d.cpu().float(), truth.float())
@@ -226,7 +231,7 @@ def evaluate(model: RPSM, videos: Iterable[Batch], mean_pose: Tensor, lengths: S
 
 
 def stages_on_trunk(args: argparse.Namespace) -> RPSM:
-    """New stages on a pre-trained trunk, which is frozen."""
+    """Create new stages on a pre-trained, frozen trunk."""
     pretrained = cast(RPSM, posezoo.create(args.trunk, pretrained=True))
     temporal = args.temporal or ("fc" if args.clip_length == 1 else "lstm")
     model = posezoo.create(
@@ -240,7 +245,7 @@ def stages_on_trunk(args: argparse.Namespace) -> RPSM:
 
 
 def fit_codec(model: RPSM, videos: Any, workers: int) -> Tensor:
-    """Set the units of the network's answers from some of the training videos, whose mean pose is returned."""
+    """Fit the pose scaling to some of the training videos, and return their mean pose."""
     some = Subset(videos, range(min(KNOWN, len(videos))))
     poses = torch.cat([batch["pose3d"] for batch in DataLoader(some, num_workers=workers)]).float()
     model.codec.fit(poses.to(model.codec.minimum.device))
@@ -252,7 +257,8 @@ def train_poses(args: argparse.Namespace, takes: Sequence[Take], held_out: Seque
     device = model.codec.minimum.device
     shape: dict[str, Any] = {"size": args.size[0], "length": args.video_length}
     known: Any = Clips(takes, body, count=args.videos, seed=TRAINING, **shape)
-    unknown: Any = Clips(held_out, body, count=args.test_videos, seed=TEST, **shape)
+    # all possible test videos are equally likely, as in the tables of docs/results.md
+    unknown: Any = Clips(held_out, body, count=args.test_videos, seed=TEST, sampling="proportional", **shape)
     if args.cache:
         known, unknown = (cached(model, clips, args.cache, args.workers) for clips in (known, unknown))
     workers = 0 if args.cache else args.workers
@@ -295,7 +301,7 @@ def train_poses(args: argparse.Namespace, takes: Sequence[Take], held_out: Seque
         state = {name: part.state_dict() for name, part in parts.items()}
         torch.save({**state, "random": torch.get_rng_state(), "epochs_done": epoch + 1}, checkpoint)
 
-    report = report or evaluate(model, tests, mean_pose, args.test_lengths)  # of a run with nothing left to do
+    report = report or evaluate(model, tests, mean_pose, args.test_lengths)  # nothing left to do for --resume
     (args.output / "report.json").write_text(json.dumps(report, indent=1))
     without = ", ".join(args.held_out)
     name = f"renders of CMU's subjects {without}, clips of {args.clip_length} at {args.fps:g} fps"
@@ -322,28 +328,30 @@ def table(report: Report) -> str:
 def main(arguments: list[str] | None = None) -> Report:
     parser = options(__doc__, data=None, model="rpsm", size=(368, 368))
     parser.add_argument("--phase", choices=DEFAULTS, required=True)
-    parser.add_argument("--body", type=Path, required=True, help="folder of the base mesh, see render_clips.py")
+    parser.add_argument("--body", type=Path, required=True, help="folder of the base mesh, see tools/render_clips.py")
     parser.add_argument("--motions", type=Path, nargs="+", required=True, help="folders or zip files of CMU's motions")
     parser.add_argument("--held-out", nargs="+", default=HELD_OUT, metavar="SUBJECT")
     parser.add_argument("--fps", type=float, default=2)
-    parser.add_argument("--final-rate", type=float, default=1.0, help="factor of the learning rate at the end")
+    parser.add_argument(
+        "--final-rate", type=float, default=1.0, help="of the learning rate, as a factor of the initial one"
+    )
     trunk = parser.add_argument_group("trunk")
     trunk.add_argument("--width", type=int, default=128, help="channels of the features; the paper: 128")
     trunk.add_argument("--head", choices=("paper", "cpm"), default="paper")
-    trunk.add_argument("--renders", type=int, default=20000, help="frames, beside LSPET's photographs")
+    trunk.add_argument("--renders", type=int, default=20000, help="frames, in addition to LSPET's images")
     trunk.add_argument("--adam", action="store_true", help="Adam and He's initial weights instead of SGD")
     poses = parser.add_argument_group("poses")
     poses.add_argument("--trunk", help="a pre-trained network, as local-dir:runs/trunk/model")
     poses.add_argument("--hidden", type=int, default=1024, help="units of the stages; the paper: 1024")
     poses.add_argument("--stages", type=int, default=3)
     poses.add_argument("--clip-length", type=int, default=5)
-    poses.add_argument("--temporal", choices=("lstm", "fc"), help="default: lstm, and fc for clips of one frame")
-    poses.add_argument("--video-length", type=int, default=5, help="frames that are rendered in one go")
-    poses.add_argument("--videos", type=int, default=10000, help="that make an epoch")
+    poses.add_argument("--temporal", choices=("lstm", "fc"), help="default: lstm; fc for clips of one frame")
+    poses.add_argument("--video-length", type=int, default=5, help="frames per rendered video")
+    poses.add_argument("--videos", type=int, default=10000, help="per epoch")
     poses.add_argument("--test-videos", type=int, default=500)
     poses.add_argument("--test-lengths", type=int, nargs="*", default=(1, 2, 5), metavar="FRAMES")
     poses.add_argument("--weight-decay", type=float, default=DECAY)
-    poses.add_argument("--cache", type=Path, help="folder: keep the trunk's features instead of rendering again")
+    poses.add_argument("--cache", type=Path, help="folder to store the trunk's features in, instead of rendering again")
     phase = parser.parse_known_args(arguments)[0].phase
     parser.set_defaults(**DEFAULTS[phase])
     args = parser.parse_args(arguments)

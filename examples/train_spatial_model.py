@@ -1,13 +1,13 @@
-"""Put the spatial model of Tompson et al. (NIPS 2014) on a heatmap network, train it, and see what it changes.
+"""Train the spatial model of Tompson et al. (NIPS 2014) on a heatmap network, and compare.
 
     python examples/train_spatial_model.py --data lspet --torso --output runs/spatial \\
         --detector local-dir:runs/hourglass/model --size 128 128
 
-As in the paper: kernels start as histograms of where each joint was seen from each other one, and are then trained on
-the detector's heatmaps, here with the detector left as it is. `--torso` appends a map of the annotated torso, by which
-the paper tells the model whose joints are wanted. The loss is the cross-entropy between the softmax of the energies and
-the target Gaussians. What it gains depends on the detector: one that sees little of its surroundings, as those of 2014,
-needs it more than the shipped network.
+As in the paper, kernels are initialised with histograms of the displacements between joints and
+trained on the detector's heatmaps, here with a frozen detector. `--torso` appends a heatmap of the
+annotated torso, which in the paper selects the person. The loss is the cross-entropy between the
+softmax of the energies and the target Gaussians. The gain depends on the detector: one with a small
+receptive field, as those of 2014, gains more than the shipped network.
 """
 
 import sys
@@ -31,13 +31,13 @@ TORSO = [LSP.skeleton.keypoints.index(f"{side}_{joint}") for side in ("left", "r
 
 
 def with_torso(keypoints: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
-    """Keypoints `(B, K, 2)` and their visibility `(B, K)`, and after them the middle of shoulders and hips."""
-    middle, seen = keypoints[:, TORSO].mean(dim=1, keepdim=True), visible[:, TORSO].all(dim=1, keepdim=True)
-    return torch.cat([keypoints, middle], dim=1), torch.cat([visible, seen], dim=1)
+    """Append the mean of shoulders and hips to keypoints `(B, K, 2)` and visibility `(B, K)`."""
+    middle, known = keypoints[:, TORSO].mean(dim=1, keepdim=True), visible[:, TORSO].all(dim=1, keepdim=True)
+    return torch.cat([keypoints, middle], dim=1), torch.cat([visible, known], dim=1)
 
 
 class Composition(nn.Module):
-    """A detector, and the spatial model that makes its heatmaps agree; `frame` says where the cells lie."""
+    """Detector and spatial model; `frame` has size, stride and offset of the heatmaps."""
 
     def __init__(self, detector: Any, spatial: SpatialModel, frame: dict[str, Any]) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Composition(nn.Module):
 
 @torch.no_grad()
 def frame_of(detector: Any, size: tuple[int, int]) -> dict[str, Any]:
-    """Size, stride and offset of a network's heatmaps, asked from the network."""
+    """Size, stride and offset of a network's heatmaps, measured by decoding a single peak."""
     maps = detector(torch.zeros(1, 3, *size))
     one = torch.zeros_like(maps)
     one[..., 4, 4] = 1
@@ -68,16 +68,16 @@ def frame_of(detector: Any, size: tuple[int, int]) -> dict[str, Any]:
 @torch.no_grad()
 def evaluate(model: Composition, loader: Any) -> list[dict[str, Any]]:
     """Scores of the detector alone and with the spatial model."""
-    answers: list[list[Tensor]] = [[], []]
+    preds: list[list[Tensor]] = [[], []]
     truth: list[list[Tensor]] = [[], []]
     for batch in loader:
         to_image = invert(batch["matrix"])
         found, energies = model(batch)
-        for maps, answer in zip((found, SpatialModel.softmax(energies)), answers, strict=True):
-            answer.append(transform_points(model.detector.decode(maps)[0], to_image))
+        for maps, pred in zip((found, SpatialModel.softmax(energies)), preds, strict=True):
+            pred.append(transform_points(model.detector.decode(maps)[0], to_image))
         truth[0].append(transform_points(batch["keypoints"], to_image))
         truth[1].append(batch["visible"])
-    return [scores(torch.cat(answer), torch.cat(truth[0]), torch.cat(truth[1])) for answer in answers]
+    return [scores(torch.cat(pred), torch.cat(truth[0]), torch.cat(truth[1])) for pred in preds]
 
 
 def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:

@@ -4,11 +4,13 @@
     python examples/train_tompson.py --data lspet --phase fine --init runs/coarse/model --output runs/fine
     python examples/train_tompson.py --data lspet --phase joint --init runs/fine/model --output runs/joint
 
-First the coarse model alone (loss E1), then the fine model on the frozen coarse one's windows (E2), then both (E3 =
-E1 + 0.1 E2). From the paper: Gaussians of 1.5 cells at the unrounded joint, rotation by up to 20 degrees, sizes from
-0.5 to 1.5, mirrored every other time, a crop of 256 pixels for a person of 200, no averaging with the mirror image.
-SGD's rate, momentum and decay are a replica's; the rate drops to a tenth for the last quarter of each phase, which is
-ours. `--width 16 --fc-width 64 --crop 16 --size 128 128 --batch-size 8 --lr 5e-3` is for trying it out on a CPU.
+First the coarse model alone (loss E1), then the fine model on windows of the frozen coarse one
+(E2), then both (E3 = E1 + 0.1 E2). From the paper: Gaussians of 1.5 cells at the unrounded joint,
+rotation by up to 20 degrees, scale from 0.5 to 1.5, flip with probability 0.5, a crop of 256 pixels
+for a person of 200, no flip averaging. The learning rate, momentum and weight decay of SGD are
+those of a reimplementation. The rate drops to a tenth in the last quarter of each phase, which is
+our choice. `--width 16 --fc-width 64 --crop 16 --size 128 128 --batch-size 8 --lr 5e-3` is a small
+run for CPUs.
 """
 
 import sys
@@ -33,7 +35,7 @@ MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 
 
 def batch_loss(model: torch.nn.Module, batch: dict[str, Any], phase: str) -> torch.Tensor:
-    """E1, E2 or E3; missing joints count as 0."""
+    """E1, E2 or E3; missing joints are excluded."""
     pairs = []
     for stage in model(batch["image"], all_stages=True):
         size = (stage.shape[-2], stage.shape[-1])
@@ -48,14 +50,14 @@ def batch_loss(model: torch.nn.Module, batch: dict[str, Any], phase: str) -> tor
 
 
 def build(args: Any) -> Any:
-    """The network of a phase, with the weights of the one before; what is not trained is frozen."""
+    """Create the network of a phase from the weights of the one before; freeze untrained parts."""
     model = posezoo.create(
         args.model,
         width=args.width,
         fc_width=args.fc_width,
         crop=args.crop,
         fine=args.phase != "coarse",
-        dropout=0.0 if args.phase == "fine" else None,  # what is frozen answers as it does in testing
+        dropout=0.0 if args.phase == "fine" else None,  # the frozen part runs as in testing
         num_keypoints=len(LSP.skeleton),
         skeleton=LSP.skeleton.name,
     )
@@ -81,7 +83,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--fc-width", type=int, default=512, help="channels of the 9x9 layer; the paper: 512")
     args = parser.parse_args(arguments)
     if args.phase != "coarse" and not args.init:
-        parser.error(f"--phase {args.phase} goes on from another phase; name its model with --init")
+        parser.error(f"--phase {args.phase} needs --init, the folder `model` of the phase before")
 
     torch.manual_seed(args.seed)
     model = build(args)

@@ -1,8 +1,9 @@
-"""What the training scripts of this folder share: people of LSP or LSPET, the loop, and the error on held-out images.
+"""Shared by the training scripts: data loaders of LSP or LSPET, training loop and evaluation.
 
-A script brings a network and what its paper says about loss, targets, augmentation and optimiser; `train_heatmap.py` is
-the plainest. All of them run in one process, in several, or on several machines (`accelerate launch examples/…`), write
-a checkpoint after every epoch, and go on from it with `--resume`.
+A script adds a network and its paper's loss, targets, augmentation and optimiser;
+`train_heatmap.py` is the simplest. All of them run in one process, in several, or on several
+machines (`accelerate launch examples/…`), write a checkpoint after every epoch, and continue from
+it with `--resume`.
 """
 
 import argparse
@@ -28,7 +29,7 @@ Report = dict[str, Any]
 
 
 def options(description: str | None, **defaults: Any) -> argparse.ArgumentParser:
-    """The command line that all training scripts have; `defaults` are the paper's, or what a small data set wants."""
+    """Command line of all training scripts; `defaults` override their defaults."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--data", type=Path, required="data" not in defaults, help="folder of LSP or LSPET, with joints.mat in it"
@@ -36,7 +37,7 @@ def options(description: str | None, **defaults: Any) -> argparse.ArgumentParser
     parser.add_argument("--train-images", type=int, nargs=2, default=(1, 7000), metavar=("FIRST", "LAST"))
     parser.add_argument("--val-images", type=int, nargs=2, default=(7001, 7500), metavar=("FIRST", "LAST"))
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --output")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --output")
     parser.add_argument("--model")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"))
     parser.add_argument("--epochs", type=int)
@@ -54,7 +55,7 @@ def options(description: str | None, **defaults: Any) -> argparse.ArgumentParser
 
 
 class Cropped(Dataset[Batch]):
-    """A dataset seen through a `PersonCrop`, with the same keys for the default collate."""
+    """Apply a `PersonCrop` to a dataset."""
 
     def __init__(self, people: LSP, crop: PersonCrop) -> None:
         self.people, self.crop = people, crop
@@ -67,7 +68,7 @@ class Cropped(Dataset[Batch]):
 
 
 def make_loaders(args: argparse.Namespace, crop: PersonCrop) -> tuple[DataLoader, DataLoader]:
-    """Training people as `crop` cuts and augments them, held-out ones cut alike without augmentation."""
+    """Loaders of training people, augmented by `crop`, and of held-out people, not augmented."""
     plain = PersonCrop(size=crop.size, padding=crop.padding, keep_aspect=crop.keep_aspect)
     train = Cropped(LSP(args.data, images=tuple(args.train_images)), crop)
     val = Cropped(LSP(args.data, images=tuple(args.val_images)), plain)
@@ -77,7 +78,7 @@ def make_loaders(args: argparse.Namespace, crop: PersonCrop) -> tuple[DataLoader
 
 
 def poses_in_crops(people: LSP, crop: PersonCrop) -> Tensor:
-    """Keypoints of every person in pixels of the crop without augmentation, NaN where unlabelled: `(N, K, 2)`."""
+    """Keypoints in pixels of the crops without augmentation, NaN where missing: `(N, K, 2)`."""
     boxes = torch.stack([tight_box(*pose) for pose in zip(people.keypoints, people.visible, strict=True)])
     center, extent = box_to_crop(boxes, crop.size, padding=crop.padding, keep_aspect=crop.keep_aspect)
     poses = transform_points(people.keypoints, crop_matrix(center, extent, crop.size, keep_aspect=crop.keep_aspect))
@@ -99,20 +100,25 @@ def train(
     ema: float = 0.0,
     flip: bool = False,
 ) -> Report:
-    """Train, evaluate every few epochs, and save checkpoints and the final network under `args.output`.
+    """Train, evaluate every few epochs, and save checkpoints and the final network.
 
     Args:
-        model: of `posezoo.create`.
-        loss: `(model, batch)` to a scalar; the model it is given may be wrapped for several processes.
-        schedule: `(step, steps)` to a factor of the learning rate.
-        augment: applied to the batch's images, on the device.
-        ema: decay of a running average of the weights, which is then evaluated and saved instead; 0: none.
+        args: from `options`.
+        model: from `posezoo.create`.
+        optimizer: of the parameters to train.
+        loss: function `(model, batch)` to a scalar. Its model may be wrapped for several processes.
+        loaders: from `make_loaders`.
+        schedule: function `(step, steps)` to a factor on the learning rate. Defaults to a constant
+            rate.
+        augment: function applied to the batch's images, on the device.
+        ema: decay of an exponential moving average of the weights, which is evaluated and saved.
+            Defaults to none.
         flip: average with the mirrored image in the evaluation.
 
     Returns:
-        the last evaluation.
+        the report of the last evaluation.
     """
-    # networks that are trained in part have parameters without a gradient
+    # networks that are trained partly have parameters without a gradient
     accelerator = Accelerator(
         mixed_precision=args.mixed_precision,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
@@ -178,7 +184,7 @@ def train(
 
 @torch.no_grad()
 def evaluate(accelerator: Accelerator, model: Any, loader: DataLoader, *, flip: bool = False) -> Report:
-    """What `scores` says of `model.predict` on the people of `loader`, in pixels of the original images."""
+    """Scores of `model.predict` on the people of `loader`, in pixels of the original images."""
     model.eval()
     collected = []
     for batch in loader:
@@ -191,7 +197,7 @@ def evaluate(accelerator: Accelerator, model: Any, loader: DataLoader, *, flip: 
 
 
 def evaluate_mean_pose(train: LSP, val: LSP, crop: PersonCrop) -> Report:
-    """What always answering the mean training pose, in the middle of the crop, would score: the least to be beaten."""
+    """Scores of a baseline: the mean training pose, relative to the crop, for every person."""
     mean = poses_in_crops(train, crop).nanmean(dim=0)
     boxes = torch.stack([tight_box(*pose) for pose in zip(val.keypoints, val.visible, strict=True)])
     center, extent = box_to_crop(boxes, crop.size, padding=crop.padding, keep_aspect=crop.keep_aspect)
@@ -200,9 +206,10 @@ def evaluate_mean_pose(train: LSP, val: LSP, crop: PersonCrop) -> Report:
 
 
 def scores(pred: Tensor, target: Tensor, visible: Tensor) -> Report:
-    """PCK@0.2 of the torso's diameter, per joint and over all labelled joints, and the error in body sizes.
+    """PCK@0.2 of the torso diameter, per joint and over all annotated joints, and the mean error.
 
-    The error is the mean distance of the labelled joints, in per cent of the longer side of the person's tight box.
+    The error is the mean distance of the annotated joints, in per cent of the longer side of the
+    person's tight box.
     """
     torso = torso_diameter(target, LSP.skeleton, visible=visible)
     per_joint = pdj(pred, target, LSP.skeleton, visible=visible, threshold=0.2)

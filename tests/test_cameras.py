@@ -113,9 +113,13 @@ def test_what_is_behind_has_no_image_and_no_gradient():
     points = torch.tensor([[0.1, 0.2, 2.0], [0.1, 0.2, 0.0], [0.1, 0.2, -2.0]], requires_grad=True)
     pixels = orbit(1)[0].project(points)
     assert torch.isfinite(pixels).all(dim=-1).tolist() == [True, False, False]
-    pixels[0].sum().backward()
+    pixels[0].sum().backward(retain_graph=True)
     assert torch.isfinite(points.grad).all()
     assert points.grad[0].abs().max() > 0
+    points.grad = None
+    pixels.nansum().backward()  # NaN or not, points behind the camera get no gradient
+    assert points.grad[0].abs().max() > 0
+    assert points.grad[1:].tolist() == [[0, 0, 0]] * 2
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])

@@ -38,7 +38,7 @@ def test_a_few_steps(example, capsys):
 
 @pytest.mark.slow
 def test_the_promised_error_is_reached(example):
-    """On one thread in less than a minute of its own time."""
+    """On one thread, as the scripts' docstrings promise."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -183,7 +183,7 @@ def test_photographs_and_renders_are_alike(example, world, lspet):
     takes = example.read_takes([options["--motions"]], 10)
     clips = example.Clips(takes, example.Body(options["--body"]), size=64, length=3, count=2)
     crop = example.PersonCrop(size=(64, 64))
-    people = example.PhotographsAndRenders(LSP(lspet, images=(1, 3)), crop, clips)
+    people = example.ImagesAndRenders(LSP(lspet, images=(1, 3)), crop, clips)
     assert len(people) == 3 + 2 * 3
     assert {key: value.shape for key, value in people[0].items()} == {
         key: value.shape for key, value in people[3].items()
@@ -197,16 +197,16 @@ def test_photographs_and_renders_are_alike(example, world, lspet):
     assert_close(place, clips[1]["keypoints"][1][posezoo.get_skeleton("h36m17").index("left_knee")].float())
 
 
-def test_answers_forget_what_was_before(example):
+def test_the_state_is_reset_between_clips(example):
     torch.manual_seed(0)
     model = RPSM(size=(32, 32), width=8, hidden=16, init="torch7").eval()
     clip = torch.rand(2, 5, 3, 32, 32)
     with torch.no_grad():
         features = example.features_of(model, {"clip": (255 * clip).round()})
-        stages = example.answers(model, features, 2)
+        stages = example.predict(model, features, 2)
     assert len(stages) == 3
     assert_close(stages[-1], model.predict((255 * clip).round() / 255, clip_length=2)[0], atol=0.01, rtol=0)
-    assert (stages[-1] - example.answers(model, features, 5)[-1]).abs().max() > 0.1
+    assert (stages[-1] - example.predict(model, features, 5)[-1]).abs().max() > 0.1
 
 
 def test_the_rate_falls_exponentially(example):

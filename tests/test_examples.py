@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from launching import launch
 from PIL import Image
@@ -53,7 +54,11 @@ def test_predict_people_draws_two(tmp_path, capsys):
         [str(ROOT / "docs" / "images" / "astronaut.jpg"), *boxes, "--output", str(output)]
     )
     assert len(people) == 2
-    assert Image.open(output).size == (512, 512)
+    with Image.open(output) as drawn, Image.open(ROOT / "docs" / "images" / "astronaut.jpg") as photo:
+        changed = (np.array(drawn) != np.array(photo.convert("RGB"))).any(axis=-1)
+    assert changed.shape == (512, 512)
+    assert changed[:500, :250].any()
+    assert changed[:500, 250:500].any()
     assert "right_ankle" in capsys.readouterr().out
 
 
@@ -73,3 +78,8 @@ def test_train_spatial_model_compares_with_the_detector(lspet, tmp_path, capsys)
     assert "with the spatial model" in capsys.readouterr().out
     # 15 maps of 16 x 16, the torso's among them, and displacements as large as the maps
     assert torch.load(tmp_path / "run" / "spatial_model.pt")["weight"].shape == (14, 15, 31, 31)
+
+
+def test_the_readme_lists_every_script():
+    readme = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+    assert [path.name for path in sorted((ROOT / "examples").glob("*.py")) if f"`{path.name}`" not in readme] == []

@@ -1,28 +1,29 @@
-"""Datasets, one per file, and the transforms that feed them to a network.
+"""Datasets, transforms, temporal filters and virtual cameras.
 
-A dataset yields samples, plain dictionaries that always hold
+An image dataset yields samples, dictionaries that always have
 
     image      (3, H, W) uint8, RGB
     keypoints  (K, 2) float32, (x, y) pixels of the image, the centre of the top-left pixel is (0, 0)
-    visible    (K,) bool, True where the keypoint is annotated and may be used as a target
+    visible    (K,) bool, True where the keypoint is annotated
     box        (4,) float32, (x1, y1, x2, y2) pixels around the person
 
-and never heatmaps: targets are made on the batch, on the device (`posezoo.heatmaps.encode`).
+and never heatmaps: targets are encoded per batch, on the device (`posezoo.heatmaps.encode`).
 
-The datasets of motion (`CMU`, `Human36M`, `HumanEva`) yield videos, dictionaries that hold of these what there is
+The motion datasets (`CMU`, `Human36M`, `HumanEva`) yield videos, dictionaries with some of
 
-    name, subject, action, view    texts that say which video this is
+    name, subject, action, view    texts that identify the video
     fps        frames per second
     pose3d     (T, K, 3) float32, millimetres, in the camera's frame (x right, y down, z forward), not root-relative;
-               in the world, y up, where there is no camera yet (`CMU`; `film` adds one)
+               in world coordinates, y up, for videos without a camera (`CMU`; `project_videos` adds
+               one)
     keypoints  (T, K, 2) float32, (x, y) pixels
-    camera     the `posezoo.geometry.Camera` that sees the one as the other
+    camera     the `posezoo.geometry.Camera` that projects `pose3d` to `keypoints`
     frames     T paths of images
 
-and `Windows` cuts videos into what a network takes.
+and `Windows` cuts videos into the inputs of a network.
 """
 
-from posezoo.data.cmu import CMU, add_noise, film, sample_video, virtual_cameras
+from posezoo.data.cmu import CMU, sample_video
 from posezoo.data.coco import COCO
 from posezoo.data.filters import OneEuroStream, gaussian_filter, mean_filter, median_filter, one_euro_filter
 from posezoo.data.flic import FLIC
@@ -31,6 +32,7 @@ from posezoo.data.humaneva import HumanEva
 from posezoo.data.lsp import LSP
 from posezoo.data.mpii import MPII, collate_others
 from posezoo.data.transforms import PersonCrop, cutout, jitter_colour
+from posezoo.data.virtual_cameras import add_noise, project_videos, virtual_cameras
 from posezoo.data.windows import Windows
 
 __all__ = [
@@ -47,12 +49,12 @@ __all__ = [
     "add_noise",
     "collate_others",
     "cutout",
-    "film",
     "gaussian_filter",
     "jitter_colour",
     "mean_filter",
     "median_filter",
     "one_euro_filter",
+    "project_videos",
     "sample_video",
     "virtual_cameras",
 ]

@@ -1,8 +1,11 @@
-"""COCO's people with keypoints (Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014; keypoints of 2017).
+"""COCO's people with keypoints (2017).
 
-Reads `person_keypoints_*.json` as it is distributed, without pycocotools, and takes from it whom Simple Baselines and
-HRNet take: crowds are left out, and people without a labelled keypoint or with an area of zero; the box of the others
-is cut to the photograph. For evaluation the boxes can come from a detector's file instead.
+Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014.
+
+Reads `person_keypoints_*.json` as distributed, without pycocotools, and selects people as Simple
+Baselines and HRNet do: crowds, people without an annotated keypoint and people with an area of zero
+are excluded; boxes are clipped to the image. For evaluation, boxes can be read from a file of
+detections instead.
 """
 
 from pathlib import Path
@@ -23,26 +26,28 @@ class COCO(Dataset[dict[str, Any]]):
     """COCO's annotated people, or the boxes of a person detector, one sample each.
 
     Args:
-        images: the folder with the photographs, for example `val2017/`.
-        annotations: `person_keypoints_val2017.json` or the like; with `detections` also `image_info_test-dev2017.json`,
-            of which only the photographs are used.
-        detections: json list of `{"image_id": ..., "bbox": [x, y, w, h], "score": ..., "category_id": 1}`, as in the
-            papers' `COCO_val2017_detections_AP_H_56_person.json`: one sample for each box, in the order of the file,
-            and not cut to the photograph. None: the annotated boxes.
-        min_score: leave out detections with a lower score; the papers take all.
+        images: folder of the images, for example `val2017/`.
+        annotations: `person_keypoints_val2017.json` or the like; with `detections` also
+            `image_info_test-dev2017.json`, of which only the images are used.
+        detections: json list of `{"image_id": ..., "bbox": [x, y, w, h], "score": ...,
+            "category_id": 1}`, as in the papers' `COCO_val2017_detections_AP_H_56_person.json`: one
+            sample per box, in the order of the file, not clipped to the image. Defaults to the
+            annotated boxes.
+        min_score: minimum score of detections. Defaults to all, as in the papers.
 
-    Yields samples as `posezoo.data` describes, in COCO-17 order, photograph by photograph, with
+    Yields samples as `posezoo.data` describes, in COCO-17 order, image by image, with
 
-        index            the person's place in this data set
-        image_id         the photograph's id
+        index            index of the sample
+        image_id         the image's id
         annotation_id    the annotation's id
         area             () float32 square pixels of the person's segment, for OKS
 
-    A detection has no keypoints, `visible` is False throughout, and `score` () float32 in place of `annotation_id` and
-    `area`. Labelled keypoints count whether they can be seen in the photograph (v = 2) or not (v = 1).
+    A detection has no keypoints: `visible` is False throughout, and `score` () float32 replaces
+    `annotation_id` and `area`. Annotated keypoints are `visible` whether they are unoccluded (v =
+    2) or occluded (v = 1) in the image.
 
-    Annotated boxes are cut as Simple Baselines and HRNet do, x2 = min(W - 1, max(x, 0) + w - 1). All boxes are at least
-    one pixel wide and high.
+    Annotated boxes are clipped as in Simple Baselines and HRNet, x2 = min(W - 1, max(x, 0) + w -
+    1). All boxes are at least one pixel wide and high.
 
     Raises:
         ValueError: a file is missing or malformed; names the file, the record and the fix.
@@ -52,8 +57,8 @@ class COCO(Dataset[dict[str, Any]]):
         >>> root = Path(tempfile.mkdtemp())
         >>> person = {"id": 7, "image_id": 5, "category_id": 1, "iscrowd": 0, "area": 900.0, "bbox": [-5, 10, 46, 51],
         ...           "num_keypoints": 17, "keypoints": [20, 30, 2] * 17}
-        >>> photographs = [{"id": 5, "file_name": "5.jpg", "width": 120, "height": 100}]
-        >>> _ = (root / "people.json").write_text(json.dumps({"images": photographs, "annotations": [person]}))
+        >>> images = [{"id": 5, "file_name": "5.jpg", "width": 120, "height": 100}]
+        >>> _ = (root / "people.json").write_text(json.dumps({"images": images, "annotations": [person]}))
         >>> PIL.Image.new("RGB", (120, 100)).save(root / "5.jpg")
         >>> sample = COCO(root, root / "people.json")[0]
         >>> sample["keypoints"].shape, sample["box"].tolist(), sample["annotation_id"]
@@ -72,22 +77,24 @@ class COCO(Dataset[dict[str, Any]]):
     ) -> None:
         self.images, path = Path(images), Path(annotations)
         file = load_json(path, "expected person_keypoints_*.json of COCO's annotations")
-        photographs = _read_photographs(path, file)
+        listed = _read_images(path, file)
         if detections is None:
-            people = _read_people(path, file, photographs)
+            people = _read_people(path, file, listed)
         else:
-            people = _read_detections(Path(detections), path, photographs, min_score)
+            people = _read_detections(Path(detections), path, listed, min_score)
         if not people:
-            raise ValueError(f"{detections or path}: nobody to crop is left in it; is it a file of people's keypoints?")
+            raise ValueError(
+                f"{detections or path}: expected people to crop, found none; is it a file of people's keypoints?"
+            )
 
         self.image_ids, self.annotation_ids, boxes, keypoints, visible, areas, scores = map(
             list, zip(*people, strict=True)
         )
-        self.names = [photographs[image][0] for image in self.image_ids]
+        self.names = [listed[image][0] for image in self.image_ids]
         missing = sorted(set(self.names) - file_names(self.images))
         if missing:
             raise ValueError(
-                f"{self.images / missing[0]} is missing, like {len(missing)} of the {len(set(self.names))} photographs "
+                f"{self.images / missing[0]} is missing, like {len(missing)} of the {len(set(self.names))} images "
                 f"of {path.name}; images must be the unpacked folder that belongs to it"
             )
         self.boxes = torch.tensor(np.array(boxes), dtype=torch.float32)
@@ -115,12 +122,12 @@ class COCO(Dataset[dict[str, Any]]):
         return sample | {"annotation_id": self.annotation_ids[index], "area": self.areas[index]}
 
 
-# photograph, annotation, box, keypoints, visible, area, score
+# image, annotation, box, keypoints, visible, area, score
 _Person = tuple[int, int, np.ndarray, np.ndarray, np.ndarray, float, float]
 
 
-def _read_photographs(path: Path, file: Any) -> dict[int, tuple[str, int, int]]:
-    """Name, width and height of each photograph by its id, in the order of the file."""
+def _read_images(path: Path, file: Any) -> dict[int, tuple[str, int, int]]:
+    """Name, width and height of each image by its id, in the order of the file."""
     try:
         return {
             image["id"]: (image["file_name"], int(image["width"]), int(image["height"])) for image in file["images"]
@@ -132,10 +139,10 @@ def _read_photographs(path: Path, file: Any) -> dict[int, tuple[str, int, int]]:
         ) from error
 
 
-def _read_people(path: Path, file: Any, photographs: dict[int, tuple[str, int, int]]) -> list[_Person]:
+def _read_people(path: Path, file: Any, listed: dict[int, tuple[str, int, int]]) -> list[_Person]:
     if "annotations" not in file:
         raise ValueError(f"{path} has no annotations; give detections= to work on a detector's boxes")
-    order = {image: place for place, image in enumerate(photographs)}
+    order = {image: place for place, image in enumerate(listed)}
     people = []
     for number, record in enumerate(file["annotations"]):
         try:
@@ -144,7 +151,7 @@ def _read_people(path: Path, file: Any, photographs: dict[int, tuple[str, int, i
                 continue
             triples = np.array(record["keypoints"], float).reshape(NUM_KEYPOINTS, 3)
             corner, area = np.array(record["bbox"], float).reshape(4), float(record["area"])
-            _, width, height = photographs[image]
+            _, width, height = listed[image]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{path}: annotation {number} (from 0) is malformed ({error!r}); expected id, image_id of one of the "
@@ -164,7 +171,7 @@ def _read_people(path: Path, file: Any, photographs: dict[int, tuple[str, int, i
 
 
 def _read_detections(
-    path: Path, annotations: Path, photographs: dict[int, tuple[str, int, int]], min_score: float
+    path: Path, annotations: Path, listed: dict[int, tuple[str, int, int]], min_score: float
 ) -> list[_Person]:
     records = load_json(path, "expected a json list of detections")
     if not isinstance(records, list):
@@ -183,10 +190,10 @@ def _read_detections(
             ) from error
         if not person or score < min_score:
             continue
-        if image not in photographs:
+        if image not in listed:
             raise ValueError(
                 f"{path}: detection {number} (from 0) is in image {image}, which {annotations.name} does not list; "
-                "the two files must be of one set of photographs"
+                "the two files must be of the same set of images"
             )
         if not (np.isfinite([*corner, *size, score]).all() and (size >= 0).all()):
             raise ValueError(

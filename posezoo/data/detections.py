@@ -1,6 +1,6 @@
-"""What 2D detectors wrote about a video: COCO json, OpenPose's json, NumPy arrays.
+"""Read detected 2D keypoints of a video: COCO json, OpenPose's json, NumPy arrays.
 
-`read_keypoints` reads them all, and follows one person through the frames.
+`read_keypoints` reads all formats and tracks one person through the frames.
 """
 
 import functools
@@ -21,27 +21,28 @@ OPENPOSE = ("openpose18", "body25", "body25b")
 
 
 def read_keypoints(path: str | Path, skeleton: str | Skeleton | Sequence[str] | None = None) -> dict[str, Any]:
-    """The keypoints that a 2D detector wrote, as arguments of `posezoo.lift`.
+    """Read detected 2D keypoints of a video, as arguments for `posezoo.lift`.
 
-    | what | where the frames are |
+    | format | frames |
     |---|---|
-    | `.npz` with `keypoints` `(T, K, 2)`, perhaps `scores`, `visible`, `skeleton`; `.npy` | on the axis T |
-    | COCO results, a list, as `posezoo predict --json` writes it | `image_id`; numbers left out are frames of nobody |
-    | COCO annotations | `images`, in their order |
-    | a folder of OpenPose's `.json`, one per frame, or one of them | in the numbers in their names |
+    | `.npz` with `keypoints` `(T, K, 2)`, optionally `scores`, `visible`, `skeleton`; `.npy` | the axis T |
+    | COCO results, a list, as `posezoo predict --json` writes it | `image_id`; gaps are frames without a person |
+    | COCO annotations | `images`, in order |
+    | a folder of OpenPose's `.json`, one per frame, or one of them | numbers in the file names |
 
-    Of several people in a frame the one nearest to the person of the frame before is taken; at the beginning the
-    largest. With a warning.
+    Of several people in a frame, the one nearest to the person in the previous frame is selected;
+    in the first frame the largest. This emits a warning.
 
     Args:
         path: file or folder.
-        skeleton: of the keypoints, where the file does not say.
+        skeleton: of the keypoints, for files that do not store it.
 
     Returns:
-        `keypoints`, `skeleton`, and `scores` where there are any. What is missing is NaN.
+        `keypoints`, `skeleton`, and `scores` if the file has them. Missing keypoints are NaN.
 
     Raises:
-        ValueError: a file that is missing, damaged or of another kind, nobody in it, or more gaps than frames.
+        ValueError: the file is missing, damaged or of another format, or has no person or more gaps
+            than frames.
 
     Example:
         >>> import tempfile
@@ -77,7 +78,7 @@ def read_keypoints(path: str | Path, skeleton: str | Skeleton | Sequence[str] | 
 
 
 def in_order(folder: Path) -> list[Path]:
-    """The files of a folder by the numbers in their names, so that frame 10 comes after frame 9."""
+    """List the files of a folder by the numbers in their names: frame 10 after frame 9."""
     files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
     return sorted(files, key=lambda path: _natural(path.name))
 
@@ -95,7 +96,7 @@ def _json(path: Path) -> Any:
 
 
 def _triples(values: Any, path: Path) -> np.ndarray:
-    """x, y, score of one person, `(K, 3)`; what COCO and OpenPose mark as absent has the score 0."""
+    """x, y, score of one person, `(K, 3)`; missing keypoints have a score of 0."""
     try:
         numbers = np.asarray(values, float)
     except (TypeError, ValueError):
@@ -164,7 +165,7 @@ def _arrays(path: Path, skeleton: Any) -> dict[str, Any]:
 
 
 def _follow(frames: Sequence[Sequence[np.ndarray]], path: Path) -> np.ndarray:
-    """One person `(T, K, 3)` of those in each frame; NaN where nobody is near enough."""
+    """Track one person: `(T, K, 3)`; NaN where no person is near enough."""
     counts = {len(keypoints) for people in frames for keypoints in people}
     if not counts:
         raise ValueError(f"{path}: there is nobody in it")
@@ -179,13 +180,13 @@ def _follow(frames: Sequence[Sequence[np.ndarray]], path: Path) -> np.ndarray:
         else:
             chosen = min(seen, key=functools.partial(_distance, last), default=None)
             if chosen is not None and _distance(last, chosen) > _extent(last):
-                chosen = None  # it is somebody else
+                chosen = None  # another person
         if chosen is not None:
             video[frame] = last = chosen
     most = max(map(len, frames))
     if most > 1:
         warnings.warn(
-            f"{path}: up to {most} people in a frame; the largest one at the beginning is followed", stacklevel=3
+            f"{path}: up to {most} people in a frame; the largest one at the beginning is tracked", stacklevel=3
         )
     return video
 
@@ -196,7 +197,7 @@ def _extent(keypoints: np.ndarray) -> float:
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Between two people: of the keypoints that both have, or of their middles."""
+    """Distance of two people: mean over their common keypoints, or distance of their centroids."""
     both = (a[:, 2] > 0) & (b[:, 2] > 0)
     if both.any():
         return float(np.linalg.norm(a[both, :2] - b[both, :2], axis=1).mean())

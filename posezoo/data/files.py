@@ -1,4 +1,4 @@
-"""What several readers do with the files of a data set: open them, and say which one is missing or damaged."""
+"""Read files of datasets; errors name a missing or damaged file and the fix."""
 
 import json
 from pathlib import Path
@@ -20,10 +20,12 @@ def read_image(path: Path) -> Tensor:
 
 
 def load_mat(path: Path, hint: str, *, squeeze: bool = True) -> dict[str, Any]:
-    """The variables of a MATLAB file: structs are objects, and with `squeeze` arrays of one element that element.
+    """Load the variables of a MATLAB file.
+
+    Structs become objects. With `squeeze`, arrays of one element become that element.
 
     Raises:
-        ValueError: the file is missing, when `hint` says what to do, or damaged.
+        ValueError: the file is missing, with `hint` for the fix, or damaged.
     """
     try:
         import scipy.io
@@ -33,13 +35,13 @@ def load_mat(path: Path, hint: str, *, squeeze: bool = True) -> dict[str, Any]:
         raise ValueError(f"{path} is missing; {hint}")
     try:
         variables: dict[str, Any] = scipy.io.loadmat(path, squeeze_me=squeeze, struct_as_record=False)
-    except Exception as error:  # SciPy raises what its parser happened to stumble over
+    except Exception as error:  # SciPy's parser raises various exceptions for damaged files
         raise ValueError(f"{path} cannot be read as a MATLAB file ({error}); download it again") from error
     return variables
 
 
 def load_json(path: Path, hint: str) -> Any:
-    """What a json file holds; errors as those of `load_mat`."""
+    """Load a json file; errors as in `load_mat`."""
     if not path.is_file():
         raise ValueError(f"{path} is missing; {hint}")
     try:
@@ -49,26 +51,29 @@ def load_json(path: Path, hint: str) -> Any:
 
 
 def field(struct: Any, name: str) -> Any:
-    """A field of a struct or a variable of a file; None where it is absent or empty, as many are in MPII."""
+    """Get a field of a struct, or a variable of a file; None where it is missing or empty."""
     value = struct.get(name) if isinstance(struct, dict) else getattr(struct, name, None)
     return None if isinstance(value, np.ndarray) and not value.size else value
 
 
 def numeric(struct: Any, name: str) -> float:
-    """A field as a number, NaN where there is none. A float because MATLAB's are as small as fits, uint8 among them."""
+    """Get a field as a number, NaN where it is missing.
+
+    A float, since MATLAB stores numbers in the smallest type that fits, such as uint8.
+    """
     value = field(struct, name)
     return float("nan") if value is None else float(value)
 
 
 def file_names(folder: Path) -> set[str]:
-    """Names of what lies in a folder of photographs."""
+    """Names of the files in a folder of images."""
     if not folder.is_dir():
         raise ValueError(f"{folder} is missing; it must hold the photographs, unpacked")
     return {path.name for path in folder.iterdir()}
 
 
 def neighbours(names: list[str], rows: np.ndarray) -> list[Tensor]:
-    """For each of the rows, those of the other people in its photograph."""
+    """For each of the rows, the rows of the other people in the same image."""
     together: dict[str, list[int]] = {}
     for row, name in enumerate(names):
         together.setdefault(name, []).append(row)

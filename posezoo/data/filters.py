@@ -1,13 +1,13 @@
-"""Temporal filters: against the jitter of a network that sees one frame at a time, each coordinate by itself.
+"""Temporal filters that reduce the jitter of single-frame predictions, per coordinate.
 
-Hossain and Little (ECCV 2018, Table 1) compare theirs with Martinez' baseline behind `mean_filter` and `median_filter`,
-over five frames. They say neither where the window lies nor what happens at the ends: here it is centred, and the first
-and the last frame are repeated.
+Hossain and Little (ECCV 2018, Table 1) compare their network with Martinez' baseline filtered by
+`mean_filter` and `median_filter` over five frames. The position of the window and the treatment of
+the ends are not published: here windows are centred, and the first and the last frame are repeated.
 
-For keypoints that are seen in some frames only there are `gaussian_filter`, which looks ahead, and the 1 euro filter of
-Casiez, Roussel and Vogel (CHI 2012), which does not: `one_euro_filter` for a video, `OneEuroStream` for a camera. A
-keypoint with a NaN is missing: it stays so, and the others are filtered as if its frame were not there. So a video's
-jitter is taken out of what `posezoo.predict` says with
+For keypoints with missing frames there are `gaussian_filter`, which is not causal, and the causal 1
+euro filter of Casiez, Roussel and Vogel (CHI 2012): `one_euro_filter` for a video, `OneEuroStream`
+for a camera. A keypoint with a NaN is missing. It stays NaN, and the filters skip its frame. Smooth
+the predictions of `posezoo.predict` for a video with
 
     points = torch.from_numpy(np.stack([people.keypoints[0] for people in frames]))     # (T, K, 2)
     scores = torch.from_numpy(np.stack([people.scores[0] for people in frames]))
@@ -21,14 +21,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 WIDTH = 5  # frames (section 4.2 of Hossain and Little)
-REACH = 4  # standard deviations, of the Gaussian; the rest is 6e-5 of it
+REACH = 4  # standard deviations of the Gaussian; 6e-5 of its mass is beyond
 
 
 def mean_filter(points: Tensor, width: int = WIDTH) -> Tensor:
-    """The mean of `width` frames around each.
+    """Replace each frame by the mean of the `width` frames around it.
 
     Args:
-        points: `(..., T, K, D)`, keypoints or poses in any unit, one video each; poses relative to their root.
+        points: `(..., T, K, D)`, keypoints or poses in any unit, one video each; poses relative to
+            their root.
         width: an odd number of frames.
 
     Raises:
@@ -42,7 +43,9 @@ def mean_filter(points: Tensor, width: int = WIDTH) -> Tensor:
 
 
 def median_filter(points: Tensor, width: int = WIDTH) -> Tensor:
-    """The median of `width` frames around each, coordinate by coordinate; as `mean_filter`.
+    """Replace each frame by the median of the `width` frames around it, per coordinate.
+
+    Arguments and errors as for `mean_filter`.
 
     Example:
         >>> median_filter(torch.tensor([0.0, 0.0, 10.0, 0.0, 1.0, 1.0]).view(6, 1, 1)).flatten().tolist()
@@ -52,23 +55,25 @@ def median_filter(points: Tensor, width: int = WIDTH) -> Tensor:
 
 
 def gaussian_filter(points: Tensor, sigma: float, *, scores: Tensor | None = None) -> Tensor:
-    """The mean of the frames around each, weighted by a Gaussian of their distance and by the keypoints' scores.
+    """Smooth with a Gaussian over time, weighted by the keypoints' scores.
 
-    Weights are divided by their sum, so that missing frames and those before the first and after the last do not count:
-    what stands still keeps its place, and what moves at a constant speed does so away from gaps and ends.
+    Weights are normalised by their sum over existing frames. Constant points are therefore
+    unchanged everywhere, and points at constant velocity are unchanged away from gaps and ends.
 
     Args:
         points: `(..., T, K, D)`, keypoints or poses in any unit, one video each; NaN where missing.
-        sigma: standard deviation in frames; that in seconds times the frames per second. Noise that is independent from
-            frame to frame shrinks to 0.53 of its deviation with 1, to 0.38 with 2.
-        scores: `(..., T, K)`, weights of the keypoints; negative ones are 0. Where all around are 0 a keypoint stays as
-            it is. Those of missing keypoints may be anything.
+        sigma: standard deviation in frames; seconds times frames per second. Independent noise is
+            reduced to 0.53 of its standard deviation with 1, to 0.38 with 2.
+        scores: `(..., T, K)`, weights of the keypoints; negative ones count as 0. A keypoint
+            without positive weights around it is unchanged. Scores of missing keypoints are
+            ignored. Defaults to equal weights.
 
     Returns:
         `(..., T, K, D)`; NaN where `points` are.
 
     Raises:
-        ValueError: a sigma that is not positive, no frame, infinite points, or scores of another shape or not finite.
+        ValueError: a sigma that is not positive, no frame, infinite points, or scores of another
+            shape or not finite.
 
     Example:
         >>> impulse = torch.tensor([0.0, 0.0, 0.0, 100.0, 0.0, torch.nan, 0.0]).view(7, 1, 1)
@@ -99,20 +104,21 @@ def gaussian_filter(points: Tensor, sigma: float, *, scores: Tensor | None = Non
 
 
 class OneEuroStream:
-    """The 1 euro filter, frame by frame: slow movement is smoothed a lot, fast movement follows at once.
+    """The 1 euro filter, frame by frame: strong smoothing at low speed, low latency at high speed.
 
-    Each coordinate passes exponential smoothing with a cutoff frequency of `min_cutoff + beta * |speed|`, where the
-    speed is smoothed likewise at `derivative_cutoff` (Casiez, Roussel, Vogel, CHI 2012, Algorithm 1; as in the authors'
-    code, a speed is measured from the last smoothed value, and the first is 0). A gap is one longer step.
+    Each coordinate passes exponential smoothing with a cutoff frequency of `min_cutoff + beta *
+    |speed|`, where the speed is smoothed likewise at `derivative_cutoff` (Casiez, Roussel, Vogel,
+    CHI 2012, Algorithm 1; as in the authors' code, a speed is measured from the last smoothed
+    value, and the first is 0). A gap counts as one longer time step.
 
-    To choose: hold still and lower `min_cutoff` until the jitter is gone, then move fast and raise `beta` until the lag
-    is (section "Tuning" of the paper).
+    To choose the parameters: hold still and lower `min_cutoff` until the jitter is gone, then move
+    fast and raise `beta` until the lag is (section "Tuning" of the paper).
 
     Args:
         fps: frames per second.
         min_cutoff: Hz.
-        beta: Hz per unit of the points per second; 0 is plain exponential smoothing. The default is for pixels of a
-            person some 300 pixels high; the same for millimetres is 0.002.
+        beta: Hz per unit of the points per second; 0 is plain exponential smoothing. The default is
+            for pixels of a person some 300 pixels high; 0.002 is equivalent for millimetres.
         derivative_cutoff: Hz.
 
     Raises:
@@ -136,15 +142,15 @@ class OneEuroStream:
         if not 0 <= beta < math.inf:
             raise ValueError(f"beta: expected 0 or a positive number, got {beta}")
         self.fps, self.min_cutoff, self.beta, self.derivative_cutoff = fps, min_cutoff, beta, derivative_cutoff
-        self._smooth: Tensor | None = None  # NaN where a keypoint has not been seen yet
+        self._smooth: Tensor | None = None  # NaN before the first frame of a keypoint
         self._speed = self._waited = torch.zeros(())
 
     def __call__(self, points: Tensor, *, seconds: float | None = None) -> Tensor:
-        """The next frame.
+        """Filter the next frame.
 
         Args:
             points: `(..., K, D)`, of the same shape every time; NaN where missing.
-            seconds: since the frame before; None: 1 / fps.
+            seconds: since the previous frame. Defaults to 1 / fps.
 
         Returns:
             `(..., K, D)`; NaN where `points` are.
@@ -181,12 +187,12 @@ class OneEuroStream:
 def one_euro_filter(
     points: Tensor, fps: float, *, min_cutoff: float = 1.0, beta: float = 0.01, derivative_cutoff: float = 1.0
 ) -> Tensor:
-    """All frames of a video through a new `OneEuroStream`.
+    """Filter a video with a new `OneEuroStream`.
 
     Args:
         points: `(..., T, K, D)`, one video each; NaN where missing.
 
-    Others and errors as there.
+    Other arguments and errors as there.
 
     Returns:
         `(..., T, K, D)`; NaN where `points` are.
@@ -201,12 +207,12 @@ def one_euro_filter(
 
 
 def _share(cutoff: Tensor | float, elapsed: Tensor) -> Tensor:
-    """The weight of a new value in exponential smoothing, 1 / (1 + tau / Te) with tau = 1 / (2 pi cutoff)."""
+    """Weight of a new value in exponential smoothing: 1 / (1 + tau / Te), tau = 1 / (2 pi cutoff)."""
     return 1 / (1 + 1 / (2 * math.pi * cutoff * elapsed))
 
 
 def _seen(points: Tensor) -> Tensor:
-    """`(..., T, K, D)` to `(..., T, K, 1)`: which keypoints have all their coordinates."""
+    """Mask of keypoints without NaN: `(..., T, K, D) -> (..., T, K, 1)`."""
     if points.ndim < 3 or points.shape[-3] == 0:
         raise ValueError(f"points: expected (..., T, K, D) with at least one frame, got shape {tuple(points.shape)}")
     if not points.is_floating_point() or points.isinf().any():

@@ -1,24 +1,27 @@
-"""Human3.6M (Ionescu et al., TPAMI 2014), from the data set's own files or from the archives that replaced them.
+"""Human3.6M (Ionescu et al., TPAMI 2014), from its own files or from archives derived from them.
 
-`root` is a folder that holds one of these, looked for in this order, S1 standing for each subject:
+`root` is a folder with one of these, searched in this order, where S1 stands for each subject:
 
 | files | what | needs |
 |---|---|---|
 | `data_3d_h36m.npz` | VideoPose3D's archive: world positions in metres, 32 joints | |
-| `S1/MyPoseFeatures/D3_Positions/*.cdf` | the data set's own, unpacked: world positions, mm | cdflib |
+| `S1/MyPoseFeatures/D3_Positions/*.cdf` | the dataset's own files, unpacked: world positions, mm | cdflib |
 | `S1/MyPoseFeatures/D3_Positions/*.cdf.mat` | the same, saved by MATLAB | SciPy |
 | `S1/MyPoses/3D_positions/*.h5` | the archive of Martinez et al. (also below `h36m/`) | h5py |
 
-and `metadata.xml`, from the data set's code release, or `cameras.h5`, from that archive, with the cameras; VideoPose3D
-has them in its code only. Key points in the image are the projected joints, as in the papers, or detections in
-VideoPose3D's format, `data_2d_h36m_*.npz`. Nothing in an .npz is executed: it may hold arrays and nothing else.
+and with the cameras: `metadata.xml` from the dataset's code release, or `cameras.h5` from the
+archive of Martinez et al. VideoPose3D has them in its code only. 2D keypoints are the projected
+joints, as in the papers, or detections in VideoPose3D's format, `data_2d_h36m_*.npz`. Only arrays
+are loaded from an .npz; nothing in it is executed.
 
-What is easily got wrong and is taken care of: S1 says TakingPhoto and WalkingDog where the others say Photo and
-WalkDog; Sitting is not SittingDown, nor Walking WalkDog; 17 of the 32 joints are distinct; the tangential coefficients
-are in another order in VideoPose3D's code (`geometry.Camera`).
+Known pitfalls that are handled: S1 has TakingPhoto and WalkingDog for the others' Photo and
+WalkDog; Sitting and SittingDown, Walking and WalkDog are different actions; 17 of the 32 joints are
+distinct; the tangential coefficients are in another order in VideoPose3D's code
+(`geometry.Camera`).
 
-Departures: RPSM goes from 50 to 2 frames per second in two steps, the second over the concatenated list of all videos,
-so that its phase differs from one to the next; `fps=2` takes the frames 0, 25, 50 ... of each.
+Departures: RPSM goes from 50 to 2 frames per second in two steps, the second over the concatenated
+frames of all videos, so that its phase differs between videos; `fps=2` takes the frames 0, 25, 50
+... of each.
 """
 
 import pickle
@@ -49,10 +52,10 @@ SIZES = {"54138969": (1002, 1000), "55011271": (1000, 1000), "58860488": (1000, 
 CAMERAS = tuple(SIZES)
 JOINTS = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)  # of the 32, in the order of h36m17
 
-# (subject, take, camera): the video is damaged. VideoPose3D leaves ("S11", "Directions") out for all cameras, RPSM also
+# (subject, take, camera) of damaged videos. VideoPose3D leaves ("S11", "Directions") out for all cameras, RPSM also
 # ("S11", "Directions 1", "54138969").
 DAMAGED = (("S11", "Directions", "54138969"),)
-# (subject, take): the ground truth is shifted. The papers here use them; many later ones do not.
+# (subject, take) with shifted ground truth. The papers here use them; many later ones do not.
 SHIFTED = (("S9", "Greeting"), ("S9", "SittingDown 1"), ("S9", "Waiting 1"))
 
 _OTHER_NAMES = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog", "WalkingTogether": "WalkTogether"}
@@ -68,21 +71,24 @@ class Human36M(Dataset[dict[str, Any]]):
 
     Args:
         root: folder with the files of the module's table.
-        subjects: `TRAIN`, `TEST` or any of theirs. (Name the protocol by what you choose here: "protocol 1" is S9 and
-            S11 without alignment for some, S11 with alignment for others.)
-        actions: names from `ACTIONS`; None: all.
+        subjects: some of `TRAIN` and `TEST`. (Report the subjects with results: "protocol 1" means
+            S9 and S11 without alignment in some papers, S11 with alignment in others.)
+        actions: names from `ACTIONS`. Defaults to all.
         cameras: numbers from `CAMERAS`.
-        calibration: metadata.xml or cameras.h5, or cameras by (subject, camera); None: the file in `root`.
-        keypoints: "projected", or a file `data_2d_h36m_*.npz`. Detections are cut to the length of the poses, and their
-            skeleton is `keypoint_skeleton`.
-        skip: (subject, take) or (subject, take, camera) to leave out, takes as in "Directions 1".
+        calibration: metadata.xml or cameras.h5, or cameras by (subject, camera). Defaults to the
+            file in `root`.
+        keypoints: "projected", or a file `data_2d_h36m_*.npz`. Detections are truncated to the
+            length of the poses; their skeleton is the attribute `keypoint_skeleton`.
+        skip: (subject, take) or (subject, take, camera) to leave out, with takes such as
+            "Directions 1".
         fps: 50 divided by a whole number; 2 in RPSM.
-        frames: folder of the images, if they are wanted: `<subject>/<take>.<camera>/` with files whose names end in the
-            number of the frame, from 1, as `ffmpeg -i "Walking 1.54138969.mp4" "Walking 1.54138969/%06d.jpg"` writes.
+        frames: folder of the images, with `<subject>/<take>.<camera>/` and file names that end in
+            the number of the frame, from 1, as `ffmpeg -i "Walking 1.54138969.mp4" "Walking
+            1.54138969/%06d.jpg"` writes.
 
-    Yields videos as `posezoo.data` describes: `name`, `subject`, `action`, `take`, `view` (the camera's number),
-    `fps`, `camera`, `pose3d` `(T, 17, 3)` mm in the camera's frame, `keypoints` `(T, K, 2)` pixels, and, if asked for,
-    `frames`, T paths.
+    Yields videos as `posezoo.data` describes: `name`, `subject`, `action`, `take`, `view` (the
+    camera's number), `fps`, `camera`, `pose3d` `(T, 17, 3)` mm in the camera's frame, `keypoints`
+    `(T, K, 2)` pixels, and, if `frames` is given, `frames`, T paths.
 
     Raises:
         ValueError: a file is missing or malformed; names the file, the record and the fix.
@@ -180,11 +186,12 @@ class Human36M(Dataset[dict[str, Any]]):
 
 
 def read_cameras(path: str | Path) -> dict[tuple[str, str], Camera]:
-    """The cameras of Human3.6M by subject and number, of metadata.xml or of the cameras.h5 of Martinez et al.
+    """Read the cameras of Human3.6M, by subject and number.
 
     Args:
-        path: metadata.xml has 300 numbers: for each camera and subject three angles, R = Rx Ry Rz, and a position, then
-            for each camera the focal lengths, centre, three radial and two tangential coefficients.
+        path: metadata.xml, or the cameras.h5 of Martinez et al. metadata.xml has 300 numbers: for
+            each camera and subject three angles, R = Rx Ry Rz, and a position, then for each camera
+            the focal lengths, principal point, three radial and two tangential coefficients.
 
     Raises:
         ValueError: the file is missing or malformed.
@@ -217,14 +224,15 @@ def read_cameras(path: str | Path) -> dict[tuple[str, str], Camera]:
 
 
 def read_prepared(path: Path, key: str) -> dict[str, Any]:
-    """A dictionary of arrays that VideoPose3D's scripts have pickled into an .npz; nothing else may be in it.
+    """Read a dictionary of arrays that VideoPose3D's scripts have pickled into an .npz, safely.
 
     Args:
         path: the file.
-        key: as "positions_3d", then by subject and take.
+        key: of the dictionary, such as "positions_3d", whose keys are subjects, then takes.
 
     Raises:
-        ValueError: missing, malformed, or with anything but arrays, numbers and texts in it.
+        ValueError: the file is missing or malformed, or has objects other than arrays, numbers and
+            texts.
     """
     if not path.is_file():
         raise ValueError(f"{path} is missing; VideoPose3D's scripts write it")
@@ -235,7 +243,7 @@ def read_prepared(path: Path, key: str) -> dict[str, Any]:
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = header(stream)
         content = _Arrays(stream, encoding="latin1").load().item() if dtype.hasobject and shape == () else None
-    except Exception as error:  # the parsers raise what they happen to stumble over
+    except Exception as error:  # the parsers raise various exceptions for damaged files
         raise ValueError(f"{path}: {key} cannot be read ({error}); expected the format of VideoPose3D") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected {key} to be a dictionary, as VideoPose3D writes it")
@@ -256,7 +264,7 @@ class _Record(NamedTuple):
 
 
 class _Arrays(pickle.Unpickler):
-    """Arrays, and the dictionaries and lists around them; a pickle that asks for anything else is refused."""
+    """Unpickler of arrays in dictionaries and lists that refuses everything else."""
 
     def find_class(self, module: str, name: str) -> Any:
         array, number = np.zeros(1), np.float32(0)
@@ -352,7 +360,7 @@ def _read_file(path: Path) -> np.ndarray:
         return np.asarray(_needed("scipy.io", path).loadmat(path)["data"][0, 0])
     except ImportError:
         raise
-    except Exception as error:  # the parsers raise what they happen to stumble over
+    except Exception as error:  # the parsers raise various exceptions for damaged files
         raise ValueError(f"{path} cannot be read ({type(error).__name__}: {error}); download it again") from error
 
 

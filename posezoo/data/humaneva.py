@@ -1,22 +1,22 @@
 """HumanEva-I (Sigal et al., IJCV 2010), as exported from its MATLAB toolbox.
 
-The data set itself holds markers (.c3d), which only its MATLAB code turns into joints; `.c3d`, `.mp`, `.ofs` and the
-videos are not read. Read are the joints that VideoPose3D's scripts export, in either of their two forms, and the data
-set's own calibration:
+The dataset itself has markers (.c3d), which only its MATLAB code converts to joints; `.c3d`, `.mp`,
+`.ofs` and the videos are not read. This module reads the joints that VideoPose3D's scripts export,
+in either of their two formats, and the dataset's own calibration:
 
-| files in `root` | what |
+| files in `root` | content |
 |---|---|
 | `data_3d_humaneva15.npz`, `data_2d_humaneva15_gt.npz` | VideoPose3D's archives: metres, in valid chunks |
 | `Train/S1/Walking_1.mat`, `Validate/S1/Walking_1.mat` ... | output of its ConvertHumanEva.m: `poses_3d` (T, 15, 3), |
 | (also below `converted_15j/`) | mm, `poses_2d` (3, T, 15, 2), NaN where there is no valid pose (needs SciPy) |
 | `S1/Calibration_Data/C1.cal` ... | 22 numbers: focal, centre, skew, 5 of distortion, R, T (X_c = R X + T) |
 
-Every first trial is cut in two, the first part `Validate`, the rest `Train`, as in all the papers here: ground truth of
-the test set was never published. Frames without a valid pose are dropped, and what is between them are chunks,
-videos of their own, so that no window reaches over a gap.
+The first part of every first trial is `Validate`, the rest `Train`, as in all the papers here: the
+ground truth of the test set was never published. Frames without a valid pose are dropped. The
+chunks between them are separate videos, so that no window contains a gap.
 
-To be known: the head marker of S3 Walking is wrong for most of the take, so that everybody's error there is some 40 mm.
-The motion capture of S3 ThrowCatch is damaged; VideoPose3D leaves it out.
+Known defects: the head marker of S3 Walking is wrong for most of the take, so that published errors
+there are some 40 mm. The motion capture of S3 ThrowCatch is damaged; VideoPose3D leaves it out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ ACTIONS = ("Walking", "Jog", "ThrowCatch", "Gestures", "Box")
 CAMERAS = ("C1", "C2", "C3")
 SIZE = (480, 640)
 
-# of trial 1, frames [start, end): Validate is [5, middle), Train [middle, end)
+# frames of trial 1 as (5, middle, end): Validate is [5, middle), Train [middle, end)
 RANGES = {
     ("Walking", "S1"): (5, 590, 1203), ("Walking", "S2"): (5, 438, 876), ("Walking", "S3"): (5, 448, 939),
     ("Jog", "S1"): (5, 367, 740), ("Jog", "S2"): (5, 398, 795), ("Jog", "S3"): (5, 401, 842),
@@ -51,7 +51,7 @@ DAMAGED = (("S3", "ThrowCatch"),)  # (subject, action)
 
 
 class HumanEva(Dataset[dict[str, Any]]):
-    """Videos of HumanEva-I: one item for each valid chunk of a subject's first trial, and camera.
+    """Videos of HumanEva-I: one item for each camera and valid chunk of a subject's first trial.
 
     Args:
         root: folder with the files of the module's table.
@@ -59,14 +59,15 @@ class HumanEva(Dataset[dict[str, Any]]):
         subjects: some of S1, S2, S3.
         actions: some of `ACTIONS`; Walking, Jog and Box in most papers.
         cameras: some of C1, C2, C3.
-        calibration: cameras by (subject, camera), or the folder of the data set itself; None: `root`.
+        calibration: cameras by (subject, camera), or the folder of the dataset itself. Defaults to
+            `root`.
         keypoints: "gt", the projected joints, or a file `data_2d_humaneva15_*.npz` of detections.
-        joints: 15, VideoPose3D's, or the 14 of RPSM, which have no pelvis.
+        joints: 15, as in VideoPose3D, or 14, without the pelvis, as in RPSM.
         skip: (subject, action) to leave out.
 
-    Yields videos as `posezoo.data` describes: `name`, `subject`, `action`, `view`, `fps`, `camera`, `start` (the frame
-    of the trial that the chunk starts at; None from VideoPose3D's archive, which does not say), `pose3d` `(T, K, 3)`
-    mm in the camera's frame, `keypoints` `(T, K, 2)` pixels.
+    Yields videos as `posezoo.data` describes: `name`, `subject`, `action`, `view`, `fps`, `camera`,
+    `start` (the first frame of the chunk in the trial; None with VideoPose3D's archive, which does
+    not have it), `pose3d` `(T, K, 3)` mm in the camera's frame, `keypoints` `(T, K, 2)` pixels.
 
     Raises:
         ValueError: a file is missing or malformed; names the file, the record and the fix.
@@ -134,7 +135,7 @@ class HumanEva(Dataset[dict[str, Any]]):
 
 
 def read_camera(path: str | Path) -> Camera:
-    """A camera of HumanEva, from its .cal file.
+    """Read a camera of HumanEva from its .cal file.
 
     Raises:
         ValueError: the file is missing or malformed.
@@ -149,7 +150,7 @@ def read_camera(path: str | Path) -> Camera:
     path = Path(path)
     if not path.is_file():
         raise ValueError(
-            f"{path} is missing; it is among the data set's own files, or give calibration= as a dictionary of cameras"
+            f"{path} is missing; it is among the dataset's own files, or give calibration= as a dictionary of cameras"
         )
     try:
         numbers = torch.tensor([float(word) for word in path.read_text().split()], dtype=torch.float64)
@@ -157,7 +158,7 @@ def read_camera(path: str | Path) -> Camera:
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: expected 22 numbers, as in HumanEva's .cal files ({error})") from error
     if float(skew) != 0:
-        raise ValueError(f"{path}: pixels with a skew of {float(skew):g} cannot be represented; expected 0")
+        raise ValueError(f"{path}: a skew of {float(skew):g} is not supported, expected 0; use another calibration")
     rotation = rotation.view(3, 3)
     return Camera(
         rotation=rotation, translation=-rotation.T @ shift, focal=focal, center=center,
@@ -223,7 +224,7 @@ def _exported_chunks(path: Path, start: int, end: int) -> list[_Chunk]:
     try:
         arrays = scipy.io.loadmat(path)
         solid, flat = np.asarray(arrays["poses_3d"], np.float64), np.asarray(arrays["poses_2d"], np.float64)
-    except Exception as error:  # SciPy raises what its parser happened to stumble over
+    except Exception as error:  # SciPy's parser raises various exceptions for damaged files
         raise ValueError(f"{path} is not an export of ConvertHumanEva.m ({error})") from error
     length = end - start
     if solid.shape != (length, 15, 3) or flat.shape != (3, length, 15, 2):

@@ -1,7 +1,8 @@
-"""From a photograph with an annotated person to a training input: crop, mirror, colour, holes.
+"""Training transforms: person crop with geometric augmentation, colour jitter, cutout.
 
-`PersonCrop` works on one sample, in the data loader's workers; `jitter_colour` and `cutout` on a batch, on its device.
-All randomness comes from torch's generator (or the one given), so a seed fixes it.
+`PersonCrop` transforms one sample, in the workers of the data loader; `jitter_colour` and `cutout`
+transform a batch, on its device. Random numbers are from torch's generator or the one given, so
+that a seed makes them reproducible.
 """
 
 from dataclasses import dataclass
@@ -21,30 +22,34 @@ COLOUR_WEIGHTS = (0.299, 0.587, 0.114)  # luma of RGB, ITU-R BT.601
 
 @dataclass(frozen=True, kw_only=True)
 class PersonCrop:
-    """Cut the person out of the image, in one resampling, with the augmentations of Simple Baselines and HRNet.
+    """Crop the person with the augmentations of Simple Baselines and HRNet, in one resampling.
 
-    Every random part is off by default; `PersonCrop(size=(256, 192))` is the crop of evaluation.
+    All augmentations are off by default; `PersonCrop(size=(256, 192))` is the crop of evaluation.
 
     Args:
         size: (H, W) of the crop.
-        padding: context around the box.
+        padding: factor on both sides of the box, for context.
         keep_aspect: False stretches the box to the crop (DeepPose, PoseRNN).
-        skeleton: needed for `flip` and `half_body`, which must know left from right and up from down.
-        scale: the crop's extent is multiplied by N(1, scale), clipped to 1 - scale and 1 + scale; two numbers are the
-            range of a uniform draw instead.
-        rotation: degrees; the angle is N(0, rotation), clipped to twice that; two numbers are the range of a uniform
-            draw instead.
-        rotation_probability: fraction of the samples that are turned at all.
-        flip: probability of mirroring, with left and right keypoints exchanged.
-        translation: the box moves by up to this fraction of its sides, uniformly.
-        half_body: probability of cropping around the upper (7 in 10) or lower body of a person with more than
-            half the keypoints visible.
-        truncation: probability that the photograph ends inside the person: up to 60 % of the box is lost at the bottom
-            (7 in 10) or another side, and keypoints beyond the edge become invisible, as in half-length portraits.
+        skeleton: of the keypoints; required for `flip` and `half_body`.
+        scale: the crop's extent is multiplied by N(1, scale), clipped to 1 - scale and 1 + scale;
+            two numbers are the range of a uniform distribution instead.
+        rotation: degrees; the angle is N(0, rotation), clipped to twice that; two numbers are the
+            range of a uniform distribution instead.
+        rotation_probability: probability of a rotation.
+        flip: probability of a horizontal flip, with left and right keypoints exchanged.
+        translation: the box moves uniformly by up to this fraction of its sides.
+        half_body: probability of cropping around the upper (7 in 10) or lower body of a person with
+            more than half the keypoints visible.
+        truncation: probability that the image ends inside the person, as in half-length portraits:
+            20 to 60 % of the box are blacked out at the bottom (7 in 10) or another side, with
+            `visible` False for keypoints there.
 
-    Returns, when called with a sample: `image` `(3, *size)` float in [0, 1], `keypoints` in pixels of the crop,
-    `visible`, `matrix` `(2, 3)` from the image to the crop; `others` and `center`, where the sample has them, in pixels
-    of the crop too; other entries but `box` stay.
+    Returns, when called with a sample: `image` `(3, *size)` float in [0, 1], `keypoints` in pixels
+    of the crop, `visible`, `matrix` `(2, 3)` from the image to the crop; `others` and `center`,
+    where the sample has them, also in pixels of the crop; all other entries except `box` are kept.
+
+    Raises:
+        ValueError: an argument out of its range, or `skeleton` missing.
 
     Example:
         >>> sample = {"image": torch.zeros(3, 100, 80, dtype=torch.uint8), "keypoints": torch.tensor([[40.0, 50.0]]),
@@ -108,7 +113,7 @@ class PersonCrop:
         flip = chance(self.flip)
         matrix = crop_matrix(center, extent, self.size, rotation=rotation, flip=flip, keep_aspect=self.keep_aspect)
 
-        if flip and self.skeleton is not None:  # the matrix mirrors positions; here left and right change names
+        if flip and self.skeleton is not None:  # the matrix mirrors positions; here left and right are exchanged
             order = list(self.skeleton.flip_index)
             keypoints, visible = keypoints[order], visible[order]
         moved = {key: value for key, value in sample.items() if key != "box"}
@@ -130,19 +135,23 @@ class PersonCrop:
 
 
 def chance(probability: float) -> bool:
-    """True with `probability`; draws nothing at 0, so that switching a part off leaves the others' randomness alone."""
+    """Return True with `probability`.
+
+    At 0 no random number is drawn, so that switching one augmentation off does not change the
+    others.
+    """
     return probability > 0 and bool(torch.rand(()) < probability)
 
 
 def draw(spread: float | tuple[float, float], *, middle: float, clip: float) -> float:
-    """N(middle, spread), clipped to `clip` standard deviations; of two numbers, uniformly between them."""
+    """Draw N(middle, spread), clipped to `clip` standard deviations; for two numbers, uniformly."""
     if isinstance(spread, tuple | list):
         return spread[0] + (spread[1] - spread[0]) * float(torch.rand(()))
     return middle + spread * float(torch.randn(()).clamp(-clip, clip))
 
 
 def half_of_body(visible: Tensor, skeleton: Skeleton) -> Tensor | None:
-    """The visible keypoints `(K,)` of the upper or lower body, chosen at random; None where too few are visible."""
+    """Mask `(K,)` of the visible keypoints of a random half of the body; None if too few."""
     lower = torch.tensor([name.split("_")[-1] in LOWER_BODY for name in skeleton.keypoints])
     upper_half, lower_half = visible & ~lower, visible & lower
     if int(visible.sum()) <= len(skeleton) // 2:
@@ -152,9 +161,10 @@ def half_of_body(visible: Tensor, skeleton: Skeleton) -> Tensor | None:
 
 
 def truncate(image: Tensor, box: Tensor, keypoints: Tensor, visible: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The image blacked out beyond a line through the box, the box that is left, and which keypoints still are visible.
+    """Black out the image beyond a line through the box.
 
-    Nothing changes where fewer than three keypoints would remain.
+    Returns the image, the remaining box and the mask of keypoints that are still visible. Nothing
+    changes if fewer than three keypoints would remain.
     """
     lost = 0.2 + 0.4 * float(torch.rand(()))
     side = 3 if chance(0.7) else int(torch.randint(3, ()))  # x1, y1, x2 or y2 moves inwards
@@ -173,10 +183,12 @@ def truncate(image: Tensor, box: Tensor, keypoints: Tensor, visible: Tensor) -> 
 
 
 def jitter_colour(images: Tensor, *, strength: float = 0.2, generator: torch.Generator | None = None) -> Tensor:
-    """Brightness, contrast, saturation and each channel's gain multiplied by U(1 - strength, 1 + strength).
+    """Multiply brightness, contrast, saturation and channel gains by U(1 - strength, 1 + strength).
 
     Args:
         images: `(B, 3, H, W)` in [0, 1]; the result is clamped to it.
+        strength: maximum change of each factor.
+        generator: random generator on the device of `images`. Defaults to torch's global one.
 
     Example:
         >>> jitter_colour(torch.full((2, 3, 4, 4), 0.5), strength=0.0).unique().tolist()
@@ -192,12 +204,13 @@ def jitter_colour(images: Tensor, *, strength: float = 0.2, generator: torch.Gen
 
 
 def cutout(images: Tensor, *, count: int = 1, size: float = 0.25, generator: torch.Generator | None = None) -> Tensor:
-    """Rectangles of up to `size` of each side, at random places, filled with the image's mean colour.
+    """Fill random rectangles with the image's mean colour.
 
     Args:
         images: `(B, 3, H, W)`.
         count: rectangles per image.
-        size: largest fraction of H and of W that one covers.
+        size: maximum fraction of H and of W that one covers.
+        generator: random generator on the device of `images`. Defaults to torch's global one.
 
     Example:
         >>> holes = cutout(torch.eye(32).expand(1, 3, 32, 32), size=0.5)

@@ -1,6 +1,7 @@
-"""From videos to training examples: windows and clips that never reach over the end of a video.
+"""Cut videos into windows: inputs of sequence networks that stay within one video.
 
-A video is a dictionary as `posezoo.data` describes. `Windows` cuts what has one entry per frame, `FRAMEWISE`.
+A video is a dictionary as `posezoo.data` describes. `Windows` cuts the entries that have one value
+per frame, `FRAMEWISE`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,36 +15,37 @@ FRAMEWISE = ("keypoints", "pose3d", "visible", "frames")
 
 
 class Windows(Dataset[dict[str, Any]]):
-    """Windows of consecutive frames of some videos, each within one video.
+    """Dataset of windows of consecutive frames, each within one video.
 
-    | for | arguments |
+    | use | arguments |
     |---|---|
-    | every frame alone (Martinez) | `length=1` |
+    | single frames (Martinez) | `length=1` |
     | sequences (Hossain & Little) | `length=5` |
-    | a frame in its context (VideoPose3D) | `length=243, pad="edge"`, or with `causal=True` the context before it |
-    | groups of frames (RPSM, test) | `length=5, stride=5, tail="keep"`: each frame once, in a group of 1 to 5 |
-    | clips with a random start (RPSM, training) | `length=5, tail="keep"`, shuffled: 1 to 5 frames from any frame on |
+    | a frame with its context (VideoPose3D) | `length=243, pad="edge"`; with `causal=True`, past context only |
+    | disjoint clips (RPSM, test) | `length=5, stride=5, tail="keep"`: each frame once, in a clip of 1 to 5 frames |
+    | clips from a random frame (RPSM, training) | `length=5, tail="keep"`, shuffled: clips of 1 to 5 frames |
 
     Args:
-        videos: each with one or more of `FRAMEWISE`, all with the same.
-        length: frames of a window.
+        videos: videos with the same entries of `FRAMEWISE`, one or more.
+        length: frames per window.
         stride: frames from one window to the next.
-        pad: None: windows lie within the video. "edge": there is one around every `stride`-th frame, and at the ends
-            the first and the last frame are repeated.
-        causal: with `pad`, the window ends at its frame instead of having it in the middle.
-        tail: without `pad`, "keep" also takes the windows that start less than `length` frames before the end; they are
-            shorter.
-        skip_short: leave out videos that are shorter than a window, instead of raising.
+        pad: "edge" has a window around every `stride`-th frame and repeats the first and the last
+            frame beyond the ends. Defaults to windows within the video.
+        causal: with `pad`, the window ends at its frame instead of being centred on it.
+        tail: without `pad`, "keep" adds the windows that start less than `length` frames before the
+            end, which are shorter.
+        skip_short: leave out videos that are shorter than a window instead of raising.
 
-    Item i is a dictionary: the window's frames `(length, ...)` of each entry, `video`, the index of the video that it
-    is from, and `frame`, the frame of that video that it is about: the middle one (of an even number the later), or
-    with `causal` the last. Item `[i, j, ...]`, a list or a tensor, is a batch of them, gathered at once: give the
-    `DataLoader` `batch_size=None` and a `BatchSampler`. Nothing is random: shuffling is the sampler's business.
-    `videos` keeps what is not framewise, such as the cameras, by the index of the video.
+    Item i is a dictionary with the window's frames `(length, ...)` of each entry, `video`, the
+    index of its video, and `frame`, the index of its target frame: the middle one (for even lengths
+    the later), or with `causal` the last. Item `[i, j, ...]`, a list or a tensor, is a batch of
+    windows, gathered at once: give the `DataLoader` `batch_size=None` and a `BatchSampler`. Nothing
+    is random; shuffling is left to the sampler. The attribute `videos` has the entries that are not
+    per frame, such as cameras, by index of the video.
 
     Raises:
-        ValueError: a video is empty, shorter than the window, of another length in one entry than in another, or has a
-            frame that is not finite (`valid_chunks` finds where to cut it); names the video.
+        ValueError: a video is empty or shorter than the window, its entries differ in length, or a
+            frame is not finite (`valid_chunks` finds where to cut it); names the video.
 
     Example:
         >>> videos = [{"keypoints": torch.arange(8.0).view(4, 1, 2)}, {"keypoints": torch.zeros(3, 1, 2)}]
@@ -75,7 +77,7 @@ class Windows(Dataset[dict[str, Any]]):
             raise ValueError('causal=True needs pad="edge"; without padding a window has no frame of its own')
         self.videos = list(videos)
         if not self.videos:
-            raise ValueError("videos: there is none")
+            raise ValueError("videos: expected one or more, there is none")
         self.length = length
         self.entries = [key for key in FRAMEWISE if key in self.videos[0]]
         counts = [self._count(index) for index in range(len(self.videos))]
@@ -104,7 +106,7 @@ class Windows(Dataset[dict[str, Any]]):
         self.offset = before
         self.keeps_tail = tail == "keep"
         self.firsts, self.counts = firsts, torch.tensor(counts)
-        # all videos end to end, so that a batch is one gathering
+        # all videos concatenated, so that a batch is one indexing operation
         self.joined = {
             key: [path for video in self.videos for path in video[key]]
             if key == "frames"
@@ -142,7 +144,7 @@ class Windows(Dataset[dict[str, Any]]):
 
     @property
     def lengths(self) -> Tensor:
-        """Frames of each window, `(N,)`: all `length` but for the last ones of a video with `tail="keep"`."""
+        """Frames per window, `(N,)`: `length`, or less at the end of a video with `tail="keep"`."""
         if not self.keeps_tail:
             return torch.full_like(self.starts, self.length)
         return (self.counts[self.owners] - self.starts).clamp_max(self.length)
@@ -167,13 +169,13 @@ class Windows(Dataset[dict[str, Any]]):
                 if bad.any():
                     raise ValueError(
                         f"video {index} ({self._name(index)}): {key} of frame {int(bad.nonzero()[0])} is not finite; "
-                        "cut the video where `valid_chunks` says, or fill the gap"
+                        "cut the video into `valid_chunks`, or fill the gap"
                     )
         return min(lengths.values())
 
 
 def valid_chunks(valid: Tensor) -> list[tuple[int, int]]:
-    """Runs of valid frames, as (first, last + 1): `(T,)` bool.
+    """Find runs of valid frames, as (first, last + 1), in a mask `(T,)`.
 
     Example:
         >>> valid_chunks(torch.tensor([True, True, False, True]))

@@ -220,7 +220,7 @@ def test_another_file_of_detections(tmp_path, text, message):
 
 
 def test_no_detection_is_left(tmp_path):
-    with pytest.raises(ValueError, match=r"detections.json: nobody to crop is left"):
+    with pytest.raises(ValueError, match=r"detections.json: expected people to crop, found none"):
         detect(tmp_path, DETECTIONS, min_score=0.95)
 
 
@@ -242,7 +242,7 @@ def test_missing_photographs_are_named_before_training_starts(tmp_path):
     (tmp_path / "val2017" / "empty.jpg").unlink()  # nobody in it
     assert len(COCO(tmp_path / "val2017", path)) == 3
     (tmp_path / "val2017" / PHOTOGRAPHS[1][1]).unlink()
-    with pytest.raises(ValueError, match=r"000007.jpg is missing, like 1 of the 2 photographs of person_keypoints"):
+    with pytest.raises(ValueError, match=r"000007.jpg is missing, like 1 of the 2 images of person_keypoints"):
         COCO(tmp_path / "val2017", path)
 
 
@@ -272,7 +272,7 @@ def test_another_json_file(tmp_path, text, message):
 def test_files_without_people(tmp_path):
     with pytest.raises(ValueError, match=r"val2017.json has no annotations; give detections="):
         COCO(tmp_path / "val2017", write(tmp_path, None))
-    with pytest.raises(ValueError, match=r"val2017.json: nobody to crop is left in it"):
+    with pytest.raises(ValueError, match=r"val2017.json: expected people to crop, found none"):
         read(tmp_path, [annotation(1, 7, iscrowd=1)])
 
 

@@ -159,7 +159,7 @@ def test_the_largest_person_is_followed_whatever_the_order(tmp_path):
         frames.append([people[k] for k in random.permutation(3)])
         expected.append(people[0])
     openpose(tmp_path, frames)
-    with pytest.warns(UserWarning, match="up to 3 people in a frame; the largest one at the beginning is followed"):
+    with pytest.warns(UserWarning, match="up to 3 people in a frame; the largest one at the beginning is tracked"):
         check(read_keypoints(tmp_path), expected)
 
 

@@ -1,17 +1,19 @@
-"""A skinned body, moved by the CMU motion capture and drawn in software: what `render_clips.py` is made of.
+"""Software renderer of a skinned body in motions of the CMU database, for `render_clips.py`.
 
-`Body` reads the MakeHuman base mesh as MPFB2 distributes it: `base.obj`, `rig.cmu_mb.json`, `weights.cmu_mb.json` and
-the shape targets in `targets/`. `Take` is a recorded motion reduced to the turns of that rig's bones. `pose_body` puts
-the one into the other's pose, `draw` makes pictures of it.
+`Body` reads the MakeHuman base mesh as MPFB2 distributes it: `base.obj`, `rig.cmu_mb.json`,
+`weights.cmu_mb.json` and the shape targets in `targets/`. `Take` is a recorded motion retargeted to
+that rig: rotations of its bones. `pose_body` poses the body, `rasterise` renders its points.
 
-Frames: the body at rest stands in millimetres with y up, facing z, its left at +x, and so do CMU's skeletons at rest;
-but its arms hang at 45 degrees, where CMU's stretch sideways (.asf) or hang down (.bvh), and its legs are not splayed.
-`_rest_to_rest` turns each limb from the one rest into the other, before the motion turns it.
+Coordinates: body and CMU's skeletons are in millimetres, and in their rest poses y is up, the face
+is towards z and the left side at +x. Their rest poses differ: the body's arms hang at 45 degrees,
+CMU's are horizontal (.asf) or hang down (.bvh), and the body's legs are not splayed.
+`_rest_to_rest` rotates each limb from the body's rest pose to CMU's, before the rotations of the
+motion apply.
 
-Drawing is a z-buffer of points. The surface is sampled so densely that neighbours are less than a pixel apart, each
-point falls into one pixel, and the nearest of a pixel wins; single pixels that were missed, or through which the far
-side shows, are then closed. Only winners are shaded. This needs no triangles and no loop over points or pixels, and
-costs about as much as moving the points.
+Rendering is point splatting with a z-buffer. The surface is sampled so densely that neighbours are
+less than a pixel apart, each point is drawn in one pixel, and the nearest point of a pixel is kept;
+holes of a single pixel are then closed. Only the kept points are shaded. This needs no triangles
+and no loop over points or pixels, and costs about as much as skinning the points.
 """
 
 import gzip
@@ -30,8 +32,8 @@ from posezoo.skeletons import get_skeleton
 
 UNIT = 100.0  # mm in the unit of the mesh
 SIDES = {"Left": 1.0, "Right": -1.0}
-# the bones of the rig, and the joint of .asf, of Hahne's 3ds Max and of his MotionBuilder files that turns each of
-# them; bones that are not here (hip joints, parts of the hands) go with the parent
+# the bones of the rig, and the joint of .asf, of Hahne's 3ds Max and of his MotionBuilder files that rotates each of
+# them; other bones (hip joints, parts of the hands) keep their pose relative to the parent
 TURNS: dict[str, tuple[str, str, str]] = {
     "Hips": ("root", "Hips", "Hips"),
     "LowerBack": ("lowerback", "lowerback", "LowerBack"),
@@ -57,15 +59,15 @@ TURNS: dict[str, tuple[str, str, str]] = {
     "RightFoot": ("rfoot", "RightAnkle", "RightFoot"),
     "RightToeBase": ("rtoes", "RightToe", "RightToeBase"),
 }
-# keypoint: the bone that starts there; the others are made of these in `_keypoints`
+# keypoint: the bone that starts there; `_keypoints` derives the others
 STARTS = {
     "hip": "UpLeg", "knee": "Leg", "ankle": "Foot", "shoulder": "Arm", "elbow": "ForeArm", "wrist": "Hand",
 }  # fmt: skip
 SPINE = 0.05  # of the bone Spine from its start: 53 % of the way from pelvis to thorax, as in `posezoo.data.cmu`
-# which part of the body a point belongs to; `along` says where on it
+# parts of the body that a point can belong to; `along` is its position on the part
 PARTS = ("torso", "arm", "hand", "leg", "foot", "neck", "head", "eye", "hair", "skirt")
 PART = {name: number for number, name in enumerate(PARTS)}
-LIMBS = {  # bone: part, what `along` is where it starts, the bone it ends at
+LIMBS = {  # bone: part, value of `along` at its start, bone at its end
     "Arm": ("arm", 0.0, "ForeArm"),
     "ForeArm": ("arm", 1.0, "Hand"),
     "UpLeg": ("leg", 0.0, "Leg"),
@@ -73,19 +75,19 @@ LIMBS = {  # bone: part, what `along` is where it starts, the bone it ends at
 }
 DRAWN = ("body", "helper-l-eye", "helper-r-eye", "helper-hair", "helper-skirt")  # groups of the mesh
 SPACINGS = tuple(2.0 * 2 ** (step / 2) for step in range(10))  # mm between sampled points, 2 to 45
-TOUCHING = 60.0  # mm: a pixel whose two opposite neighbours are this much nearer is a hole
+TOUCHING = 60.0  # mm: a pixel is a hole if two opposite neighbours are nearer by more than this
 
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """Points sampled on the body, and what stays the same of them in any shape and pose.
+    """Points sampled on the body, with their attributes that do not depend on shape and pose.
 
     Args:
         corners: `(N, 4)` indices of vertices.
         shares: `(N, 4)`, sum 1.
         skin: `(N, B)` weights of the bones.
         part: `(N,)` index into PARTS.
-        along: `(N,)` where on the part, see `_anatomy`.
+        along: `(N,)` position on the part, see `_anatomy`.
     """
 
     corners: Tensor
@@ -95,7 +97,7 @@ class Surface:
     along: Tensor
 
     def at(self, values: Tensor) -> Tensor:
-        """Values of vertices `(V, D)` at the points `(N, D)`."""
+        """Interpolate values of vertices `(V, D)` at the points `(N, D)`."""
         total = values.new_zeros(len(self.part), values.shape[1])
         for corner in range(4):
             total.addcmul_(values.index_select(0, self.corners[:, corner]), self.shares[:, corner, None])
@@ -103,11 +105,11 @@ class Surface:
 
 
 class Body:
-    """The body at rest, in all its shapes.
+    """The body in its rest pose, in all shapes.
 
     Args:
-        folder: with `base.obj`, `rig.cmu_mb.json`, `weights.cmu_mb.json` and `targets/*-*-*.target.gz`, whose names
-            say ethnicity, gender and age.
+        folder: with `base.obj`, `rig.cmu_mb.json`, `weights.cmu_mb.json` and
+            `targets/*-*-*.target.gz`, whose names are ethnicity, gender and age.
 
     Raises:
         ValueError: a file is missing or does not fit the others.
@@ -152,12 +154,12 @@ class Body:
         self.surfaces: dict[tuple[float, bool, bool], Surface] = {}
 
     def shaped(self, shares: Tensor, scale: float = 1.0) -> Tensor:
-        """Vertices `(V, 3)` mm of a mixture of the targets: `(S,)`, sum 1, in the order of `targets`."""
+        """Vertices `(V, 3)` mm of a mixture of `targets` with weights `(S,)` of sum 1."""
         mixed = (shares @ self.offsets.flatten(1)).view_as(self.vertices)
         return (self.vertices + mixed) * scale
 
     def joints(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the bones start and end in a shape: `(B, 3)`, `(B, 3)` mm."""
+        """Starts and ends of the bones in a shape: `(B, 3)`, `(B, 3)` mm."""
         heads, tails = (vertices[self.ends] * self.ends_shares[..., None]).sum(dim=1).chunk(2)
         return heads, tails
 
@@ -172,7 +174,7 @@ class Body:
         return F.normalize(normals, dim=-1)
 
     def surface(self, spacing: float, *, hair: bool = False, skirt: bool = False) -> Surface:
-        """Points on the surface, `spacing` mm apart or less in the shape that all targets have in the middle."""
+        """Points on the surface, at most `spacing` mm apart in the mean shape of all targets."""
         key = (spacing, hair, skirt)
         if key not in self.surfaces:
             hidden = {"helper-hair": not hair, "helper-skirt": not skirt}
@@ -181,7 +183,7 @@ class Body:
         return self.surfaces[key]
 
     def _sample(self, quads: Tensor, spacing: float) -> Surface:
-        """A grid on every quad; of quads that are smaller than a cell some are left out."""
+        """A grid of points on every quad; some quads smaller than a cell get none."""
         corners = self.shaped(torch.full((len(self.targets),), 1 / len(self.targets)))[quads]
         a, b, c, d = corners.unbind(dim=1)
         wide = torch.maximum((b - a).norm(dim=-1), (c - d).norm(dim=-1)) / spacing
@@ -209,9 +211,10 @@ class Body:
         )
 
     def _anatomy(self) -> tuple[Tensor, Tensor]:
-        """The part that each vertex belongs to, and where on it: what the clothes cover is decided by these two.
+        """Part of each vertex and its position on the part, which define the clothes.
 
-        torso: 0 at the hips, 1 at the neck. Arm and leg: 0 at shoulder or hip, 1 at elbow or knee, 2 at wrist or ankle.
+        torso: 0 at the hips, 1 at the neck. Arm and leg: 0 at shoulder or hip, 1 at elbow or knee,
+            2 at wrist or ankle.
         Head: 0 in the face, growing to the back and the top. Skirt: 0 at its top, 1 at its hem.
         """
         points = self.vertices
@@ -259,14 +262,15 @@ class Body:
 
 @dataclass(frozen=True, eq=False)
 class Take:
-    """A motion as the turns of the rig's bones, from CMU's pose at rest.
+    """A motion retargeted to the rig: rotations of its bones from CMU's rest pose.
 
     Args:
         name: of the motion, as "02_01".
-        subject: of the name; None where it does not tell.
+        subject: from the name; None for names without a subject.
         rotations: `(T, len(TURNS), 3, 3)`.
         pelvis: `(T, 3)` mm in the world, y up.
-        rest: `(len(TURNS), 3)`, unit vectors along the bones of CMU's skeleton at rest; 0 where nothing hangs on them.
+        rest: `(len(TURNS), 3)` unit vectors along the bones in CMU's rest pose; 0 for bones without
+            children.
     """
 
     name: str
@@ -277,7 +281,7 @@ class Take:
 
 
 def read_take(motion: Motion, fps: float) -> Take:
-    """A motion for the rig, at another frame rate.
+    """Retarget a motion to the rig and resample it.
 
     Raises:
         ValueError: the joints are not named as in CMU's files.
@@ -288,7 +292,7 @@ def read_take(motion: Motion, fps: float) -> Take:
         raise ValueError(f"{motion.name}: the joints {', '.join(motion.joints[:6])} ... are not all of CMU's skeleton")
     index = [motion.joints.index(names[naming]) for names in TURNS.values()]
     turns = resample(motion.rotations[:, index], motion.fps, fps)
-    # between two frames the mean is no rotation any more
+    # interpolated matrices are not orthogonal: Gram-Schmidt
     first = F.normalize(turns[..., 0], dim=-1)
     second = F.normalize(turns[..., 1] - (turns[..., 1] * first).sum(dim=-1, keepdim=True) * first, dim=-1)
     turns = torch.stack([first, second, torch.linalg.cross(first, second, dim=-1)], dim=-1)
@@ -301,16 +305,17 @@ def read_take(motion: Motion, fps: float) -> Take:
 
 
 def pose_body(body: Body, vertices: Tensor, take: Take, frames: slice) -> tuple[Tensor, Tensor]:
-    """The body in the poses of a motion, its mid-hips where those of the motion are.
+    """Pose the body as in a motion, with its pelvis where that of the motion is.
 
     Args:
-        body: the rig.
+        body: the body.
         vertices: `(V, 3)` mm, its shape (`Body.shaped`).
         take: the motion.
-        frames: of it.
+        frames: frames of the motion.
 
     Returns:
-        moves `(T, B, 3, 4)`, from the body at rest to the world in mm, and keypoints `(T, 17, 3)` of `h36m17`, mm.
+        moves `(T, B, 3, 4)`, transforms of the bones from the rest pose to the world in mm, and
+        keypoints `(T, 17, 3)` of `h36m17`, mm.
     """
     heads, tails = body.joints(vertices)
     names = list(TURNS)
@@ -334,7 +339,7 @@ def pose_body(body: Body, vertices: Tensor, take: Take, frames: slice) -> tuple[
 
 
 def _keypoints(body: Body, heads: Tensor, tails: Tensor) -> Tensor:
-    """The keypoints of `h36m17`, in the definitions of `posezoo.data.cmu`, from the ends of bones `(T, B, 3)`."""
+    """Keypoints of `h36m17`, as in `posezoo.data.cmu`, from the ends of bones `(T, B, 3)`."""
     point = {
         f"{side.lower()}_{name}": heads[:, body.bones.index(f"{side}{bone}")]
         for side in SIDES
@@ -350,12 +355,12 @@ def _keypoints(body: Body, heads: Tensor, tails: Tensor) -> Tensor:
 
 
 def _rest_to_rest(rest: dict[str, Tensor], heads: dict[str, Tensor], tails: dict[str, Tensor]) -> Tensor:
-    """What turns each bone of the body from its rest into CMU's: `(len(TURNS), 3, 3)`.
+    """Rotations of each bone from the body's rest pose to CMU's: `(len(TURNS), 3, 3)`.
 
-    A limb's direction and the way its joint bends say how: in both, knees bend backward about the sideways axis. CMU's
-    elbows bend forward and 30 degrees upward of the arm stretched sideways, the body's forward. The thumbs point
-    forward in CMU's. A foot keeps its tilt, which is that of a person who stands in both. Everything else stands
-    upright in both.
+    They follow from a limb's direction and the hinge axis of its joint. Knees bend backward about
+    the sideways axis in both. CMU's elbows bend forward and 30 degrees upward from the horizontal
+    arm, the body's forward. Thumbs point forward in CMU's rest pose. Feet are level in both, and
+    everything else is upright in both.
     """
     forward, up = torch.tensor([0.0, 0.0, 1.0]), torch.tensor([0.0, 1.0, 0.0])
     pairs: dict[str, tuple[Tensor, Tensor, Tensor, Tensor]] = {}  # direction and second axis: CMU's, the body's
@@ -386,11 +391,11 @@ def _rest_to_rest(rest: dict[str, Tensor], heads: dict[str, Tensor], tails: dict
 
 @dataclass(frozen=True, eq=False)
 class Fragments:
-    """The pixels that show the body: n of them, in all frames together.
+    """The n pixels of all frames that the body covers.
 
     Args:
         pixel: `(n,)` index into frames x rows x columns.
-        point: `(n,)` index of the surface's point.
+        point: `(n,)` index of the visible point of the surface.
         frame: `(n,)` index of the frame.
         depth: `(n,)` mm.
     """
@@ -411,20 +416,21 @@ def skinned(surface: Surface, points: Tensor, moves: Tensor) -> Tensor:
 
 
 def rasterise(points: Tensor, focal: Sequence[float], center: Sequence[float], size: int) -> Fragments:
-    """What a camera sees of points `(3, T, N)` mm in its frame, in a picture of `size` x `size` pixels."""
+    """Rasterise points `(3, T, N)` mm in the camera's frame to images of `size` x `size` pixels."""
     frames, count = points.shape[1:]
     x, y, depth = points
     inverse = 1 / depth
     column = (x * inverse).mul_(focal[0]).add_(center[0] + 0.5).floor_()
     row = (y * inverse).mul_(focal[1]).add_(center[1] + 0.5).floor_()
-    seen = (column >= 0) & (column < size) & (row >= 0) & (row < size) & (depth > 0)
-    # depth in the upper bits, the point in the lower ones
+    inside = (column >= 0) & (column < size) & (row >= 0) & (row < size) & (depth > 0)
+    # depth in the upper 32 bits, index of the point in the lower: the minimum finds the nearest point and its index
     key = ((depth * 16).long() << 32) | torch.arange(count)
     pixel = (row * size + column).long() + torch.arange(frames)[:, None] * size * size
-    pixel = torch.where(seen, pixel, frames * size * size)
+    pixel = torch.where(inside, pixel, frames * size * size)
     nothing = 1 << 62
     nearest = torch.full((frames * size * size + 1,), nothing)
     nearest = nearest.scatter_reduce_(0, pixel.flatten(), key.flatten(), "amin")[:-1].view(frames, size, size)
+    # close holes: the farther one of two opposite neighbours, if both are much nearer than the pixel
     around = F.pad(nearest, (1, 1, 1, 1), value=nothing)
     beside = torch.maximum(around[:, 1:-1, :-2], around[:, 1:-1, 2:])
     above = torch.maximum(around[:, :-2, 1:-1], around[:, 2:, 1:-1])
@@ -466,7 +472,9 @@ def _read_target(path: Path, count: int) -> Tensor:
         )
     index = rows[:, 0].long()
     if int(index.max()) >= count:
-        raise ValueError(f"{path} moves vertex {int(index.max())}, and the mesh has {count}; it is of another mesh")
+        raise ValueError(
+            f"{path} moves vertex {int(index.max())}, and the mesh has {count}; expected targets of this mesh"
+        )
     offsets[index] = UNIT * rows[:, 1:]
     return offsets
 
@@ -476,6 +484,8 @@ def _parents_first(parents: dict[str, str]) -> tuple[str, ...]:
     while len(order) < len(parents):
         ready = [bone for bone, parent in parents.items() if bone not in order and (not parent or parent in order)]
         if not ready:
-            raise ValueError(f"the rig's bones {sorted(set(parents) - set(order))} hang on nothing")
+            raise ValueError(
+                f"the rig's bones {sorted(set(parents) - set(order))} have no parent in it; expected a tree"
+            )
         order += ready
     return tuple(order)

@@ -1,17 +1,19 @@
-"""Labelled clips of a person who moves as CMU's actors did: a rendered body, its 3D pose and its pixels.
+"""Render labelled clips of a body in CMU's motions: images, 3D poses and 2D keypoints.
 
-    python examples/render_clips.py --body body --motions bvh.zip --output out --clips 8 --length 5 --size 128
+    python tools/render_clips.py --body body --motions bvh.zip --output out --clips 8 --length 5 --size 128
 
-`body` is the MakeHuman base mesh (CC0) with the rig cmu_mb as MPFB2 distributes it, `--motions` are the files that
-`posezoo.data.CMU` reads, but for the prepared clips, which are positions only. Body, clothes, light, background, camera
-and motion are drawn at random for every clip and stay the same in all its frames. The clips are written as .npz, and
-one picture shows them all, with the keypoints drawn. For training nothing needs to be written: `Clips` is a `Dataset`
-that renders as it goes, the same clip for the same index and seed. How the drawing works is told in `rendering.py`.
+`body` is the MakeHuman base mesh (CC0) with the rig cmu_mb as MPFB2 distributes it, `--motions` are
+the files that `posezoo.data.CMU` reads, except the prepared clips, which have positions only. Body,
+clothes, light, background, camera and motion are random per clip and constant within it. The clips
+are written as .npz, and one image shows them with their keypoints. For training nothing needs to be
+written: `Clips` is a `Dataset` that renders on demand, the same clip for the same index and seed.
+`rendering.py` describes the rendering.
 
-The labels are the rendered body's own joints, not the actor's, in the definitions of `posezoo.data.cmu` as far as the
-rig has them: `spine` is 53 % of the way from pelvis to thorax, `neck_nose` the base of the skull (start of the bone
-Neck1, 15 cm above the thorax); but `head` is the crown, where CMU's skeletons end some 10 cm lower, and `wrist` is the
-wrist, where CMU's bone `radius` ends two thirds down the forearm.
+The labels are the joints of the rendered body, not the actor's, in the definitions of
+`posezoo.data.cmu` where the rig has them: `spine` is 53 % of the way from pelvis to thorax,
+`neck_nose` the base of the skull (start of the bone Neck1, 15 cm above the thorax); but `head` is
+the crown, where CMU's skeletons end some 10 cm lower, and `wrist` is the wrist, where CMU's bone
+`radius` ends two thirds down the forearm.
 """
 
 import argparse
@@ -37,38 +39,43 @@ from posezoo.viz import draw_keypoints
 sys.path.insert(0, str(Path(__file__).parent))
 from rendering import PART, SPACINGS, Body, Fragments, Surface, Take, pose_body, rasterise, read_take, skinned
 
-PICTURE = 1000  # pixels of the virtual camera's square picture, of which a crop is rendered
-PADDING = (1.15, 1.4)  # of the crop around the keypoints' box
-STATURE = (0.94, 1.06)  # factor of the size that the shape has
-SHIFT = 0.05  # of the crop, in units of it
-SPARSE = 0.9  # pixels between points of the surface, at the most
+IMAGE = 1000  # pixels, side of the virtual camera's square image, of which a crop is rendered
+PADDING = (1.15, 1.4)  # of the crop around the keypoints' box, range
+STATURE = (0.94, 1.06)  # factor on the body's size, range
+SHIFT = 0.05  # of the crop in units of its side, maximum
+SPARSE = 0.9  # pixels between points of the surface, maximum
+SAMPLINGS = ("sqrt", "proportional")  # of recordings, by their numbers of possible clips
 SKIN = ((0.95, 0.76, 0.65), (0.87, 0.63, 0.48), (0.71, 0.48, 0.34), (0.50, 0.32, 0.22), (0.32, 0.20, 0.14))
 HAIR = ((0.08, 0.06, 0.05), (0.22, 0.13, 0.08), (0.42, 0.27, 0.14), (0.76, 0.60, 0.36), (0.60, 0.58, 0.56))
 
 
 class Clips(Dataset[dict[str, Any]]):
-    """Rendered clips, made as they are asked for.
+    """Dataset of clips that are rendered on demand.
 
     Args:
-        motions: as `read_takes` gives them, at the frame rate wanted.
-        body: who moves.
-        size: pixels of the square crop's side.
-        length: frames.
-        count: how many clips there are.
-        seed: of everything random; clip `i` depends on it and on `i` alone.
-        padding: smallest and greatest factor of the crop around the keypoints' box in all frames of the clip.
-        backgrounds: pictures to take the backgrounds from; none: colours, noise and boxes.
-        occluders: how often something stands in front of the person.
+        motions: recordings from `read_takes`, at the frame rate of the clips.
+        body: the body to render.
+        size: side of the square crop, pixels.
+        length: frames per clip.
+        count: number of clips.
+        seed: random seed; clip `i` depends only on it and on `i`.
+        padding: range of the factor on the keypoints' box in all frames of the clip.
+        backgrounds: images to crop backgrounds from. Defaults to random gradients, boxes and noise.
+        occluders: probability of an occluder in front of the person.
+        sampling: how often clips of a recording are drawn. "sqrt": in proportion to the square root
+            of its number of possible clips, so that one long recording does not dominate.
+            "proportional": in proportion to that number, so that all possible clips are equally
+            likely. Within a recording they always are.
 
     Yields dictionaries of
 
         clip       (T, 3, H, W) uint8, RGB
         pose3d     (T, 17, 3) mm of `h36m17`, in the camera's frame, relative to the pelvis
         keypoints  (T, 17, 2) pixels of the clip
-        subject    text, of the motion
+        subject    text, the subject of the recording
 
     Raises:
-        ValueError: no motion is as long as a clip.
+        ValueError: no recording is as long as a clip, or another `sampling`.
     """
 
     def __init__(
@@ -83,7 +90,10 @@ class Clips(Dataset[dict[str, Any]]):
         padding: tuple[float, float] = PADDING,
         backgrounds: Sequence[str | Path] = (),
         occluders: float = 0.1,
+        sampling: str = "sqrt",
     ) -> None:
+        if sampling not in SAMPLINGS:
+            raise ValueError(f"sampling: expected {' or '.join(SAMPLINGS)}, got {sampling!r}")
         self.takes = [take for take in motions if len(take.pelvis) >= length]
         if not self.takes:
             longest = max((len(take.pelvis) for take in motions), default=0)
@@ -92,8 +102,8 @@ class Clips(Dataset[dict[str, Any]]):
             )
         self.body, self.size, self.length, self.count, self.seed = body, size, length, count, seed
         self.padding, self.backgrounds, self.occluders = padding, list(backgrounds), occluders
-        # every possible clip equally often
-        self.starts = np.cumsum([len(take.pelvis) - length + 1 for take in self.takes])
+        self.sampling = sampling
+        self.possible = np.array([len(take.pelvis) - length + 1 for take in self.takes])  # clips of each recording
 
     def __len__(self) -> int:
         return self.count
@@ -102,10 +112,8 @@ class Clips(Dataset[dict[str, Any]]):
         if not 0 <= index < self.count:
             raise IndexError(index)
         random = np.random.default_rng([self.seed, index])
-        start = int(random.integers(self.starts[-1]))
-        number = int(np.searchsorted(self.starts, start, side="right"))
-        take, first = self.takes[number], start - int(self.starts[number - 1] if number else 0)
-
+        number, first = self.choose(random)
+        take = self.takes[number]
         vertices = self.body.shaped(random_shape(self.body.targets, random), scale=random.uniform(*STATURE))
         moves, world = pose_body(self.body, vertices, take, slice(first, first + self.length))
         camera = self._camera(world, random)
@@ -120,10 +128,21 @@ class Clips(Dataset[dict[str, Any]]):
             "subject": take.subject or "",
         }
 
+    def choose(self, random: np.random.Generator) -> tuple[int, int]:
+        """Draw a recording, as `sampling` has it, and the first frame of a clip in it."""
+        if self.sampling == "proportional":  # one draw among all possible clips
+            last = np.cumsum(self.possible)
+            start = int(random.integers(last[-1]))
+            number = int(np.searchsorted(last, start, side="right"))
+            return number, start - int(last[number] - self.possible[number])
+        share = np.sqrt(self.possible)
+        number = int(random.choice(len(share), p=share / share.sum()))
+        return number, int(random.integers(self.possible[number]))
+
     def _camera(self, world: Tensor, random: np.random.Generator) -> Camera:
-        """A camera whose picture is the crop, the same for all frames."""
+        """A camera whose image is the crop, the same for all frames."""
         generator = torch.Generator().manual_seed(int(random.integers(2**62)))
-        camera = virtual_cameras(world, 1, size=(PICTURE, PICTURE), generator=generator)[0]
+        camera = virtual_cameras(world, 1, size=(IMAGE, IMAGE), generator=generator)[0]
         points = camera.project(camera.world_to_camera(world)).reshape(-1, 2)
         box = tight_box(points, torch.ones(len(points), dtype=torch.bool))
         size = (self.size, self.size)
@@ -142,19 +161,26 @@ class Clips(Dataset[dict[str, Any]]):
 def read_takes(
     roots: Iterable[str | Path], fps: float, *, subjects: Iterable[str] | None = None, skip: Iterable[str] = ()
 ) -> list[Take]:
-    """The motions of folders or zip files at `fps` frames per second, of all subjects or of `subjects`, as "02".
+    """Read the recordings of several folders or zip files.
+
+    A recording that several of them have is read from the first.
 
     Args:
-        roots: as `posezoo.data.CMU` takes them.
-        fps: frames per second.
-        subjects: keep these; None: all.
-        skip: leave out these, which are thereby held out.
+        roots: folders or zip files, as for `posezoo.data.CMU`.
+        fps: frames per second to resample to.
+        subjects: subjects to keep, as "02". Defaults to all.
+        skip: subjects to leave out.
 
     Raises:
-        ValueError: nothing is left.
+        ValueError: no recording is left.
     """
     kept, left_out = None if subjects is None else set(subjects), set(skip)
-    takes = [read_take(motion, fps) for root in roots for motion in read_motions(root)]
+    found: dict[str, Take] = {}
+    for root in roots:
+        for motion in read_motions(root):
+            if motion.name not in found:
+                found[motion.name] = read_take(motion, fps)
+    takes = list(found.values())
     known = sorted({take.subject for take in takes if take.subject})
     takes = [t for t in takes if t.subject not in left_out and (kept is None or t.subject in kept)]
     if not takes:
@@ -165,18 +191,18 @@ def read_takes(
 def draw(
     body: Body, vertices: Tensor, moves: Tensor, camera: Camera, look: dict[str, Any], background: Tensor
 ) -> tuple[Tensor, Surface, Fragments]:
-    """Pictures of the body, its surface, and which of the surface's points are seen where.
+    """Render the body; also return its surface and the visible points of it.
 
     Args:
-        body: who.
+        body: the body.
         vertices: `(V, 3)` mm, its shape.
         moves: `(T, B, 3, 4)` to the world (`pose_body`).
-        camera: of the pictures.
-        look: as `random_look` makes them.
+        camera: the camera.
+        look: colours, clothes and light (`random_look`).
         background: `(3, H, W)`, square.
 
     Returns:
-        clip `(T, 3, H, W)`, not yet limited to [0, 1], the surface, and the fragments.
+        clip `(T, 3, H, W)`, not clamped to [0, 1], the surface, and the fragments.
     """
     frames, size = len(moves), background.shape[-1]
     rotation = camera.rotation.float()
@@ -197,11 +223,11 @@ def draw(
     return pixels.view(3, frames, size, size).transpose(0, 1), surface, fragments
 
 
-# ---------------------------------------------------------------------------------------------- who and in what
+# ---------------------------------------------------------------------------------------------- appearance
 
 
 def random_shape(targets: Sequence[str], random: np.random.Generator) -> Tensor:
-    """Shares of the targets, whose names are ethnicity, gender and age: a mixture in each of the three."""
+    """Random mixture of the shape targets, over ethnicity, gender and age: weights `(S,)`."""
     gender, age = random.beta(0.5, 0.5), random.beta(0.7, 1.3)
     names = sorted({target.split("-")[0] for target in targets})
     origins = dict(zip(names, random.dirichlet([0.5] * len(names)), strict=True))
@@ -215,10 +241,10 @@ def random_shape(targets: Sequence[str], random: np.random.Generator) -> Tensor:
 
 
 def random_look(random: np.random.Generator) -> dict[str, Any]:
-    """Colours, clothes and light of one clip."""
+    """Random colours, clothes and light of one clip."""
     skin = np.array(SKIN[int(random.integers(len(SKIN)))]) * random.uniform(0.85, 1.1)
     hair = np.array(HAIR[int(random.integers(len(HAIR)))]) * random.uniform(0.7, 1.2)
-    direction = random.normal((0.0, -1.5, -1.0))  # from above and from the camera, mostly
+    direction = random.normal((0.0, -1.5, -1.0))  # mostly from above and from the camera
     colour = torch.tensor(np.stack([skin, hair, *(random_colour(random) for _ in range(6))]), dtype=torch.float32)
     return {
         "colours": colour,  # skin, hair, shirt and its second colour, trousers and theirs, shoes, skirt
@@ -228,9 +254,9 @@ def random_look(random: np.random.Generator) -> dict[str, Any]:
         "sleeve": 0.0 if random.random() < 0.12 else random.uniform(0.4, 0.9) if random.random() < 0.5 else 2.0,
         "trouser": random.uniform(0.4, 1.0) if random.random() < 0.3 else random.uniform(1.8, 2.1),
         "hem": random.uniform(0.05, 0.3) if random.random() < 0.7 else -1.0,
-        "tail": random.uniform(0.05, 0.35),  # where a long shirt ends on the legs
+        "tail": random.uniform(0.05, 0.35),  # end of a long shirt on the legs
         "topless": random.random() < 0.04,
-        "loose": (random.uniform(0, 14), random.uniform(0, 14)),  # mm that shirt and trousers stand off
+        "loose": (random.uniform(0, 14), random.uniform(0, 14)),  # mm between skin and shirt, skin and trousers
         "waves": torch.tensor(random.normal(size=(2, 3)) * 2 * np.pi / random.uniform(30, 160), dtype=torch.float32),
         "pattern": random.choice([0.0, 0.0, 0.35, 1.0], size=2),  # of shirt and trousers
         "light": torch.tensor(direction / np.linalg.norm(direction), dtype=torch.float32),
@@ -242,20 +268,20 @@ def random_look(random: np.random.Generator) -> dict[str, Any]:
 
 
 def random_colour(random: np.random.Generator) -> np.ndarray:
-    """Often grey, else any."""
+    """Random colour `(3,)`, with random saturation."""
     value, colour = random.uniform(0.05, 0.95), random.uniform(0.03, 0.97, 3)
     return value + random.choice([0.1, 0.3, 0.6, 1.0]) * (colour - value)
 
 
 def dressed(surface: Surface, points: Tensor, normals: Tensor, look: dict[str, Any]) -> Tensor:
-    """Points `(N, 3)` of the clothed body: clothes stand off the skin."""
+    """Points `(N, 3)` of the clothed body: clothes are offset from the skin."""
     shirt, trousers = _clothes(surface.part, surface.along, look)
     off = look["loose"][0] * shirt + look["loose"][1] * trousers
     return torch.addcmul(points, normals, off[:, None])
 
 
 def _clothes(part: Tensor, along: Tensor, look: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """Which points the shirt and the trousers cover."""
+    """Masks of the points that shirt and trousers cover."""
     torso = part == PART["torso"]
     shirt = (torso & (along > look["hem"])) | ((part == PART["arm"]) & (along < look["sleeve"]))
     if look["hem"] < 0:
@@ -270,7 +296,7 @@ def _clothes(part: Tensor, along: Tensor, look: dict[str, Any]) -> tuple[Tensor,
 def shaded(
     surface: Surface, points: Tensor, normals: Tensor, moves: Tensor, fragments: Fragments, look: dict[str, Any]
 ) -> Tensor:
-    """Colours `(n, 3)` of the fragments: Lambert's law, ambient light, patterns and grain that move with the body."""
+    """Colours `(n, 3)` of the fragments, by Lambertian and ambient light and patterns of clothes."""
     index = fragments.point
     part, along, rest = surface.part[index], surface.along[index], points[index]
     shirt, trousers = _clothes(part, along, look)
@@ -283,7 +309,8 @@ def shaded(
     colour[(part == PART["hair"]) | ((part == PART["head"]) & (along > look["hairline"]))] = hair
     colour[part == PART["skirt"]] = skirt
     colour[part == PART["eye"]] = 0.5
-    # the normal turns with the bones that move the point; to the camera's side, where the mesh shows its back
+    # normals are rotated by the bones of their points, and flipped towards the camera where the mesh is seen from
+    # behind
     matrices = moves[..., :3].permute(0, 2, 3, 1)
     weights = surface.skin[index]
     turned = torch.zeros(len(index), 3)
@@ -298,32 +325,32 @@ def shaded(
     return colour * (lit + look["grain"] * grain)[:, None]
 
 
-# ------------------------------------------------------------------------------------- what is behind and before
+# ------------------------------------------------------------------------------------- backgrounds and occluders
 
 
 def drawn_background(size: int, random: np.random.Generator) -> Tensor:
-    """`(3, H, W)`: a gradient, noise of all sizes, some boxes."""
+    """Random background `(3, H, W)`: a gradient, noise of several scales, some boxes."""
     corners = torch.tensor(
         np.stack([random_colour(random) for _ in range(4)]).T.reshape(1, 3, 2, 2), dtype=torch.float32
     )
-    picture = F.interpolate(corners, size=(size, size), mode="bilinear", align_corners=True)[0]
+    image = F.interpolate(corners, size=(size, size), mode="bilinear", align_corners=True)[0]
     for _ in range(int(random.integers(0, 9))):
         x1, x2 = sorted(random.integers(0, size + 1, 2))
         y1, y2 = sorted(random.integers(0, size + 1, 2))
         share = random.uniform(0.3, 1)
         colour = torch.tensor(random_colour(random), dtype=torch.float32)[:, None, None]
-        picture[:, y1:y2, x1:x2].lerp_(colour.expand(3, y2 - y1, x2 - x1), share)
+        image[:, y1:y2, x1:x2].lerp_(colour.expand(3, y2 - y1, x2 - x1), share)
     strength = random.uniform(0, 0.2)
     for cells in (4, 8, 16, 32, 64):
         noise = torch.tensor(random.normal(size=(1, 3, cells, cells)), dtype=torch.float32)
         noise = torch.lerp(noise, noise.mean(dim=1, keepdim=True), random.uniform(0.6, 1))
         scale = strength * random.uniform(0, 1)
-        picture = picture + scale * F.interpolate(noise, size=(size, size), mode="bilinear", align_corners=False)[0]
-    return picture
+        image = image + scale * F.interpolate(noise, size=(size, size), mode="bilinear", align_corners=False)[0]
+    return image
 
 
 def photo_background(path: str | Path, size: int, random: np.random.Generator) -> Tensor:
-    """`(3, H, W)`: a random square of a picture."""
+    """Random square of an image: `(3, H, W)`."""
     with Image.open(path) as image:
         image.draft("RGB", (2 * size, 2 * size))
         side = int(min(image.size) * random.uniform(0.4, 1))
@@ -333,7 +360,7 @@ def photo_background(path: str | Path, size: int, random: np.random.Generator) -
 
 
 def occluded(clip: Tensor, random: np.random.Generator) -> Tensor:
-    """A tilted box of one colour in front, in the same place in all frames."""
+    """Draw a rotated box of one colour over all frames, in the same place."""
     size = clip.shape[-1]
     grid = torch.arange(size, dtype=torch.float32) / size
     angle, (x, y), (w, h) = random.uniform(-0.5, 0.5), random.uniform(0.1, 0.9, 2), random.uniform(0.05, 0.25, 2)
@@ -344,24 +371,24 @@ def occluded(clip: Tensor, random: np.random.Generator) -> Tensor:
 
 
 def photographed(clip: Tensor, random: np.random.Generator) -> Tensor:
-    """What a camera makes of it: uint8, with some blur, exposure, colour cast and noise."""
+    """Apply random blur, exposure, colour cast and noise; return uint8."""
     edge = float(np.exp(-1 / (2 * random.uniform(0.3, 0.8) ** 2)))
     planes = F.pad(clip, (1, 1, 1, 1), mode="replicate")
     planes = torch.add(planes[..., 1:-1], planes[..., 2:] + planes[..., :-2], alpha=edge)
     planes = torch.add(planes[..., 1:-1, :], planes[..., 2:, :] + planes[..., :-2, :], alpha=edge)
     planes /= (1 + 2 * edge) ** 2
     gain = torch.tensor(random.uniform(0.7, 1.2) * random.uniform(0.94, 1.06, 3), dtype=torch.float32)
-    picture = planes * (255 * gain[:, None, None]) + 255 * random.uniform(-0.08, 0.08)
+    image = planes * (255 * gain[:, None, None]) + 255 * random.uniform(-0.08, 0.08)
     noise = torch.Generator().manual_seed(int(random.integers(2**62)))
-    picture = picture + random.uniform(0, 8) * torch.randn(picture.shape, generator=noise)
-    return picture.round_().clamp_(0, 255).to(torch.uint8)
+    image = image + random.uniform(0, 8) * torch.randn(image.shape, generator=noise)
+    return image.round_().clamp_(0, 255).to(torch.uint8)
 
 
 # ------------------------------------------------------------------------------------------------- command line
 
 
 def contact_sheet(clips: Sequence[dict[str, Any]]) -> Image.Image:
-    """One row for each clip, its keypoints drawn in every second row below it."""
+    """Image with two rows per clip, without and with its keypoints."""
     rows = []
     for clip in clips:
         frames = clip["clip"].permute(0, 2, 3, 1).numpy()
@@ -374,25 +401,26 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--body", type=Path, required=True, help="folder of the base mesh")
     parser.add_argument("--motions", type=Path, nargs="+", required=True, help="folders or zip files of CMU's motions")
-    parser.add_argument("--subjects", nargs="+", help="keep these, as 02")
-    parser.add_argument("--skip", nargs="+", default=(), help="leave out these subjects")
-    parser.add_argument("--backgrounds", type=Path, help="folder of pictures")
+    parser.add_argument("--subjects", nargs="+", help="subjects to keep, as 02")
+    parser.add_argument("--skip", nargs="+", default=(), help="subjects to leave out")
+    parser.add_argument("--backgrounds", type=Path, help="folder of images")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--clips", type=int, default=8)
-    parser.add_argument("--length", type=int, default=5, help="frames of a clip")
+    parser.add_argument("--length", type=int, default=5, help="frames per clip")
     parser.add_argument("--fps", type=float, default=25)
+    parser.add_argument("--sampling", choices=SAMPLINGS, default="sqrt", help="of the recordings, see Clips")
     parser.add_argument("--size", type=int, default=128, help="pixels")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
 
-    pictures = (
+    images = (
         []
         if args.backgrounds is None
         else sorted(path for path in args.backgrounds.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     )
     clips = Clips(
         read_takes(args.motions, args.fps, subjects=args.subjects, skip=args.skip), Body(args.body), size=args.size,
-        length=args.length, count=args.clips, seed=args.seed, backgrounds=pictures,
+        length=args.length, count=args.clips, seed=args.seed, backgrounds=images, sampling=args.sampling,
     )  # fmt: skip
     args.output.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()

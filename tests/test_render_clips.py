@@ -1,4 +1,4 @@
-"""The rendered clips: the body does what the actor did, and what is drawn is where the labels say."""
+"""The rendered clips: the body has the actor's pose, and its limbs are rendered at the labels."""
 
 import importlib.util
 import math
@@ -14,12 +14,13 @@ from PIL import Image
 from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
-from posezoo.data.cmu import read_bvh, read_motions, to_h36m17
+from posezoo.data.cmu import UNIT, read_motions, to_h36m17
+from posezoo.data.mocap import read_bvh
 from posezoo.geometry import look_at
 from posezoo.skeletons import get_skeleton
 
 ROOT = Path(__file__).parents[1]
-spec = importlib.util.spec_from_file_location("render_clips", ROOT / "examples" / "render_clips.py")
+spec = importlib.util.spec_from_file_location("render_clips", ROOT / "tools" / "render_clips.py")
 render_clips = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(render_clips)
 rendering = __import__("rendering")  # the script has put its folder on the path
@@ -63,7 +64,7 @@ def directions(pose3d):
 
 
 def test_limbs_point_as_the_actors_and_are_the_bodys(body):
-    motion = read_bvh(bvh(), "01_01")
+    motion = read_bvh(bvh(), "01_01", unit=UNIT)
     moves, pose3d = rendering.pose_body(body, body.vertices, rendering.read_take(motion, 120), slice(0, 40))
     actor = to_h36m17(motion).float()
     assert_close(directions(pose3d), directions(actor), rtol=0, atol=1e-4)
@@ -82,7 +83,7 @@ def test_limbs_point_as_the_actors_and_are_the_bodys(body):
 
 def test_both_rests_of_cmu_give_the_same_pose(body):
     """The .asf rests with the arms stretched sideways, Hahne's .bvh with hanging ones: a quarter turn about z."""
-    hanging = read_bvh(bvh(), "01_01")
+    hanging = read_bvh(bvh(), "01_01", unit=UNIT)
     quarter = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]], dtype=torch.float64)  # -y to x
     turned = dict.fromkeys(("LeftShoulder", "LeftElbow", "LeftWrist", "lhand", "LFingers"), quarter)
     turned |= dict.fromkeys(("RightShoulder", "RightElbow", "RightWrist", "rhand", "RFingers"), quarter.T)
@@ -104,7 +105,7 @@ def test_both_rests_of_cmu_give_the_same_pose(body):
 
 def test_at_rest_nothing_is_twisted(body):
     """CMU's rest: the face, the knees and the toes look forward, the thumbs too, and the left is at +x."""
-    motion = read_bvh(bvh(frames=2, swing=0.0), "01_01")
+    motion = read_bvh(bvh(frames=2, swing=0.0), "01_01", unit=UNIT)
     moves, pose3d = rendering.pose_body(body, body.vertices, rendering.read_take(motion, 120), slice(0, 1))
     forward = torch.tensor([0.0, 0, 1])
     for bone in ("Head", "Hips", "LeftUpLeg", "RightLeg", "LeftFoot", "RightToeBase"):
@@ -123,7 +124,7 @@ def test_at_rest_nothing_is_twisted(body):
 
 
 def test_frame_rates(body):
-    motion = read_bvh(bvh(), "01_01")
+    motion = read_bvh(bvh(), "01_01", unit=UNIT)
     full, some, between = (rendering.read_take(motion, fps) for fps in (120, 40, 50))
     assert_close(some.rotations, full.rotations[::3])
     assert len(between.pelvis) == 17  # frames 0, 2.4, ... 38.4
@@ -162,7 +163,9 @@ def test_a_point_is_drawn_in_its_pixel():
 
 def test_limbs_are_drawn_where_the_labels_say(body):
     """In the middle of each limb that nothing hides, the picture shows that limb, left and right told apart."""
-    shown = scored(body, rendering.read_take(read_bvh(bvh(frames=40, swing=25.0), "01_01"), 30), thickness=40)
+    shown = scored(
+        body, rendering.read_take(read_bvh(bvh(frames=40, swing=25.0), "01_01", unit=UNIT), 30), thickness=40
+    )
     assert shown.count("right") > 40
     assert shown.count("wrong") == 0
 
@@ -259,6 +262,36 @@ def test_the_picture_is_a_perspective_of_the_pose(folders, body):
         assert error.abs().max() < 0.01 * 3000  # of a pixel at 3 m
 
 
+@pytest.fixture(scope="module")
+def unequal(folders):
+    """Recordings with 1, 4, 25 and 100 possible clips of five frames."""
+    take = render_clips.read_takes([folders[1]], 120)[0]
+    return [
+        replace(take, name=f"09_{count:02}", pelvis=torch.zeros(count + 4, 3), rotations=take.rotations[:1])
+        for count in (1, 4, 25, 100)
+    ]
+
+
+@pytest.mark.parametrize(("sampling", "shares"), [("sqrt", [1, 2, 5, 10]), ("proportional", [1, 4, 25, 100])])
+def test_recordings_are_drawn_in_their_shares(unequal, body, sampling, shares):
+    clips = render_clips.Clips(unequal, body, length=5, sampling=sampling)
+    assert render_clips.Clips(unequal, body, length=5).sampling == "sqrt"
+    drawn = np.array([clips.choose(np.random.default_rng([0, index])) for index in range(8000)])
+    for number, (count, share) in enumerate(zip((1, 4, 25, 100), shares, strict=True)):
+        firsts = drawn[drawn[:, 0] == number, 1]
+        expected = share / sum(shares)
+        assert abs(len(firsts) / 8000 - expected) < 4 * (expected * (1 - expected) / 8000) ** 0.5
+        assert set(firsts) == set(range(count))  # up to the last possible clip
+    assert np.bincount(drawn[drawn[:, 0] == 1, 1]).min() > 0.15 * (drawn[:, 0] == 1).sum()  # of four clips, alike
+    with pytest.raises(ValueError, match="sampling: expected sqrt or proportional, got 'root'"):
+        render_clips.Clips(unequal, body, length=5, sampling="root")
+
+
+def test_a_recording_in_two_places_is_read_once(folders):
+    once, twice = (render_clips.read_takes([folders[1]] * times, 30) for times in (1, 2))
+    assert [take.name for take in twice] == [take.name for take in once]
+
+
 def test_subjects_are_held_out(folders):
     assert {t.subject for t in render_clips.read_takes([folders[1]], 30, subjects=["02"])} == {"02"}
     assert {t.subject for t in render_clips.read_takes([folders[1]], 30, skip=["02"])} == {"01"}
@@ -272,7 +305,7 @@ def test_what_does_not_fit_is_said(folders, body, tmp_path):
         render_clips.Clips(takes, body, length=11)
     with pytest.raises(ValueError, match=r"has no base\.obj"):
         rendering.Body(tmp_path)
-    motion = read_bvh(bvh(), "01_01")
+    motion = read_bvh(bvh(), "01_01", unit=UNIT)
     with pytest.raises(ValueError, match="not all of CMU's skeleton"):
         rendering.read_take(replace(motion, joints=tuple(n.replace("Collar", "Clavicle") for n in motion.joints)), 30)
 
@@ -308,6 +341,22 @@ def test_real_limbs_are_drawn_where_the_labels_say(real_body):
     shown = scored(real_body, take, thickness=110)
     assert shown.count("right") > 0.7 * len(shown)  # 449 of 608, and 4 wrong: arms that touch the trunk
     assert shown.count("wrong") < 0.02 * len(shown)
+
+
+@needs_data
+@pytest.mark.slow
+def test_all_recordings_with_rotations_are_read_together():
+    """Both forms of the database's recordings and the actions, whose names have no subject."""
+    roots = [DATA / "cmu" / "asfamc.zip", DATA / "cmu" / "bvh.zip", DATA / "cmu_actions" / "cmu_actions_bvh.zip"]
+    takes = render_clips.read_takes(roots, 10)
+    names = [take.name for take in takes]
+    assert len(set(names)) == len(names)
+    actions = [take for take in takes if take.subject is None]
+    assert len(actions) == 27
+    assert sum(len(take.pelvis) for take in actions) == 2653
+    for take in takes:
+        eye = torch.eye(3).expand_as(take.rotations)
+        assert_close(take.rotations @ take.rotations.mT, eye, rtol=0, atol=1e-4, msg=take.name)
 
 
 @needs_data
