@@ -24,6 +24,7 @@ import numpy as np
 DEFAULT_FPS = 25.0  # of a source that states no frame rate; FFmpeg's own default
 STAMP_ERROR = 1e-3  # seconds; Matroska rounds time stamps to milliseconds
 LENGTH_ERROR = 0.5  # seconds by which the stated duration of an intact file may exceed its frames
+DISORDER = 1.0  # seconds; larger steps back begin a new recording
 WEBCAM_WAIT = 5e-3  # seconds between two requests to a webcam that has no new frame
 BT709 = 1  # code of ITU-R BT.709 in H.264 (table E-3 to E-5), for matrix, primaries and transfer alike
 LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG: luma in 16 to 235
@@ -90,8 +91,8 @@ def read_video(source: str | Path | int, *, fps: float | None = None) -> VideoRe
     """Open a video file or a webcam; frames are decoded during iteration.
 
     Frames of rotated or mirrored recordings (phones store a display matrix) are returned upright.
-    Audio is ignored. Time stamps are those of the file, also where the frame rate varies. Where the
-    size of the frames changes within a video, later frames are scaled to the first one's size.
+    Audio is ignored. Time stamps are those of the file, also where the frame rate varies, and
+    increase. Where the size of the frames changes within a video, later frames are scaled to the first one's size.
 
     Args:
         source: path of the file, or index of a webcam, 0 for the first one.
@@ -110,7 +111,7 @@ def read_video(source: str | Path | int, *, fps: float | None = None) -> VideoRe
 
     Warns:
         UserWarning: at the end of the iteration, if the file is damaged or ends early. Frames that
-            cannot be decoded are left out; the others keep their time stamps.
+            cannot be decoded or come out of order are left out; the others keep their time stamps.
 
     Example:
         >>> import tempfile
@@ -210,13 +211,13 @@ class VideoWriter:
         try:
             if kind is None and not self.num_frames:
                 raise ValueError(f"{self.path}: no frames to write; a video needs one at least")
-            if self._container is not None:
-                if kind is None:
-                    self._container.mux(self._stream.encode())
-                self._container.close()
             if kind is None:
+                self._container.mux(self._stream.encode())
+                self._container.close()
                 self._part.replace(self.path)
         finally:
+            if self._container is not None:
+                self._container.close()
             self._part.unlink(missing_ok=True)
 
     def _open(self, shape: tuple[int, ...]) -> None:
@@ -340,8 +341,12 @@ def _decode(container: Any, stream: Any, name: str, step: float) -> Iterator[Fra
                     if start is None:
                         start = frame.time or 0.0
                         shape = (frame.width, frame.height)
-                    last = last + step if frame.time is None else frame.time - start
-                    count += 1
+                    now = last + step if frame.time is None else frame.time - start
+                    if last - DISORDER < now <= last:  # a late frame, behind damage
+                        continue
+                    if now <= last:  # the time stamps begin anew, as where recordings are joined
+                        start, now = frame.time - last - step, last + step
+                    last, count = now, count + 1
                     pixels = frame.reformat(*shape, "rgb24").to_ndarray()
                     yield Frame(_upright(pixels, frame.side_data.get("DISPLAYMATRIX")), last)
         except av.FFmpegError:
@@ -349,7 +354,7 @@ def _decode(container: Any, stream: Any, name: str, step: float) -> Iterator[Fra
 
         # the duration of a container may be that of its audio
         stated = _duration(container, stream) if stream.duration or len(container.streams) == 1 else None
-        short = stated is not None and end - (start or 0.0) < stated - LENGTH_ERROR
+        short = stated is not None and end < stated - LENGTH_ERROR
         if count and (damaged or short):
             of = "" if stated is None else f" of {stated:.2f} s"
             warnings.warn(
