@@ -4,6 +4,7 @@ import struct
 import subprocess
 import sys
 import warnings
+from contextlib import contextmanager
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -16,6 +17,13 @@ av = pytest.importorskip("av", reason="videos need PyAV: pip install 'posezoo[vi
 
 ONE = 1 << 16  # in a display matrix
 SIZE = (48, 64)
+
+
+@contextmanager
+def no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
 
 
 def picture(number, size=SIZE):
@@ -156,7 +164,7 @@ def test_variable_frame_rate_keeps_its_time_stamps(tmp_path):
     times = [0, 40, 80, 500, 510, 1700, 1740]
     for name in ("clip.mp4", "clip.mkv"):
         path = encode(tmp_path / name, [picture(k) for k in range(7)], times)
-        with warnings.catch_warnings(action="error"):
+        with no_warnings():
             frames = list(read_video(path))
         assert [time for _, time in frames] == pytest.approx([time / 1000 for time in times], abs=1e-6)
         assert [number_of(image) for image, _ in frames] == list(range(7))
@@ -164,7 +172,7 @@ def test_variable_frame_rate_keeps_its_time_stamps(tmp_path):
 
 def test_time_counts_from_the_first_frame(tmp_path):
     path = encode(tmp_path / "clip.mkv", [picture(k) for k in range(3)], [5000, 5040, 5100])
-    with warnings.catch_warnings(action="error"):
+    with no_warnings():
         assert [time for _, time in read_video(path)] == pytest.approx([0, 0.04, 0.1])
 
 
@@ -180,7 +188,7 @@ def test_audio_is_left_out(tmp_path):
     """Also where it goes on for longer than the pictures."""
     for name in ("clip.mp4", "clip.mkv"):
         path = encode(tmp_path / name, [picture(k) for k in range(10)], audio=3.0)
-        with warnings.catch_warnings(action="error"):
+        with no_warnings():
             assert [number_of(image) for image, _ in read_video(path)] == list(range(10))
 
 
@@ -278,7 +286,7 @@ def test_frames_behind_damage_keep_their_time_stamps(tmp_path):
 
 def test_stopping_early_is_no_damage(tmp_path):
     write_video(tmp_path / "clip.mp4", map(picture, range(100)), fps=25)
-    with warnings.catch_warnings(action="error"):
+    with no_warnings():
         for _, time in read_video(tmp_path / "clip.mp4"):
             if time > 1:
                 break
@@ -403,14 +411,7 @@ def test_frames_are_decoded_when_they_are_needed(tmp_path, monkeypatch):
     made = []
     real = video._upright
     monkeypatch.setattr(video, "_upright", lambda *args: made.append(None) or real(*args))
-    drawn = []
-
-    def pictures():
-        for k in range(400):
-            drawn.append(k)
-            yield picture(k)
-
-    write_video(tmp_path / "clip.mp4", pictures(), fps=25)
+    write_video(tmp_path / "clip.mp4", map(picture, range(400)), fps=25)
     reader = read_video(tmp_path / "clip.mp4")
     assert len(made) == 1
     for count, (image, _) in enumerate(reader, start=1):
