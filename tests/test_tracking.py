@@ -47,7 +47,7 @@ def jittered(frames, pixels, seed=0):
     ]
 
 
-# ------------------------------------------------------------------------------------------------------------ who is who
+# ----------------------------------------------------------------------------------------------------------- who is who
 
 
 def test_people_keep_their_ids():
@@ -57,7 +57,7 @@ def test_people_keep_their_ids():
     assert [one.tolist() for one in ids] == [[0, 1]] * 50
 
 
-def crossing(speed, hidden=0):
+def crossing(speed, hidden):
     """Two people who walk through each other; the one behind is not found for some frames."""
     middle = 25
     for t in range(2 * middle + 1):
@@ -133,7 +133,7 @@ def test_new_people_are_numbered_from_left_to_right():
     assert ids_of([frame(person(500), person(100), person(300))]) == [[2, 0, 1]]
 
 
-# --------------------------------------------------------------------------------------------------------- the same always
+# ------------------------------------------------------------------------------------------------------ the same always
 
 
 def crowd(length, seed=0):
@@ -178,7 +178,7 @@ def test_tensors_and_arrays_give_the_same_ids():
         np.testing.assert_array_equal(Tracker().update(*tensors), expected)
 
 
-# -------------------------------------------------------------------------------------------------- few and bad keypoints
+# ------------------------------------------------------------------------------------------------ few and bad keypoints
 
 
 def test_one_keypoint_is_enough():
@@ -241,7 +241,7 @@ def test_the_work_is_linear_in_the_frames(monkeypatch):
     counts = []
     for length in (500, 5000):
         pairs.clear()
-        ids = track(passers_by(length))
+        ids = track(list(passers_by(length)))
         counts.append(sum(pairs))
         assert int(ids[-1].max()) + 1 >= length // 40
     assert counts[1] == pytest.approx(10 * counts[0], rel=0.05)

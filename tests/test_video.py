@@ -1,11 +1,13 @@
 """Videos made here and read back: time stamps, orientation, damage, and how much is decoded and kept."""
 
+import re
 import struct
 import subprocess
 import sys
 import warnings
 from contextlib import contextmanager
 from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -505,3 +507,14 @@ def test_frames_have_to_be_images_of_one_size(tmp_path):
         assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match=r"expected a file name that ends in \.mp4"):
         write_video(tmp_path / "clip.avi", [good], fps=25)
+
+
+def test_the_page_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[1] / "docs" / "video.md").read_text(encoding="utf-8")
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(block, names)
+    assert names["ids"].tolist() == [0]
+    assert (names["video"].fps, names["video"].size, names["video"].num_frames) == (25, (120, 160), 50)
+    assert read_video("slow.mp4").num_frames == 20
