@@ -44,9 +44,9 @@ class _Person:
 class Tracker:
     """Assign ids to the people of successive frames, one frame at a time.
 
-    The result does not depend on the order of the detections within a frame. Ids count from 0 and are
-    never reused. New people of one frame are numbered from left to right. Duplicate detections of
-    one person get two ids; remove them first, for instance with `posezoo.metrics.oks_nms`.
+    The result does not depend on the order of the detections within a frame. Ids count from 0 and
+    are never reused. New people of one frame are numbered from left to right. Duplicate detections
+    of one person get two ids; remove them first, for instance with `posezoo.metrics.oks_nms`.
 
     Args:
         fps: frames per second, used where `update` has no time.

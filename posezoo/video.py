@@ -92,7 +92,8 @@ def read_video(source: str | Path | int, *, fps: float | None = None) -> VideoRe
 
     Frames of rotated or mirrored recordings (phones store a display matrix) are returned upright.
     Audio is ignored. Time stamps are those of the file, also where the frame rate varies, and
-    increase. Where the size of the frames changes within a video, later frames are scaled to the first one's size.
+    increase. Where the size of the frames changes within a video, later frames are scaled to the
+    first one's size.
 
     Args:
         source: path of the file, or index of a webcam, 0 for the first one.
@@ -365,8 +366,9 @@ def _decode(container: Any, stream: Any, name: str, step: float) -> Iterator[Fra
 
 def _upright(pixels: np.ndarray, matrix: Any) -> np.ndarray:
     """Rotate and mirror an image by its display matrix, to the nearest right angle.
+
     The matrix holds nine numbers (a, b, u, c, d, v, x, y, w) and maps a stored pixel (p, q) to the
-       displayed (a p + c q + x, b p + d q + y).
+    displayed (a p + c q + x, b p + d q + y).
     """
     if matrix is None:
         return pixels
