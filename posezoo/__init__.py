@@ -34,7 +34,7 @@ _EXPORTS = {
 }
 _MODULES = (
     "checkpoints", "data", "detectors", "evaluate", "export", "geometry", "heatmaps", "images", "layers", "lifting",
-    "losses", "metrics", "models", "prediction", "registry", "skeletons", "viz", "weights",
+    "losses", "metrics", "models", "prediction", "registry", "skeletons", "tracking", "video", "viz", "weights",
 )  # fmt: skip
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     import posezoo.prediction as prediction
     import posezoo.registry as registry
     import posezoo.skeletons as skeletons
+    import posezoo.tracking as tracking
+    import posezoo.video as video
     import posezoo.viz as viz
     import posezoo.weights as weights
     from posezoo.checkpoints import load_checkpoint

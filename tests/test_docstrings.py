@@ -14,9 +14,8 @@ from posezoo.registry import get_pretrained_cfg
 from posezoo.weights import WeightsNotFoundError, find
 
 MODULES = ["posezoo", *(module.name for module in pkgutil.walk_packages(posezoo.__path__, "posezoo."))]
-OPTIONAL = dict.fromkeys(
-    ("posezoo.data.lsp", "posezoo.data.flic"), "scipy"
-)  # module -> package that its examples need and posezoo does not bring
+# module -> package that its examples need and posezoo does not bring
+OPTIONAL = {"posezoo.data.lsp": "scipy", "posezoo.data.flic": "scipy", "posezoo.video": "av"}
 
 
 def skip_what_is_absent(name: str) -> None:

@@ -25,6 +25,8 @@ MAY_IMPORT = {
     "prediction": {"geometry", "images", "registry", "skeletons", "detectors"},
     "detectors": {"geometry", "images"},
     "lifting": {"data", "images", "prediction", "skeletons", "viz"},
+    "video": set(),
+    "tracking": {"metrics", "geometry"},
     "evaluate": {"data", "metrics", "skeletons"},
 }
 FORBIDDEN_NAMES = {"utils.py", "common.py", "helpers.py", "base.py"}
