@@ -7,7 +7,7 @@ imported by the functions that need them.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from posezoo.version import __version__
 
 # public name -> the module that defines it; a name is imported when it is first used
 _EXPORTS = {
@@ -21,9 +21,9 @@ _EXPORTS = {
     "get_pretrained_cfg": "registry",
     "Weights": "weights",
     "save_pretrained": "weights",
-    "from_pretrained": "weights",
+    "from_pretrained": "registry",
     "push_to_hub": "weights",
-    "load_checkpoint": "checkpoints",
+    "load_checkpoint": "registry",
     "Skeleton": "skeletons",
     "get_skeleton": "skeletons",
     "list_skeletons": "skeletons",
@@ -31,7 +31,7 @@ _EXPORTS = {
     "Poses3D": "lift",
 }
 _MODULES = (
-    "checkpoints", "data", "detectors", "evaluate", "export", "geometry", "heatmaps", "layers", "lift", "losses",
+    "checkpoints", "convert", "data", "detectors", "evaluate", "export", "geometry", "heatmaps", "layers", "lift", "losses",
     "metrics", "models", "predict", "registry", "skeletons", "viz", "weights",
 )  # fmt: skip
 
@@ -39,6 +39,7 @@ __all__ = ["__version__", *_EXPORTS, *_MODULES]
 
 if TYPE_CHECKING:
     import posezoo.checkpoints as checkpoints
+    import posezoo.convert as convert
     import posezoo.data as data
     import posezoo.detectors as detectors
     import posezoo.evaluate as evaluate
@@ -53,21 +54,22 @@ if TYPE_CHECKING:
     import posezoo.skeletons as skeletons
     import posezoo.viz as viz
     import posezoo.weights as weights
-    from posezoo.checkpoints import load_checkpoint
     from posezoo.lift import Poses3D, lift
     from posezoo.predict import People, predict
     from posezoo.registry import (
         create,
         create_model,
+        from_pretrained,
         get_pretrained_cfg,
         is_model,
         list_models,
         list_pretrained,
+        load_checkpoint,
         model_entrypoint,
         register_model,
     )
     from posezoo.skeletons import Skeleton, get_skeleton, list_skeletons
-    from posezoo.weights import Weights, from_pretrained, push_to_hub, save_pretrained
+    from posezoo.weights import Weights, push_to_hub, save_pretrained
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from posezoo.weights import _replacing
+from posezoo.version import __version__
+from posezoo.weights import replacing
 
 CHECKED = (1, 3)  # batches on which a file that takes any number is compared with the model
 TOLERANCE = 1e-3  # of the largest number: two answers that differ by less agree
@@ -234,7 +235,7 @@ class _Graph:
         """The file at `path` if `save` can write it, else what was there before."""
         path = path.expanduser()
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _replacing(path) as temporary:
+        with replacing(path) as temporary:
             difference = save(temporary)
         return Exported(path, self.inputs, self.outputs, difference)
 
@@ -275,8 +276,6 @@ def _answers(model: Any, answer: Tensor, decode: bool) -> tuple[str, ...]:
 
 def _metadata(model: Any, inputs: dict[str, Any], outputs: dict[str, Any]) -> dict[str, Any]:
     """What a user of the file has to know, and would otherwise have to ask."""
-    import posezoo
-
     units = {
         "image": "RGB in [0, 1]",
         "clip": "RGB in [0, 1]",
@@ -292,7 +291,7 @@ def _metadata(model: Any, inputs: dict[str, Any], outputs: dict[str, Any]) -> di
     skeleton = model.skeleton
     record = model.weights
     return {
-        "posezoo_version": posezoo.__version__,
+        "posezoo_version": __version__,
         "architecture": model.architecture,
         "kwargs": model.kwargs,
         "inputs": {name: {"shape": shape, "values": units[name]} for name, shape in inputs.items()},

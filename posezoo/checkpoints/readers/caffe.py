@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posezoo.checkpoints.protobuf import Value, fields, message, text, varints
+from posezoo.checkpoints.readers.protobuf import Value, fields, message, text, varints
 
 LAYER = {"field": 100, "name": 1, "type": 2, "blobs": 7}
 OLD_LAYER = {"field": 2, "name": 4, "type": 5, "blobs": 6}

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posezoo.checkpoints.protobuf import fields, fixed32, message, varint
+from posezoo.checkpoints.readers.protobuf import fields, fixed32, message, varint
 
 MAGIC, FOOTER = 0xDB4775248B80FB57, 48  # of a table, in its last 8 bytes; bytes of its end
 BLOCK_END = 5  # a byte for the compression, and a checksum
