@@ -31,8 +31,8 @@ _EXPORTS = {
     "Poses3D": "lift",
 }
 _MODULES = (
-    "checkpoints", "convert", "data", "detectors", "evaluate", "export", "geometry", "heatmaps", "layers", "lift", "losses",
-    "metrics", "models", "predict", "registry", "skeletons", "viz", "weights",
+    "checkpoints", "convert", "data", "detectors", "evaluate", "export", "geometry", "heatmaps", "layers", "lift",
+    "losses", "metrics", "models", "predict", "registry", "skeletons", "viz", "weights",
 )  # fmt: skip
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]

@@ -269,14 +269,14 @@ def imagenet_resnet(state: State) -> State:
 # Networks: architecture and constructor arguments of a state dict under posezoo's keys
 
 
-def named(num_keypoints: int) -> dict[str, Any]:
+def head_arguments(num_keypoints: int) -> dict[str, Any]:
     """Return the arguments of a head, with the skeleton of all published files with that many keypoints."""
     return {"num_keypoints": num_keypoints, "skeleton": SKELETONS.get(num_keypoints)}
 
 
 def find_heatmaps(state: State) -> tuple[str, dict[str, Any]]:
     """Find an HRNet, an hourglass52 or a Simple Baseline by its backbone."""
-    head = named(len(state["final_layer.weight"]))
+    head = head_arguments(len(state["final_layer.weight"]))
     if "transition1.0.0.weight" in state:
         width = len(state["transition1.0.0.weight"])
         return (f"hrnet_w{width}", head) if width in (32, 48) else ("hrnet_w32", {"width": width, **head})
@@ -301,7 +301,7 @@ def find_mmpose(state: State) -> tuple[str, dict[str, Any]]:
 
 def find_ief(state: State) -> tuple[str, dict[str, Any]]:
     """Find the number of keypoints of an IEF network."""
-    return "ief", named(len(state["feedback.fc.weight"]) // 2)
+    return "ief", head_arguments(len(state["feedback.fc.weight"]) // 2)
 
 
 def refuse_trunk(state: State) -> tuple[str, dict[str, Any]]:
@@ -349,7 +349,7 @@ def find_hourglass(state: State) -> tuple[str, dict[str, Any]]:
         **({} if width == 256 else {"width": width}),
         **({"stem": "bearpaw"} if len(state["pre.3.conv1.weight"]) == 128 else {}),  # the authors' has 64
     }
-    head = named(num_keypoints)
+    head = head_arguments(num_keypoints)
     return f"hourglass_{stacks if named else 8}", {**kwargs, **head}
 
 
@@ -367,7 +367,7 @@ def find_regression(state: State) -> tuple[str, dict[str, Any]]:
             "belong in as the first argument"
         )
     num_keypoints = num_outputs // 2
-    head = named(num_keypoints)
+    head = head_arguments(num_keypoints)
     if depth in (50, 101, 152):
         return f"deeppose_resnet{depth}", head
     return "deeppose_resnet50", {"backbone": f"resnet{depth}", **head}

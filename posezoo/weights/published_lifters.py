@@ -1,6 +1,5 @@
 """The published weights of lifters, which take 2D keypoints; one row each: architecture, tag, file, scores."""
 
-from dataclasses import replace
 from typing import Any
 
 from posezoo.weights.record import Weights
@@ -58,15 +57,15 @@ def cmu_lifter(
 
 
 def mmpose_lifter(
-    architecture: str, tag: str, file: str, keypoints: str, scores: tuple[float, float], **fields: Any
+    architecture: str, tag: str, file: str, keypoints: str, scores: tuple[float, float], **kwargs: Any
 ) -> Weights:
     """Make the record of a lifter of mmpose's model zoo, tested with the kind of `keypoints` it was trained with."""
-    record = Weights(
+    return Weights(
         architecture=architecture,
         tag=tag,
         sources=(f"https://download.openmmlab.com/mmpose/body3d/{file}.pth",),
         sha256=file.rpartition("-")[2].partition("_")[0],
-        kwargs={"num_keypoints": 17, "skeleton": "h36m17"},
+        kwargs={"num_keypoints": 17, "skeleton": "h36m17", **kwargs},
         skeleton="h36m17",
         metrics={f"Human3.6M S9 and S11, {keypoints}": dict(zip(("MPJPE", "PA-MPJPE"), scores, strict=True))},
         metrics_by="mmpose",
@@ -77,7 +76,6 @@ def mmpose_lifter(
         origin="https://github.com/open-mmlab/mmpose",
         format="mmpose_lifter",
     )
-    return replace(record, **fields)
 
 
 def videopose3d(
@@ -126,36 +124,61 @@ LIFTERS: tuple[Weights, ...] = (
         channels=512,
     ),
     mmpose_lifter(
-        *("martinez_mmpose", "h36m_gt2d", "simple_baseline/simple3Dbaseline_h36m-f0ad73a4_20210419"), TRUE, (43.4, 34.3)
+        "martinez_mmpose",
+        "h36m_gt2d",
+        "simple_baseline/simple3Dbaseline_h36m-f0ad73a4_20210419",
+        TRUE,
+        (43.4, 34.3),
     ),
     mmpose_lifter(
-        *("temporal_conv_27", "h36m_gt2d", f"{VIDEOPOSE}27frames_fullconv_supervised-fe8fbba9_20210527"),
-        *(TRUE, (40.0, 30.1)),
+        "temporal_conv_27",
+        "h36m_gt2d",
+        f"{VIDEOPOSE}27frames_fullconv_supervised-fe8fbba9_20210527",
+        TRUE,
+        (40.0, 30.1),
     ),
     mmpose_lifter(
-        *("temporal_conv_27", "h36m_cpn_1frame", f"{VIDEOPOSE}1frame_fullconv_supervised_cpn_ft-5c3afaed_20210527"),
-        *(CPN, (52.9, 41.3)),
-        kwargs={"num_keypoints": 17, "skeleton": "h36m17", "filter_widths": [1] * 5},
+        "temporal_conv_27",
+        "h36m_cpn_1frame",
+        f"{VIDEOPOSE}1frame_fullconv_supervised_cpn_ft-5c3afaed_20210527",
+        CPN,
+        (52.9, 41.3),
+        filter_widths=[1] * 5,
     ),
     mmpose_lifter(
-        *("temporal_conv_27", "h36m_gt2d_semi", f"{VIDEOPOSE}27frames_fullconv_semi-supervised-54aef83b_20210527"),
-        *(TRUE, (58.1, 42.8)),
+        "temporal_conv_27",
+        "h36m_gt2d_semi",
+        f"{VIDEOPOSE}27frames_fullconv_semi-supervised-54aef83b_20210527",
+        TRUE,
+        (58.1, 42.8),
     ),
     mmpose_lifter(
-        *("temporal_conv_27", "h36m_cpn_semi"),
-        *(f"{VIDEOPOSE}27frames_fullconv_semi-supervised_cpn_ft-71be9cde_20210527", CPN, (67.4, 50.1)),
+        "temporal_conv_27",
+        "h36m_cpn_semi",
+        f"{VIDEOPOSE}27frames_fullconv_semi-supervised_cpn_ft-71be9cde_20210527",
+        CPN,
+        (67.4, 50.1),
     ),
     mmpose_lifter(
-        *("temporal_conv_81", "h36m_gt2d", f"{VIDEOPOSE}81frames_fullconv_supervised-1f2d1104_20210527"),
-        *(TRUE, (38.9, 29.2)),
+        "temporal_conv_81",
+        "h36m_gt2d",
+        f"{VIDEOPOSE}81frames_fullconv_supervised-1f2d1104_20210527",
+        TRUE,
+        (38.9, 29.2),
     ),
     mmpose_lifter(
-        *("temporal_conv_243", "h36m_cpn", f"{VIDEOPOSE}243frames_fullconv_supervised_cpn_ft-88f5abbb_20210527"),
-        *(CPN, (47.9, 38.0)),
+        "temporal_conv_243",
+        "h36m_cpn",
+        f"{VIDEOPOSE}243frames_fullconv_supervised_cpn_ft-88f5abbb_20210527",
+        CPN,
+        (47.9, 38.0),
     ),
     mmpose_lifter(
-        *("temporal_conv_243", "h36m_gt2d", f"{VIDEOPOSE}243frames_fullconv_supervised-880bea25_20210527"),
-        *(TRUE, (37.6, 28.3)),
+        "temporal_conv_243",
+        "h36m_gt2d",
+        f"{VIDEOPOSE}243frames_fullconv_supervised-880bea25_20210527",
+        TRUE,
+        (37.6, 28.3),
     ),
     videopose3d(
         *("temporal_conv_27", "humaneva_detectron", "pretrained_humaneva15_detectron", "humaneva15"),
