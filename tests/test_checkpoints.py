@@ -19,13 +19,14 @@ import hourglass_keys
 from toy import randomize, same, snapshot
 
 import posezoo
-from posezoo.checkpoints import FLAVOURS, convert, detect, infer, load_checkpoint, unwrap
+from posezoo.checkpoints import FORMATS, convert, detect, infer, left_out, unwrap
 from posezoo.layers import IMAGENET_MEAN, IMAGENET_STD
 from posezoo.models.cpm import CPM
 from posezoo.models.hrnet import HRNet
 from posezoo.models.martinez import Martinez
 from posezoo.models.simple_baseline import SimpleBaseline
 from posezoo.models.temporal_conv import TemporalConv
+from posezoo.registry import load_checkpoint
 
 State = dict[str, Tensor]
 MMPOSE_META = {"epoch": 210, "config": "model = dict()", "CLASSES": None, "hook_msgs": {"best": "x"}}
@@ -356,9 +357,9 @@ def test_caffe_cpm_is_fed_bgr(tmp_path, design, prefix):
 )
 def test_which_cpm_it_is_is_read_from_the_keys(name, num_keypoints, skeleton, tensors):
     model = meta(name, num_keypoints=num_keypoints)
-    published, flavour = (mmpose_cpm(model), "mmpose_cpm") if "bn" in name else (caffe(model), "caffe_cpm")
+    published, format = (mmpose_cpm(model), "mmpose_cpm") if "bn" in name else (caffe(model), "caffe_cpm")
     assert len(published) == tensors
-    for kind, state in ((flavour, published), ("posezoo", model.state_dict())):
+    for kind, state in ((format, published), ("posezoo", model.state_dict())):
         assert detect(state) == kind
         converted = convert(state, kind)
         assert infer(converted) == (name, {"num_keypoints": num_keypoints, "skeleton": skeleton})
@@ -449,7 +450,7 @@ def test_mmposes_single_frame_videopose3d_is_no_martinez(tmp_path):
     assert settings(model) == ("temporal_conv_27", 17, "h36m17")
     assert (model.filter_widths, model.receptive_field) == ((1, 1, 1, 1, 1), 1)
     other = mmpose_lifter(TemporalConv(channels=12, num_keypoints=15, input_keypoints=15), "head")
-    with pytest.raises(ValueError, match=r"17 keypoints.*sees 15 and answers with 15"):
+    with pytest.raises(ValueError, match=r"17 keypoints.*takes 15 and predicts 15"):
         load_checkpoint(None, write(tmp_path / "other.pth", other))
 
 
@@ -492,7 +493,7 @@ def test_a_lifters_own_file_needs_its_config(tmp_path):
     again = load_checkpoint(None, folder / "model.safetensors")
     assert (again.causal, again.normalize.frame) == (True, "person")
     moved = (folder / "model.safetensors").rename(tmp_path / "moved.safetensors")
-    with pytest.raises(ValueError, match=r"in which frame a lifter sees keypoints; keep the config\.json"):
+    with pytest.raises(ValueError, match=r"the frame of a lifter's keypoints; keep the config\.json"):
         load_checkpoint(None, moved)
     assert same(load_checkpoint(again, moved).state_dict(), model.state_dict())
 
@@ -523,9 +524,9 @@ def test_the_architecture_is_read_from_the_keys(name, num_keypoints, skeleton, t
         "mmpose": mmpose(model, "head"),
         "posezoo": model.state_dict(),
     }
-    for flavour, state in layouts.items():
-        assert detect(state) == flavour
-        converted = convert(state, flavour)
+    for format, state in layouts.items():
+        assert detect(state) == format
+        converted = convert(state, format)
         assert infer(converted) == (name, {"num_keypoints": num_keypoints, "skeleton": skeleton})
         assert {k: v.shape for k, v in converted.items()} == {k: v.shape for k, v in model.state_dict().items()}
 
@@ -702,7 +703,7 @@ def target():
         ("less", r"missing: bn1.weight \(64,\)"),
         ("more", r"not in the model: conv9.weight \(2,\)"),
         ("wider", r"another shape: transition1.0.0.weight \(6, 256, 3, 3\) instead of \(4, 256, 3, 3\)"),
-        ("another network", "unknown flavour of checkpoint.*nearest is 'imagenet_resnet', which would have conv1"),
+        ("another network", "unknown format of checkpoint.*nearest is 'imagenet_resnet', which would have conv1"),
     ],
 )
 def test_refused_files(files, target, kind, says, caplog):
@@ -731,13 +732,13 @@ def test_a_trunk_that_does_not_fit_says_only_that(tmp_path, caplog):
         (["a", "b", "c", "d"], r"first keys are a, b, c\. .*Known are posezoo, mmpose, pose_resnet, hrnet"),
     ],
 )  # fmt: skip
-def test_an_unknown_flavour_names_the_nearest(keys, says):
+def test_an_unknown_format_names_the_nearest(keys, says):
     with pytest.raises(ValueError, match=says):
         detect(dict.fromkeys(keys, torch.ones(1)))
 
 
-def test_an_unknown_converter():
-    with pytest.raises(ValueError, match=r"converter: expected one of posezoo, .*got 'caffe'"):
+def test_an_unknown_format():
+    with pytest.raises(ValueError, match=r"format: expected one of posezoo, .*got 'caffe'"):
         convert({}, "caffe")
 
 
@@ -747,9 +748,9 @@ def test_prefixes_are_taken_off_only_when_all_have_them():
     assert unwrap({}) == {}
 
 
-def test_every_flavour_has_a_description():
-    for flavour in FLAVOURS:
-        assert f"    {flavour} " in sys.modules["posezoo.checkpoints"].__doc__
+def test_every_format_has_a_description():
+    for format in FORMATS:
+        assert f"    {format} " in sys.modules["posezoo.checkpoints.formats"].__doc__
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -793,7 +794,7 @@ def hourglasses():
 
 
 @pytest.mark.parametrize(
-    ("flavour", "layout"),
+    ("format", "layout"),
     [
         ("princeton", lambda m: {"state_dict": prefixed(princeton_hourglass(m), "model.module."), "epoch": 200}),
         ("princeton", lambda m: old(princeton_hourglass(m))),
@@ -806,8 +807,8 @@ def hourglasses():
         ),
     ],
 )
-def test_hourglass(tmp_path, hourglasses, flavour, layout):
-    published = hourglasses[flavour]
+def test_hourglass(tmp_path, hourglasses, format, layout):
+    published = hourglasses[format]
     model = load_checkpoint(None, write(tmp_path / "hourglass.pth", layout(published)))
     assert (type(model), *settings(model)[1:]) == (type(published), *settings(published)[1:])
     assert same(without_counters(trunk_and_head(model)), without_counters(trunk_and_head(published)))
@@ -815,13 +816,13 @@ def test_hourglass(tmp_path, hourglasses, flavour, layout):
         "princeton": ([0.0] * 3, [1.0] * 3),
         "bearpaw": ([0.4404, 0.4440, 0.4327], [1.0] * 3),  # specs/models2d_b.md 1.10
         "mmpose_hourglass": (IMAGENET_MEAN, IMAGENET_STD),
-    }[flavour]
+    }[format]
     torch.testing.assert_close(model.normalize.mean, torch.tensor(mean))
     torch.testing.assert_close(model.normalize.std, torch.tensor(std))
 
 
 @pytest.mark.parametrize(
-    ("flavour", "layout", "says"),
+    ("format", "layout", "says"),
     [
         (
             "princeton",
@@ -831,16 +832,18 @@ def test_hourglass(tmp_path, hourglasses, flavour, layout):
         (
             "mmpose_hourglass",
             mmpose_hourglass,
-            r"inters\.0\.conv1\.weight \(16, 16, 3, 3\) and 1 more \(no output .*: it leads to",
+            r"backbone\.inters\.0\.conv1\.weight \(16, 16, 3, 3\) and 1 more \(no output .*: it leads to",
         ),
     ],
 )
-def test_tensors_without_effect_are_left_out_and_named(hourglasses, flavour, layout, says, caplog):
+def test_tensors_without_effect_are_left_out_and_named(tmp_path, hourglasses, format, layout, says, caplog):
+    state = layout(hourglasses[format])
+    (note,) = left_out(state, format)
+    assert re.search(f"left out: {says}", note)
     with caplog.at_level(logging.INFO, "posezoo"):
-        convert(layout(hourglasses[flavour]), flavour)
+        load_checkpoint(None, write(tmp_path / "hourglass.pth", state))
     (record,) = caplog.records
-    assert record.levelno == logging.INFO
-    assert re.search(f"left out: {says}", record.message)
+    assert (record.levelno, record.message) == (logging.INFO, note)
 
 
 def test_skip_convolutions_that_are_run_are_kept(hourglasses):

@@ -18,9 +18,10 @@ import foreign_files as files
 from toy import randomize, same, snapshot
 
 import posezoo
-from posezoo.checkpoints import caffe, load_checkpoint, protobuf, tensorflow, torch7
+from posezoo.checkpoints.readers import caffe, protobuf, tensorflow, torch7
 from posezoo.models.cpm import CPM
 from posezoo.models.rpsm import RPSM
+from posezoo.registry import load_checkpoint
 
 
 def write(path, content):
