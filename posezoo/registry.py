@@ -486,9 +486,10 @@ def _resolve_arguments(
     valid = _arguments(function)
     if valid is not None:
         _check_arguments(arch, given, valid)
-    recorded = dict(record.kwargs) if record else {}
-    if record and valid is not None:  # a codec's decoding is only for networks that decode heatmaps
-        recorded = {**{key: value for key, value in record.arguments.items() if key in valid}, **recorded}
+    record = record or Weights()
+    # the codec's decoding is only for functions that take one; a wrong name in `kwargs` is an error
+    known = {*record.kwargs, *(record.arguments if valid is None else valid)}
+    recorded = {key: value for key, value in record.arguments.items() if key in known}
     default = valid["num_keypoints"].default if valid and "num_keypoints" in valid else None
     if "num_keypoints" in given and given["num_keypoints"] != recorded.get("num_keypoints", default):
         recorded.pop("skeleton", None)

@@ -863,10 +863,15 @@ def test_a_second_hourglass_of_mmposes_is_refused(hourglasses):
 @pytest.mark.parametrize(
     ("name", "kwargs", "expected"),
     [
-        ("hourglass_1", {}, ("hourglass_1", {})),
+        ("hourglass_1", {"num_keypoints": 17}, ("hourglass_1", {})),
         ("hourglass_8", {"num_keypoints": 16}, ("hourglass_8", {"num_keypoints": 16, "skeleton": "mpii16"})),
         ("hourglass_2_bearpaw", {"num_keypoints": 17}, ("hourglass_2", {"stem": "bearpaw"})),
-        ("hourglass_4", {"num_stacks": 3, "num_modules": 2}, ("hourglass_8", {"num_stacks": 3, "num_modules": 2})),
+        ("hourglass_4", {}, ("hourglass_4", {"num_keypoints": 16, "skeleton": "mpii16"})),
+        (
+            "hourglass_4",
+            {"num_stacks": 3, "num_modules": 2, "num_keypoints": 17},
+            ("hourglass_8", {"num_stacks": 3, "num_modules": 2}),
+        ),
         (
             "hourglass_1",
             {"width": 64, "num_keypoints": 5},
