@@ -77,7 +77,10 @@ def test_a_record_is_complete_and_its_model_can_be_made(name):
     assert record.metrics_by or not record.metrics
     assert all(value > 0 for scores in record.metrics.values() for value in scores.values())
     assert record.sources or urlsplit(record.origin).scheme in ("http", "https"), "neither fetched nor to be fetched"
-    assert record.sources == () or record.sha256
+    if record.sources:  # fetched: nothing that a user may ask for is left open
+        assert record.sha256
+        assert record.skeleton
+        assert record.metrics
     if model.input_kind == "keypoints":
         assert (record.input_size, record.codec, record.channel_order, record.flip_shift) == (None, "", "", None)
         return

@@ -108,26 +108,27 @@ def seq2seq3d(state: State) -> State:
 
 
 def martinez_tensorflow(state: State) -> State:
-    """Rename the variables of Martinez' code and transpose its matrices.
+    """Rename the variables of Martinez' code, and transpose its matrices.
 
-    A block has "w2" and "w3", the layers before and after the blocks are "w1" and "w4".
+    Its layers are "w1", then "w2" and "w3" in each block, and "w4". A variable with an unknown name
+    keeps it, so that the strict copy into a model refuses it.
     """
-    renamed = {}
-    for key, value in state.items():
-        name, _, leaf = key.removeprefix("linear_model/").rpartition("/")
-        block = re.fullmatch(r"two_linear_(\d+)(?:/batch_normalization(\d)\1)?", name)
-        layer = re.fullmatch(r"([wb])(\d)(?:_\d+)?", leaf)
-        if layer:
-            # within a block w2 and w3 are its layers 1 and 2
-            number = int(layer[2]) - 1 if block else {"1": 1, "4": 2}.get(layer[2], 0)
-            place = f"w{number}.{'weight' if layer[1] == 'w' else 'bias'}"
-        elif leaf in BATCH_NORM and (block or name == "batch_normalization"):
-            place = f"batch_norm{block[2] if block else 1}.{BATCH_NORM[leaf]}"
-        else:
-            renamed[key] = value  # unknown: the strict copy names it
-            continue
-        renamed[f"linear_stages.{block[1]}.{place}" if block else place] = value.T if value.ndim == 2 else value
-    return complete(renamed)
+    layers = [("w1", "b1", "batch_normalization", "", 1), ("w4", "b4", "", "", 2)]
+    for block in {key.split("/")[1].removeprefix("two_linear_") for key in state if "/two_linear_" in key}:
+        scope, ours = f"two_linear_{block}/", f"linear_stages.{block}."
+        for layer in (1, 2):
+            theirs = f"{scope}w{layer + 1}_{block}", f"{scope}b{layer + 1}_{block}"
+            layers.append((*theirs, f"{scope}batch_normalization{layer}{block}", ours, layer))
+    names = {}
+    for weight, bias, norm, ours, layer in layers:
+        names |= {weight: f"{ours}w{layer}.weight", bias: f"{ours}w{layer}.bias"}
+        names |= {f"{norm}/{leaf}": f"{ours}batch_norm{layer}.{name}" for leaf, name in BATCH_NORM.items()}
+    return complete(
+        {
+            names.get(key.removeprefix("linear_model/"), key): value.T if value.ndim == 2 else value
+            for key, value in state.items()
+        }
+    )
 
 
 def _statistics(mean_2d: Rows, std_2d: Rows, mean_3d: Rows, std_3d: Rows) -> State:
