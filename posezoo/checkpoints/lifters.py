@@ -119,7 +119,7 @@ def martinez_tensorflow(state: State) -> State:
         for layer in (1, 2):
             theirs = f"{scope}w{layer + 1}_{block}", f"{scope}b{layer + 1}_{block}"
             layers.append((*theirs, f"{scope}batch_normalization{layer}{block}", ours, layer))
-    names = {}
+    names: dict[str, str] = {}
     for weight, bias, norm, ours, layer in layers:
         names |= {weight: f"{ours}w{layer}.weight", bias: f"{ours}w{layer}.bias"}
         names |= {f"{norm}/{leaf}": f"{ours}batch_norm{layer}.{name}" for leaf, name in BATCH_NORM.items()}

@@ -1,4 +1,4 @@
-"""The published weights of networks that take images, one row each: architecture, tag, file, score.
+"""The published weights of networks for images and clips, one row each: architecture, tag, file, score.
 
 See `posezoo.weights.published` for the meaning of a tag.
 """
@@ -14,28 +14,44 @@ HUMAN36M_TERMS = "Human3.6M: academic use"
 TRUE_BOXES, DETECTIONS = "annotated boxes", "detections of person AP 56.4"
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Image networks: files of mmpose
+# Files of mmpose
 
 TESTS = {  # data of a tag -> skeleton, test set, metric, person boxes, training data, its terms
     "coco": ("coco17", "COCO val2017", "AP", DETECTIONS, "COCO train2017", COCO_TERMS),
     "coco_aic": (
-        *("coco17", "COCO val2017", "AP", DETECTIONS),
-        *("COCO train2017 and AI Challenger", f"{COCO_TERMS}; AI Challenger: research"),
+        "coco17",
+        "COCO val2017",
+        "AP",
+        DETECTIONS,
+        "COCO train2017 and AI Challenger",
+        f"{COCO_TERMS}; AI Challenger: research",
     ),
     "coco_aic19": (
-        *("coco_aic19", "COCO val2017", "AP", DETECTIONS),
-        *("COCO train2017 and AI Challenger", f"{COCO_TERMS}; AI Challenger: research"),
+        "coco_aic19",
+        "COCO val2017",
+        "AP",
+        DETECTIONS,
+        "COCO train2017 and AI Challenger",
+        f"{COCO_TERMS}; AI Challenger: research",
     ),
     "mpii": ("mpii16", "MPII val", "PCKh@0.5", TRUE_BOXES, "MPII", MPII_TERMS),
     "aic": ("aic14", "AI Challenger val", "AP", TRUE_BOXES, "AI Challenger", "AI Challenger: research"),
     "crowdpose": ("crowdpose14", "CrowdPose test", "AP", "detections of YOLOv3", "CrowdPose", "CrowdPose: research"),
     "posetrack18": (
-        *("posetrack17", "PoseTrack18 val", "mAP", TRUE_BOXES),
-        *("COCO train2017, then PoseTrack18", f"{COCO_TERMS}; PoseTrack: non-commercial"),
+        "posetrack17",
+        "PoseTrack18 val",
+        "mAP",
+        TRUE_BOXES,
+        "COCO train2017, then PoseTrack18",
+        f"{COCO_TERMS}; PoseTrack: non-commercial",
     ),
     "jhmdb": (
-        *("jhmdb15", "sub-JHMDB test", "PCK@0.2 of the person's size", TRUE_BOXES),
-        *("MPII, then sub-JHMDB", f"{MPII_TERMS}; JHMDB: none stated"),
+        "jhmdb15",
+        "sub-JHMDB test",
+        "PCK@0.2 of the person's size",
+        TRUE_BOXES,
+        "MPII, then sub-JHMDB",
+        f"{MPII_TERMS}; JHMDB: none stated",
     ),
 }
 FORMATS = {"hourglass52": "mmpose_hourglass", "cpm_bn_6s": "mmpose_cpm"}  # others: "mmpose"
@@ -215,7 +231,7 @@ def openmmlab(architecture: str, tag: str, file: str, score: float) -> Weights:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Image networks: files of the authors and of others
+# Files of the authors and of others
 
 
 def authors(architecture: str, tag: str, test: str, score: float, paper: str, origin: str, **fields: Any) -> Weights:
@@ -463,18 +479,27 @@ IMAGE_NETWORKS: tuple[Weights, ...] = (
     bearpaw(8, "90e5d470", 0.8864, "bearpaw"),
     # Convolutional Pose Machines
     caffe_cpm(
-        *("cpm_9x9_6s", "mpii_lsp_368x368", "MPI/pose_iter_985000_addLEEDS", "MPII and LSP"),
+        "cpm_9x9_6s",
+        "mpii_lsp_368x368",
+        "MPI/pose_iter_985000_addLEEDS",
+        "MPII and LSP",
         {MPII_TEST: {"PCKh@0.5": 0.885}, LSP_TEST: {"PCK@0.2": 0.905}},
     ),
     caffe_cpm("cpm_9x9_6s", "mpii_368x368", "MPI/pose_iter_630000", "MPII", {MPII_TEST: {"PCKh@0.5": 0.8795}}),
     caffe_cpm("cpm_9x9_6s", "lsp_368x368", "LEEDS_PC/pose_iter_395000", "LSP", {LSP_TEST: {"PCK@0.2": 0.8432}}),
     caffe_cpm(
-        *("cpm_9x9_4s", "flic_368x368", "FLIC/pose_iter_40000", "FLIC"),
+        "cpm_9x9_4s",
+        "flic_368x368",
+        "FLIC/pose_iter_40000",
+        "FLIC",
         {"FLIC test": {"PCK@0.2 of elbows": 0.9759, "PCK@0.2 of wrists": 0.9503}},
     ),
     caffe_cpm("cpm_vgg_6s", "mpii_368x368", "MPI/pose_iter_320000", "MPII", {MPII_TEST: {"PCKh@0.5": 0.901}}),
     caffe_cpm(
-        *("cpm_person_4s", "mpii_368x368", "person_MPI/pose_iter_70000", "MPII"),
+        "cpm_person_4s",
+        "mpii_368x368",
+        "person_MPI/pose_iter_70000",
+        "MPII",
         {},
         kwargs={"num_keypoints": 1, "skeleton": ["person"]},
         skeleton="",
