@@ -1,7 +1,7 @@
 """The registry: every architecture is a function, registered under its own name, with its weights by tag.
 
 A model's name is `arch` or `arch.tag`. The tag picks one set of weights and defaults to the first.
-`hf-hub:org/name[@revision]` and `local-dir:/path` stand for what `posezoo.save_pretrained` wrote.
+`hf-hub:org/name[@revision]` and `local-dir:/path` stand for a model saved by `posezoo.save_pretrained`.
 The functions follow timm's, so that `posezoo.create` replaces `timm.create_model`.
 """
 

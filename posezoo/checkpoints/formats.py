@@ -1,4 +1,4 @@
-"""The formats of published checkpoints, one row each: how one is recognised and converted, its network, what it lacks.
+"""The formats of published checkpoints, one row each: keys, conversion, network, unused and missing tensors.
 
 A format is recognised by its keys, never by the name of a file. Conversion renames, completes and
 folds tensors, so that the result loads strictly. Beside the published tensors our models hold their

@@ -64,7 +64,7 @@ def find(record: Weights, cache_dir: str | Path | None = None) -> Path:
             if kind == "hf-hub":
                 return _find_on_hub(source, record, cache_dir, unreachable)
             return _find_at_url(source, record, cache_dir, unreachable)
-        except Exception as error:  # whatever is wrong with one source, the next may work
+        except Exception as error:  # the next source may work, whatever the error
             logger.debug("%s failed", source, exc_info=True)
             failures.append(f"{source}\n     {one_line(error)}")
     name = ".".join(filter(None, (record.architecture, record.tag)))
