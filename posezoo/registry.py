@@ -145,8 +145,8 @@ def create(
         >>> model.architecture, model.num_keypoints
         ('hrnet_w32', 21)
     """
+    # which architecture, and which record of weights
     source, name = _parse_name(model_name)
-    given = {key: value for key, value in kwargs.items() if value is not None}
     if source:
         if pretrained_cfg is not None:
             raise ValueError(f"{model_name} brings its own record; change it with pretrained_cfg_overlay=")
@@ -163,7 +163,9 @@ def create(
     if pretrained and (record is None or not record.sources):
         _raise_missing_weights(arch, record)
 
+    # the network
     function = model_entrypoint(arch)
+    given = {key: value for key, value in kwargs.items() if value is not None}
     asked_for = pretrained or source or "." in name or pretrained_cfg is not None or pretrained_cfg_overlay
     arguments = _resolve_arguments(arch, function, record if asked_for else None, given)
     model = function(**arguments)
@@ -172,6 +174,8 @@ def create(
     # `reset_head` keeps model.kwargs up to date; how a model was initialised is not needed to build it again
     final = {**arguments, **getattr(model, "kwargs", {})}
     model.kwargs = {key: value for key, value in final.items() if not key.startswith("pretrained")}
+
+    # its weights
     model.weights = None
     if pretrained and record is not None:
         load_weights(model, record, cache_dir=cache_dir)

@@ -249,7 +249,27 @@ def test_other_keypoints_drop_the_skeleton(toys):
     assert torch.equal(model.conv.weight, create("toy", pretrained=True).conv.weight)
 
 
-def test_what_makes_it_that_model_cannot_be_changed(toys):
+@pytest.mark.parametrize("siblings", ["hourglass_[1248]*", "simple_baseline_*", "hrnet_*", "deeppose_resnet*"])
+def test_siblings_have_the_same_default_keypoints_whatever_weights_exist(siblings):
+    with torch.device("meta"):
+        models = [create(name) for name in list_models(siblings)]
+    assert len(models) > 1
+    assert len({(model.num_keypoints, model.skeleton.name) for model in models}) == 1
+
+
+def test_a_codec_brings_its_decoding_to_networks_that_have_a_choice(toys):
+    udp = Weights(codec="udp", kwargs={"num_keypoints": 16})
+    with torch.device("meta"):
+        model = create("hrnet_w32", pretrained_cfg=udp)
+        assert (model.decoding, model.flip_shift) == ("udp", False)
+        assert create("hrnet_w32", pretrained_cfg=udp, decoding="dark").decoding == "dark"
+        assert create("hrnet_w32.coco_256x192_dark").decoding == "dark"
+    assert "decoding" not in create("toy", pretrained_cfg=udp).kwargs
+    with pytest.raises(TypeError, match="unexpected keyword argument 'decoding'"):
+        create("toy", pretrained_cfg=Weights(kwargs={"decoding": "udp"}))
+
+
+def test_an_argument_that_the_function_fixes_cannot_be_given(toys):
     with pytest.raises(TypeError, match="multiple values for keyword argument 'width'"):
         create("toy_wide", width=4)
 
