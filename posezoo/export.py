@@ -1,4 +1,4 @@
-"""Export networks to other runtimes: ONNX files, and programs of `torch.export` that run without posezoo.
+"""Export networks to other runtimes: ONNX files, and programs of `torch.export`.
 
 A file holds the network with its normalisation, in float32, on the CPU and in eval mode. Its input
 is that of `model(...)`: RGB images in [0, 1], clips, or for lifters 2D keypoints in pixels. Its
@@ -135,8 +135,8 @@ def to_pt2(
 ) -> Exported:
     """Write a program of `torch.export`, which runs wherever torch does; read it back and compare.
 
-    `torch.export.load(path).module()` is the network. `to_onnx` describes the arguments; the metadata are JSON in the
-    extra file "posezoo.json".
+    `torch.export.load(path).module()` is the network. The arguments are those of `to_onnx`; the
+    metadata are JSON in the extra file "posezoo.json".
 
     Example:
         >>> import posezoo, tempfile

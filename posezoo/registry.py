@@ -1,7 +1,7 @@
-"""The registry: every architecture is a function, registered under its own name, with its weights by tag.
+"""The registry: every architecture is a function, registered under its own name.
 
 A model's name is `arch` or `arch.tag`. The tag picks one set of weights and defaults to the first.
-`hf-hub:org/name[@revision]` and `local-dir:/path` stand for a model saved by `posezoo.save_pretrained`.
+`hf-hub:org/name[@revision]` and `local-dir:/path` name a model saved by `posezoo.save_pretrained`.
 The functions follow timm's, so that `posezoo.create` replaces `timm.create_model`.
 """
 
@@ -501,7 +501,7 @@ def _resolve_arguments(
 
 
 def _arguments(function: Callable[..., Any]) -> dict[str, inspect.Parameter] | None:
-    """Return the keyword arguments of an entry point and its class; None when they cannot be known."""
+    """Return the keyword arguments of an entry point and its class; None when unknown."""
     arguments: dict[str, inspect.Parameter] = {}
     while True:
         parameters = list(inspect.signature(function).parameters.values())

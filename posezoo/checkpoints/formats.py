@@ -1,29 +1,32 @@
-"""The formats of published checkpoints, one row each: keys, conversion, network, unused and missing tensors.
+"""The formats of published checkpoints, a row each: keys, conversion, network, missing tensors.
 
 A format is recognised by its keys, never by the name of a file. Conversion renames, completes and
 folds tensors, so that the result loads strictly. Beside the published tensors our models hold their
 image normalisation.
 
     posezoo          written by `save_pretrained`
-    mmpose           mmpose 0.x and 1.x, PoseResNet, HRNet or a ResNet that regresses coordinates (DeepPose), under
-                     `backbone.` and `head.` or `keypoint_head.`; a head for visibility is left out
-    pose_resnet      Microsoft's Simple Baselines and the pose_resnet files of the HRNet authors; fed BGR
+    mmpose           mmpose 0.x and 1.x, PoseResNet, HRNet or a ResNet that regresses coordinates
+                     (DeepPose), under `backbone.` and `head.` or `keypoint_head.`; a head for
+                     visibility is left out
+    pose_resnet      Microsoft's Simple Baselines and the HRNet authors' pose_resnet files; fed BGR
     hrnet            the HRNet authors' pose network
     pytorchcv        its SimplePose with a ResNet-18, 50b, 101b or 152b
-    princeton        the hourglass authors' PyTorch files; residuals hold convolutions without effect
+    princeton        the hourglass authors' PyTorch files; residuals hold unused convolutions
     bearpaw          hourglasses of bearpaw/pytorch-pose and anibali/pytorch-stacked-hourglass
-    mmpose_hourglass mmpose's hourglass52; holds a block without effect
+    mmpose_hourglass mmpose's hourglass52; holds an unused block
     mmpose_cpm       mmpose's Convolutional Pose Machine with batch normalisation
-    mmpose_lifter    mmpose's VideoPose3D, and its SimpleBaseline3D with the statistics of that one's configuration
-    caffe_cpm        the authors' Convolutional Pose Machines, each tensor under its Caffe layer's name; fed BGR, the
-                     background last (other training code may have it first, which keys do not tell)
+    mmpose_lifter    mmpose's VideoPose3D, and its SimpleBaseline3D with the statistics of that
+                     one's configuration
+    caffe_cpm        the authors' Convolutional Pose Machines, each tensor under its Caffe layer's
+                     name; fed BGR, the background last (other training code may have it first,
+                     which keys do not tell)
     caffe_ief        the authors' Iterative Error Feedback; has no initial pose
     torch7_hourglass the authors' stacked hourglass of Torch7, a graph
     torch7_rpsm      the stages of the authors' RPSM; has neither trunk nor extremes of poses
     torch7_trunk     the trunk of the authors' RPSM; fed RGB, as in their code
     videopose3d      the authors' VideoPose3D, alone or as "model_pos"; has no statistics
     martinez         PyTorch ports of Martinez' baseline; has no statistics
-    martinez_tensorflow  the variables of Martinez' TensorFlow code; has no statistics
+    martinez_tensorflow the variables of Martinez' TensorFlow code; has no statistics
     seq2seq3d        the variables of Hossain and Little's TensorFlow code; has no statistics
     imagenet_hrnet   timm's or the authors' classifier: a trunk, no heatmaps
     imagenet_resnet  timm's or torchvision's classifier: a trunk, no heatmaps

@@ -1,4 +1,4 @@
-"""Formats of image networks: their tensors under posezoo's keys, and the networks these belong to."""
+"""Formats of image networks: conversion to posezoo's keys, and the networks of the result."""
 
 import re
 from collections.abc import Callable
@@ -67,7 +67,7 @@ def mmpose(state: State) -> State:
 
 
 def pytorchcv(state: State) -> State:
-    """Rename stages, units and blocks, which are named or, by newer versions, numbered, to torchvision's names."""
+    """Rename to torchvision's names; the stages have a name or, in newer files, a number."""
     renamed = {}
     for key, value in state.items():
         key = re.sub(r"^backbone\.(?:init_block|0)\.conv\.(conv|bn)\.", r"backbone.\g<1>1.", key)
@@ -83,7 +83,7 @@ def pytorchcv(state: State) -> State:
 
 
 def skip_without_effect(key: str, state: State) -> bool:
-    """Return whether a skip convolution has no effect: a residual of equal widths adds its input unchanged."""
+    """Return whether a skip convolution is unused: residuals of equal widths add their input."""
     residual, found, _ = key.partition(".skip_layer.")
     start, end = (state.get(f"{residual}.{name}.bias") for name in ("bn1", "conv3.conv"))
     return bool(found) and start is not None and end is not None and start.shape == end.shape
@@ -101,7 +101,7 @@ def princeton(state: State) -> State:
 
 
 def bearpaw(state: State) -> State:
-    """Rename to the authors' names. Bearpaw numbers the levels of an hourglass from the innermost."""
+    """Rename to the authors' names. Bearpaw numbers the levels from the innermost."""
 
     def place(match: re.Match[str]) -> str:
         stack, level, part = match[1], int(match[2]), int(match[3])
@@ -166,7 +166,7 @@ def mmpose_cpm(state: State) -> State:
 
 
 def caffe_cpm(state: State) -> State:
-    """Move each layer below its stage, and fold BGR into RGB: reverse the kernels applied to the image."""
+    """Move each layer below its stage; fold BGR into RGB in the kernels applied to the image."""
     first = r"conv6_\d_CPM\." if has(state, "conv6_1_CPM.") else r"conv5_\d_CPM\."
 
     def place(key: str) -> str:
@@ -213,7 +213,7 @@ def caffe_ief(state: State) -> State:
 
 
 def torch7_rpsm(state: State) -> State:
-    """Name the eight layers of each stage, which are numbered in the order of use; the trunk is another file."""
+    """Name the eight layers of each stage, numbered in the order of use."""
     renamed = {}
     for key, value in state.items():
         number, _, leaf = key.split(".")
@@ -233,12 +233,12 @@ def is_behind_trunk(key: str, state: State) -> bool:
 
 
 def torch7_trunk(state: State) -> State:
-    """Name the layers of the Convolutional Pose Machine's trunk, numbered in the order of use; its input is RGB."""
+    """Name the layers of the trunk, numbered in the order of use; its input is RGB."""
     return {f"trunk.{CPM_TRUNK[int(key.split('.')[0])]}.{key.rpartition('.')[2]}": v for key, v in state.items()}
 
 
 def torch7_hourglass(state: State) -> State:
-    """Name the layers of the authors' graph, numbered in the order of use, with one residual at each place."""
+    """Name the layers of the authors' graph, numbered in the order of use, one residual a place."""
 
     def residual(place: str, skip: bool = False) -> list[str]:
         return [f"{place}.{kind}{n}" for n in (1, 2, 3) for kind in ("bn", "conv")] + [f"{place}.skip_layer"] * skip
@@ -270,7 +270,7 @@ def imagenet_resnet(state: State) -> State:
 
 
 def head_arguments(num_keypoints: int) -> dict[str, Any]:
-    """Return the arguments of a head, with the skeleton of all published files with that many keypoints."""
+    """Return the arguments of a head, with the skeleton of the published files of that size."""
     return {"num_keypoints": num_keypoints, "skeleton": SKELETONS.get(num_keypoints)}
 
 

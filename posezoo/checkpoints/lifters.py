@@ -1,4 +1,4 @@
-"""Formats of lifters: their tensors under posezoo's keys, and the networks these belong to."""
+"""Formats of lifters: conversion to posezoo's keys, and the networks of the result."""
 
 import math
 import re
@@ -44,7 +44,7 @@ LIFTED = {17: "h36m17", 15: "humaneva15"}  # the same of files from 2D to 3D
 
 
 def mmpose_lifter(state: State) -> State:
-    """Rename to VideoPose3D's names, or Martinez' where filters span one frame and the root is left out."""
+    """Rename to VideoPose3D's names, or to Martinez' for filters of one frame without the root."""
     renamed = {}
     for key, value in state.items():
         key = key.removeprefix("backbone.").removeprefix("keypoint_head.").removeprefix("head.")
@@ -68,7 +68,7 @@ def mmpose_lifter(state: State) -> State:
 
 
 def _as_martinez(state: State) -> State:
-    """Turn convolutions over one frame into fully connected layers, with zeros for the bias they lack."""
+    """Turn convolutions over one frame into fully connected layers; their bias becomes 0."""
     renamed = {}
     for key, value in state.items():
         layer = re.fullmatch(r"layers_(conv|bn)\.(\d+)\.(\w+)", key)
@@ -157,7 +157,7 @@ def find_temporal_conv(state: State) -> tuple[str, dict[str, Any]]:
 
 
 def find_martinez(state: State) -> tuple[str, dict[str, Any]]:
-    """Find the width and blocks of Martinez' baseline, in a PyTorch file; these have no max-norm."""
+    """Find the width and blocks of a PyTorch port of Martinez' baseline, without max-norm."""
     size, inputs = state["w1.weight"].shape
     if inputs not in (32, 34) or len(state["w2.weight"]) != 48:
         raise ValueError(

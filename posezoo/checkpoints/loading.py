@@ -39,7 +39,7 @@ class Checkpoint:
     notes: tuple[str, ...]
 
     def network(self) -> Weights:
-        """Find the network of the checkpoint: a record with its architecture and constructor arguments.
+        """Find the network of the checkpoint; return a record of architecture and arguments.
 
         They come from the `config.json` that `save_pretrained` wrote beside the file, from the
         record of a published file, or from the tensors.

@@ -1,4 +1,4 @@
-"""State dicts of published files: their type, and steps of the conversion that several formats share."""
+"""State dicts of published files, and steps of the conversion that several formats share."""
 
 from collections.abc import Sequence
 

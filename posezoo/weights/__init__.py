@@ -1,4 +1,4 @@
-"""Weights: records of published files, the search for their files, reading and copying, folders and the Hub.
+"""Weights: records, the search for their files, reading and copying, folders and the Hub.
 
 A file is verified before it is read, read without running code from it, and copied into the model
 only when all its tensors fit: a model is never half loaded.

@@ -1,4 +1,4 @@
-"""Write a model into a folder or to the Hugging Face Hub: weights, config and model card; and read the config."""
+"""Save a model into a folder or on the Hugging Face Hub: weights, config and model card."""
 
 import contextlib
 import dataclasses
@@ -37,7 +37,7 @@ def save_pretrained(
     card: str | None = None,
     **record_fields: Any,
 ) -> Path:
-    """Save a model: write model.safetensors, config.json and a model card (README.md) into a folder.
+    """Save a model as model.safetensors, config.json and a model card (README.md) in a folder.
 
     Args:
         model: made by `posezoo.create`.
@@ -45,7 +45,7 @@ def save_pretrained(
         dtype: of the floating tensors in the file, for instance "float16". Defaults to the model's.
         metrics: `{dataset: {metric: value}}`. Those of the initial weights are not taken over.
         card: Markdown that replaces the generated text of the card.
-        **record_fields: other fields of `Weights`: data, data_license, license, input_size, codec, ...
+        **record_fields: other fields of `Weights`: data, data_license, license, input_size, ...
 
     Returns:
         The folder, for `posezoo.create(f"local-dir:{folder}", pretrained=True)`.
@@ -219,7 +219,7 @@ def _identity(model: nn.Module) -> tuple[str, dict[str, Any]]:
 
 
 def _inherited(model: nn.Module) -> Weights:
-    """Return the fields of the initial weights' record that also hold for a model trained from them."""
+    """Return the fields of the initial weights' record that hold for a model trained from them."""
     record = getattr(model, "weights", None) or Weights()
     record = dataclasses.replace(
         record,
@@ -235,7 +235,7 @@ def _inherited(model: nn.Module) -> Weights:
 
 
 def _cast(tensors: dict[str, Tensor], dtype: str | torch.dtype | None) -> dict[str, Tensor]:
-    """Copy tensors to the CPU, contiguous, floating ones in another dtype; refuse values that are not finite."""
+    """Copy tensors to the CPU, contiguous, floating ones in another dtype; all must be finite."""
     chosen = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if dtype is not None and (not isinstance(chosen, torch.dtype) or not chosen.is_floating_point):
         raise ValueError(f"dtype: expected a floating type such as 'float16', got {dtype!r}")
@@ -262,7 +262,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _card(record: Weights, name: str, text: str | None, input_kind: str) -> str:
-    """Compose the model card: the Hub's metadata, then the text. A text with metadata of its own stays as it is."""
+    """Compose the model card: metadata and text. A text with metadata of its own is the card."""
     from huggingface_hub import EvalResult, ModelCardData
 
     if text is not None and text.lstrip().startswith("---"):

@@ -1,8 +1,8 @@
 """The table of all published weights: architecture -> tag -> record.
 
-A tag reads `<data>_<height>x<width>[_<codec or source>]`. `_dark` and `_udp` are codecs, `_v0` files of
-mmpose's version 0, `_authors` the authors' own files. The first tag of an architecture is its
-default. Records without a source have to be downloaded by hand from their `origin`, because their
+A tag reads `<data>_<height>x<width>[_<codec or source>]`. `_dark` and `_udp` are codecs, `_v0`
+files of mmpose's version 0, `_authors` the authors' own files. The first tag of an architecture is
+its default. Records without a source have to be downloaded by hand from their `origin`, because their
 licence or a missing checksum does not allow posezoo to fetch them.
 
 The rows are in `published_image_networks.py` and `published_lifters.py`. `posezoo.register_model`

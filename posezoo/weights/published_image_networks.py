@@ -1,4 +1,4 @@
-"""The published weights of networks for images and clips, one row each: architecture, tag, file, score.
+"""The published weights of networks for images and clips, a row each: architecture, tag, file, score.
 
 See `posezoo.weights.published` for the meaning of a tag.
 """
@@ -312,7 +312,7 @@ def hrnet(width: int, tag: str, score: float, sha256: str = "", **fields: Any) -
 
 
 def hourglass(stacks: int, tag: str, metric: str, score: float, **fields: Any) -> Weights:
-    """Make the record of a stacked hourglass trained on MPII, by default of the authors' PyTorch code."""
+    """Make the record of an hourglass for MPII, by default of the authors' PyTorch code."""
     return authors(
         f"hourglass_{stacks}",
         tag,
@@ -332,7 +332,7 @@ def hourglass(stacks: int, tag: str, metric: str, score: float, **fields: Any) -
 
 
 def bearpaw(stacks: int, digest: str, score: float, metrics_by: str) -> Weights:
-    """Make the record of a file in the releases of anibali's repository, whose name ends in its sha256.
+    """Make the record of a file in anibali's releases, whose name ends in its sha256.
 
     The scores "by bearpaw" are of the predictions that bearpaw published.
     """

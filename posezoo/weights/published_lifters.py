@@ -1,4 +1,4 @@
-"""The published weights of lifters, which take 2D keypoints; one row each: architecture, tag, file, scores."""
+"""The published weights of lifters, a row each: architecture, tag, file, scores."""
 
 from typing import Any
 
@@ -59,7 +59,7 @@ def cmu_lifter(
 def mmpose_lifter(
     architecture: str, tag: str, file: str, keypoints: str, scores: tuple[float, float], **kwargs: Any
 ) -> Weights:
-    """Make the record of a lifter of mmpose's model zoo, tested with the kind of `keypoints` it was trained with."""
+    """Make the record of a lifter of mmpose, trained and tested with the same kind of `keypoints`."""
     return Weights(
         architecture=architecture,
         tag=tag,

@@ -1,4 +1,4 @@
-"""Read state dicts without running code, and copy them into models: all of a state dict, or nothing."""
+"""Read state dicts without running code, and copy them into models, completely or not at all."""
 
 import contextlib
 import functools
@@ -85,7 +85,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 class Inert:
-    """A stand-in for objects in a training checkpoint that are not tensors: accepts all calls, does nothing."""
+    """A stand-in for objects of a checkpoint that are not tensors: accepts all calls, does nothing."""
 
     def __init__(self, *_: Any) -> None: ...
     def __setstate__(self, _: Any) -> None: ...

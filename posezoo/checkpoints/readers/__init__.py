@@ -1,1 +1,1 @@
-"""Readers for the files of other programs: Torch7, Caffe and TensorFlow. None of them runs code from a file."""
+"""Readers for the files of Torch7, Caffe and TensorFlow; none runs code from a file."""

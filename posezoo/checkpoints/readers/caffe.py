@@ -1,7 +1,7 @@
 """Read Caffe's binary files (.caffemodel): the tensors of each layer.
 
-A file is one message of Caffe's `caffe.proto`, NetParameter. Its layers are field 100, or field 2 in files older than
-2015; a layer holds its name and its blobs, and a blob its shape and its numbers.
+A file is one NetParameter message of Caffe's `caffe.proto`. Its layers are field 100, or field 2 in
+files older than 2015. A layer holds its name and its blobs, a blob its shape and its numbers.
 """
 
 import math
@@ -23,7 +23,7 @@ LEAVES = ("weight", "bias")
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Read a .caffemodel: tensors `layer.weight` and `layer.bias`, further ones `layer.2` and so on.
+    """Read a .caffemodel: `layer.weight`, `layer.bias`, and further tensors as `layer.2` and on.
 
     Raises:
         ValueError: not such a file, cut off, or a blob whose shape and numbers disagree.

@@ -9,7 +9,7 @@ Value = int | memoryview
 def fields(message: memoryview) -> Iterator[tuple[int, Value]]:
     """Yield the number and the value of each field of a message.
 
-    A value is an int, or the bytes of a string, a message, a packed list or a number of fixed width.
+    A value is an int, or the bytes of a string, message, packed list or number of fixed width.
 
     Raises:
         ValueError: not a whole message.

@@ -1,4 +1,4 @@
-"""Read TensorFlow's checkpoints, `NAME.index` with `NAME.data-00000-of-00001`, the format of its Saver since 2016.
+"""Read TensorFlow's checkpoints of 2016 and later: `NAME.index` and `NAME.data-00000-of-00001`.
 
 The index is a LevelDB table: blocks of sorted keys, each stored without the prefix that it shares
 with the key before, and one last block with the positions of the others. A value is the message
@@ -34,7 +34,8 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         path: the .index file, a file beside it, or the checkpoint's name without an ending.
 
     Raises:
-        ValueError: not such a checkpoint, cut off, a data file that is missing, or a variable in several slices.
+        ValueError: not such a checkpoint, cut off, a missing data file, or a variable in several
+            slices.
     """
     prefix = name_of(path)
     index = prefix.with_name(f"{prefix.name}.index")

@@ -1,16 +1,19 @@
 """Read Torch7's binary files (.t7): their values, and the tensors of a network in the order of use.
 
-Everything is little-endian; an int has 4 bytes, a long 8, a number is a double. A value is an int, its kind, and then
+All numbers are little-endian: an int has 4 bytes, a long 8, a number is a double. A value is an
+int, its kind, followed by
 
-    nil       nothing                          number    a double
-    string    an int, as many bytes            boolean   an int
+    nil       nothing
+    number    a double
+    boolean   an int
+    string    an int, as many bytes
     table     index; an int, as many keys and values
-    object    index; strings "V 1" and class; for a tensor: dimensions, sizes, strides, offset + 1, storage; for a
-              storage: a long, as many elements; for anything else: a table
+    object    index; strings "V 1" and class; of a tensor: dimensions, sizes, strides, offset + 1,
+              storage; of a storage: a long, as many elements; of other classes: a table
     function  index; byte code, which is skipped; a table
 
-An index that occurred before stands for the same value, so that a file can share values and have loops.
-Written from torch/torch7's File.lua, Tensor.c and Storage.c. Nothing in a file is run.
+An index that occurred before stands for the same value, so that values can be shared and have
+loops. Written from torch/torch7's File.lua, Tensor.c and Storage.c. Nothing in a file is run.
 """
 
 import math
@@ -99,10 +102,10 @@ def read(path: str | Path) -> Any:
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Read the parameters of a network, under `number.class.name`, for instance `0.SpatialConvolution.weight`.
+    """Read the parameters of a network, named like `0.SpatialConvolution.weight`.
 
-    Modules are numbered in the order of the forward pass: containers from first to last, a graph from its outputs
-    back, the inputs of a node in the order in which it was given them. Only modules with parameters are counted.
+    Modules with parameters are numbered in the order of the forward pass: containers from first to
+    last, a graph backwards from its outputs, the inputs of a node in their order.
 
     Raises:
         ValueError: as `read`; no network in the file.
@@ -139,7 +142,7 @@ def _parameters(module: Table) -> dict[str, Tensor]:
 
 
 def _modules(root: Any) -> Iterator[Table]:
-    """Yield modules with parameters, each once, in the order of use; several networks one after the other."""
+    """Yield modules with parameters, each once, in the order of use; networks one by one."""
     seen: set[int] = set()
     waiting = [root]
     while waiting:
