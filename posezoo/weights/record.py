@@ -48,8 +48,8 @@ class Weights:
         paper: link to the paper.
         origin: URL of the first publication.
         format: of the file, a name in `posezoo.checkpoints.FORMATS`; "": posezoo's own.
-        tag: set by the registry.
-        architecture: set by the registry.
+        tag: of the weights, the part of the name behind the dot.
+        architecture: of the network, the part of the name before the dot.
 
     Raises:
         ValueError: an unknown kind of source, a URL without sha256, a malformed sha256, or an
