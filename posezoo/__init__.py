@@ -7,7 +7,7 @@ Names and submodules are imported on first use: `import posezoo` costs little mo
 import importlib
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from posezoo.version import __version__
 
 # public name -> the module that defines it
 _EXPORTS = {
@@ -21,9 +21,9 @@ _EXPORTS = {
     "get_pretrained_cfg": "registry",
     "Weights": "weights",
     "save_pretrained": "weights",
-    "from_pretrained": "weights",
+    "from_pretrained": "registry",
     "push_to_hub": "weights",
-    "load_checkpoint": "checkpoints",
+    "load_checkpoint": "registry",
     "Skeleton": "skeletons",
     "get_skeleton": "skeletons",
     "list_skeletons": "skeletons",
@@ -33,7 +33,7 @@ _EXPORTS = {
     "lift": "lifting",
 }
 _MODULES = (
-    "checkpoints", "data", "detectors", "evaluate", "export", "geometry", "heatmaps", "images", "layers", "lifting",
+    "checkpoints", "convert", "data", "detectors", "evaluate", "export", "geometry", "heatmaps", "images", "layers", "lifting",
     "losses", "metrics", "models", "prediction", "registry", "skeletons", "tracking", "video", "viz", "weights",
 )  # fmt: skip
 
@@ -42,6 +42,7 @@ __all__ = ["__version__", *_EXPORTS, *_MODULES]
 if TYPE_CHECKING:
     # the same names again, for type checkers and editors; tests/test_typing.py compares the two lists
     import posezoo.checkpoints as checkpoints
+    import posezoo.convert as convert
     import posezoo.data as data
     import posezoo.detectors as detectors
     import posezoo.evaluate as evaluate
@@ -61,21 +62,22 @@ if TYPE_CHECKING:
     import posezoo.video as video
     import posezoo.viz as viz
     import posezoo.weights as weights
-    from posezoo.checkpoints import load_checkpoint
     from posezoo.lifting import Poses3D, lift
     from posezoo.prediction import People, predict
     from posezoo.registry import (
         create,
         create_model,
+        from_pretrained,
         get_pretrained_cfg,
         is_model,
         list_models,
         list_pretrained,
+        load_checkpoint,
         model_entrypoint,
         register_model,
     )
     from posezoo.skeletons import Skeleton, get_skeleton, list_skeletons
-    from posezoo.weights import Weights, from_pretrained, push_to_hub, save_pretrained
+    from posezoo.weights import Weights, push_to_hub, save_pretrained
 else:
     # hidden from type checkers, for which a module with `__getattr__` has every name, misspelt ones too
     def __getattr__(name):

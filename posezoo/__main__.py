@@ -335,7 +335,7 @@ def _summary(name: str) -> tuple[str, ...]:
 
 
 def run_convert(options: argparse.Namespace) -> None:
-    from posezoo.checkpoints import convert_file
+    from posezoo.convert import convert_file
 
     out = options.out or options.file.with_name(options.file.name.partition(".")[0])
     model = posezoo.create(options.model).eval() if options.model else None
@@ -352,7 +352,7 @@ def run_convert(options: argparse.Namespace) -> None:
     else:
         identity = "no published file with a known sha256; its licence and training data are not known"
     print(f"{options.file}")
-    print(f"  flavour   {done.flavour}")
+    print(f"  format    {done.format}")
     print(f"  network   {done.model.architecture}, {parameters:,} parameters")
     print(f"  keypoints {done.model.num_keypoints} ({skeleton})")
     print(f"  known as  {identity}")

@@ -1,12 +1,14 @@
-"""Networks for other runtimes: ONNX files, and programs of `torch.export` that run without posezoo.
+"""Export networks to other runtimes: ONNX files, and programs of `torch.export`.
 
-A file holds the network with its normalisation, in float32, on the CPU and in eval mode. In goes what `model(...)`
-takes: RGB in [0, 1], clips, or for lifters 2D keypoints in pixels. Out comes what it answers, or with `decode=True`
-keypoints and scores. Batches may have any size; height, width and the number of frames are fixed. The network is
-`forward` alone: what `predict` does beyond `decode(forward(...))` (mirror images, several scales, sliding windows,
-streams) stays with the caller, around as many calls of the file as it takes.
+A file holds the network with its normalisation, in float32, on the CPU and in eval mode. Its input
+is that of `model(...)`: RGB images in [0, 1], clips, or for lifters 2D keypoints in pixels. Its
+output is that of `model(...)`, or with `decode=True` keypoints and scores. The batch size may be
+dynamic; height, width and the number of frames are fixed. The network is `forward` alone: mirror
+images, several scales, sliding windows and streams, which `predict` adds to
+`decode(forward(...))`, remain with the caller.
 
-Every file is run before it takes its place, on one input and on three, and its answers are compared with the model's.
+Every file is run before it replaces another, on one input and on three, and its outputs are
+compared with the model's.
 """
 
 import copy
@@ -20,24 +22,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from posezoo.weights import _replacing
+from posezoo.version import __version__
+from posezoo.weights import replacing
 
 CHECKED = (1, 3)  # batches on which a file that takes any number is compared with the model
-TOLERANCE = 1e-3  # of the largest number: two answers that differ by less agree
-DISAGREEING = 0.05  # share of numbers that may differ: where two peaks are alike, rounding decides between them
+TOLERANCE = 1e-3  # of the largest number: outputs that differ by less are equal
+DISAGREEING = 0.05  # share of numbers that may differ: between two equal peaks rounding decides
 METADATA_FILE = "posezoo.json"  # in a .pt2 file
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """The result of an export.
 
     Attributes:
-        path: the file.
+        path: of the file.
         inputs: name and shape of the input; the batch axis is "batch" unless it is fixed.
-        outputs: names and shapes of the answers.
-        difference: the largest between the file's answers and the model's, as a share of the largest number of that
-            answer; None: onnxruntime is not installed, and nothing was compared.
+        outputs: names and shapes of the outputs.
+        difference: largest difference between an output of the file and the model's, as a share of
+            the output's largest number; None: onnxruntime is not installed, nothing was compared.
     """
 
     path: Path
@@ -55,23 +58,25 @@ def to_onnx(
     size: Sequence[int] | None = None,
     frames: int | None = None,
 ) -> Exported:
-    """Write an ONNX file and, where onnxruntime is installed, compare its answers with the model's.
+    """Write an ONNX file and, where onnxruntime is installed, compare its outputs with the model's.
 
-    The file's metadata say the architecture, the keypoints' names and bones, the units of the input, and the record of
-    the weights with their licence. The model itself is left as it is.
+    The metadata of the file hold the architecture, the names and bones of the keypoints, the units
+    of the input, and the record of the weights with their licence. The model is not changed.
 
     Args:
         model: made by `posezoo.create`.
-        path: where the file goes; the whole file or none.
-        decode: end in keypoints `(B, K, 2)` in pixels of the input (lifters: poses `(B, T, K, 3)` in mm) and scores,
-            by the model's `decode`; else in `model(...)`, which for most image networks are heatmaps.
-        batch: a fixed batch size, for runtimes that need one; None: any.
-        size: (H, W) of images; None: what the weights were trained on, or the paper's.
-        frames: of the clip, or of the video of keypoints; None: as in `model.example_input`.
+        path: of the file; on any error nothing is written.
+        decode: output keypoints `(B, K, 2)` in pixels of the input (lifters: poses `(B, T, K, 3)`
+            in mm) and scores, by the model's `decode`. Defaults to the output of `model(...)`,
+            heatmaps for most image networks.
+        batch: a fixed batch size, for runtimes that need one. Defaults to a dynamic one.
+        size: `(H, W)` of images. Defaults to that of the weights, else to the paper's.
+        frames: of the clip or of the keypoints' video. Defaults to those of `model.example_input`.
 
     Raises:
         ImportError: onnx or onnxscript is missing.
-        ValueError: no model of the zoo, a shape that it does not take, or a file whose answers are not the model's.
+        ValueError: not a model of the zoo, a shape that it does not take, or a file whose outputs
+            are not the model's.
 
     Example:
         >>> import posezoo, tempfile
@@ -81,7 +86,7 @@ def to_onnx(
         ({'keypoints': ('batch', 1, 17, 2)}, {'pose3d': ('batch', 1, 17, 3)})
     """
     try:
-        import onnxscript  # noqa: F401  # torch says less clearly that it is missing
+        import onnxscript  # noqa: F401  # torch's own error is less clear
     except ImportError as error:
         raise ImportError("ONNX needs the packages onnx and onnxscript: pip install 'posezoo[onnx]'") from error
     graph = _Graph(model, decode, batch, size, frames)
@@ -111,8 +116,8 @@ def to_onnx(
         session = onnxruntime.InferenceSession(temporary, providers=["CPUExecutionProvider"])
 
         def run(example: Tensor) -> list[Tensor]:
-            answers = session.run(None, {name: example.numpy() for name in graph.inputs})
-            return [torch.from_numpy(answer) for answer in answers]
+            outputs = session.run(None, {name: example.numpy() for name in graph.inputs})
+            return [torch.from_numpy(output) for output in outputs]
 
         return graph.compare(run, f"onnxruntime {onnxruntime.__version__}")
 
@@ -128,10 +133,10 @@ def to_pt2(
     size: Sequence[int] | None = None,
     frames: int | None = None,
 ) -> Exported:
-    """Write a program of `torch.export`, which runs and compiles wherever torch is; read it back and compare.
+    """Write a program of `torch.export`, which runs wherever torch does; read it back and compare.
 
-    `torch.export.load(path).module()` is the network. `to_onnx` describes the arguments; the metadata are JSON in the
-    extra file "posezoo.json".
+    `torch.export.load(path).module()` is the network. The arguments are those of `to_onnx`; the
+    metadata are JSON in the extra file "posezoo.json".
 
     Example:
         >>> import posezoo, tempfile
@@ -171,7 +176,7 @@ class _Decoded(nn.Module):
 
 
 class _Graph:
-    """A model as a program of `torch.export`, with what its file should say of it."""
+    """A model as a program of `torch.export`, with the metadata of its file."""
 
     def __init__(
         self, model: Any, decode: bool, batch: int | None, size: Sequence[int] | None, frames: int | None
@@ -197,16 +202,16 @@ class _Graph:
             self.program = torch.export.export(self.network, (traced,), dynamic_shapes=dynamic, strict=False)
         for module in self.program.graph_module.modules():
             for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
-                node.meta.pop("stack_trace", None)  # names of folders on this machine
+                node.meta.pop("stack_trace", None)  # the names of this machine's folders
 
         free: tuple[int | str, ...] = (batch or "batch",)
-        names = _answers(model, self.expected[0][0], decode)
+        names = _output_names(model, self.expected[0][0], decode)
         self.inputs: dict[str, tuple[int | str, ...]] = {str(model.input_kind): (*free, *traced.shape[1:])}
-        self.outputs = {name: (*free, *answer.shape[1:]) for name, answer in zip(names, self.expected[0], strict=True)}
+        self.outputs = {name: (*free, *output.shape[1:]) for name, output in zip(names, self.expected[0], strict=True)}
         self.metadata = _metadata(model, self.inputs, self.outputs)
 
     def compare(self, run: Callable[[Tensor], list[Tensor]], runtime: str) -> float:
-        """The largest relative difference between what `run` and the model make of the examples.
+        """Return the largest relative difference between the outputs of `run` and of the model.
 
         Raises:
             ValueError: more than a few numbers differ.
@@ -216,7 +221,7 @@ class _Graph:
             for name, ours, theirs in zip(self.outputs, expected, run(example), strict=True):
                 if theirs.shape != ours.shape:
                     raise ValueError(
-                        f"{runtime} answers {name} of shape {tuple(theirs.shape)} for {len(example)} inputs, the model "
+                        f"{runtime} outputs {name} of shape {tuple(theirs.shape)} for {len(example)} inputs, the model "
                         f"{tuple(ours.shape)}; nothing was written"
                     )
                 difference = (theirs - ours).abs() / ours.abs().max().clamp(min=1e-12)
@@ -231,20 +236,20 @@ class _Graph:
         return largest
 
     def write(self, path: Path, save: Callable[[Path], float | None]) -> Exported:
-        """The file at `path` if `save` can write it, else what was there before."""
+        """Write the file with `save`; on any error keep the file that was there before."""
         path = path.expanduser()
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _replacing(path) as temporary:
+        with replacing(path) as temporary:
             difference = save(temporary)
         return Exported(path, self.inputs, self.outputs, difference)
 
 
-def _as_list(answer: Tensor | Sequence[Tensor]) -> list[Tensor]:
-    return [answer] if isinstance(answer, Tensor) else list(answer)
+def _as_list(output: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    return [output] if isinstance(output, Tensor) else list(output)
 
 
 def _example(model: Any, batch: int, size: Sequence[int] | None, frames: int | None) -> Tensor:
-    """A random input of the shape that the file will have."""
+    """Make a random input of the file's shape."""
     example: Tensor = model.example_input(batch).to("cpu", torch.float32)
     if model.input_kind == "keypoints" and size is not None:
         raise ValueError(f"size: {model.architecture or 'this model'} takes keypoints, which have no height and width")
@@ -263,40 +268,38 @@ def _example(model: Any, batch: int, size: Sequence[int] | None, frames: int | N
     return torch.rand(*example.shape[:-2], *size)
 
 
-def _answers(model: Any, answer: Tensor, decode: bool) -> tuple[str, ...]:
-    """What the outputs are called."""
+def _output_names(model: Any, output: Tensor, decode: bool) -> tuple[str, ...]:
+    """Return the names of the outputs."""
     points = "keypoints" if model.input_kind == "image" else "pose3d"
     if decode:
         return points, "scores"
     if not model.num_keypoints:
         return ("features",)
-    return ("heatmaps",) if model.input_kind == "image" and answer.ndim == 4 else (points,)
+    return ("heatmaps",) if model.input_kind == "image" and output.ndim == 4 else (points,)
 
 
 def _metadata(model: Any, inputs: dict[str, Any], outputs: dict[str, Any]) -> dict[str, Any]:
-    """What a user of the file has to know, and would otherwise have to ask."""
-    import posezoo
-
+    """Collect the facts that a user of the file needs."""
     units = {
         "image": "RGB in [0, 1]",
         "clip": "RGB in [0, 1]",
         "keypoints": "(x, y) pixels, the centre of the top-left one is (0, 0)",
     }
-    answers = {
+    values = {
         "keypoints": "(x, y) pixels of the input, the centre of the top-left one is (0, 0)",
         "pose3d": "millimetres in the camera's frame, relative to the root",
         "heatmaps": "as the paper has them; the model's decode makes keypoints of them",
-        "features": "what a head would see",
+        "features": "the input of a head",
         "scores": "the heights of the peaks, or 1 where the network gives none",
     }
     skeleton = model.skeleton
     record = model.weights
     return {
-        "posezoo_version": posezoo.__version__,
+        "posezoo_version": __version__,
         "architecture": model.architecture,
         "kwargs": model.kwargs,
         "inputs": {name: {"shape": shape, "values": units[name]} for name, shape in inputs.items()},
-        "outputs": {name: {"shape": shape, "values": answers[name]} for name, shape in outputs.items()},
+        "outputs": {name: {"shape": shape, "values": values[name]} for name, shape in outputs.items()},
         "skeleton": skeleton.name if skeleton else "",
         "keypoints": list(skeleton.keypoints) if skeleton else model.num_keypoints,
         "bones": [list(bone) for bone in skeleton.bones] if skeleton else [],

@@ -1,8 +1,8 @@
-"""Names: every architecture is a function, registered under its own name, with its weights by tag.
+"""The registry: every architecture is a function, registered under its own name.
 
-A model's name is `arch` or `arch.tag`; the tag picks one set of weights, and without a tag the first one counts.
-Instead of a name, `hf-hub:org/name[@revision]` and `local-dir:/path` stand for what `posezoo.save_pretrained` wrote.
-The functions follow timm's, so that `timm.create_model` turns into `posezoo.create` without a second look.
+A model's name is `arch` or `arch.tag`. The tag picks one set of weights and defaults to the first.
+`hf-hub:org/name[@revision]` and `local-dir:/path` name a model saved by `posezoo.save_pretrained`.
+The functions follow timm's, so that `posezoo.create` replaces `timm.create_model`.
 """
 
 import copy
@@ -11,53 +11,43 @@ import fnmatch
 import functools
 import importlib
 import inspect
+import os
 import re
 import typing
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from posezoo import weights as weights_io
-from posezoo.weights import Weights, cmu_lifter, openmmlab
+from posezoo.checkpoints.loading import Checkpoint, load_weights, read_checkpoint
+from posezoo.weights.folder import read_record
+from posezoo.weights.published import PUBLISHED, publish
+from posezoo.weights.record import HUB_SOURCE, Weights
 
 __all__ = [
     "Weights",
-    "cmu_lifter",
     "create",
+    "create_for_checkpoint",
     "create_model",
+    "from_pretrained",
     "get_pretrained_cfg",
     "is_model",
     "list_models",
     "list_pretrained",
+    "load_checkpoint",
     "model_entrypoint",
-    "openmmlab",
     "register_model",
 ]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 PLUGINS = "posezoo.models"  # the entry-point group by which other packages add their models
-KEYPOINTS = ("num_keypoints", "skeleton")  # arguments of the data set's, not the network's
 PREFIXES = {"hf-hub": "hf-hub", "hf_hub": "hf-hub", "local-dir": "local-dir"}
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A registered function and its weights by tag, the default first."""
-
-    function: Callable[..., Any]
-    weights: dict[str, Weights]
-
-    @property
-    def tags(self) -> list[str]:
-        """Tags of the records that say where their file is."""
-        return [tag for tag, record in self.weights.items() if record.sources]
-
-
-_REGISTRY: dict[str, Entry] = {}
+_REGISTRY: dict[str, Callable[..., Any]] = {}
 
 
 @overload
@@ -67,13 +57,14 @@ def register_model(*, weights: dict[str, Weights] | None = None) -> Callable[[Fu
 def register_model(
     function: Callable[..., Any] | None = None, *, weights: dict[str, Weights] | None = None
 ) -> Callable[..., Any]:
-    """Give a function that builds a model its place in the zoo; the function's name becomes the model's.
+    """Register a function that builds a model; the function's name becomes the model's.
 
     Args:
-        function: takes the constructor's keyword arguments (or passes `**kwargs` on to the class named as its return
-            type, whose arguments are then the valid ones) and returns the model.
-        weights: published weights by tag; the first is the default. A record without sources names weights that have
-            to be downloaded by hand, from its `origin`.
+        function: takes the constructor's keyword arguments and returns the model. With `**kwargs`
+            the arguments of the class named as its return type are valid, too.
+        weights: of a plug-in, by tag, the default first. Defaults to the records under the
+            function's name in the table of published weights. Records without sources have to
+            be downloaded by hand from their `origin`.
 
     Raises:
         ValueError: another function has the name already, or a tag is not a word.
@@ -96,21 +87,16 @@ def _register(function: Callable[..., Any], *, weights: dict[str, Weights] | Non
     if not name.isidentifier():
         raise ValueError(f"a model's name is its function's: expected a named function, got {name!r} in {module}")
     if not module.startswith(PLUGINS):
-        importlib.import_module(PLUGINS)  # ours come first: whoever takes one of their names is told, not they
-    known = _REGISTRY.get(name)
-    if known is not None:
-        other = known.function
-        # the same function again is importlib.reload, or a notebook cell that is run twice
-        if (other.__module__, other.__qualname__) != (module, function.__qualname__):
-            raise ValueError(
-                f"two models are called {name!r}, in {other.__module__} and in {module}; rename one of the functions"
-            )
-    records = {}
-    for tag, record in (weights or {}).items():
-        if not re.fullmatch(r"\w[\w.-]*", tag):
-            raise ValueError(f"{name}: expected a tag of letters, digits, '_', '-' and '.', got {tag!r}")
-        records[tag] = replace(record, architecture=name, tag=tag)
-    _REGISTRY[name] = Entry(function, records)
+        importlib.import_module(PLUGINS)  # ours come first, so that a plug-in that takes one of their names fails
+    other = _REGISTRY.get(name)
+    # the same function again is importlib.reload, or a notebook cell that is run twice
+    if other is not None and (other.__module__, other.__qualname__) != (module, function.__qualname__):
+        raise ValueError(
+            f"two models are called {name!r}, in {other.__module__} and in {module}; rename one of the functions"
+        )
+    if weights is not None:
+        publish(name, weights)
+    _REGISTRY[name] = function
     return function
 
 
@@ -128,29 +114,30 @@ def create(
 ) -> Any:
     """Build a model by name, with or without weights.
 
-    The arguments that weights were made with hold where they are asked for, by `pretrained=True`, a tag or a record;
-    without, their keypoints still do, but the network is the architecture's own, even where the default weights are of
-    a smaller one. `kwargs` overrule both. Another `num_keypoints` than the weights' leaves the head out of what is
-    loaded.
+    `kwargs` overrule the arguments of the weights' record, which overrule the architecture's
+    defaults. The record counts only where it is asked for: by `pretrained=True`, a tag or a record.
+    A head for another `num_keypoints` than the weights' is not loaded.
 
     Args:
         model_name: `arch`, `arch.tag`, `hf-hub:org/name[@revision]` or `local-dir:/path`.
-        pretrained: load the weights; without published ones this is an error, never a random network.
+        pretrained: load the weights. It is an error if none are published.
         pretrained_cfg: another record than the name's: a tag, a record, or its dictionary.
         pretrained_cfg_overlay: fields that replace the record's.
-        checkpoint_path: a file to load instead: ours, the authors', mmpose's (see `posezoo.load_checkpoint`).
-        cache_dir: where downloads are kept, instead of the Hub's cache and `~/.cache/posezoo`.
-        normalize: False turns the model's image normalisation into the identity, for images normalised already.
-        features_only: take the head away; the model returns what its head would see.
-        **kwargs: the constructor's arguments; a value of None counts as not given.
+        checkpoint_path: a file to load instead, of any format of `posezoo.load_checkpoint`.
+        cache_dir: folder for downloads. Defaults to the Hub's cache and `~/.cache/posezoo`.
+        normalize: False disables the model's image normalisation, for images normalised already.
+        features_only: remove the head; the model returns the features before it.
+        **kwargs: the constructor's arguments. None counts as not given.
 
     Returns:
-        The `nn.Module`: in eval mode when pretrained, else in train mode. It knows its `architecture`, its `kwargs`,
-        and in `weights` the record of the weights that were loaded, or None.
+        The `nn.Module`, in eval mode when pretrained, else in train mode, with the attributes
+        `architecture`, `kwargs`, and `weights`, the record of the loaded weights or None.
 
     Raises:
-        ValueError: an unknown name, tag or argument, with the nearest valid ones; weights that do not fit.
-        WeightsNotFoundError: (a ValueError) no source of the weights could be read; says what would provide them.
+        ValueError: an unknown name, tag or argument (the message names the nearest valid ones), or
+            weights that do not fit.
+        WeightsNotFoundError: (a ValueError) no source of the weights could be read; the message
+            says how to get them.
 
     Example:
         >>> import posezoo
@@ -158,13 +145,13 @@ def create(
         >>> model.architecture, model.num_keypoints
         ('hrnet_w32', 21)
     """
+    # which architecture, and which record of weights
     source, name = _parse_name(model_name)
-    given = {key: value for key, value in kwargs.items() if value is not None}
     if source:
         if pretrained_cfg is not None:
             raise ValueError(f"{model_name} brings its own record; change it with pretrained_cfg_overlay=")
         record: Weights | None
-        arch, record = weights_io.read_record(f"{source}:{name}", cache_dir=cache_dir)
+        arch, record = read_record(f"{source}:{name}", cache_dir=cache_dir)
         if not is_model(arch):
             raise ValueError(f"{model_name} is a {arch!r}, which is not registered here; is its package installed?")
     else:
@@ -174,42 +161,114 @@ def create(
         base = record or Weights(architecture=arch)
         record = Weights.from_dict({**base.to_dict(), **pretrained_cfg_overlay})
     if pretrained and (record is None or not record.sources):
-        _complain_about_missing_weights(arch, record)
+        _raise_missing_weights(arch, record)
 
+    # the network
     function = model_entrypoint(arch)
+    given = {key: value for key, value in kwargs.items() if value is not None}
     asked_for = pretrained or source or "." in name or pretrained_cfg is not None or pretrained_cfg_overlay
-    recorded = {key: value for key, value in (record.kwargs if record else {}).items() if asked_for or key in KEYPOINTS}
-    arguments = _arguments(function)
-    if arguments is not None:
-        _check_arguments(arch, given, arguments)
-    default = arguments["num_keypoints"].default if arguments and "num_keypoints" in arguments else None
-    if "num_keypoints" in given and given["num_keypoints"] != recorded.get("num_keypoints", default):
-        recorded.pop("skeleton", None)  # it names other keypoints
-    model = _build(arch, function, {**recorded, **given})
+    arguments = _resolve_arguments(arch, function, record if asked_for else None, given)
+    model = function(**arguments)
 
     model.architecture = arch
-    # a model keeps what `reset_head` changes up to date itself; how it was initialised is no part of what it is
-    final = {**recorded, **given, **getattr(model, "kwargs", {})}
+    # `reset_head` keeps model.kwargs up to date; how a model was initialised is not needed to build it again
+    final = {**arguments, **getattr(model, "kwargs", {})}
     model.kwargs = {key: value for key, value in final.items() if not key.startswith("pretrained")}
+
+    # its weights
     model.weights = None
     if pretrained and record is not None:
-        weights_io.load(model, record, cache_dir=cache_dir)
+        load_weights(model, record, cache_dir=cache_dir)
         model.weights = record
         model.eval()
     if checkpoint_path is not None:
-        from posezoo.checkpoints import load_checkpoint
-
         load_checkpoint(model, checkpoint_path)
     if not normalize and hasattr(model, "normalize"):
         model.normalize.disable()  # after loading, because the file brings its own mean and std
     if features_only:
         if not hasattr(model, "reset_head"):
-            raise ValueError(f"{arch} has no head to take away: it lacks reset_head(); leave features_only out")
+            raise ValueError(f"{arch} has no head to remove: it lacks reset_head(); leave features_only out")
         model.reset_head(0)
     return model
 
 
 create_model = create
+
+
+def load_checkpoint(model: Any, path: str | Path) -> Any:
+    """Load a published checkpoint of any known format, or one of posezoo's.
+
+    Args:
+        model: loaded in place. A head for other keypoints is left out with a warning; tensors that
+            the file lacks keep their values with a warning: the head beside an ImageNet trunk,
+            the statistics of a lifter, and so on. None: create the network of the file. A
+            published file is recognised by its sha256, a folder of `save_pretrained` has a
+            config.json; otherwise the architecture is read from the keys. Keys tell neither
+            Caffe-style strides, UDP and DARK, nor causal convolutions: create the model with
+            `caffe_style=`, `decoding=` or `causal=` and pass it.
+        path: .safetensors; a PyTorch file, which is read without running code from it; Torch7's
+            .t7; Caffe's .caffemodel; or a TensorFlow checkpoint, by its .index file or by its name
+            without an ending.
+
+    Returns:
+        `model`, or a new one in eval mode, whose `weights` is the record of a published file.
+
+    Raises:
+        ValueError: not a checkpoint, an unknown format (the message names the nearest one), or
+            tensors that do not fit; the model is unchanged.
+
+    Example:
+        >>> import tempfile, posezoo
+        >>> folder = posezoo.create("hrnet_w32").save_pretrained(tempfile.mkdtemp())
+        >>> posezoo.load_checkpoint(None, folder / "model.safetensors").architecture
+        'hrnet_w32'
+    """
+    checkpoint = read_checkpoint(path)
+    model = create_for_checkpoint(checkpoint) if model is None else model
+    checkpoint.load_into(model)
+    return model
+
+
+def create_for_checkpoint(checkpoint: Checkpoint) -> Any:
+    """Create the network of a checkpoint, in eval mode, without loading the checkpoint's tensors.
+
+    Raises:
+        ValueError: the checkpoint does not tell its network.
+    """
+    network = checkpoint.network()
+    model = create(network.architecture, pretrained_cfg=network).eval()
+    model.weights = checkpoint.record
+    return model
+
+
+def from_pretrained(name_or_path: str | Path, **kwargs: Any) -> Any:
+    """Load a pretrained model from a folder, the Hub, or the zoo.
+
+    Args:
+        name_or_path: a folder of `save_pretrained`, `org/name` of the Hub, either with its prefix
+            (`local-dir:`, `hf-hub:`), or a registered name. A folder precedes a repository of the
+            same name.
+        **kwargs: as for `posezoo.create`.
+
+    Raises:
+        ValueError: as `create`.
+
+    Example:
+        >>> import posezoo, tempfile
+        >>> folder = posezoo.save_pretrained(posezoo.create("hrnet_w32", num_keypoints=2), tempfile.mkdtemp())
+        >>> posezoo.from_pretrained(folder).num_keypoints
+        2
+    """
+    name = str(name_or_path)
+    if name.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
+        return create(name, pretrained=True, **kwargs)
+    if isinstance(name_or_path, Path) or Path(name).expanduser().is_dir():
+        return create(f"local-dir:{name}", pretrained=True, **kwargs)
+    if HUB_SOURCE.fullmatch(name):
+        return create(f"hf-hub:{name}", pretrained=True, **kwargs)
+    if "/" in name or os.sep in name:
+        raise ValueError(f"there is no folder {name}, and a repository of the Hub is written org/name")
+    return create(name, pretrained=True, **kwargs)
 
 
 def list_models(
@@ -219,14 +278,14 @@ def list_models(
     exclude_filters: str | Iterable[str] = "",
     include_tags: bool | None = None,
 ) -> list[str]:
-    """Names of the registered models, in natural order.
+    """List the names of the registered models, in natural order.
 
     Args:
-        filter: wildcards as in file names; a name that matches any of several is listed.
+        filter: wildcards as in file names. Of several, a name has to match one.
         module: only models of these files, for instance "hrnet".
-        pretrained: only models somebody has published weights for.
+        pretrained: only models with published weights.
         exclude_filters: wildcards of names to leave out.
-        include_tags: list `arch.tag` instead of `arch`; None does so with `pretrained`.
+        include_tags: list `arch.tag` instead of `arch`. Defaults to `pretrained`.
 
     Example:
         >>> import posezoo
@@ -237,11 +296,12 @@ def list_models(
     include_tags = pretrained if include_tags is None else include_tags
     modules = _as_list(module)
     names: list[str] = []
-    for arch, entry in _REGISTRY.items():
-        if (modules and entry.function.__module__.rpartition(".")[2] not in modules) or (pretrained and not entry.tags):
+    for arch, function in _REGISTRY.items():
+        records = PUBLISHED.get(arch, {})
+        tags = [tag for tag, record in records.items() if record.sources or not pretrained]
+        if (modules and function.__module__.rpartition(".")[2] not in modules) or (pretrained and not tags):
             continue
-        tags = (entry.tags if pretrained else list(entry.weights)) if include_tags else []
-        names += [f"{arch}.{tag}" for tag in tags] or [arch]
+        names += [f"{arch}.{tag}" for tag in tags if include_tags] or [arch]
 
     def matches(name: str, patterns: list[str]) -> bool:
         # a pattern without a tag means every tag
@@ -254,7 +314,7 @@ def list_models(
 
 
 def list_pretrained(filter: str | Iterable[str] = "", exclude_filters: str | Iterable[str] = "") -> list[str]:
-    """Names, with tags, of everything `create(name, pretrained=True)` can load.
+    """List the names, with tags, of all weights that `create(name, pretrained=True)` can load.
 
     Example:
         >>> import posezoo
@@ -265,7 +325,7 @@ def list_pretrained(filter: str | Iterable[str] = "", exclude_filters: str | Ite
 
 
 def is_model(model_name: str) -> bool:
-    """Whether the architecture is registered; a tag behind it is not looked at, as in timm.
+    """Return whether an architecture is registered. A tag is ignored, as in timm.
 
     Example:
         >>> import posezoo
@@ -277,10 +337,10 @@ def is_model(model_name: str) -> bool:
 
 
 def model_entrypoint(model_name: str) -> Callable[..., Any]:
-    """The function registered under a name, with or without a tag.
+    """Return the function registered under a name, with or without a tag.
 
     Raises:
-        ValueError: no such architecture; names the nearest ones.
+        ValueError: no such architecture; the message names the nearest ones.
 
     Example:
         >>> import posezoo
@@ -293,18 +353,19 @@ def model_entrypoint(model_name: str) -> Callable[..., Any]:
         raise ValueError(
             f"unknown model {arch!r}.{_nearest(arch, _REGISTRY)} posezoo.list_models() names all {len(_REGISTRY)}"
         )
-    return _REGISTRY[arch].function
+    return _REGISTRY[arch]
 
 
 def get_pretrained_cfg(model_name: str, allow_unregistered: bool = True) -> Weights | None:
-    """The weights record behind `arch` (its default) or `arch.tag`.
+    """Return a copy of the record of `arch.tag`, or of the default weights of `arch`.
 
     Args:
         model_name: `arch` or `arch.tag`.
-        allow_unregistered: None instead of an error when the architecture is unknown or has no records.
+        allow_unregistered: return None instead of an error when the architecture is unknown or has
+            no records.
 
     Raises:
-        ValueError: an unknown tag, with the valid ones.
+        ValueError: an unknown tag; the message lists the valid ones.
 
     Example:
         >>> import posezoo
@@ -312,25 +373,25 @@ def get_pretrained_cfg(model_name: str, allow_unregistered: bool = True) -> Weig
         True
     """
     arch, _, tag = model_name.partition(".")
-    if not is_model(arch) or not _REGISTRY[arch].weights:
+    if not is_model(arch) or not PUBLISHED.get(arch):
         if allow_unregistered:
             return None
         model_entrypoint(arch)
-        _complain_about_missing_weights(arch)
+        _raise_missing_weights(arch)
     return copy.deepcopy(_find_record(arch, tag))
 
 
 def _import_models() -> None:
-    """Register what is in `posezoo.models` and what other packages add to it; both only the first time."""
+    """Register the models of `posezoo.models` and of plug-ins; both only the first time."""
     importlib.import_module(PLUGINS)
     pending = _pending_plugins()
-    while pending:  # popped before it is imported, since an import may come back here
+    while pending:  # popped before it is imported, since its import may call this function
         plugin = pending.pop(0)
         try:
             loaded = plugin.load()
             if not inspect.ismodule(loaded):
                 loaded()
-        except Exception as error:  # whatever is wrong with it, the rest of the zoo works
+        except Exception as error:  # a broken plug-in must not break the zoo
             warnings.warn(
                 f"posezoo plug-in {plugin.name} = {plugin.value} was left out: {type(error).__name__}: {error}",
                 RuntimeWarning,
@@ -344,7 +405,7 @@ def _pending_plugins() -> list[EntryPoint]:
 
 
 def _parse_name(model_name: str) -> tuple[str, str]:
-    """`prefix:rest` to `(prefix, rest)`, a registered name to `("", name)`."""
+    """Split `prefix:rest` into `(prefix, rest)`, and a registered name into `("", name)`."""
     if not isinstance(model_name, str) or not model_name.strip():
         raise ValueError(f"expected a model's name, got {model_name!r}; posezoo.list_models() has them")
     prefix, colon, rest = model_name.partition(":")
@@ -367,7 +428,7 @@ def _parse_name(model_name: str) -> tuple[str, str]:
 
 
 def _find_record(arch: str, chosen: str | dict[str, Any] | Weights) -> Weights | None:
-    """The record an architecture's tag names ("" is the default), or the one given."""
+    """Return the record of a tag ("" is the default), or the given one."""
     if isinstance(chosen, dict):
         chosen = Weights.from_dict(chosen)
     if isinstance(chosen, Weights):
@@ -375,7 +436,7 @@ def _find_record(arch: str, chosen: str | dict[str, Any] | Weights) -> Weights |
     if not isinstance(chosen, str):
         raise ValueError(f"pretrained_cfg: expected a tag, a dictionary or a Weights, got {type(chosen).__name__}")
     model_entrypoint(arch)
-    records = _REGISTRY[arch].weights
+    records = PUBLISHED.get(arch, {})
     if not chosen:
         return next(iter(records.values()), None)
     if chosen not in records:
@@ -386,26 +447,61 @@ def _find_record(arch: str, chosen: str | dict[str, Any] | Weights) -> Weights |
     return records[chosen]
 
 
-def _complain_about_missing_weights(arch: str, record: Weights | None = None) -> typing.NoReturn:
+def _raise_missing_weights(arch: str, record: Weights | None = None) -> typing.NoReturn:
     model_entrypoint(arch)
+    have = list_models(pretrained=True, include_tags=False)
+    # cutoff 0: three names even where none is similar
+    near = [f"{name}.{_first_tag(name)}" for name in difflib.get_close_matches(arch, have, n=3, cutoff=0)]
+    listed = f"The nearest that posezoo can fetch: {', '.join(near)}; posezoo.list_pretrained() lists all"
     if record is not None and record.origin:
-        family = list_pretrained(f"{arch}*")
-        fetched = f". These are fetched: {', '.join(family)}" if family else ""
         raise ValueError(
             f"{arch}.{record.tag}: posezoo does not fetch these weights ({record.license}), since nobody has published "
-            f"a checksum of them. Download {record.origin} yourself and write create({arch!r}, checkpoint_path=...)"
-            f"{fetched}"
+            f"a checksum of them. Download {record.origin} yourself and write create({arch!r}, checkpoint_path=...). "
+            f"{listed}"
         )
-    have = list_pretrained()
-    listed = f"these have them: {', '.join(have)}" if have else "no model has any yet"
     raise ValueError(
-        f"nobody has published weights for {arch}; {listed}. For a random network write create({arch!r}), "
+        f"nobody has published weights for {arch}. {listed}. For a random network write create({arch!r}), "
         f"for a file of your own create({arch!r}, checkpoint_path=...)"
     )
 
 
+def _first_tag(arch: str) -> str:
+    return next(tag for tag, record in PUBLISHED[arch].items() if record.sources)
+
+
+def _resolve_arguments(
+    arch: str, function: Callable[..., Any], record: Weights | None, given: dict[str, Any]
+) -> dict[str, Any]:
+    """Choose each argument of a model's function from the first place that has it.
+
+    | place                                    | counts                                         |
+    |------------------------------------------|------------------------------------------------|
+    | keyword arguments of `create`            | always; None counts as not given               |
+    | the record: `kwargs`, then its codec's   | where weights are asked for, by `pretrained`,  |
+    | decoding                                 | a tag, a record, a folder or a repository      |
+    | defaults of the function and its class   | always                                         |
+
+    With another `num_keypoints` than the record's, or than the default, the record's `skeleton`
+    does not count: it has other keypoints.
+
+    Raises:
+        ValueError: an argument that the function does not take; the message names the nearest ones.
+    """
+    valid = _arguments(function)
+    if valid is not None:
+        _check_arguments(arch, given, valid)
+    record = record or Weights()
+    # the codec's decoding is only for functions that take one; a wrong name in `kwargs` is an error
+    known = {*record.kwargs, *(record.arguments if valid is None else valid)}
+    recorded = {key: value for key, value in record.arguments.items() if key in known}
+    default = valid["num_keypoints"].default if valid and "num_keypoints" in valid else None
+    if "num_keypoints" in given and given["num_keypoints"] != recorded.get("num_keypoints", default):
+        recorded.pop("skeleton", None)
+    return {**recorded, **given}
+
+
 def _arguments(function: Callable[..., Any]) -> dict[str, inspect.Parameter] | None:
-    """Keyword arguments an entry point takes, its class's included; None when that cannot be known."""
+    """Return the keyword arguments of an entry point and its class; None when unknown."""
     arguments: dict[str, inspect.Parameter] = {}
     while True:
         parameters = list(inspect.signature(function).parameters.values())
@@ -431,19 +527,6 @@ def _check_arguments(arch: str, given: dict[str, Any], arguments: Iterable[str])
             raise ValueError(
                 f"{arch} takes no argument {key!r}.{_nearest(key, arguments)} It takes {', '.join(sorted(arguments))}"
             )
-
-
-def _build(arch: str, function: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
-    try:
-        return function(**kwargs)
-    except TypeError as error:
-        fixed = re.search(r"multiple values for (?:keyword )?argument '(\w+)'", str(error))
-        if fixed is None:
-            raise
-        raise ValueError(
-            f"{arch}: {fixed[1]} is what makes it a {arch} and cannot be changed; build the class by hand, "
-            "or choose another name of posezoo.list_models()"
-        ) from error
 
 
 def _nearest(word: str, options: Iterable[str]) -> str:

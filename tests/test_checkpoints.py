@@ -12,79 +12,31 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
-import hourglass_keys
+from published_keys import (
+    MMPOSE_META,
+    State,
+    authors,
+    imagenet_hrnet,
+    meta,
+    mmpose,
+    old,
+    prefixed,
+    settings,
+    trunk_and_head,
+    without_counters,
+    write,
+)
 from toy import randomize, same, snapshot
 
 import posezoo
-from posezoo.checkpoints import FLAVOURS, convert, detect, infer, load_checkpoint, unwrap
+from posezoo.checkpoints import FORMATS, convert, detect, infer, unwrap
 from posezoo.layers import IMAGENET_MEAN, IMAGENET_STD
 from posezoo.models.cpm import CPM
 from posezoo.models.hrnet import HRNet
-from posezoo.models.martinez import Martinez
 from posezoo.models.simple_baseline import SimpleBaseline
-from posezoo.models.temporal_conv import TemporalConv
-
-State = dict[str, Tensor]
-MMPOSE_META = {"epoch": 210, "config": "model = dict()", "CLASSES": None, "hook_msgs": {"best": "x"}}
-
-
-def trunk_and_head(model: torch.nn.Module) -> State:
-    """Everything a published file could hold: ours without the normalisation."""
-    return {key: value for key, value in model.state_dict().items() if not key.startswith("normalize.")}
-
-
-def old(state: State) -> State:
-    """As PyTorch before 0.4.1 wrote it: without batch counters."""
-    return {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
-
-
-def prefixed(state: State, prefix: str) -> State:
-    return {prefix + key: value for key, value in state.items()}
-
-
-def authors(model: torch.nn.Module) -> State:
-    """The authors' names: the ResNet has no prefix."""
-    return {key.removeprefix("backbone."): value for key, value in trunk_and_head(model).items()}
-
-
-def mmpose(model: torch.nn.Module, head: str) -> State:
-    """mmpose's names: everything under `backbone.` but the head, which is under `head.` or `keypoint_head.`"""
-    return {
-        (f"{head}.{key}" if key.startswith(("final_layer.", "deconv_layers.")) else f"backbone.{key}"): value
-        for key, value in authors(model).items()
-    }
-
-
-def imagenet_hrnet(model: torch.nn.Module) -> State:
-    """timm's and the authors' classifier: the trunk, its unused fusions, and a classifier with its own final_layer."""
-    state = {key: value for key, value in trunk_and_head(model).items() if not key.startswith("final_layer.")}
-    for target in (1, 2, 3):
-        state |= {f"stage4.2.fuse_layers.{target}.0.0.0.weight": torch.zeros(2, 2, 3, 3)}
-        state |= {f"stage4.2.fuse_layers.{target}.0.0.1.running_var": torch.ones(2)}
-    state |= {"incre_modules.0.0.conv1.weight": torch.zeros(2, 2, 1, 1), "downsamp_modules.0.0.bias": torch.zeros(2)}
-    state |= {"final_layer.0.weight": torch.zeros(4, 2, 1, 1), "final_layer.1.running_var": torch.ones(4)}
-    return state | {"classifier.weight": torch.zeros(10, 4), "classifier.bias": torch.zeros(10)}
-
-
-def write(path: Path, content: Any, **options: Any) -> Path:
-    torch.save(content, path, **options)
-    return path
-
-
-def settings(model: Any) -> tuple[str, int, str | None]:
-    return model.architecture, model.num_keypoints, model.skeleton.name if model.skeleton else None
-
-
-def meta(name: str, **kwargs: Any) -> Any:
-    with torch.device("meta"):
-        return posezoo.create(name, **kwargs)
-
-
-def without_counters(state: State) -> State:
-    return {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+from posezoo.registry import load_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -356,145 +308,13 @@ def test_caffe_cpm_is_fed_bgr(tmp_path, design, prefix):
 )
 def test_which_cpm_it_is_is_read_from_the_keys(name, num_keypoints, skeleton, tensors):
     model = meta(name, num_keypoints=num_keypoints)
-    published, flavour = (mmpose_cpm(model), "mmpose_cpm") if "bn" in name else (caffe(model), "caffe_cpm")
+    published, format = (mmpose_cpm(model), "mmpose_cpm") if "bn" in name else (caffe(model), "caffe_cpm")
     assert len(published) == tensors
-    for kind, state in ((flavour, published), ("posezoo", model.state_dict())):
+    for kind, state in ((format, published), ("posezoo", model.state_dict())):
         assert detect(state) == kind
         converted = convert(state, kind)
         assert infer(converted) == (name, {"num_keypoints": num_keypoints, "skeleton": skeleton})
         assert {k: v.shape for k, v in converted.items()} == {k: v.shape for k, v in model.state_dict().items()}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# From 2D to 3D
-
-
-def mmpose_lifter(model: Any, head: str) -> State:
-    """mmpose's names: convolutions over time, for Martinez' baseline over one frame and without bias."""
-    stem, blocks = ("w1", "linear_stages") if isinstance(model, Martinez) else ("expand_conv", "layers_conv")
-    last = model.w2 if isinstance(model, Martinez) else model.shrink
-    pairs = [(getattr(model, stem), model.batch_norm1 if stem == "w1" else model.expand_bn)]
-    for number, block in enumerate(getattr(model, blocks)):
-        if stem == "w1":
-            pairs += [(block.w1, block.batch_norm1), (block.w2, block.batch_norm2)]
-        else:
-            pairs += [(block, model.layers_bn[number])]
-    places = ["expand_conv", *(f"tcn_blocks.{n // 2}.conv{n % 2 + 1}.0" for n in range(len(pairs) - 1))]
-    state = {}
-    for place, (layer, norm) in zip(places, pairs, strict=True):
-        state[f"backbone.{place}.conv.weight"] = layer.weight if layer.weight.ndim == 3 else layer.weight[..., None]
-        state |= {f"backbone.{place}.bn.{key}": value for key, value in norm.state_dict().items()}
-    state[f"{head}.conv.weight"] = last.weight if last.weight.ndim == 3 else last.weight[..., None]
-    return {key: value.detach() for key, value in {**state, f"{head}.conv.bias": last.bias}.items()}
-
-
-def shaken(model: Any) -> Any:
-    """Random running statistics and, as in mmpose, no bias in front of a batch normalisation."""
-    torch.manual_seed(0)
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm1d):
-            module.running_mean.normal_(std=0.1)
-            module.running_var.uniform_(0.5, 1.5)
-    for name, parameter in model.named_parameters():
-        if name.endswith(("w1.bias", "w2.bias")) and name != "w2.bias":
-            torch.nn.init.zeros_(parameter)
-    return model.eval()
-
-
-def metres(model: Any, keypoints: Tensor) -> Tensor:
-    """The network's own answer to numbers that need no normalisation."""
-    model.normalize.disable()
-    model.normalize.pose3d.reset()
-    with torch.no_grad():
-        return model(keypoints)
-
-
-@pytest.mark.parametrize("head", ["keypoint_head", "head"])
-def test_mmposes_martinez_brings_its_configurations_statistics(tmp_path, head):
-    published = shaken(Martinez(linear_size=12, neck=True, max_norm=False))
-    content = {"state_dict": old(mmpose_lifter(published, head)), "meta": MMPOSE_META}
-    model = load_checkpoint(None, write(tmp_path / "simple3Dbaseline_h36m.pth", content))
-    assert settings(model) == ("martinez_mmpose", 17, "h36m17")
-    assert (model.num_features, model.max_norm, len(model.seen)) == (12, False, 17)
-    keypoints, poses = model.normalize.keypoints, model.normalize.pose3d
-    assert keypoints.mean[0].tolist() == pytest.approx([532.08351635, 419.74137558], abs=0.01)
-    assert keypoints.std[16].tolist() == pytest.approx([131.79990652, 89.86721124], abs=0.01)
-    assert poses.mean[3].tolist() == pytest.approx([-10.17, 691.15, 155.35], abs=0.06)  # the right ankle
-    assert poses.std[16].tolist() == pytest.approx([244.007, 239.750, 255.206], abs=0.06)
-    assert not poses.mean[0].any()
-    # the average person stands upright, in a frame whose y points down
-    pose3d, _ = model.decode(model.normalize.inverse(torch.zeros(1, 1, 17, 3)))
-    height = dict(zip(model.skeleton.keypoints, pose3d[0, 0, :, 1].tolist(), strict=True))
-    assert height["right_ankle"] > height["right_knee"] > 0 > height["thorax"] > height["head"]
-    numbers = torch.randn(3, 2, 17, 2)
-    torch.testing.assert_close(metres(model, numbers), metres(published, numbers))
-
-
-@pytest.mark.parametrize(("name", "frames"), [("temporal_conv_27", 27), ("temporal_conv_81", 81)])
-def test_mmposes_videopose3d_sees_images_of_1000_pixels(tmp_path, name, frames):
-    published = shaken(posezoo.create(name, channels=12))
-    path = write(tmp_path / "videopose.pth", {"state_dict": mmpose_lifter(published, "keypoint_head")})
-    model = load_checkpoint(None, path)
-    assert settings(model) == (name, 17, "h36m17")
-    assert (model.num_features, model.receptive_field) == (12, frames)
-    corners = torch.tensor([[0.0, 0.0], [1000.0, 500.0]]).repeat(9, 1)[:17].expand(1, 1, -1, -1)
-    assert model.normalize(corners)[0, 0, :2].tolist() == [[-1, -1], [1, 0]]
-    numbers = torch.randn(2, frames + 3, 17, 2)
-    torch.testing.assert_close(metres(model, numbers), metres(published, numbers))
-
-
-def test_mmposes_single_frame_videopose3d_is_no_martinez(tmp_path):
-    published = shaken(TemporalConv(filter_widths=[1] * 5, channels=12))
-    model = load_checkpoint(None, write(tmp_path / "videopose.pth", mmpose_lifter(published, "head")))
-    assert settings(model) == ("temporal_conv_27", 17, "h36m17")
-    assert (model.filter_widths, model.receptive_field) == ((1, 1, 1, 1, 1), 1)
-    other = mmpose_lifter(TemporalConv(channels=12, num_keypoints=15, input_keypoints=15), "head")
-    with pytest.raises(ValueError, match=r"17 keypoints.*sees 15 and answers with 15"):
-        load_checkpoint(None, write(tmp_path / "other.pth", other))
-
-
-@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"model_pos": s, "model_traj": None, "epoch": 80, "lr": 1e-3}])
-def test_videopose3d(tmp_path, caplog, wrap):
-    published = shaken(TemporalConv(filter_widths=(3, 3, 3, 3), channels=12, num_keypoints=15, skeleton="humaneva15"))
-    path = write(tmp_path / "pretrained.bin", wrap(trunk_and_head(published)))
-    with caplog.at_level(logging.WARNING, "posezoo"):
-        model = load_checkpoint(None, path)
-    assert settings(model) == ("temporal_conv_81", 15, "humaneva15")
-    assert same(model.state_dict(), published.state_dict())
-    assert "has no statistics" in caplog.text
-    assert "normalize.fit_image" in caplog.text
-    # into a model that has statistics, and another head: the first stay, the second is left out
-    model = posezoo.create("temporal_conv_81", channels=12)
-    model.normalize.fit_image((480, 640))
-    before = snapshot(model)
-    load_checkpoint(model, path)
-    kept = ("normalize.", "shrink.")
-    expected = published.state_dict() | {key: value for key, value in before.items() if key.startswith(kept)}
-    assert same(model.state_dict(), expected)
-
-
-def test_ports_of_martinez(tmp_path, caplog):
-    published = shaken(Martinez(linear_size=12, max_norm=False, num_blocks=3))
-    with caplog.at_level(logging.WARNING, "posezoo"):
-        model = load_checkpoint(None, write(tmp_path / "ckpt_best.pth.tar", {"state_dict": trunk_and_head(published)}))
-    assert settings(model) == ("martinez", 17, "h36m17")
-    assert (model.max_norm, len(model.linear_stages), model.num_features) == (False, 3, 12)
-    assert same(model.state_dict(), published.state_dict())
-    assert "has no statistics" in caplog.text
-    strange = trunk_and_head(Martinez(linear_size=12, num_keypoints=5))
-    with pytest.raises(ValueError, match="16 keypoints in and 5 out are not those of the paper; give the model"):
-        load_checkpoint(None, write(tmp_path / "strange.pth", strange))
-
-
-def test_a_lifters_own_file_needs_its_config(tmp_path):
-    model = posezoo.create("temporal_conv_27", channels=12, frame="person", causal=True)
-    folder = model.save_pretrained(tmp_path / "folder")
-    again = load_checkpoint(None, folder / "model.safetensors")
-    assert (again.causal, again.normalize.frame) == (True, "person")
-    moved = (folder / "model.safetensors").rename(tmp_path / "moved.safetensors")
-    with pytest.raises(ValueError, match=r"in which frame a lifter sees keypoints; keep the config\.json"):
-        load_checkpoint(None, moved)
-    assert same(load_checkpoint(again, moved).state_dict(), model.state_dict())
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -523,9 +343,9 @@ def test_the_architecture_is_read_from_the_keys(name, num_keypoints, skeleton, t
         "mmpose": mmpose(model, "head"),
         "posezoo": model.state_dict(),
     }
-    for flavour, state in layouts.items():
-        assert detect(state) == flavour
-        converted = convert(state, flavour)
+    for format, state in layouts.items():
+        assert detect(state) == format
+        converted = convert(state, format)
         assert infer(converted) == (name, {"num_keypoints": num_keypoints, "skeleton": skeleton})
         assert {k: v.shape for k, v in converted.items()} == {k: v.shape for k, v in model.state_dict().items()}
 
@@ -702,7 +522,7 @@ def target():
         ("less", r"missing: bn1.weight \(64,\)"),
         ("more", r"not in the model: conv9.weight \(2,\)"),
         ("wider", r"another shape: transition1.0.0.weight \(6, 256, 3, 3\) instead of \(4, 256, 3, 3\)"),
-        ("another network", "unknown flavour of checkpoint.*nearest is 'imagenet_resnet', which would have conv1"),
+        ("another network", "unknown format of checkpoint.*nearest is 'imagenet_resnet', which would have conv1"),
     ],
 )
 def test_refused_files(files, target, kind, says, caplog):
@@ -731,13 +551,13 @@ def test_a_trunk_that_does_not_fit_says_only_that(tmp_path, caplog):
         (["a", "b", "c", "d"], r"first keys are a, b, c\. .*Known are posezoo, mmpose, pose_resnet, hrnet"),
     ],
 )  # fmt: skip
-def test_an_unknown_flavour_names_the_nearest(keys, says):
+def test_an_unknown_format_names_the_nearest(keys, says):
     with pytest.raises(ValueError, match=says):
         detect(dict.fromkeys(keys, torch.ones(1)))
 
 
-def test_an_unknown_converter():
-    with pytest.raises(ValueError, match=r"converter: expected one of posezoo, .*got 'caffe'"):
+def test_an_unknown_format():
+    with pytest.raises(ValueError, match=r"format: expected one of posezoo, .*got 'caffe'"):
         convert({}, "caffe")
 
 
@@ -747,136 +567,6 @@ def test_prefixes_are_taken_off_only_when_all_have_them():
     assert unwrap({}) == {}
 
 
-def test_every_flavour_has_a_description():
-    for flavour in FLAVOURS:
-        assert f"    {flavour} " in sys.modules["posezoo.checkpoints"].__doc__
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Hourglasses
-
-
-def renamed(model: torch.nn.Module, name: Any) -> State:
-    return {name(key): value for key, value in trunk_and_head(model).items()}
-
-
-def princeton_hourglass(model: Any) -> State:
-    """With the skip convolution that every residual of the authors' owns, run or not."""
-    state = renamed(model, hourglass_keys.princeton)
-    for key, end in list(state.items()):
-        skip = key.replace(".conv3.conv.weight", ".skip_layer.conv.weight")
-        if skip not in state:
-            start = len(state[key.replace(".conv3.conv.weight", ".bn1.weight")])
-            state |= {
-                skip: torch.full((len(end), start, 1, 1), 7.0),
-                skip.replace("weight", "bias"): torch.ones(len(end)),
-            }
-    return state
-
-
-def mmpose_hourglass(model: Any, head: str = "keypoint_head") -> State:
-    """With the block that would lead to a second hourglass."""
-    state = renamed(model, lambda key: hourglass_keys.mmpose(key, head))
-    return state | {
-        "backbone.inters.0.conv1.weight": torch.ones(16, 16, 3, 3),
-        "backbone.inters.0.bn1.bias": torch.ones(16),
-    }
-
-
-@pytest.fixture(scope="module")
-def hourglasses():
-    return {
-        "princeton": randomize(posezoo.create("hourglass_2", width=16, num_keypoints=16, skeleton="mpii16")),
-        "bearpaw": randomize(posezoo.create("hourglass_2_bearpaw", width=16, num_modules=2)),
-        "mmpose_hourglass": randomize(posezoo.create("hourglass52", width=16, num_keypoints=17)),
-    }
-
-
-@pytest.mark.parametrize(
-    ("flavour", "layout"),
-    [
-        ("princeton", lambda m: {"state_dict": prefixed(princeton_hourglass(m), "model.module."), "epoch": 200}),
-        ("princeton", lambda m: old(princeton_hourglass(m))),
-        ("bearpaw", lambda m: renamed(m, hourglass_keys.bearpaw)),
-        ("bearpaw", lambda m: {"state_dict": prefixed(renamed(m, hourglass_keys.bearpaw), "module."), "best_acc": 1.0}),
-        ("mmpose_hourglass", lambda m: {"state_dict": mmpose_hourglass(m), "meta": MMPOSE_META}),
-        (
-            "mmpose_hourglass",
-            lambda m: {"state_dict": mmpose_hourglass(m, "head") | {"data_preprocessor.mean": torch.ones(3)}},
-        ),
-    ],
-)
-def test_hourglass(tmp_path, hourglasses, flavour, layout):
-    published = hourglasses[flavour]
-    model = load_checkpoint(None, write(tmp_path / "hourglass.pth", layout(published)))
-    assert (type(model), *settings(model)[1:]) == (type(published), *settings(published)[1:])
-    assert same(without_counters(trunk_and_head(model)), without_counters(trunk_and_head(published)))
-    mean, std = {
-        "princeton": ([0.0] * 3, [1.0] * 3),
-        "bearpaw": ([0.4404, 0.4440, 0.4327], [1.0] * 3),  # specs/models2d_b.md 1.10
-        "mmpose_hourglass": (IMAGENET_MEAN, IMAGENET_STD),
-    }[flavour]
-    torch.testing.assert_close(model.normalize.mean, torch.tensor(mean))
-    torch.testing.assert_close(model.normalize.std, torch.tensor(std))
-
-
-@pytest.mark.parametrize(
-    ("flavour", "layout", "says"),
-    [
-        (
-            "princeton",
-            princeton_hourglass,
-            r"pre\.3\.skip_layer\.conv\.weight \(128, 128, 1, 1\) and 57 more \(no output .*: a residual that ends as",
-        ),
-        (
-            "mmpose_hourglass",
-            mmpose_hourglass,
-            r"inters\.0\.conv1\.weight \(16, 16, 3, 3\) and 1 more \(no output .*: it leads to",
-        ),
-    ],
-)
-def test_tensors_without_effect_are_left_out_and_named(hourglasses, flavour, layout, says, caplog):
-    with caplog.at_level(logging.INFO, "posezoo"):
-        convert(layout(hourglasses[flavour]), flavour)
-    (record,) = caplog.records
-    assert record.levelno == logging.INFO
-    assert re.search(f"left out: {says}", record.message)
-
-
-def test_skip_convolutions_that_are_run_are_kept(hourglasses):
-    """Only where a residual ends as wide as it starts does its input go past it as it is."""
-    state = convert(princeton_hourglass(hourglasses["princeton"]), "princeton")
-    kept = [key for key in state if "skip_layer" in key]
-    assert kept == [f"pre.{place}.skip_layer.{leaf}" for place in (1, 4) for leaf in ("weight", "bias")]
-
-
-def test_a_second_hourglass_of_mmposes_is_refused(hourglasses):
-    state = mmpose_hourglass(hourglasses["mmpose_hourglass"])
-    more = {key.replace("modules.0.", "modules.1."): value for key, value in state.items()}
-    with pytest.raises(ValueError, match="one hourglass that mmpose published, got one with more"):
-        convert(state | more, "mmpose_hourglass")
-
-
-@pytest.mark.parametrize(
-    ("name", "kwargs", "expected"),
-    [
-        ("hourglass_1", {}, ("hourglass_1", {})),
-        ("hourglass_8", {"num_keypoints": 16}, ("hourglass_8", {"num_keypoints": 16, "skeleton": "mpii16"})),
-        ("hourglass_2_bearpaw", {"num_keypoints": 17}, ("hourglass_2", {"stem": "bearpaw"})),
-        ("hourglass_4", {"num_stacks": 3, "num_modules": 2}, ("hourglass_8", {"num_stacks": 3, "num_modules": 2})),
-        (
-            "hourglass_1",
-            {"width": 64, "num_keypoints": 5},
-            ("hourglass_1", {"width": 64, "num_keypoints": 5, "skeleton": None}),
-        ),
-        ("hourglass52", {"width": 128}, ("hourglass52", {"width": 128})),
-    ],
-)
-def test_the_hourglass_is_read_from_the_keys(name, kwargs, expected):
-    model = meta(name, **kwargs)
-    state = model.state_dict()
-    architecture, settings = infer(state)
-    assert (architecture, settings) == (expected[0], {"num_keypoints": 17, "skeleton": "coco17"} | expected[1])
-    assert {k: v.shape for k, v in meta(architecture, **settings).state_dict().items()} == {
-        k: v.shape for k, v in state.items()
-    }
+def test_every_format_has_a_description():
+    for format in FORMATS:
+        assert f"    {format} " in sys.modules["posezoo.checkpoints.formats"].__doc__

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import posezoo
-from posezoo.checkpoints import FLAVOURS
-from posezoo.weights import OPENMMLAB_SCORES
+from posezoo.checkpoints import FORMATS
+from posezoo.weights.published_image_networks import TESTS
 
 NAMES = [name for name in posezoo.list_models(include_tags=True) if "." in name]
 RECORDS = {name: posezoo.get_pretrained_cfg(name) for name in NAMES}
@@ -66,22 +66,25 @@ def test_no_file_is_there_twice():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_record_is_complete_and_its_model_can_be_made(name):
     record = RECORDS[name]
-    model = made(record.architecture, json.dumps(record.kwargs))
+    model = made(record.architecture, json.dumps(record.arguments))
     assert model.num_keypoints == record.kwargs["num_keypoints"]
     assert (model.skeleton.name if model.skeleton else "") in (record.skeleton, "custom")
     assert record.license
     assert record.data
     assert record.data_license
-    assert record.converter in (*FLAVOURS, "")
+    assert record.format in (*FORMATS, "")
     assert bool(record.metrics) == bool(record.protocol)
     assert record.metrics_by or not record.metrics
     assert all(value > 0 for scores in record.metrics.values() for value in scores.values())
     assert record.sources or urlsplit(record.origin).scheme in ("http", "https"), "neither fetched nor to be fetched"
-    assert record.sources == () or record.sha256
+    if record.sources:  # fetched: nothing that a user may ask for is left open
+        assert record.sha256
+        assert record.skeleton
+        assert record.metrics
     if model.input_kind == "keypoints":
         assert (record.input_size, record.codec, record.channel_order, record.flip_shift) == (None, "", "", None)
         return
-    assert record.channel_order == ("BGR" if record.converter in ("pose_resnet", "caffe_cpm") else "RGB")
+    assert record.channel_order == ("BGR" if record.format in ("pose_resnet", "caffe_cpm") else "RGB")
     assert record.input_size is not None
     height, width = record.input_size
     assert re.search(rf"_{height}x{width}(_|$)", record.tag) or record.tag == "h36m"
@@ -96,8 +99,8 @@ def test_udp_is_cropped_and_averaged_as_it_was_trained():
     udp = {name: record for name, record in RECORDS.items() if record.codec == "udp"}
     assert len(udp) == 8
     for record in udp.values():
-        assert record.kwargs["decoding"] == "udp"
-        assert record.kwargs["flip_shift"] is False
+        assert record.arguments["decoding"] == "udp"
+        assert record.arguments["flip_shift"] is record.flip_shift is False
 
 
 @pytest.mark.parametrize("name", [name for name, record in RECORDS.items() if "openmmlab" in "".join(record.sources)])
@@ -118,9 +121,9 @@ def test_names_of_openmmlabs_files_agree_with_their_records(name):
         assert (data in file) == (data in record.tag.replace("aic19", "aic"))
 
 
-def test_every_score_of_openmmlab_is_used():
+def test_every_test_set_of_mmpose_is_used():
     shown = {
         (data.partition(" split")[0], metric) for r in RECORDS.values() for data, m in r.metrics.items() for metric in m
     }
-    for _, test, metric, *_ in OPENMMLAB_SCORES.values():
+    for _, test, metric, *_ in TESTS.values():
         assert (test, metric) in shown

@@ -18,9 +18,10 @@ import foreign_files as files
 from toy import randomize, same, snapshot
 
 import posezoo
-from posezoo.checkpoints import caffe, load_checkpoint, protobuf, tensorflow, torch7
+from posezoo.checkpoints.readers import caffe, protobuf, tensorflow, torch7
 from posezoo.models.cpm import CPM
 from posezoo.models.rpsm import RPSM
+from posezoo.registry import load_checkpoint
 
 
 def write(path, content):
@@ -568,3 +569,43 @@ def test_hossain_and_littles_checkpoint(tmp_path, caplog):
     assert re.search(r"left out: beta1_power \(\) and 3 more \(it belongs to the optimiser\)", caplog.text)
     assert "left out: output_projection_wrapper/bias (32,) and 1 more (no output depends on it" in caplog.text
     assert "has no statistics of keypoints and poses" in caplog.text
+
+
+def test_martinez_checkpoint(tmp_path, caplog):
+    """The variables of src/linear_model.py, with the optimiser's beside them."""
+    published = randomize(posezoo.create("martinez", linear_size=12, num_blocks=3, batch_norm="tensorflow"))
+    variables = {"global_step": np.array(7), "learning_rate": np.array(1e-3, np.float32), "beta2_power": np.ones(())}
+    layers = {("w1", "b1", "batch_normalization"): (published.w1, published.batch_norm1)}
+    layers |= {("w4", "b4", ""): (published.w2, None)}
+    for number, block in enumerate(published.linear_stages):
+        scope = f"two_linear_{number}/"
+        for layer, (linear, norm) in enumerate([(block.w1, block.batch_norm1), (block.w2, block.batch_norm2)], 1):
+            names = (f"w{layer + 1}_{number}", f"b{layer + 1}_{number}", f"batch_normalization{layer}{number}")
+            layers[tuple(scope + name for name in names)] = (linear, norm)
+    for (weight, bias, name), (linear, norm) in layers.items():
+        variables |= {f"linear_model/{weight}": linear.weight.T, f"linear_model/{bias}": linear.bias}
+        variables |= {f"linear_model/{weight}/Adam": linear.weight.T, f"linear_model/{weight}/Adam_1": linear.weight.T}
+        if norm is not None:
+            variables |= {f"linear_model/{name}/gamma": norm.weight, f"linear_model/{name}/beta": norm.bias}
+            variables[f"linear_model/{name}/moving_mean"] = norm.running_mean
+            variables[f"linear_model/{name}/moving_variance"] = norm.running_var
+    arrays = {key: np.asarray(value.detach() if torch.is_tensor(value) else value) for key, value in variables.items()}
+    path = files.tensorflow(tmp_path / "checkpoint-4874200", arrays)
+    with caplog.at_level("INFO", "posezoo"):
+        model = load_checkpoint(None, path.with_suffix(""))
+    assert (model.architecture, len(model.linear_stages), model.num_features) == ("martinez", 3, 12)
+    assert (model.max_norm, model.batch_norm1.eps) == (True, 1e-3)  # of the authors' code
+    theirs = {key: value for key, value in published.state_dict().items() if not key.startswith("normalize.")}
+    counted = {key: value for key, value in theirs.items() if not key.endswith("num_batches_tracked")}
+    assert same({key: model.state_dict()[key] for key in counted}, counted)
+    model.normalize.load_state_dict(published.normalize.state_dict())
+    keypoints = model.example_input(2)
+    with torch.no_grad():
+        assert torch.equal(model(keypoints), published.eval()(keypoints))
+    assert "(it belongs to the optimiser)" in caplog.text
+    assert "has no statistics of keypoints and poses" in caplog.text
+    del arrays["linear_model/two_linear_1/b3_1"]
+    arrays["linear_model/w5"] = np.zeros(3, np.float32)
+    path = files.tensorflow(tmp_path / "checkpoint-1", arrays)
+    with pytest.raises(ValueError, match=r"missing: linear_stages\.1\.w2\.bias .*not in the model: linear_model/w5"):
+        load_checkpoint(None, path.with_suffix(""))

@@ -104,7 +104,7 @@ def test_onnx_of_fixed_frames_and_batch_says_what_it_is(runtime, tmp_path):
     [
         (lambda answer: answer * 1.01, r"differs from the model in \d\d % of pose3d"),
         (lambda answer: answer * float("nan"), "differs from the model in 100 %"),
-        (lambda answer: answer[:1], r"answers pose3d of shape \(1, 1, 17, 3\) for 3 inputs"),
+        (lambda answer: answer[:1], r"outputs pose3d of shape \(1, 1, 17, 3\) for 3 inputs"),
     ],
     ids=["a percent", "not a number", "one answer for all"],
 )

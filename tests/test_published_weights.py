@@ -55,12 +55,3 @@ def test_loads_strictly_and_finds_a_standing_person(name):
     keypoints = 512 + 1145 * standing / 5000
     pose3d, _ = model.predict(keypoints[None, None], flip=True)
     assert (pose3d[0, 0, :, :2] - standing).norm(dim=-1).mean() < 150
-
-
-@pytest.mark.parametrize("name", posezoo.list_pretrained())
-def test_records_are_complete(name):
-    record = posezoo.get_pretrained_cfg(name)
-    fields = ["sources", "sha256", "kwargs", "skeleton", "metrics", "metrics_by", "data", "license"]
-    for field in fields + ["input_size"] * (input_kind(name) != "keypoints"):
-        assert getattr(record, field), f"{name}: {field}"
-    assert record.data_license

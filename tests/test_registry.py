@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -192,7 +193,7 @@ def test_records(toys):
     assert "nobody has published" in message(get_pretrained_cfg, "toy_wide", allow_unregistered=False)
     assert "coco_64x64" in message(get_pretrained_cfg, "toy.nope")
     default.kwargs["num_keypoints"] = 99  # a copy: the zoo is not changed
-    assert create("toy").num_keypoints == 16
+    assert create("toy.mpii_64x64").num_keypoints == 16
 
 
 # create ---------------------------------------------------------------------------------------------------------------
@@ -210,10 +211,10 @@ def test_not_pretrained_is_random_and_in_train_mode(toys):
     model = create("toy")
     assert model.training
     assert model.weights is None  # what is trained from here on owes nothing to the record
-    assert model.num_keypoints == 16  # but the arguments hold, as in timm
+    assert model.num_keypoints == 17  # nor do its arguments hold, whatever the default weights are
     assert create("toy.coco_64x64").num_keypoints == 17
     assert create("toy", num_keypoints=None, width=3).conv.out_channels == 3  # None is not given
-    assert create("toy", num_keypoints=None).num_keypoints == 16
+    assert create("toy", num_keypoints=None).num_keypoints == 17
 
 
 def test_weights_of_a_smaller_network_do_not_shrink_the_architecture(tmp_path):
@@ -221,32 +222,56 @@ def test_weights_of_a_smaller_network_do_not_shrink_the_architecture(tmp_path):
     folder = save_pretrained(create("toy", width=2, num_keypoints=16), tmp_path)
     record = Weights(sources=(f"local-dir:{folder}",), kwargs={"width": 2, "num_keypoints": 16})
     register_model(weights={"small": record})(toy)
-    assert (create("toy").width, create("toy").num_keypoints) == (4, 16)
+    assert (create("toy").width, create("toy").num_keypoints) == (4, 17)
     asked_for = [{"pretrained": True}, {"pretrained_cfg": "small"}, {"pretrained_cfg_overlay": {"data": "MPII"}}]
     assert [create("toy", **how).width for how in asked_for] == [2, 2, 2]
     assert [create(name).width for name in ("toy.small", f"local-dir:{folder}")] == [2, 2]
     assert create("toy.small", width=3).width == 3
 
 
-def test_without_weights_pretrained_is_an_error_that_lists_what_exists(toys):
+def test_without_weights_pretrained_is_a_short_error_that_names_the_nearest(toys):
     text = message(create, "toy_wide", pretrained=True)
     assert "nobody has published weights for toy_wide" in text
-    assert "toy.mpii_64x64" in text
+    assert "The nearest that posezoo can fetch: toy.mpii_64x64, " in text
+    assert len(re.findall(r"\w+\.\w+_\d+x\d+|\.cmu|\.h36m", text)) == 3
+    assert "posezoo.list_pretrained() lists all" in text
     assert "/nowhere/model.safetensors" in message(create, "toy.coco_64x64", pretrained=True)
 
 
 def test_other_keypoints_drop_the_skeleton(toys):
-    assert create("toy").kwargs["skeleton"] == "mpii16"
-    assert create("toy", num_keypoints=21).kwargs.get("skeleton") is None
-    assert create("toy", num_keypoints=14, skeleton="lsp14").kwargs["skeleton"] == "lsp14"
-    assert create("toy", num_keypoints=16).kwargs["skeleton"] == "mpii16"
+    name = "toy.mpii_64x64"
+    assert create(name).kwargs["skeleton"] == "mpii16"
+    assert create(name, num_keypoints=21).kwargs.get("skeleton") is None
+    assert create(name, num_keypoints=14, skeleton="lsp14").kwargs["skeleton"] == "lsp14"
+    assert create(name, num_keypoints=16).kwargs["skeleton"] == "mpii16"
     model = create("toy", pretrained=True, num_keypoints=21)
     assert model(torch.rand(1, 3, 8, 8)).shape == (1, 21, 8, 8)
     assert torch.equal(model.conv.weight, create("toy", pretrained=True).conv.weight)
 
 
-def test_what_makes_it_that_model_cannot_be_changed(toys):
-    assert "width" in message(create, "toy_wide", width=4)
+@pytest.mark.parametrize("siblings", ["hourglass_[1248]*", "simple_baseline_*", "hrnet_*", "deeppose_resnet*"])
+def test_siblings_have_the_same_default_keypoints_whatever_weights_exist(siblings):
+    with torch.device("meta"):
+        models = [create(name) for name in list_models(siblings)]
+    assert len(models) > 1
+    assert len({(model.num_keypoints, model.skeleton.name) for model in models}) == 1
+
+
+def test_a_codec_brings_its_decoding_to_networks_that_have_a_choice(toys):
+    udp = Weights(codec="udp", kwargs={"num_keypoints": 16})
+    with torch.device("meta"):
+        model = create("hrnet_w32", pretrained_cfg=udp)
+        assert (model.decoding, model.flip_shift) == ("udp", False)
+        assert create("hrnet_w32", pretrained_cfg=udp, decoding="dark").decoding == "dark"
+        assert create("hrnet_w32.coco_256x192_dark").decoding == "dark"
+    assert "decoding" not in create("toy", pretrained_cfg=udp).kwargs
+    with pytest.raises(TypeError, match="unexpected keyword argument 'decoding'"):
+        create("toy", pretrained_cfg=Weights(kwargs={"decoding": "udp"}))
+
+
+def test_an_argument_that_the_function_fixes_cannot_be_given(toys):
+    with pytest.raises(TypeError, match="multiple values for keyword argument 'width'"):
+        create("toy_wide", width=4)
 
 
 def test_a_type_error_inside_the_model_is_not_hidden():
@@ -305,10 +330,7 @@ def test_other_records(toys, tmp_path):
 
 def test_checkpoint_path_goes_through_load_checkpoint(toys, monkeypatch):
     calls = []
-    module = types.ModuleType("posezoo.checkpoints")
-    module.load_checkpoint = lambda model, path: calls.append((model, path)) or model
-    monkeypatch.setitem(sys.modules, "posezoo.checkpoints", module)
-    monkeypatch.setattr(posezoo, "checkpoints", module, raising=False)
+    monkeypatch.setattr(registry, "load_checkpoint", lambda model, path: calls.append((model, path)) or model)
     model = create("toy_wide", checkpoint_path="some.pth")
     assert calls == [(model, "some.pth")]
 

@@ -9,13 +9,13 @@ import socket
 import sys
 import threading
 import time
-import types
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -24,18 +24,19 @@ from hub_server import HubServer
 from toy import Toy, randomize, same, scratch_registry, snapshot, toy, toy_wide
 
 import posezoo
-from posezoo import weights
+from posezoo.checkpoints import FORMATS, Format, infer, load_weights
 from posezoo.registry import create, register_model
 from posezoo.weights import (
     Weights,
     WeightsNotFoundError,
     find,
-    load,
     load_state_dict,
     read_config,
     read_state_dict,
     save_pretrained,
+    sources,
 )
+from posezoo.weights.record import parse_hub_source
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +128,7 @@ def test_record_with_a_mistake(fields, said):
     ],
 )
 def test_hub_sources(source, parts):
-    assert weights._parse_hub_source(source) == parts
+    assert parse_hub_source(source) == parts
 
 
 # finding --------------------------------------------------------------------------------------------------------------
@@ -166,7 +167,7 @@ def test_nothing_found_lists_everything_tried(tmp_path):
 
 def test_package_source(folder, monkeypatch, tmp_path):
     shutil.copytree(folder, tmp_path / "posezoo" / "pretrained" / "toy")
-    monkeypatch.setattr(weights, "__file__", str(tmp_path / "posezoo" / "weights.py"))
+    monkeypatch.setattr(sources, "PRETRAINED", tmp_path / "posezoo" / "pretrained")
     found = find(Weights(sources=("package:toy",), sha256=read_config(folder)["weights"]["sha256"]))
     assert found == tmp_path / "posezoo" / "pretrained" / "toy" / "model.safetensors"
     assert "instead of" in message(find, Weights(sources=("package:toy",), sha256="0" * 8), kind=WeightsNotFoundError)
@@ -222,7 +223,7 @@ def test_a_silent_mirror_does_not_hang(folder, server, monkeypatch):
         def log_message(self, *args: Any) -> None:
             pass
 
-    monkeypatch.setattr(weights, "READ_TIMEOUT", 0.3)
+    monkeypatch.setattr(sources, "READ_TIMEOUT", 0.3)
     silent = HTTPServer(("127.0.0.1", 0), Silent)
     threading.Thread(target=silent.serve_forever, daemon=True).start()
     server.plain["a.safetensors"] = (folder / "model.safetensors").read_bytes()
@@ -251,13 +252,13 @@ def test_read_only_cache(folder, server, tmp_path, monkeypatch):
 
 
 def test_cache_folder(monkeypatch, tmp_path):
-    assert weights._cache_folder(None) == tmp_path / "home"
-    assert weights._cache_folder(tmp_path) == tmp_path
+    assert sources._cache_folder(None) == tmp_path / "home"
+    assert sources._cache_folder(tmp_path) == tmp_path
     monkeypatch.delenv("POSEZOO_HOME")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert weights._cache_folder(None) == Path("/xdg/posezoo")
+    assert sources._cache_folder(None) == Path("/xdg/posezoo")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert weights._cache_folder(None) == Path.home() / ".cache" / "posezoo"
+    assert sources._cache_folder(None) == Path.home() / ".cache" / "posezoo"
 
 
 def test_without_network_the_error_comes_within_a_second(tmp_path, monkeypatch):
@@ -292,9 +293,9 @@ def test_a_proxy_is_what_has_to_be_reached(monkeypatch, tmp_path, server):
     monkeypatch.delenv("NO_PROXY")
     monkeypatch.setenv("http_proxy", server.url)
     record = Weights(sources=("http://far.invalid/plain/a.pth",), sha256="0" * 8)
-    assert weights._unreachable(record.sources) == {}
+    assert sources._unreachable(record.sources) == {}
     monkeypatch.setenv("http_proxy", f"127.0.0.1:{closed_port()}")
-    assert "Connection refused" in weights._unreachable(record.sources)["http://far.invalid/plain/a.pth"]
+    assert "Connection refused" in sources._unreachable(record.sources)["http://far.invalid/plain/a.pth"]
 
 
 # reading --------------------------------------------------------------------------------------------------------------
@@ -359,7 +360,7 @@ def test_truncated_files_never_half_load(model, tmp_path):
         cut = tmp_path / f"cut-{name}"
         for size in sorted({0, 1, 7, 8, 9, *range(0, len(whole), max(1, len(whole) // 60)), len(whole) - 1}):
             cut.write_bytes(whole[:size])
-            text = message(load, target, Weights(sources=(f"local-dir:{cut}",)))
+            text = message(load_weights, target, Weights(sources=(f"local-dir:{cut}",)))
             assert str(cut) in text
             assert "not a whole" in text or "refused" in text  # the name of a type may be cut, too
             assert same(snapshot(target), before)
@@ -367,7 +368,7 @@ def test_truncated_files_never_half_load(model, tmp_path):
 
 def test_flipped_bits_never_half_load(model, tmp_path):
     save_file(snapshot(model), tmp_path / "a.safetensors")
-    sha = weights.file_sha256(tmp_path / "a.safetensors")
+    sha = sources.file_sha256(tmp_path / "a.safetensors")
     target = Toy(num_keypoints=16)
     before = snapshot(target)
     whole = (tmp_path / "a.safetensors").read_bytes()
@@ -375,7 +376,7 @@ def test_flipped_bits_never_half_load(model, tmp_path):
         broken = bytearray(whole)
         broken[position] ^= 0x10
         (tmp_path / "b.safetensors").write_bytes(broken)
-        message(load, target, Weights(sources=(f"local-dir:{tmp_path}/b.safetensors",), sha256=sha[:16]))
+        message(load_weights, target, Weights(sources=(f"local-dir:{tmp_path}/b.safetensors",), sha256=sha[:16]))
         assert same(snapshot(target), before)
 
 
@@ -434,7 +435,7 @@ def test_another_head_is_left_out_and_said(folder, caplog):
         before = snapshot(target)
         caplog.clear()
         with caplog.at_level(logging.WARNING, logger="posezoo"):
-            load(target, record)
+            load_weights(target, record)
         assert "final_layer.bias (16,), final_layer.weight (16, 4, 1, 1)" in caplog.text
         assert "model has 21" in caplog.text
         assert torch.equal(target.final_layer.weight, before["final_layer.weight"])
@@ -442,12 +443,12 @@ def test_another_head_is_left_out_and_said(folder, caplog):
         rest = {key: value for key, value in snapshot(target).items() if not key.startswith("final_layer")}
         assert all(torch.equal(value, file[key]) for key, value in rest.items())
         caplog.clear()
-        load(Toy(num_keypoints=16), record)
+        load_weights(Toy(num_keypoints=16), record)
         assert not caplog.records
 
     wide = Toy(num_keypoints=21, width=5)  # the rest stays strict
     before = snapshot(wide)
-    text = message(load, wide, record)
+    text = message(load_weights, wide, record)
     assert "conv.bias (4,) instead of (5,)" in text
     assert str(folder) in text
     assert same(snapshot(wide), before)
@@ -469,14 +470,16 @@ def test_a_head_of_the_same_size_is_left_out_with_the_others():
     assert not torch.equal(target.trunk.weight, before["trunk.weight"])
 
 
-def test_converter_is_applied(model, tmp_path, monkeypatch):
+def test_the_format_is_converted(model, tmp_path, monkeypatch):
     save_file({f"authors.{k}": v for k, v in snapshot(model).items()}, tmp_path / "model.safetensors")
-    module = types.ModuleType("posezoo.checkpoints")
-    module.convert = lambda state, flavour: {k.removeprefix(f"{flavour}."): v for k, v in state.items()}
-    monkeypatch.setitem(sys.modules, "posezoo.checkpoints", module)
-    monkeypatch.setattr(posezoo, "checkpoints", module, raising=False)
+    authors = Format(
+        keys=("authors.",),
+        convert=lambda state: {k.removeprefix("authors."): v for k, v in state.items()},
+        network=infer,
+    )
+    monkeypatch.setitem(FORMATS, "authors", authors)
     target = Toy(num_keypoints=16)
-    load(target, Weights(sources=(f"local-dir:{tmp_path}",), converter="authors"))
+    load_weights(target, Weights(sources=(f"local-dir:{tmp_path}",), format="authors"))
     assert same(snapshot(target), snapshot(model))
 
 
@@ -511,7 +514,7 @@ def test_config(model, folder):
     assert config["posezoo_version"] == posezoo.__version__
     assert config["architecture"] == "toy"
     assert config["kwargs"] == {"num_keypoints": 16, "skeleton": "mpii16"}
-    assert config["weights"]["sha256"] == weights.file_sha256(folder / "model.safetensors")
+    assert config["weights"]["sha256"] == sources.file_sha256(folder / "model.safetensors")
     assert config["weights"]["size"] == (folder / "model.safetensors").stat().st_size
     assert read_config(folder) == read_config(folder / "config.json") == config
 
@@ -623,18 +626,20 @@ def test_model_card(model, tmp_path):
         "metrics": {"coco": {"AP": 70.4}},
         "metrics_by": "authors",
     }
-    card = (save_pretrained(model, tmp_path, **fields) / "README.md").read_text()
-    _, front, text = card.split("---\n", 2)
-    assert "library_name: posezoo\npipeline_tag: keypoint-detection\nlicense: cc-by-nc-4.0\n" in front
-    assert 'datasets:\n- "coco-train2017"\n- "mpii"\n' in front
-    assert '- "toy"' in front
+    card = ModelCard.load(save_pretrained(model, tmp_path, **fields) / "README.md")
+    data, text = card.data, card.text
+    assert (data.library_name, data.pipeline_tag, data.license) == ("posezoo", "keypoint-detection", "cc-by-nc-4.0")
+    assert data.datasets == ["coco-train2017", "mpii"]
+    assert "toy" in data.tags
+    (result,) = data.eval_results
+    assert (result.dataset_name, result.metric_name, result.metric_value) == ("coco", "AP", 70.4)
     for said in ("posezoo.create(", "pretrained=True", "| coco | AP | 70.4 |", "authors", "CC-BY 4.0", "64 x 48"):
         assert said in text
     code = text.split("```python\n")[1].split("```")[0].replace("keypoints, scores", "#")
     exec(code, {})
-    own = (save_pretrained(model, tmp_path, card="# Mine", license="research only") / "README.md").read_text()
-    assert own.endswith("---\n\n# Mine\n")
-    assert "license: other\nlicense_name: research-only" in own
+    own = ModelCard.load(save_pretrained(model, tmp_path, card="# Mine", license="research only") / "README.md")
+    assert own.text.strip() == "# Mine"
+    assert (own.data.license, own.data.license_name) == ("other", "research-only")
     assert (save_pretrained(model, tmp_path, card="---\nx: y\n---\n") / "README.md").read_text() == "---\nx: y\n---\n"
     assert "unknown fields" in message(save_pretrained, model, tmp_path, licence="MIT")
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from posezoo import registry
 from posezoo.layers import Normalize, PoseModel
+from posezoo.weights.published import PUBLISHED
 
 
 class Toy(PoseModel):
@@ -48,12 +49,13 @@ def toy_wide(**kwargs: Any) -> Toy:
 def scratch_registry() -> Iterator[None]:
     """What is registered inside is forgotten afterwards."""
     registry.list_models()  # the zoo's own models must be in before, or they would be forgotten too
-    before = dict(registry._REGISTRY)
+    before = [(table, dict(table)) for table in (registry._REGISTRY, PUBLISHED)]
     try:
         yield
     finally:
-        registry._REGISTRY.clear()
-        registry._REGISTRY.update(before)
+        for table, content in before:
+            table.clear()
+            table.update(content)
 
 
 def randomize(model: nn.Module) -> nn.Module:

@@ -37,8 +37,7 @@ state dict under Caffe's names.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from math import exp
 from typing import Any, TypeVar, cast
 
@@ -59,7 +58,7 @@ from posezoo.layers import (
     require_flip_index,
     vgg_layers,
 )
-from posezoo.registry import Weights, openmmlab, register_model
+from posezoo.registry import register_model
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -71,9 +70,6 @@ GREY, RANGE = 128 / 255, 256 / 255  # mean and scale that the authors subtract a
 CENTER_KERNEL = 9  # of the average pooling that brings the centre map to the beliefs' size
 CPM_SCALES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)  # at which the authors test
 VGG_KERNELS = (7, 7, 7, 7, 7, 1)
-PARTS = {"cpm14": 14, "flic9": 9}
-AUTHORS = "http://posefs1.perception.cs.cmu.edu/CPM/caffe_model_github/model/"
-MMPOSE_1 = "v1/body_2d_keypoint/topdown_heatmap/coco/td-hm_cpm"
 
 
 def person_trunk(width: int) -> nn.Sequential:
@@ -490,109 +486,31 @@ def with_paper(kwargs: dict[str, Any], skeleton: str | Sequence[str], number: in
     return kwargs if "num_keypoints" in kwargs else {"num_keypoints": number, "skeleton": skeleton, **kwargs}
 
 
-published = partial(openmmlab, converter="mmpose_cpm")
-
-
-def jhmdb(split: int, digest: str, pck: float) -> Weights:
-    return published(f"top_down/cpm/cpm_jhmdb_sub{split}_368x368-{digest}_20201122.pth", (368, 368), jhmdb_pck=pck)
-
-
-def authors(file: str, data: str, skeleton: str, metrics: dict[str, dict[str, float]]) -> Weights:
-    """The record of a Caffe model of the authors, to be downloaded by hand."""
-    return Weights(
-        kwargs={"num_keypoints": PARTS[skeleton], "skeleton": skeleton},
-        input_size=(368, 368),
-        skeleton=skeleton,
-        codec="gaussian",
-        channel_order="BGR",
-        flip_shift=False,
-        metrics=metrics,
-        metrics_by="authors",
-        protocol="annotated place and size; seven scales, no mirror image" if metrics else "",
-        data=data,
-        data_license="MPII: non-commercial research" if "MPII" in data else "none stated; research use",
-        license="CMU academic non-commercial, no redistribution",
-        paper="https://arxiv.org/abs/1602.00134",
-        origin=f"{AUTHORS}{file}.caffemodel",
-        converter="caffe_cpm",
-    )
-
-
-MPII_TEST, LSP_TEST = "MPII test", "LSP test, person-centric"
-
-
-@register_model(
-    weights={
-        "mpii_lsp_368x368": authors(
-            "_trained_MPI/pose_iter_985000_addLEEDS",
-            "MPII and LSP",
-            "cpm14",
-            {MPII_TEST: {"PCKh@0.5": 0.885}, LSP_TEST: {"PCK@0.2": 0.905}},
-        ),
-        "mpii_368x368": authors("_trained_MPI/pose_iter_630000", "MPII", "cpm14", {MPII_TEST: {"PCKh@0.5": 0.8795}}),
-        "lsp_368x368": authors("_trained_LEEDS_PC/pose_iter_395000", "LSP", "cpm14", {LSP_TEST: {"PCK@0.2": 0.8432}}),
-    }
-)
+@register_model
 def cpm_9x9_6s(**kwargs: Any) -> CPM:
     """The paper's network for MPII and LSP: 6 stages, 31.2 million parameters."""
     return CPM(**with_paper({"design": "9x9", "num_stages": 6, **kwargs}, "cpm14", 14))
 
 
-@register_model(
-    weights={
-        "flic_368x368": authors(
-            "_trained_FLIC/pose_iter_40000",
-            "FLIC",
-            "flic9",
-            {"FLIC test": {"PCK@0.2 of elbows": 0.9759, "PCK@0.2 of wrists": 0.9503}},
-        )
-    }
-)
+@register_model
 def cpm_9x9_4s(**kwargs: Any) -> CPM:
     """The paper's network for FLIC: 4 stages and 9 parts, 21.3 million parameters."""
     return CPM(**with_paper({"design": "9x9", "num_stages": 4, **kwargs}, "flic9", 9))
 
 
-@register_model(
-    weights={
-        "mpii_368x368": authors("_trained_MPI/pose_iter_320000", "MPII", "cpm14", {MPII_TEST: {"PCKh@0.5": 0.901}})
-    }
-)
+@register_model
 def cpm_vgg_6s(**kwargs: Any) -> CPM:
     """The network that the authors released later, better on MPII: VGG-19 trunk, 6 stages, 29.9 million parameters."""
     return CPM(**with_paper({"design": "vgg", "num_stages": 6, **kwargs}, "cpm14", 14))
 
 
-@register_model(
-    weights={
-        "mpii_368x368": replace(
-            authors("_trained_person_MPI/pose_iter_70000", "MPII", "cpm14", {}),
-            kwargs={"num_keypoints": 1, "skeleton": ["person"]},
-            skeleton="",
-        )
-    }
-)
+@register_model
 def cpm_person_4s(**kwargs: Any) -> CPM:
     """The authors' person detector: one map, whose peaks are the middles of people; 25.7 million parameters."""
     return CPM(**with_paper({"design": "person", "num_stages": 4, **kwargs}, ["person"], 1))
 
 
-@register_model(
-    weights={
-        "coco_256x192": published(
-            f"{MMPOSE_1}_8xb64-210e_coco-256x192-0e978875_20220920.pth", (256, 192), coco_ap=0.627
-        ),
-        "coco_384x288": published(
-            f"{MMPOSE_1}_8xb32-210e_coco-384x288-165487b8_20221011.pth", (384, 288), coco_ap=0.652
-        ),
-        "coco_256x192_v0": published("top_down/cpm/cpm_coco_256x192-aa4ba095_20200817.pth", (256, 192), coco_ap=0.623),
-        "coco_384x288_v0": published("top_down/cpm/cpm_coco_384x288-80feb4bc_20200821.pth", (384, 288), coco_ap=0.650),
-        "mpii_368x368": published("top_down/cpm/cpm_mpii_368x368-116e62b8_20200822.pth", (368, 368), mpii_pckh=0.876),
-        "jhmdb1_368x368": jhmdb(1, "2d2585c9", 0.895),
-        "jhmdb2_368x368": jhmdb(2, "fc742f1f", 0.874),
-        "jhmdb3_368x368": jhmdb(3, "49337155", 0.924),
-    }
-)
+@register_model
 def cpm_bn_6s(**kwargs: Any) -> CPM:
     """mmpose's variant with batch normalisation, 6 stages, 31.3 million parameters."""
     return CPM(**{"design": "bn", "num_stages": 6, "num_keypoints": 17, **kwargs})

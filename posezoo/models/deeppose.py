@@ -38,7 +38,6 @@ Departures
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -49,7 +48,7 @@ from torch.utils.checkpoint import checkpoint
 
 from posezoo.geometry import crop_boxes, denormalize_points, normalize_points
 from posezoo.layers import Normalize, PoseModel, check_image, predict_keypoints, timm_trunk
-from posezoo.registry import Weights, openmmlab, register_model
+from posezoo.registry import register_model
 
 INPUT = 220  # pixels (section 3.1)
 WIDTHS = (96, 256, 384, 384, 256, 4096, 4096)  # channels of the seven layers (section 3.1)
@@ -588,56 +587,19 @@ def deeppose_flic(**kwargs: Any) -> DeepPose:
     return DeepPose(**{"sigma": SIGMA_FLIC, "num_keypoints": 9, **kwargs})
 
 
-def published(path: str, size: tuple[int, int], **score: Any) -> Weights:
-    """mmpose's record; its regression has no heatmaps, and so no codec."""
-    return replace(openmmlab(path, size, codec="", **score), paper="https://arxiv.org/abs/1312.4659")
-
-
-@register_model(
-    weights={
-        "coco_256x192": published(
-            "v1/body_2d_keypoint/topdown_regression/coco/td-reg_res50_8xb64-210e_coco-256x192-72ef04f3_20220913.pth",
-            (256, 192),
-            coco_ap=0.541,
-        ),
-        "coco_256x192_v0": published(
-            "top_down/deeppose/deeppose_res50_coco_256x192-f6de6c0e_20210205.pth", (256, 192), coco_ap=0.526
-        ),
-        "mpii_256x256": published(
-            "top_down/deeppose/deeppose_res50_mpii_256x256-c63cd0b6_20210203.pth", (256, 256), mpii_pckh=0.826
-        ),
-    }
-)
+@register_model
 def deeppose_resnet50(**kwargs: Any) -> DeepPoseRegression:
     """mmpose's DeepPose with ResNet-50, 23.6 million parameters."""
     return DeepPoseRegression(**{"backbone": "resnet50", **kwargs})
 
 
-@register_model(
-    weights={
-        "coco_256x192": published(
-            "top_down/deeppose/deeppose_res101_coco_256x192-2f247111_20210205.pth", (256, 192), coco_ap=0.562
-        ),
-        "mpii_256x256": published(
-            "top_down/deeppose/deeppose_res101_mpii_256x256-87516a90_20210205.pth", (256, 256), mpii_pckh=0.841
-        ),
-    }
-)
+@register_model
 def deeppose_resnet101(**kwargs: Any) -> DeepPoseRegression:
     """mmpose's DeepPose with ResNet-101, 42.6 million parameters."""
     return DeepPoseRegression(**{"backbone": "resnet101", **kwargs})
 
 
-@register_model(
-    weights={
-        "coco_256x192": published(
-            "top_down/deeppose/deeppose_res152_coco_256x192-7df89a88_20210205.pth", (256, 192), coco_ap=0.584
-        ),
-        "mpii_256x256": published(
-            "top_down/deeppose/deeppose_res152_mpii_256x256-15f5e6f9_20210205.pth", (256, 256), mpii_pckh=0.850
-        ),
-    }
-)
+@register_model
 def deeppose_resnet152(**kwargs: Any) -> DeepPoseRegression:
     """mmpose's DeepPose with ResNet-152, 58.2 million parameters."""
     return DeepPoseRegression(**{"backbone": "resnet152", **kwargs})

@@ -34,7 +34,6 @@ them. `posezoo.load_checkpoint(None, "checkpoint.pt")` reads the file. Their Tor
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -44,14 +43,13 @@ from torch.utils.checkpoint import checkpoint
 
 from posezoo import heatmaps
 from posezoo.layers import Normalize, PoseModel, check_image, predict_heatmaps
-from posezoo.registry import Weights, openmmlab, register_model
+from posezoo.registry import register_model
 
 DEPTH = 4  # halvings in an hourglass: 64 to 4 cells (section 3.1)
 STRIDE = 4  # pixels per cell (section 3.2)
 OFFSET = (STRIDE - 1) / 2  # the pixel in the middle of the first cell
 STEM_OUT = {"newell": 128, "bearpaw": 256}  # channels after the residual that follows the pooling
 MEAN = {"newell": (0.0, 0.0, 0.0), "bearpaw": (0.4404, 0.4440, 0.4327)}
-BEARPAW = "https://github.com/anibali/pytorch-stacked-hourglass/releases/download/v0.0.0/bearpaw_"
 
 CORNERNET_WIDTHS = (1, 1, 1.5, 1.5, 1.5, 2)  # from 64 to 2 cells, in multiples of the first
 CORNERNET_BLOCKS = (2, 2, 2, 2, 2, 4)
@@ -397,132 +395,54 @@ def initialize(module: nn.Module) -> None:
                 nn.init.zeros_(part.bias)
 
 
-def bearpaw(file: str, pckh: float, metrics_by: str) -> Weights:
-    """The record of a checkpoint in the releases of anibali's repository, whose file name ends in its sha256."""
-    return Weights(
-        sources=(f"{BEARPAW}{file}",),
-        sha256=file.rpartition("-")[2].removesuffix(".pth"),
-        kwargs={"num_keypoints": 16, "skeleton": "mpii16"},
-        input_size=(256, 256),
-        skeleton="mpii16",
-        codec="msra",
-        channel_order="RGB",
-        flip_shift=False,
-        metrics={"MPII val": {"PCKh@0.5, mean of 14 joints": pckh}},
-        metrics_by=metrics_by,
-        protocol="annotated centre and size" + ("; no mirror image" if metrics_by == "anibali" else ""),
-        data="MPII",
-        data_license="MPII: non-commercial research",
-        license="none stated; published in a GPL-3.0 repository",
-        paper="https://arxiv.org/abs/1603.06937",
-        origin="https://github.com/anibali/pytorch-stacked-hourglass",
-        converter="bearpaw",
-    )
-
-
-def princeton(stacks: int, pckh: float) -> Weights:
-    """The record of a checkpoint of the authors' PyTorch code, to be downloaded by hand."""
-    return Weights(
-        kwargs={"num_keypoints": 16, "skeleton": "mpii16"},
-        input_size=(256, 256),
-        skeleton="mpii16",
-        codec="msra",
-        channel_order="RGB",
-        flip_shift=False,
-        metrics={"MPII val": {"PCKh@0.5, pooled over 16 joints": pckh}},
-        metrics_by="authors",
-        protocol="annotated centre and size; averaged with the mirror image",
-        data="MPII",
-        data_license="MPII: non-commercial research",
-        license="BSD-3-Clause",
-        paper="https://arxiv.org/abs/1603.06937",
-        origin=f"http://www-personal.umich.edu/~cnris/original_{stacks}hg/checkpoint.pt",
-        converter="princeton",
-    )
+def mpii(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Add MPII's 16 keypoints (section 4), unless others are asked for."""
+    return kwargs if "num_keypoints" in kwargs else {"num_keypoints": 16, "skeleton": "mpii16", **kwargs}
 
 
 @register_model
 def hourglass_1(**kwargs: Any) -> StackedHourglass:
     """One hourglass, 3.4 million parameters."""
-    return StackedHourglass(**{"num_stacks": 1, **kwargs})
+    return StackedHourglass(**mpii({"num_stacks": 1, **kwargs}))
 
 
-@register_model(weights={"mpii_256x256": princeton(2, 0.883)})
+@register_model
 def hourglass_2(**kwargs: Any) -> StackedHourglass:
     """Two hourglasses, 6.6 million parameters."""
-    return StackedHourglass(**{"num_stacks": 2, **kwargs})
+    return StackedHourglass(**mpii({"num_stacks": 2, **kwargs}))
 
 
 @register_model
 def hourglass_4(**kwargs: Any) -> StackedHourglass:
     """Four hourglasses, 12.9 million parameters."""
-    return StackedHourglass(**{"num_stacks": 4, **kwargs})
+    return StackedHourglass(**mpii({"num_stacks": 4, **kwargs}))
 
 
-@register_model(
-    weights={
-        "mpii_256x256": princeton(8, 0.902),
-        "mpii_256x256_torch7": replace(
-            princeton(8, 0),
-            metrics={"MPII val": {"PCKh@0.5": 0.8843}},  # of the predictions that the authors published
-            license="BSD, University of Michigan",
-            origin="http://www-personal.umich.edu/~alnewell/pose/",
-            converter="torch7_hourglass",
-        ),
-    }
-)
+@register_model
 def hourglass_8(**kwargs: Any) -> StackedHourglass:
     """Eight hourglasses, 25.4 million parameters."""
-    return StackedHourglass(**{"num_stacks": 8, **kwargs})
+    return StackedHourglass(**mpii({"num_stacks": 8, **kwargs}))
 
 
-# PCKh of the first and last: of the predictions bearpaw published; of the second: anibali's, without flip averaging
-@register_model(weights={"mpii_256x256": bearpaw("hg1-ce125879.pth", 0.8446, "bearpaw")})
+@register_model
 def hourglass_1_bearpaw(**kwargs: Any) -> StackedHourglass:
     """One hourglass with bearpaw's stem, 3.6 million parameters."""
-    return StackedHourglass(**{"num_stacks": 1, "stem": "bearpaw", **kwargs})
+    return StackedHourglass(**mpii({"num_stacks": 1, "stem": "bearpaw", **kwargs}))
 
 
-@register_model(weights={"mpii_256x256": bearpaw("hg2-15e342d9.pth", 0.8733, "anibali")})
+@register_model
 def hourglass_2_bearpaw(**kwargs: Any) -> StackedHourglass:
     """Two hourglasses with bearpaw's stem, 6.7 million parameters."""
-    return StackedHourglass(**{"num_stacks": 2, "stem": "bearpaw", **kwargs})
+    return StackedHourglass(**mpii({"num_stacks": 2, "stem": "bearpaw", **kwargs}))
 
 
-@register_model(weights={"mpii_256x256": bearpaw("hg8-90e5d470.pth", 0.8864, "bearpaw")})
+@register_model
 def hourglass_8_bearpaw(**kwargs: Any) -> StackedHourglass:
     """Eight hourglasses with bearpaw's stem, 25.6 million parameters."""
-    return StackedHourglass(**{"num_stacks": 8, "stem": "bearpaw", **kwargs})
+    return StackedHourglass(**mpii({"num_stacks": 8, "stem": "bearpaw", **kwargs}))
 
 
-@register_model(
-    weights={
-        "coco_256x256": openmmlab(
-            "top_down/hourglass/hourglass52_coco_256x256-4ec713ba_20200709.pth",
-            (256, 256),
-            coco_ap=0.726,
-            converter="mmpose_hourglass",
-        ),
-        "coco_384x384": openmmlab(
-            "top_down/hourglass/hourglass52_coco_384x384-be91ba2b_20200812.pth",
-            (384, 384),
-            coco_ap=0.746,
-            converter="mmpose_hourglass",
-        ),
-        "mpii_256x256": openmmlab(
-            "top_down/hourglass/hourglass52_mpii_256x256-ae358435_20200812.pth",
-            (256, 256),
-            mpii_pckh=0.889,
-            converter="mmpose_hourglass",
-        ),
-        "mpii_384x384": openmmlab(
-            "top_down/hourglass/hourglass52_mpii_384x384-04090bc3_20200812.pth",
-            (384, 384),
-            mpii_pckh=0.894,
-            converter="mmpose_hourglass",
-        ),
-    }
-)
+@register_model
 def hourglass52(**kwargs: Any) -> CornerNetHourglass:
     """mmpose's hourglass52: CornerNet's backbone with one hourglass, 93.7 million parameters. Not the paper's."""
     return CornerNetHourglass(**kwargs)

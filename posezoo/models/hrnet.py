@@ -23,16 +23,13 @@ from torch.utils.checkpoint import checkpoint
 
 from posezoo import heatmaps
 from posezoo.layers import Normalize, PoseModel, check_image, hub_state_dict, predict_heatmaps
-from posezoo.registry import Weights, openmmlab, register_model
+from posezoo.registry import register_model
 
 MODULES_PER_STAGE = (1, 4, 3)  # stages 2, 3, 4 (section 3)
 BLOCKS_PER_MODULE = 4  # residual blocks per branch between two exchanges (section 3)
 STEM_WIDTH, STEM_OUT = 64, 256
 STRIDE = 4
 INIT_STD = 0.001
-MMPOSE_0 = "top_down/hrnet/hrnet"
-MMPOSE_1 = "v1/body_2d_keypoint/topdown_heatmap/coco/td-hm_hrnet"
-DRIVE = "https://drive.google.com"
 
 
 class HRNet(PoseModel):
@@ -249,196 +246,13 @@ def initialize(module: nn.Module) -> None:
                 nn.init.zeros_(part.bias)
 
 
-def authors(skeleton: str, metrics: dict[str, dict[str, float]], input_size: tuple[int, int], **place: Any) -> Weights:
-    """The record of a file of the HRNet authors; without sources, to be downloaded by hand."""
-    coco = skeleton == "coco17"
-    boxes = "detections of person AP 56.4" if coco else "annotated boxes"
-    return Weights(
-        kwargs={"num_keypoints": 17 if coco else 16, "skeleton": skeleton},
-        input_size=input_size,
-        skeleton=skeleton,
-        codec="msra",
-        channel_order="RGB",
-        flip_shift=True,
-        metrics=metrics,
-        metrics_by="authors",
-        protocol=f"{boxes}; averaged with the mirror image",
-        data="COCO train2017" if coco else "MPII",
-        data_license="COCO terms of use" if coco else "MPII: non-commercial research",
-        license="none stated; published in an MIT repository",
-        paper="https://arxiv.org/abs/1902.09212",
-        converter="hrnet",
-        **{"origin": f"{DRIVE}/drive/folders/1hOTihvbyIxsm5ygDpbUuJ7O_tzv4oXjC", **place},
-    )
-
-
-def coco(ap: float) -> dict[str, dict[str, float]]:
-    return {"COCO val2017": {"AP": ap}}
-
-
-SMALL, LARGE, SQUARE = (256, 192), (384, 288), (256, 256)
-
-
-# mmpose's are Apache-2.0, those of its version 0 end in "_v0"; "authors" are the authors' own files
-@register_model(
-    weights={
-        "coco_256x192": openmmlab(
-            f"{MMPOSE_1}-w32_8xb64-210e_coco-256x192-81c58e40_20220909.pth", SMALL, coco_ap=0.749
-        ),
-        "coco_384x288": openmmlab(
-            f"{MMPOSE_1}-w32_8xb64-210e_coco-384x288-ca5956af_20220909.pth", LARGE, coco_ap=0.761
-        ),
-        "mpii_256x256": openmmlab(f"{MMPOSE_0}_w32_mpii_256x256-6c4f923f_20200812.pth", SQUARE, mpii_pckh=0.900),
-        "coco_256x192_v0": openmmlab(f"{MMPOSE_0}_w32_coco_256x192-c78dce93_20200708.pth", SMALL, coco_ap=0.746),
-        "coco_384x288_v0": openmmlab(f"{MMPOSE_0}_w32_coco_384x288-d9f0d786_20200708.pth", LARGE, coco_ap=0.760),
-        "coco_256x192_dark": openmmlab(
-            f"{MMPOSE_1}-w32_dark-8xb64-210e_coco-256x192-0e00bf12_20220914.pth", SMALL, coco_ap=0.757, codec="dark"
-        ),
-        "coco_384x288_dark": openmmlab(
-            f"{MMPOSE_1}-w32_dark-8xb64-210e_coco-384x288-9bab4c9b_20220917.pth", LARGE, coco_ap=0.766, codec="dark"
-        ),
-        "mpii_256x256_dark": openmmlab(
-            f"{MMPOSE_0}_w32_mpii_256x256_dark-f1601c5b_20200927.pth", SQUARE, mpii_pckh=0.904, codec="dark"
-        ),
-        "coco_256x192_dark_v0": openmmlab(
-            f"{MMPOSE_0}_w32_coco_256x192_dark-07f147eb_20200812.pth", SMALL, coco_ap=0.757, codec="dark"
-        ),
-        "coco_384x288_dark_v0": openmmlab(
-            f"{MMPOSE_0}_w32_coco_384x288_dark-307dafc2_20210203.pth", LARGE, coco_ap=0.766, codec="dark"
-        ),
-        "coco_256x192_udp": openmmlab(
-            f"{MMPOSE_1}-w32_udp-8xb64-210e_coco-256x192-73ede547_20220914.pth", SMALL, coco_ap=0.762, codec="udp"
-        ),
-        "coco_384x288_udp": openmmlab(
-            f"{MMPOSE_1}-w32_udp-8xb64-210e_coco-384x288-9a3f7c85_20220914.pth", LARGE, coco_ap=0.768, codec="udp"
-        ),
-        "coco_256x192_udp_v0": openmmlab(
-            "top_down/udp/hrnet_w32_coco_256x192_udp-aba0be42_20210220.pth", SMALL, coco_ap=0.760, codec="udp"
-        ),
-        "coco_384x288_udp_v0": openmmlab(
-            "top_down/udp/hrnet_w32_coco_384x288_udp-e97c1a0f_20210223.pth", LARGE, coco_ap=0.769, codec="udp"
-        ),
-        "coco_256x192_fp16": openmmlab(
-            f"{MMPOSE_1}-w32_fp16-8xb64-210e_coco-256x192-f1e84e3b_20220914.pth", SMALL, coco_ap=0.749
-        ),
-        "coco_256x192_coarsedropout": openmmlab(
-            "top_down/augmentation/hrnet_w32_coco_256x192_coarsedropout-0f16a0ce_20210320.pth", SMALL, coco_ap=0.753
-        ),
-        "coco_256x192_gridmask": openmmlab(
-            "top_down/augmentation/hrnet_w32_coco_256x192_gridmask-868180df_20210320.pth", SMALL, coco_ap=0.752
-        ),
-        "coco_256x192_photometric": openmmlab(
-            "top_down/augmentation/hrnet_w32_coco_256x192_photometric-308cf591_20210320.pth", SMALL, coco_ap=0.754
-        ),
-        "coco_aic_256x192": openmmlab(
-            f"{MMPOSE_1}-w32_8xb64-210e_coco-aic-256x192-merge-a9ea6d77_20230818.pth", SMALL, coco_aic_ap=0.756
-        ),
-        "coco_aic19_256x192": openmmlab(
-            f"{MMPOSE_1}-w32_8xb64-210e_coco-aic-256x192-combine-458125cc_20230818.pth", SMALL, coco_aic19_ap=0.755
-        ),
-        "aic_256x192": openmmlab(f"{MMPOSE_0}_w32_aic_256x192-30a4e465_20200826.pth", SMALL, aic_ap=0.323),
-        "crowdpose_256x192": openmmlab(
-            f"{MMPOSE_0}_w32_crowdpose_256x192-960be101_20201227.pth", SMALL, crowdpose_ap=0.675
-        ),
-        "posetrack18_256x192": openmmlab(
-            f"{MMPOSE_0}_w32_posetrack18_256x192-1ee951c4_20201028.pth", SMALL, posetrack18_map=0.834
-        ),
-        "posetrack18_384x288": openmmlab(
-            f"{MMPOSE_0}_w32_posetrack18_384x288-806f00a3_20211130.pth", LARGE, posetrack18_map=0.837
-        ),
-        "coco_256x192_authors": authors(
-            "coco17",
-            coco(0.744),
-            SMALL,
-            sources=("hf-hub:Prophetetc/cocopose/pose_hrnet_w32_256x192.pth",),
-            sha256="19bc083708bb8d873211e50d85d56344c10290c6e8b564c813fdde09645c4c1c",
-            size=114_721_619,
-            origin=f"{DRIVE}/file/d/1zYC7go9EV0XaSlSBjMaiyE_4TcHc_S38/view",
-        ),
-        "coco_256x192_authors_wrapped": authors(
-            "coco17",
-            coco(0.744),
-            SMALL,
-            sources=("hf-hub:LibreYOLO/LibreHRNetw32-pose/LibreHRNetw32-pose.pt",),
-            sha256="c9d8eb383e63ce795f87a3ee2f2b0c8aa0df9bae981573ec4b3909d63815a825",
-        ),
-        "coco_384x288_authors": authors("coco17", coco(0.758), LARGE),
-        "mpii_256x256_authors": authors(
-            "mpii16",
-            {"MPII val": {"PCKh@0.5": 0.903}},
-            SQUARE,
-            origin=f"{DRIVE}/file/d/1_wn2ifmoQprBrFvUCDedjPON4Y6jsN-v/view",
-        ),
-    }
-)
+@register_model
 def hrnet_w32(**kwargs: Any) -> HRNet:
     """HRNet-W32, 28.5 million parameters."""
     return HRNet(**{"width": 32, **kwargs})
 
 
-@register_model(
-    weights={
-        "coco_256x192": openmmlab(
-            f"{MMPOSE_1}-w48_8xb32-210e_coco-256x192-0e67c616_20220913.pth", SMALL, coco_ap=0.756
-        ),
-        "coco_384x288": openmmlab(
-            f"{MMPOSE_1}-w48_8xb32-210e_coco-384x288-c161b7de_20220915.pth", LARGE, coco_ap=0.767
-        ),
-        "mpii_256x256": openmmlab(f"{MMPOSE_0}_w48_mpii_256x256-92cab7bd_20200812.pth", SQUARE, mpii_pckh=0.901),
-        "coco_256x192_v0": openmmlab(f"{MMPOSE_0}_w48_coco_256x192-b9e0b3ab_20200708.pth", SMALL, coco_ap=0.756),
-        "coco_384x288_v0": openmmlab(f"{MMPOSE_0}_w48_coco_384x288-314c8528_20200708.pth", LARGE, coco_ap=0.767),
-        "coco_256x192_dark": openmmlab(
-            f"{MMPOSE_1}-w48_dark-8xb32-210e_coco-256x192-e1ebdd6f_20220913.pth", SMALL, coco_ap=0.764, codec="dark"
-        ),
-        "coco_384x288_dark": openmmlab(
-            f"{MMPOSE_1}-w48_dark-8xb32-210e_coco-384x288-39c3c381_20220916.pth", LARGE, coco_ap=0.772, codec="dark"
-        ),
-        "mpii_256x256_dark": openmmlab(
-            f"{MMPOSE_0}_w48_mpii_256x256_dark-0decd39f_20200927.pth", SQUARE, mpii_pckh=0.905, codec="dark"
-        ),
-        "coco_256x192_dark_v0": openmmlab(
-            f"{MMPOSE_0}_w48_coco_256x192_dark-8cba3197_20200812.pth", SMALL, coco_ap=0.764, codec="dark"
-        ),
-        "coco_384x288_dark_v0": openmmlab(
-            f"{MMPOSE_0}_w48_coco_384x288_dark-e881a4b6_20210203.pth", LARGE, coco_ap=0.772, codec="dark"
-        ),
-        "coco_256x192_udp": openmmlab(
-            f"{MMPOSE_1}-w48_udp-8xb32-210e_coco-256x192-3feaef8f_20220913.pth", SMALL, coco_ap=0.768, codec="udp"
-        ),
-        "coco_384x288_udp": openmmlab(
-            f"{MMPOSE_1}-w48_udp-8xb32-210e_coco-384x288-70d7ab01_20220913.pth", LARGE, coco_ap=0.773, codec="udp"
-        ),
-        "coco_256x192_udp_v0": openmmlab(
-            "top_down/udp/hrnet_w48_coco_256x192_udp-2554c524_20210223.pth", SMALL, coco_ap=0.767, codec="udp"
-        ),
-        "coco_384x288_udp_v0": openmmlab(
-            "top_down/udp/hrnet_w48_coco_384x288_udp-0f89c63e_20210223.pth", LARGE, coco_ap=0.772, codec="udp"
-        ),
-        "posetrack18_256x192": openmmlab(
-            f"{MMPOSE_0}_w48_posetrack18_256x192-b5d9b3f1_20211130.pth", SMALL, posetrack18_map=0.846
-        ),
-        "posetrack18_384x288": openmmlab(
-            f"{MMPOSE_0}_w48_posetrack18_384x288-5fd6d3ff_20211130.pth", LARGE, posetrack18_map=0.846
-        ),
-        "coco_256x192_authors": authors("coco17", coco(0.751), SMALL),
-        "coco_384x288_authors": authors(
-            "coco17",
-            coco(0.763),
-            LARGE,
-            sources=("hf-hub:Prophetetc/cocopose/pose_hrnet_w48_384x288.pth",),
-            sha256="95e0fec3194826d5e3f806ea89be68bbb84517b114c3a32b3058c56610b5ef61",
-            size=255_061_287,
-            origin=f"{DRIVE}/file/d/1UoJhTtjHNByZSm96W3yFTfU5upJnsKiS/view",
-        ),
-        "coco_384x288_authors_wrapped": authors(
-            "coco17",
-            coco(0.763),
-            LARGE,
-            sources=("hf-hub:LibreYOLO/LibreHRNetw48-pose/LibreHRNetw48-pose.pt",),
-            sha256="ab85504f323c43babdcbed6550f759d323efd0ffc284a0593043e108cd3c4df5",
-        ),
-    }
-)
+@register_model
 def hrnet_w48(**kwargs: Any) -> HRNet:
     """HRNet-W48, 63.6 million parameters."""
     return HRNet(**{"width": 48, **kwargs})

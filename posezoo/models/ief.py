@@ -46,7 +46,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from posezoo.layers import Normalize, PoseModel, check_image, predict_keypoints
-from posezoo.registry import Weights, register_model
+from posezoo.registry import register_model
 
 SIZE = 224  # pixels, height and width of the input
 MARK = (112.0, 112.0)  # the marking point, where every crop has the person's torso
@@ -458,25 +458,7 @@ def initialize(module: nn.Module) -> None:
                 nn.init.constant_(part.bias, 0.2 if isinstance(part, nn.Conv2d) else 0.0)
 
 
-@register_model(
-    weights={
-        "mpii_224x224": Weights(
-            kwargs={"num_keypoints": 16, "skeleton": "mpii16"},
-            input_size=(224, 224),
-            skeleton="mpii16",
-            channel_order="RGB",
-            metrics={"MPII test": {"PCKh@0.5": 0.813}},
-            metrics_by="authors",
-            protocol="a point on the torso; the size of the crop is chosen by a second network; no mirror image",
-            data="MPII",
-            data_license="MPII: non-commercial research",
-            license="none stated; the code says BSD and has no licence file",
-            paper="https://arxiv.org/abs/1507.06550",
-            origin="http://www.cs.berkeley.edu/~pulkitag/ief/models.tar",
-            converter="caffe_ief",
-        )
-    }
-)
+@register_model
 def ief(**kwargs: Any) -> IEF:
     """IEF for MPII's 16 keypoints, 6.1 million parameters."""
     mpii = {"skeleton": "mpii16"} if kwargs.get("num_keypoints", 16) == 16 else {}

@@ -38,7 +38,7 @@ from posezoo.layers import (
     predict_pose3d,
     root_of,
 )
-from posezoo.registry import Weights, cmu_lifter, register_model
+from posezoo.registry import register_model
 
 BATCH_NORMS = {"torch": (1e-5, 0.1), "tensorflow": (1e-3, 0.01)}  # epsilon and momentum
 MAX_NORM = 1.0  # section 3.2
@@ -192,19 +192,7 @@ class Linear(nn.Linear):
         return F.linear(x, weight, self.bias)
 
 
-@register_model(
-    weights={
-        "cmu": cmu_lifter(
-            "martinez",
-            "9d99af4f6aafa16950fdb37d6524fc653fc63b7ed740248bc98e53e5a814ec86",
-            8_607_996,
-            clean=(62.0, 42.3, 5.5),
-            noisy=(77.7, 52.8, 59.7),
-            paper="https://arxiv.org/abs/1705.03098",
-            dropout=0.25,
-        ),
-    }
-)
+@register_model
 def martinez(**kwargs: Any) -> Martinez:
     """Martinez' baseline, one frame to 3D, 4.3 million parameters.
 
@@ -213,27 +201,7 @@ def martinez(**kwargs: Any) -> Martinez:
     return Martinez(**kwargs)
 
 
-@register_model(
-    weights={
-        "h36m_gt2d": Weights(
-            sources=(
-                "https://download.openmmlab.com/mmpose/body3d/simple_baseline/"
-                "simple3Dbaseline_h36m-f0ad73a4_20210419.pth",
-            ),
-            sha256="f0ad73a4",
-            kwargs={"num_keypoints": 17, "skeleton": "h36m17"},
-            skeleton="h36m17",
-            metrics={"Human3.6M S9 and S11, true 2D keypoints": {"MPJPE": 43.4, "PA-MPJPE": 34.3}},
-            metrics_by="mmpose",
-            protocol="MPJPE from the pelvis, PA-MPJPE after Procrustes with scale; no mirror image",
-            data="Human3.6M",
-            data_license="Human3.6M: academic use",
-            license="Apache-2.0",
-            origin="https://github.com/open-mmlab/mmpose",
-            converter="mmpose_lifter",
-        )
-    }
-)
+@register_model
 def martinez_mmpose(**kwargs: Any) -> Martinez:
     """Martinez' baseline as mmpose trained it: it sees all 17 keypoints and has no max-norm; 4.3 million parameters.
 

@@ -48,7 +48,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from posezoo.layers import Normalize, PoseModel, cpm_trunk, decode_pose3d, require_flip_index, root_of
-from posezoo.registry import Weights, register_model
+from posezoo.registry import register_model
 
 State = tuple[Tensor, Tensor]  # hidden and cell of an LSTM, (B, hidden) each
 
@@ -722,24 +722,7 @@ def rpsm(**kwargs: Any) -> RPSM:
     return RPSM(**kwargs)
 
 
-@register_model(
-    weights={
-        "h36m": Weights(
-            kwargs={"num_keypoints": 17, "skeleton": "h36m17"},
-            input_size=(368, 368),
-            skeleton="h36m17",
-            channel_order="RGB",
-            metrics={"Human3.6M S9 and S11": {"MPJPE": 73.1}},
-            metrics_by="authors",
-            protocol="MPJPE from the pelvis, crops around the annotated foreground; no mirror image",
-            data="MPII (trunk), Human3.6M",
-            data_license="MPII: non-commercial research; Human3.6M: academic use",
-            license="none stated",
-            origin="https://pan.baidu.com/s/1GUguVwGcRwKkFIXM5sQ8Cg",
-            converter="torch7_rpsm",
-        )
-    }
-)
+@register_model
 def rpsm_torch7(**kwargs: Any) -> RPSM:
     """The authors' released network: 3 stages with modules of their own, 94.3 million parameters."""
     return RPSM(**{"share_stages": False, "adapt": "code", "init": "torch7", **kwargs})

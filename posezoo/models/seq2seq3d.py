@@ -48,7 +48,7 @@ from posezoo.layers import (
     root_of,
     xavier_linear,
 )
-from posezoo.registry import cmu_lifter, register_model
+from posezoo.registry import register_model
 
 FORGET_BIAS = 1.0
 EPSILON = 1e-12  # of the layer normalisation
@@ -329,21 +329,7 @@ class GateNorm(nn.Module):
         return normal.flatten(1) * self.weight + self.bias
 
 
-@register_model(
-    weights={
-        "cmu": cmu_lifter(
-            "seq2seq3d",
-            "3590c54d83c763373ee5bddfa09ee15dce596f7517a9798c938c55bc4149c4d8",
-            8_544_444,
-            clean=(64.7, 43.2, 6.8),
-            noisy=(70.1, 47.0, 26.9),
-            paper="https://arxiv.org/abs/1711.08585",
-            dropout=0.1,
-            hidden_size=512,
-            recurrent_dropout=0.1,
-        ),
-    }
-)
+@register_model
 def seq2seq3d(**kwargs: Any) -> Seq2Seq3D:
     """Hossain and Little's sequence to sequence network, 16.9 million parameters.
 

@@ -42,7 +42,7 @@ from posezoo.layers import (
     predict_pose3d,
     root_of,
 )
-from posezoo.registry import Weights, cmu_lifter, register_model
+from posezoo.registry import register_model
 
 
 class TemporalConv(PoseModel):
@@ -188,74 +188,7 @@ class Filter(nn.Conv1d):
         return F.conv1d(input, self.weight, self.bias, stride=stride, dilation=dilation)
 
 
-MPJPE = "MPJPE from the pelvis, PA-MPJPE after Procrustes with scale"
-TRUE, DETECTED = "true 2D keypoints", "detections of CPN fine-tuned on it"
-
-
-def human36m(file: str, keypoints: str, mpjpe: float, pa_mpjpe: float, **kwargs: Any) -> Weights:
-    """The record of a checkpoint of mmpose's model zoo, tested on the `keypoints` that it was trained on."""
-    return Weights(
-        sources=(f"https://download.openmmlab.com/mmpose/body3d/videopose/videopose_h36m_{file}.pth",),
-        sha256=file.rpartition("-")[2].partition("_")[0],
-        kwargs={"num_keypoints": 17, "skeleton": "h36m17", **kwargs},
-        skeleton="h36m17",
-        metrics={f"Human3.6M S9 and S11, {keypoints}": {"MPJPE": mpjpe, "PA-MPJPE": pa_mpjpe}},
-        metrics_by="mmpose",
-        protocol=f"{MPJPE}; no mirror image",
-        data="Human3.6M" + (", of which S1 with 3D poses" if "semi" in file else ""),
-        data_license="Human3.6M: academic use",
-        license="Apache-2.0",
-        origin="https://github.com/open-mmlab/mmpose",
-        converter="mmpose_lifter",
-    )
-
-
-def authors(
-    file: str, skeleton: str, metrics: dict[str, dict[str, float]], input_keypoints: str, protocol: str
-) -> Weights:
-    """The record of a checkpoint of the VideoPose3D authors, to be downloaded by hand; it holds no statistics."""
-    human_eva = skeleton == "humaneva15"
-    return Weights(
-        kwargs={"num_keypoints": int(skeleton[-2:]), "skeleton": skeleton, "input_keypoints": input_keypoints},
-        skeleton=skeleton,
-        metrics=metrics,
-        metrics_by="authors",
-        protocol=protocol,
-        data="HumanEva-I" if human_eva else "Human3.6M",
-        data_license="HumanEva: research" if human_eva else "Human3.6M: academic use",
-        license="CC-BY-NC-4.0",
-        paper="https://arxiv.org/abs/1811.11742",
-        origin=f"https://dl.fbaipublicfiles.com/video-pose-3d/{file}",
-        converter="videopose3d",
-    )
-
-
-@register_model(
-    weights={
-        "cmu": cmu_lifter(
-            "temporal_conv_27",
-            "9535544872a509bc0eed16d63cd52b924b3e1d8ff0159278742b844b82e5c8d3",
-            4_375_026,
-            clean=(61.4, 42.6, 5.8),
-            noisy=(64.3, 45.2, 17.4),
-            paper="https://arxiv.org/abs/1811.11742",
-            channels=512,
-        ),
-        "h36m_gt2d": human36m("27frames_fullconv_supervised-fe8fbba9_20210527", TRUE, 40.0, 30.1),
-        "h36m_cpn_1frame": human36m(
-            "1frame_fullconv_supervised_cpn_ft-5c3afaed_20210527", DETECTED, 52.9, 41.3, filter_widths=[1] * 5
-        ),
-        "h36m_gt2d_semi": human36m("27frames_fullconv_semi-supervised-54aef83b_20210527", TRUE, 58.1, 42.8),
-        "h36m_cpn_semi": human36m("27frames_fullconv_semi-supervised_cpn_ft-71be9cde_20210527", DETECTED, 67.4, 50.1),
-        "humaneva_detectron": authors(
-            "pretrained_humaneva15_detectron.bin",
-            "humaneva15",
-            {"HumanEva-I validation, detections of Mask R-CNN": {"MPJPE": 33.0}},
-            "humaneva15",
-            "MPJPE from the pelvis; one network for walking, jogging and boxing; averaged with the mirror image",
-        ),
-    },
-)
+@register_model
 def temporal_conv_27(**kwargs: Any) -> TemporalConv:
     """VideoPose3D that sees 27 frames, 8.6 million parameters.
 
@@ -265,9 +198,7 @@ def temporal_conv_27(**kwargs: Any) -> TemporalConv:
     return TemporalConv(**{"filter_widths": (3, 3, 3), **kwargs})
 
 
-@register_model(
-    weights={"h36m_gt2d": human36m("81frames_fullconv_supervised-1f2d1104_20210527", TRUE, 38.9, 29.2)},
-)
+@register_model
 def temporal_conv_81(**kwargs: Any) -> TemporalConv:
     """VideoPose3D that sees 81 frames, 12.8 million parameters.
 
@@ -276,20 +207,7 @@ def temporal_conv_81(**kwargs: Any) -> TemporalConv:
     return TemporalConv(**{"filter_widths": (3, 3, 3, 3), **kwargs})
 
 
-@register_model(
-    weights={
-        "h36m_cpn": human36m("243frames_fullconv_supervised_cpn_ft-88f5abbb_20210527", DETECTED, 47.9, 38.0),
-        "h36m_gt2d": human36m("243frames_fullconv_supervised-880bea25_20210527", TRUE, 37.6, 28.3),
-        "h36m_cpn_authors": authors(
-            "pretrained_h36m_cpn.bin",
-            "h36m17",
-            {f"Human3.6M S9 and S11, {DETECTED}": {"MPJPE": 46.8, "PA-MPJPE": 36.5}},
-            "h36m17",
-            f"{MPJPE}; averaged with the mirror image",
-        ),
-        "h36m_detectron_coco": authors("pretrained_h36m_detectron_coco.bin", "h36m17", {}, "coco17", ""),
-    },
-)
+@register_model
 def temporal_conv_243(**kwargs: Any) -> TemporalConv:
     """VideoPose3D that sees 243 frames, 17.0 million parameters.
 

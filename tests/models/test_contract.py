@@ -1,6 +1,7 @@
 """What every registered model promises (docs/add_a_model.md). A new model gets all of it by registering."""
 
 import copy
+import functools
 import inspect
 import json
 import shutil
@@ -17,6 +18,7 @@ def model_class(name):
     return typing.get_type_hints(posezoo.model_entrypoint(name))["return"]
 
 
+@functools.cache
 def count_parameters(name):
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in posezoo.create(name).parameters())

@@ -536,7 +536,7 @@ def test_published_weights_are_mmposes():
     for name in posezoo.list_pretrained("cpm*"):
         record = posezoo.get_pretrained_cfg(name)
         assert record.sha256 in record.sources[0]
-        assert record.converter == "mmpose_cpm"
+        assert record.format == "mmpose_cpm"
         model = meta(name)
         assert model.num_keypoints == len(model.skeleton)
         assert len(model.skeleton.flip_index) == {"coco": 17, "mpii": 16, "jhmd": 15}[record.tag[:4]]

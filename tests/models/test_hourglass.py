@@ -279,7 +279,7 @@ def test_records_name_files_by_their_checksums():
         record = posezoo.get_pretrained_cfg(name)
         assert record.sha256 in record.sources[0]
         assert re.fullmatch(r"[0-9a-f]{8}", record.sha256)
-        assert record.converter in posezoo.checkpoints.FLAVOURS
+        assert record.format in posezoo.checkpoints.FORMATS
         # the cut-down network takes the record's arguments
         assert meta(name, width=8).skeleton.name == record.skeleton
     with pytest.raises(ValueError, match=r"Download http://.*original_2hg/checkpoint\.pt .*hourglass_2_bearpaw\.mpii"):

@@ -9,9 +9,10 @@ import torch
 from torch.testing import assert_close
 
 import posezoo
-from posezoo.checkpoints import convert, infer, load_checkpoint
+from posezoo.checkpoints import convert, infer
 from posezoo.losses import smooth_pose_mse
 from posezoo.models.seq2seq3d import Cell, Seq2Seq3D
+from posezoo.registry import load_checkpoint
 from posezoo.skeletons import get_skeleton
 
 

@@ -1,7 +1,7 @@
-"""Caffe's binary files (.caffemodel): the tensors of each layer.
+"""Read Caffe's binary files (.caffemodel): the tensors of each layer.
 
-A file is one message of Caffe's `caffe.proto`, NetParameter. Its layers are field 100, or field 2 in files older than
-2015; a layer holds its name and its blobs, and a blob its shape and its numbers.
+A file is one NetParameter message of Caffe's `caffe.proto`. Its layers are field 100, or field 2 in
+files older than 2015. A layer holds its name and its blobs, a blob its shape and its numbers.
 """
 
 import math
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posezoo.checkpoints.protobuf import Value, fields, message, text, varints
+from posezoo.checkpoints.readers.protobuf import Value, fields, message, text, varints
 
 LAYER = {"field": 100, "name": 1, "type": 2, "blobs": 7}
 OLD_LAYER = {"field": 2, "name": 4, "type": 5, "blobs": 6}
@@ -23,7 +23,7 @@ LEAVES = ("weight", "bias")
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a .caffemodel under `layer.weight` and `layer.bias`, further ones under `layer.2` and so on.
+    """Read a .caffemodel: `layer.weight`, `layer.bias`, and further tensors as `layer.2` and on.
 
     Raises:
         ValueError: not such a file, cut off, or a blob whose shape and numbers disagree.
@@ -51,12 +51,12 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def _layer(layer: memoryview, kind: dict[str, int], before: dict[str, Tensor]) -> dict[str, Tensor]:
-    name, what, blobs = "", None, []
+    name, type_, blobs = "", None, []
     for number, value in fields(layer):
         if number == kind["name"]:
             name = text(value)
         elif number == kind["type"]:
-            what = value if isinstance(value, int) else text(value)
+            type_ = value if isinstance(value, int) else text(value)
         elif number == kind["blobs"]:
             blobs.append(message(value))
     tensors = {}
@@ -65,14 +65,17 @@ def _layer(layer: memoryview, kind: dict[str, int], before: dict[str, Tensor]) -
         if key in before:
             raise ValueError(f"two layers are called {name!r}")
         try:
-            tensors[key] = _blob(blob, len_of_shape=1 if index else 2 if what in FULLY_CONNECTED else 4)
+            tensors[key] = _blob(blob, len_of_shape=1 if index else 2 if type_ in FULLY_CONNECTED else 4)
         except ValueError as error:
             raise ValueError(f"layer {name!r}: {error}") from error
     return tensors
 
 
 def _blob(blob: memoryview, len_of_shape: int) -> Tensor:
-    """The blob's numbers in its shape; one of the old files has four sizes, whatever it is, of which the last count."""
+    """Read the numbers and the shape of a blob.
+
+    Files older than 2015 give four sizes for every blob, of which the last `len_of_shape` count.
+    """
     shape: list[int] | None = None
     sizes = [1, 1, 1, 1]
     numbers: list[np.ndarray] = []

@@ -1,16 +1,19 @@
-"""Torch7's binary files (.t7): what is in them, and the tensors of a network in the order in which it uses them.
+"""Read Torch7's binary files (.t7): their values, and the tensors of a network in the order of use.
 
-Everything is little-endian; an int has 4 bytes, a long 8, a number is a double. A value is an int, its kind, and then
+All numbers are little-endian: an int has 4 bytes, a long 8, a number is a double. A value is an
+int, its kind, followed by
 
-    nil       nothing                          number    a double
-    string    an int, as many bytes            boolean   an int
+    nil       nothing
+    number    a double
+    boolean   an int
+    string    an int, as many bytes
     table     index; an int, as many keys and values
-    object    index; strings "V 1" and class; for a tensor: dimensions, sizes, strides, offset + 1, storage; for a
-              storage: a long, as many elements; for anything else: a table
+    object    index; strings "V 1" and class; of a tensor: dimensions, sizes, strides, offset + 1,
+              storage; of a storage: a long, as many elements; of other classes: a table
     function  index; byte code, which is skipped; a table
 
-An index that was there before stands for the value it was given then, which is how a file shares and how it loops.
-Written from torch/torch7's File.lua, Tensor.c and Storage.c. Nothing in a file is run.
+An index that occurred before stands for the same value, so that values can be shared and have
+loops. Written from torch/torch7's File.lua, Tensor.c and Storage.c. Nothing in a file is run.
 """
 
 import math
@@ -37,7 +40,7 @@ PARAMETERS = ("weight", "bias", "running_mean", "running_var")
 
 
 class _Broken(Exception):
-    """What is wrong with the file."""
+    """The reason why a file cannot be read."""
 
 
 @dataclass(eq=False)
@@ -51,7 +54,7 @@ class Table:
         return self.entries.get(key)
 
     def sequence(self) -> list[Any]:
-        """What lies under 1, 2, 3 and so on."""
+        """Return the values of the keys 1, 2, 3 and so on."""
         values, index = [], 1
         while index in self.entries:
             values.append(self.entries[index])
@@ -61,7 +64,7 @@ class Table:
 
 @dataclass(eq=False)
 class _Pending:
-    """A value that has begun: a table waits for its keys and values, a tensor for its storage."""
+    """A value that has begun: a table without all keys and values, a tensor without its storage."""
 
     value: Any
     index: int
@@ -72,7 +75,7 @@ class _Pending:
 
 
 def read(path: str | Path) -> Any:
-    """Whatever `torch.save` wrote: numbers, strings, tables, tensors.
+    """Read the value that `torch.save` wrote: a number, string, table or tensor.
 
     Args:
         path: a binary file with longs of 8 bytes.
@@ -99,10 +102,10 @@ def read(path: str | Path) -> Any:
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """The parameters of the network in a file, under `number.class.name`, `0.SpatialConvolution.weight` first.
+    """Read the parameters of a network, named like `0.SpatialConvolution.weight`.
 
-    Modules are numbered in the order of the forward pass: containers from first to last, a graph from its outputs
-    back, the inputs of a node in the order in which it was given them. Only modules with parameters are counted.
+    Modules with parameters are numbered in the order of the forward pass: containers from first to
+    last, a graph backwards from its outputs, the inputs of a node in their order.
 
     Raises:
         ValueError: as `read`; no network in the file.
@@ -124,7 +127,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def _parameters(module: Table) -> dict[str, Tensor]:
-    """The module's tensors, as its class has had them since 2016."""
+    """Return the tensors of a module, under the names of its class since 2016."""
     values = {name: module.get(name) for name in (*PARAMETERS, "running_std")}
     found = {name: value for name, value in values.items() if isinstance(value, Tensor) and value.numel()}
     if "running_std" in found:  # of 2015, and 1 / sqrt(var + eps)
@@ -139,7 +142,7 @@ def _parameters(module: Table) -> dict[str, Tensor]:
 
 
 def _modules(root: Any) -> Iterator[Table]:
-    """Modules with parameters, each once, in the order of use; a table of networks has them one after the other."""
+    """Yield modules with parameters, each once, in the order of use; networks one by one."""
     seen: set[int] = set()
     waiting = [root]
     while waiting:
@@ -159,10 +162,10 @@ def _modules(root: Any) -> Iterator[Table]:
 
 
 def _in_graph(network: Table) -> list[Any]:
-    """The modules of nngraph's nodes, each behind those it depends on."""
+    """Return the modules of nngraph's nodes, each behind those it depends on."""
     outputs = network.get("outnode")
     if not isinstance(outputs, Table) or not isinstance(outputs.get("data"), Table):
-        raise _Broken("an nn.gModule without its output node; the order of its modules cannot be told")
+        raise _Broken("an nn.gModule without its output node; the order of its modules is unknown")
     modules: list[Any] = []
     seen: set[int] = set()
     waiting = [(outputs.get("data"), False)]
@@ -180,7 +183,7 @@ def _in_graph(network: Table) -> list[Any]:
 
 
 class _Reader:
-    """Reads one value without recursion: graphs nest deeper than Python's stack."""
+    """A reader of one value, without recursion: graphs nest deeper than Python's stack."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file, self.size = file, size
@@ -205,7 +208,7 @@ class _Reader:
                 return value
 
     def begin(self) -> Any:
-        """A whole value, or one that waits for more."""
+        """Read a whole value, or the beginning of one."""
         kind = self.integer()
         if kind == NIL:
             return None
@@ -257,7 +260,7 @@ class _Reader:
         return _Pending(self.remember(table, index), index, count)
 
     def give(self, pending: _Pending, value: Any) -> None:
-        """Add to a value that waits."""
+        """Add a value to one that has begun."""
         if not isinstance(pending.value, Table):
             pending.value = self.remember(self.tensor(pending.view, value), pending.index)
         elif not pending.value.kind:

@@ -1,8 +1,8 @@
-"""TensorFlow's checkpoints: `NAME.index` with `NAME.data-00000-of-00001` beside it, as its Saver writes since 2016.
+"""Read TensorFlow's checkpoints of 2016 and later: `NAME.index` and `NAME.data-00000-of-00001`.
 
-The index is a table of LevelDB: blocks of sorted keys, each with as much of the key before it as both begin with; one
-last block says where the others are. A value is the message BundleEntryProto: type, shape, and where in which data file
-the tensor lies. TensorFlow itself is not needed.
+The index is a LevelDB table: blocks of sorted keys, each stored without the prefix that it shares
+with the key before, and one last block with the positions of the others. A value is the message
+BundleEntryProto: the type, shape, data file and offset of a tensor. TensorFlow is not needed.
 """
 
 import math
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posezoo.checkpoints.protobuf import fields, fixed32, message, varint
+from posezoo.checkpoints.readers.protobuf import fields, fixed32, message, varint
 
 MAGIC, FOOTER = 0xDB4775248B80FB57, 48  # of a table, in its last 8 bytes; bytes of its end
 BLOCK_END = 5  # a byte for the compression, and a checksum
@@ -28,13 +28,14 @@ CRC_START = np.frombuffer(bytes.fromhex("54641f64"), np.uint8)  # these take a s
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """The variables of a checkpoint under their names; strings are left out.
+    """Read the variables of a checkpoint under their names, without strings.
 
     Args:
         path: the .index file, a file beside it, or the checkpoint's name without an ending.
 
     Raises:
-        ValueError: not such a checkpoint, cut off, a data file that is missing, or a variable in several slices.
+        ValueError: not such a checkpoint, cut off, a missing data file, or a variable in several
+            slices.
     """
     prefix = name_of(path)
     index = prefix.with_name(f"{prefix.name}.index")
@@ -68,7 +69,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def name_of(path: str | Path) -> Path:
-    """A checkpoint's name, from any of its files.
+    """Return the name of a checkpoint, from any of its files.
 
     Example:
         >>> name_of("checkpoint-17.data-00000-of-00001").name
@@ -79,7 +80,7 @@ def name_of(path: str | Path) -> Path:
 
 
 class _Variable:
-    """What the index says of a variable: BundleEntryProto."""
+    """The entry of a variable in the index, a BundleEntryProto."""
 
     def __init__(self, entry: memoryview) -> None:
         numbers = {1: 0, 3: 0, 4: 0, 5: 0}
@@ -114,7 +115,7 @@ class _Variable:
 
 
 def _entries(table: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Keys and values of a LevelDB table."""
+    """Yield the keys and values of a LevelDB table."""
     if len(table) < FOOTER or int.from_bytes(table[-8:], "little") != MAGIC:
         raise ValueError("it does not end as one")
     _, at = _handle(table[-FOOTER:], 0)
@@ -124,7 +125,7 @@ def _entries(table: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _handle(content: memoryview, at: int) -> tuple[tuple[int, int], int]:
-    """Offset and size of a block, and what follows them."""
+    """Read the offset and the size of a block; return them and the next position."""
     offset, at = varint(content, at)
     size, at = varint(content, at)
     return (offset, size), at
@@ -157,9 +158,10 @@ def _block(table: memoryview, where: tuple[int, int]) -> Iterator[tuple[bytes, m
 
 
 def _checksum(content: np.ndarray) -> int:
-    """CRC-32C of bytes, masked as LevelDB masks it.
+    """Compute the CRC-32C of bytes, masked as in LevelDB.
 
-    The checksum is linear: pieces are summed up side by side, and joined by what a piece's length of zeros does to it.
+    The checksum is linear. The pieces of the content are summed up in parallel, then joined: a sum
+    is advanced over as many zeros as the next piece has bytes.
     """
     table = _crc_table()
     content = np.concatenate([CRC_START, content])

@@ -1,4 +1,4 @@
-"""The wire format of protocol buffers: as much of it as the files of Caffe and TensorFlow need."""
+"""Read the wire format of protocol buffers, as far as the files of Caffe and TensorFlow use it."""
 
 from collections.abc import Iterator
 
@@ -7,8 +7,9 @@ Value = int | memoryview
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, Value]]:
-    """Number and value of each field of a message: an int, or the bytes of a string, a message, a packed list or a
-    number of fixed width.
+    """Yield the number and the value of each field of a message.
+
+    A value is an int, or the bytes of a string, message, packed list or number of fixed width.
 
     Raises:
         ValueError: not a whole message.
@@ -38,7 +39,7 @@ def fields(message: memoryview) -> Iterator[tuple[int, Value]]:
 
 
 def varint(message: memoryview, at: int) -> tuple[int, int]:
-    """A number of seven bits a byte, and where the next field begins."""
+    """Read a number of seven bits a byte; return it and the position of the next field."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(message):
@@ -52,7 +53,7 @@ def varint(message: memoryview, at: int) -> tuple[int, int]:
 
 
 def varints(value: Value) -> list[int]:
-    """A repeated number, packed or alone."""
+    """Read a repeated number, packed or alone."""
     if isinstance(value, int):
         return [value]
     numbers, at = [], 0
@@ -63,17 +64,17 @@ def varints(value: Value) -> list[int]:
 
 
 def text(value: Value) -> str:
-    """A string."""
+    """Decode a string."""
     return bytes(_bytes(value)).decode("utf-8", "replace")
 
 
 def message(value: Value) -> memoryview:
-    """A message within a message, or a packed list of numbers of fixed width."""
+    """Return the bytes of a nested message, or of a packed list of numbers of fixed width."""
     return _bytes(value)
 
 
 def fixed32(value: Value) -> int:
-    """A number of four bytes."""
+    """Read a number of four bytes."""
     content = _bytes(value)
     if len(content) != 4:
         raise ValueError(f"expected 4 bytes, got {len(content)}")

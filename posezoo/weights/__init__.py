@@ -1,0 +1,38 @@
+"""Weights: records, the search for their files, reading and copying, folders and the Hub.
+
+A file is verified before it is read, read without running code from it, and copied into the model
+only when all its tensors fit: a model is never half loaded.
+"""
+
+from posezoo.weights.folder import (
+    CARD_FILE,
+    CONFIG_FILE,
+    FORMAT,
+    push_to_hub,
+    read_config,
+    read_record,
+    replacing,
+    save_pretrained,
+)
+from posezoo.weights.record import WEIGHTS_FILE, Weights
+from posezoo.weights.sources import WeightsNotFoundError, file_sha256, find
+from posezoo.weights.state_dict import fit, load_state_dict, read_state_dict
+
+__all__ = [
+    "CARD_FILE",
+    "CONFIG_FILE",
+    "FORMAT",
+    "WEIGHTS_FILE",
+    "Weights",
+    "WeightsNotFoundError",
+    "file_sha256",
+    "find",
+    "fit",
+    "load_state_dict",
+    "push_to_hub",
+    "read_config",
+    "read_record",
+    "read_state_dict",
+    "replacing",
+    "save_pretrained",
+]

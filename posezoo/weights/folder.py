@@ -1,0 +1,336 @@
+"""Save a model into a folder or on the Hugging Face Hub: weights, config and model card."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from posezoo.skeletons import list_skeletons
+from posezoo.version import __version__
+from posezoo.weights.record import WEIGHTS_FILE, Weights, parse_hub_source, split_source
+from posezoo.weights.sources import file_sha256, find
+
+FORMAT = 1  # of config.json
+CONFIG_FILE, CARD_FILE = "config.json", "README.md"
+HUB_LICENSES = {
+    *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0"),
+    *("cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0", "gpl-3.0", "lgpl-3.0", "unlicense"),
+}
+TASK = "keypoint-detection"  # the Hub's name
+
+
+def save_pretrained(
+    model: nn.Module,
+    directory: str | Path,
+    *,
+    dtype: str | torch.dtype | None = None,
+    metrics: dict[str, dict[str, float]] | None = None,
+    card: str | None = None,
+    **record_fields: Any,
+) -> Path:
+    """Save a model as model.safetensors, config.json and a model card (README.md) in a folder.
+
+    Args:
+        model: made by `posezoo.create`.
+        directory: created if it does not exist. Files of the same names are replaced.
+        dtype: of the floating tensors in the file, for instance "float16". Defaults to the model's.
+        metrics: `{dataset: {metric: value}}`. Those of the initial weights are not taken over.
+        card: Markdown that replaces the generated text of the card.
+        **record_fields: other fields of `Weights`: data, data_license, license, input_size, ...
+
+    Returns:
+        The folder, for `posezoo.create(f"local-dir:{folder}", pretrained=True)`.
+
+    Raises:
+        ValueError: a model that was not made by `create`, values that are not finite or overflow
+            in `dtype`, unknown fields.
+
+    Example:
+        >>> import posezoo, tempfile
+        >>> folder = posezoo.save_pretrained(posezoo.create("hrnet_w32"), tempfile.mkdtemp())
+        >>> sorted(path.name for path in folder.iterdir())
+        ['README.md', 'config.json', 'model.safetensors']
+    """
+    directory = Path(directory).expanduser()
+    options = {"dtype": dtype, "metrics": metrics, "card": card, **record_fields}
+    return _write(model, directory, name=f"local-dir:{directory}", **options)
+
+
+def push_to_hub(
+    model: nn.Module,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    revision: str | None = None,
+    commit_message: str = "Upload a posezoo model",
+    **save_kwargs: Any,
+) -> str:
+    """Publish a model on the Hugging Face Hub, in the format of `save_pretrained`.
+
+    Args:
+        model: made by `posezoo.create`.
+        repo_id: `org/name`; created if it does not exist.
+        private: visibility of a new repository. Defaults to the account's setting.
+        token: for writing. Defaults to `HF_TOKEN`, or the token that `hf auth login` stored.
+        revision: a branch, created if it does not exist. Defaults to the main one.
+        commit_message: of the upload.
+        **save_kwargs: as for `save_pretrained`.
+
+    Returns:
+        The URL of the commit.
+
+    Raises:
+        ValueError: as `save_pretrained`, or a malformed `repo_id`.
+    """
+    from huggingface_hub import HfApi
+
+    repo, at, file = parse_hub_source(repo_id)
+    if at or file != WEIGHTS_FILE:
+        raise ValueError(f"repo_id: expected org/name, got {repo_id!r}; a branch goes to revision=")
+    with tempfile.TemporaryDirectory() as folder:
+        name = f"hf-hub:{repo}" + (f"@{revision}" if revision else "")
+        _write(model, Path(folder), name=name, **save_kwargs)  # first, so that an error leaves the Hub as it was
+        api = HfApi(token=token)
+        api.create_repo(repo, private=private, exist_ok=True)
+        if revision:
+            api.create_branch(repo, branch=revision, exist_ok=True)
+        commit = api.upload_folder(repo_id=repo, folder_path=folder, revision=revision, commit_message=commit_message)
+    return str(commit.commit_url)
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """Read `config.json`: architecture, kwargs, weights (a record's dictionary).
+
+    Args:
+        path: the file, or its folder.
+
+    Raises:
+        ValueError: no such file, another program's, or a newer posezoo's.
+
+    Example:
+        >>> import posezoo, tempfile
+        >>> folder = posezoo.save_pretrained(posezoo.create("hrnet_w32"), tempfile.mkdtemp())
+        >>> read_config(folder)["architecture"]
+        'hrnet_w32'
+    """
+    path = Path(path).expanduser()
+    path = path / CONFIG_FILE if path.is_dir() else path
+    if not path.is_file():
+        raise ValueError(f"there is no {path}; posezoo.save_pretrained(model, directory) writes it")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(config, dict) or not isinstance(config.get("format"), int):
+        raise ValueError(
+            f"{path} is not posezoo's: it has no number under 'format'. A checkpoint of another program goes to "
+            "posezoo.load_checkpoint"
+        )
+    if config["format"] > FORMAT:
+        raise ValueError(
+            f"{path} has format {config['format']}, written by posezoo {config.get('posezoo_version', '?')}, and this "
+            f"posezoo reads up to {FORMAT}; pip install --upgrade posezoo"
+        )
+    for key, kind in (("architecture", str), ("kwargs", dict), ("weights", dict)):
+        if not isinstance(config.get(key), kind):
+            raise ValueError(f"{path}: expected a {kind.__name__} under {key!r}, got {config.get(key)!r}")
+    return config
+
+
+def read_record(place: str, cache_dir: str | Path | None = None) -> tuple[str, Weights]:
+    """Read the architecture and the record of a model.
+
+    Args:
+        place: `local-dir:/path` or `hf-hub:org/name[@revision]`.
+        cache_dir: folder for downloads; see `find`.
+    """
+    kind, rest = split_source(place)
+    if kind == "local-dir":
+        config = read_config(Path(rest).expanduser() / CONFIG_FILE)
+    else:
+        if parse_hub_source(rest)[2] != WEIGHTS_FILE:
+            raise ValueError(f"{place}: expected a repository, hf-hub:org/name[@revision], got a file in it")
+        config = read_config(find(Weights(sources=(f"{place}/{CONFIG_FILE}",)), cache_dir))
+    record = Weights.from_dict({**config["weights"], "sources": (place,), "kwargs": config["kwargs"]})
+    return config["architecture"], dataclasses.replace(record, architecture=config["architecture"])
+
+
+def _write(
+    model: nn.Module,
+    directory: Path,
+    *,
+    name: str,
+    dtype: str | torch.dtype | None = None,
+    metrics: dict[str, dict[str, float]] | None = None,
+    card: str | None = None,
+    **record_fields: Any,
+) -> Path:
+    """Write the three files. `name` is the one under which `posezoo.create` will find the model."""
+    from safetensors.torch import save
+
+    architecture, kwargs = _identity(model)
+    tensors = _cast(model.state_dict(), dtype)
+    fields = {**_inherited(model).to_dict(), "architecture": architecture, **record_fields}
+    if metrics is not None:
+        fields = {**fields, "metrics": metrics, "metrics_by": fields.get("metrics_by") or "posezoo"}
+    record = Weights.from_dict(fields)
+
+    directory.mkdir(parents=True, exist_ok=True)
+    with replacing(directory / WEIGHTS_FILE) as temporary:
+        # not safetensors' save_file: its file would be readable by its owner alone, whatever the umask
+        temporary.write_bytes(save(tensors, metadata={"format": "pt"}))
+        record = dataclasses.replace(record, sha256=file_sha256(temporary), size=temporary.stat().st_size)
+    config = {
+        "format": FORMAT,
+        "posezoo_version": __version__,
+        "architecture": architecture,
+        "kwargs": kwargs,
+        "weights": record.to_dict(),
+    }
+    with replacing(directory / CONFIG_FILE) as temporary:
+        temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    with replacing(directory / CARD_FILE) as temporary:
+        temporary.write_text(_card(record, name, card, getattr(model, "input_kind", "image")), encoding="utf-8")
+    return directory
+
+
+def _identity(model: nn.Module) -> tuple[str, dict[str, Any]]:
+    """Return the architecture and the constructor arguments of a model, as JSON values."""
+    architecture, kwargs = getattr(model, "architecture", ""), getattr(model, "kwargs", None)
+    if not isinstance(architecture, str) or not architecture or kwargs is None:
+        raise ValueError(
+            f"expected a model made by posezoo.create, got a {type(model).__name__} without a registered name; create "
+            "it by name, or register its function with posezoo.register_model and create it by that name"
+        )
+    try:
+        return architecture, json.loads(json.dumps({key: value for key, value in kwargs.items() if value is not None}))
+    except TypeError as error:
+        raise ValueError(f"{architecture}: the constructor's arguments must be JSON values ({error})") from error
+
+
+def _inherited(model: nn.Module) -> Weights:
+    """Return the fields of the initial weights' record that hold for a model trained from them."""
+    record = getattr(model, "weights", None) or Weights()
+    record = dataclasses.replace(
+        record,
+        # the file's identity, and the scores measured with it, belong to the other file
+        **{"sources": (), "sha256": "", "size": None, "kwargs": {}, "format": "", "tag": ""},
+        **{"metrics": {}, "metrics_by": "", "protocol": ""},
+        channel_order="RGB" if record.channel_order else "",  # loading has folded BGR into RGB
+    )
+    if hasattr(model, "skeleton"):  # the head may have been reset to other keypoints
+        skeleton = getattr(model.skeleton, "name", "")
+        record = dataclasses.replace(record, skeleton=skeleton if skeleton in list_skeletons() else "")
+    return record
+
+
+def _cast(tensors: dict[str, Tensor], dtype: str | torch.dtype | None) -> dict[str, Tensor]:
+    """Copy tensors to the CPU, contiguous, floating ones in another dtype; all must be finite."""
+    chosen = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if dtype is not None and (not isinstance(chosen, torch.dtype) or not chosen.is_floating_point):
+        raise ValueError(f"dtype: expected a floating type such as 'float16', got {dtype!r}")
+    result = {}
+    for key, value in tensors.items():
+        floating = value.is_floating_point()
+        copy = value.detach().to("cpu", chosen if floating else None, copy=True).contiguous()
+        if floating and not copy.isfinite().all():
+            cause = "overflows in " + str(chosen) if value.isfinite().all() else "has NaN or infinite values"
+            raise ValueError(f"nothing was written: {key} {cause}")
+        result[key] = copy
+    return result
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that replaces `path` at the end, or is deleted on any error."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _card(record: Weights, name: str, text: str | None, input_kind: str) -> str:
+    """Compose the model card: metadata and text. A text with metadata of its own is the card."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    if text is not None and text.lstrip().startswith("---"):
+        return text
+    slugs = [_slug(part) for part in re.split(r"[,;+]", record.data)]
+    known = record.license.lower() in HUB_LICENSES
+    results = [
+        EvalResult(
+            task_type=TASK,
+            dataset_type=_slug(dataset),
+            dataset_name=dataset,
+            metric_type=_slug(metric),
+            metric_name=metric,
+            metric_value=value,
+        )
+        for dataset, values in record.metrics.items()
+        for metric, value in values.items()
+    ]
+    data = ModelCardData(
+        library_name="posezoo",
+        pipeline_tag=TASK,
+        license=record.license.lower() if known else "other" if record.license else None,
+        license_name=_slug(record.license) if record.license and not known else None,
+        tags=["posezoo", "pose-estimation", TASK, record.architecture],
+        datasets=[slug for slug in slugs if slug] or None,
+        model_name=record.architecture if results else None,
+        eval_results=results or None,
+    )
+    body = text.strip() if text is not None else _card_text(record, name, input_kind)
+    return f"---\n{data.to_yaml()}\n---\n\n{body}\n"
+
+
+def _card_text(record: Weights, name: str, input_kind: str) -> str:
+    facts = {
+        "Architecture": record.architecture,
+        "Input (H, W)": " x ".join(map(str, record.input_size)) if record.input_size else "",
+        "Skeleton": record.skeleton,
+        "Training data": record.data,
+        "Licence of the data": record.data_license,
+        "Licence of the weights": record.license,
+        "Paper": record.paper,
+        "First published at": record.origin,
+    }
+    lines = [f"# {record.architecture}", "", "Weights for human pose estimation with posezoo.", ""]
+    lines += [f"- {title}: {value or 'not stated'}" for title, value in facts.items() if value or "icence" in title]
+    lines += ["", "## Use", "", "```python", "import posezoo", ""]
+    lines += [
+        f'model = posezoo.create("{name}", pretrained=True)',
+        f"{'keypoints' if input_kind == 'image' else 'pose3d'}, scores = model.predict(model.example_input())",
+        "```",
+    ]
+    if input_kind == "image":
+        lines += ["", "Or from the command line, on a photograph:", ""]
+        lines += ["```", f"posezoo predict photo.jpg --model {name} --out poses", "```"]
+    elif input_kind == "keypoints":
+        lines += ["", "Or from the command line, on the keypoints of a video:", ""]
+        lines += ["```", f"posezoo lift keypoints.json --model {name} --out poses", "```"]
+    lines += ["", "## Metrics", ""]
+    if record.metrics:
+        lines += ["| Dataset | Metric | Value |", "|---|---|---|"]
+        lines += [
+            f"| {data} | {metric} | {value} |" for data, m in record.metrics.items() for metric, value in m.items()
+        ]
+        lines += ["", f"Measured by: {record.metrics_by or 'not stated'}."]
+    else:
+        lines += ["None were recorded."]
+    return "\n".join(lines)
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")

@@ -1,0 +1,207 @@
+"""Read state dicts without running code, and copy them into models, completely or not at all."""
+
+import contextlib
+import functools
+import logging
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from posezoo.weights.sources import one_line
+
+INERT = (  # classes that training scripts save beside the tensors; replaced by `Inert`
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+    *("numpy.dtype", "numpy.ndarray", "numpy.dtypes.Float64DType", "numpy.dtypes.Int64DType"),
+    *("numpy.random.__RandomState_ctor", "numpy.random._mt19937.MT19937"),
+    *(f"numpy.random._pickle.__{kind}_ctor" for kind in ("randomstate", "bit_generator")),
+    *("argparse.Namespace", "pathlib.PosixPath", "pathlib.WindowsPath", "pathlib._local.PosixPath"),
+    *("mmengine.logging.history_buffer.HistoryBuffer", "builtins.getattr"),
+)
+
+logger = logging.getLogger("posezoo")
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Read a safetensors file or a PyTorch checkpoint onto the CPU, without running code from it.
+
+    A checkpoint with its weights under "state_dict", "model" or "model_pos" is unwrapped.
+
+    Raises:
+        ValueError: no such file, a damaged file, values other than tensors, or a pickle that needs
+            code to be run.
+
+    Example:
+        >>> import torch, pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "weights.pth")
+        >>> torch.save({"state_dict": {"bias": torch.ones(2)}}, path)
+        >>> read_state_dict(path)
+        {'bias': tensor([1., 1.])}
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path, device="cpu")
+        except Exception as error:
+            raise ValueError(f"{path} is not a whole safetensors file ({one_line(error)}); get it again") from error
+    try:
+        # PyTorch 2.4 has no such context; there, a file with more than tensors in it is refused
+        stand_ins = getattr(torch.serialization, "safe_globals", contextlib.nullcontext)
+        with stand_ins([_inert(name) for name in INERT]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        with path.open("rb") as file:
+            pickled = file.read(2) == b"PK"  # otherwise bytes that happen to look like a pickle's
+        wanted = re.search(rf"GLOBAL ([\w.]+){'|(Unsupported operand .+?) ' * pickled}", one_line(error))
+        if wanted is None:
+            # PyTorch puts a page of general advice before the reason
+            reason = one_line(error).rpartition("WeightsUnpickler error: ")[2].partition(" Check the documentation")[0]
+            raise ValueError(
+                f"{path} is not a whole PyTorch checkpoint, or no checkpoint at all ({reason[:200]}); get it again"
+            ) from error
+        asked = wanted[1] or f"more than a plain pickle ({wanted[2]})"
+        raise ValueError(
+            f"{path} was refused and nothing in it was run: besides tensors it asks for {asked}, and loading that "
+            "could run any code. If you trust its author, load it with torch.load(path, weights_only=False) where it "
+            "can do no harm, and save its state_dict alone"
+        ) from error
+    for wrapper in ("state_dict", "model", "model_pos"):  # the last one is VideoPose3D's
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    others = (
+        [key for key, value in content.items() if not isinstance(value, Tensor)] if isinstance(content, dict) else []
+    )
+    if not isinstance(content, dict) or not content or others:
+        found = f"the entries {', '.join(map(str, others[:5]))}" if others else f"a {type(content).__name__}"
+        raise ValueError(f"{path}: expected a dictionary of tensors, alone or under 'state_dict', found {found}")
+    return content
+
+
+class Inert:
+    """A stand-in for objects of a checkpoint that are not tensors: accepts all calls, does nothing."""
+
+    def __init__(self, *_: Any) -> None: ...
+    def __setstate__(self, _: Any) -> None: ...
+    def __setitem__(self, *_: Any) -> None: ...
+    def append(self, _: Any) -> None: ...
+    def extend(self, _: Any) -> None: ...
+
+
+@functools.cache
+def _inert(name: str) -> type[Inert]:
+    """Make a stand-in class with a qualified name; the class of that name is not imported."""
+    module, _, leaf = name.rpartition(".")
+    return type(leaf, (Inert,), {"__module__": module, "__qualname__": leaf})
+
+
+def load_state_dict(model: nn.Module, state_dict: dict[str, Tensor], *, drop_prefixes: Iterable[str] = ()) -> list[str]:
+    """Copy a state dict into a model: all of it or, on any error, nothing.
+
+    Args:
+        model: its tensors keep their dtype and device.
+        state_dict: all tensors of the model, with its names and shapes, finite.
+        drop_prefixes: submodules that keep their values.
+
+    Returns:
+        Names of the tensors that were left out.
+
+    Raises:
+        ValueError: missing, unexpected, misshapen or non-finite tensors; the model is unchanged.
+
+    Example:
+        >>> import torch
+        >>> layer = torch.nn.Linear(2, 1)
+        >>> load_state_dict(layer, {"weight": torch.ones(1, 2), "bias": torch.zeros(1)})
+        []
+        >>> load_state_dict(layer, {"weight": torch.ones(1, 3), "bias": torch.zeros(1)})
+        Traceback (most recent call last):
+        ValueError: the weights do not fit a Linear, which is unchanged; another shape: weight (1, 3) instead of (1, 2)
+    """
+    prefixes = tuple(f"{prefix}." for prefix in drop_prefixes)
+    dropped = [key for key in state_dict if key.startswith(prefixes)] if prefixes else []
+    targets = {k: v for k, v in model.state_dict().items() if not (prefixes and k.startswith(prefixes))}
+    values = {key: value for key, value in state_dict.items() if key not in dropped}
+
+    problems = []
+    missing = [f"{key} {tuple(value.shape)}" for key, value in targets.items() if key not in values]
+    unexpected = [f"{key} {tuple(value.shape)}" for key, value in values.items() if key not in targets]
+    shapes = [
+        f"{key} {tuple(value.shape)} instead of {tuple(targets[key].shape)}"
+        for key, value in values.items()
+        if key in targets and value.shape != targets[key].shape
+    ]
+    problems += [f"missing: {_first(missing)}"] if missing else []
+    problems += [f"not in the model: {_first(unexpected)}"] if unexpected else []
+    problems += [f"another shape: {_first(shapes)}"] if shapes else []
+    hint = ""
+    if shapes and not missing and not unexpected and _heads(model) and all(s.startswith(_heads(model)) for s in shapes):
+        hint = "; only the head differs: give the model the num_keypoints of the weights, or leave the head out"
+    elif missing and unexpected and all(key.startswith("module.") for key in values):
+        hint = "; the names begin with 'module.', from DataParallel: posezoo.load_checkpoint takes that off"
+    elif missing and unexpected:
+        hint = "; if this is a checkpoint of the authors or of mmpose, posezoo.load_checkpoint translates its names"
+    if not problems:
+        if any(value.is_meta for value in targets.values()):
+            problems.append("the model is on the meta device, without memory: call model.to_empty(device='cpu') first")
+        # cast first: a value that is finite in the file may overflow in the model's dtype
+        values = {key: value.to(targets[key].dtype) for key, value in values.items()}
+        broken = [key for key, value in values.items() if value.is_floating_point() and not value.isfinite().all()]
+        if broken:
+            problems.append(f"NaN or infinite values: {_first(broken)}")
+    if problems:
+        raise ValueError(
+            f"the weights do not fit a {type(model).__name__}, which is unchanged; {'; '.join(problems)}{hint}"
+        )
+    with torch.no_grad():
+        for key, value in values.items():
+            targets[key].copy_(value)
+    return dropped
+
+
+def fit(model: nn.Module, state_dict: dict[str, Tensor], *, num_keypoints: int | None = None) -> tuple[str, ...]:
+    """Copy a state dict into a model, without the head where its number of keypoints differs.
+
+    A warning of the logger "posezoo" names the tensors left out.
+
+    Args:
+        model: its `head_keys` name the submodules of the head.
+        state_dict: with the model's names; see `load_state_dict`.
+        num_keypoints: of the state dict. Defaults to a comparison of the heads' shapes.
+
+    Returns:
+        The warnings.
+
+    Raises:
+        ValueError: as `load_state_dict`; the model is unchanged.
+    """
+    heads, own = _heads(model), model.state_dict()
+    theirs, ours = num_keypoints, getattr(model, "num_keypoints", None)
+    in_head = [key for key in state_dict if heads and key.startswith(heads)]
+    if theirs is not None:
+        replaced = ours is not None and ours != theirs
+    else:
+        replaced = any(key not in own or own[key].shape != state_dict[key].shape for key in in_head)
+    dropped = load_state_dict(model, state_dict, drop_prefixes=[head[:-1] for head in heads] if replaced else ())
+    if not dropped:
+        return ()
+    note = (
+        f"left out of the weights: {_first([f'{key} {tuple(state_dict[key].shape)}' for key in dropped])}. They are "
+        f"for {'other' if theirs is None else theirs} keypoints, the model has {ours}: its head starts untrained."
+    )
+    logger.warning(note)
+    return (note,)
+
+
+def _heads(model: nn.Module) -> tuple[str, ...]:
+    return tuple(f"{name}." for name in getattr(model, "head_keys", ()))
+
+
+def _first(items: list[str], count: int = 5) -> str:
+    return ", ".join(items[:count]) + (f" and {len(items) - count} more" if len(items) > count else "")
