@@ -33,8 +33,9 @@ _EXPORTS = {
     "lift": "lifting",
 }
 _MODULES = (
-    "checkpoints", "convert", "data", "detectors", "evaluate", "export", "geometry", "heatmaps", "images", "layers", "lifting",
-    "losses", "metrics", "models", "prediction", "registry", "skeletons", "tracking", "video", "viz", "weights",
+    "checkpoints", "convert", "data", "detectors", "evaluate", "export", "geometry", "heatmaps", "images", "layers",
+    "lifting", "losses", "metrics", "models", "prediction", "registry", "skeletons", "tracking", "video", "viz",
+    "weights",
 )  # fmt: skip
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
