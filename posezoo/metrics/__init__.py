@@ -39,6 +39,7 @@ from posezoo.metrics.pose3d import (
     pa_mpjpe,
     pck3d,
 )
+from posezoo.metrics.running import Running
 from posezoo.metrics.tables import flic_pck, lsp_pck, lsp_pcp, mpii_head_size, mpii_pckh
 
 __all__ = [
@@ -46,6 +47,6 @@ __all__ = [
     "counted_keypoints", "flic_pck", "heatmap_accuracy", "human36m", "humaneva", "labelled_mean", "limb_angle_error",
     "LSP_LIMBS", "lsp_pck", "lsp_pcp", "mean_pixel_error", "mpii_head_size", "mpii_pckh", "mpjpe", "mpjve", "n_mpjpe",
     "oks", "oks_matrix", "oks_nms", "oks_sigmas", "pa_mpjpe", "pck", "pck3d", "pck_curve", "pckh", "pcp", "pdj",
-    "Protocol", "PROTOCOLS", "read_coco_ground_truth", "read_coco_results", "rmse", "torso_diameter",
+    "Protocol", "PROTOCOLS", "read_coco_ground_truth", "read_coco_results", "rmse", "Running", "torso_diameter",
     "write_coco_ground_truth", "write_coco_results",
 ]  # fmt: skip

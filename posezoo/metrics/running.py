@@ -1,0 +1,196 @@
+"""Gather predictions batch by batch, from one process or several, and call a metric once on all of them.
+
+A mean of the metrics of batches is not the metric: batches differ in size and in which keypoints are
+annotated. `Running` keeps the predictions instead, so that any function of `posezoo.metrics` gives the
+value that it gives on the whole data set. Its verbs are those of torchmetrics, which is not needed.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from posezoo.metrics.arrays import Array, as_numpy
+
+
+class Running(nn.Module):
+    """A metric function on predictions that arrive batch by batch.
+
+    Inside a `MetricCollection` of torchmetrics, each function receives of the keyword arguments those
+    that it accepts, and all of the positional ones. A dict of results is flattened there.
+
+    Args:
+        function: any metric of `(pred, target, ..., **arrays, **options)`, such as `metrics.pdj`.
+        options: keyword arguments of the function that are the same for all batches.
+
+    Example:
+        >>> from posezoo.metrics import pck
+        >>> running = Running(pck, threshold=0.5)
+        >>> for size in (2, 1):
+        ...     target = torch.zeros(size, 14, 2)
+        ...     running.update(target + size, target, torch.full((size,), 4.0))
+        >>> running.compute()[:3]
+        tensor([0.3333, 0.3333, 0.3333], dtype=torch.float64)
+    """
+
+    _defaults: ClassVar[Mapping[str, Any]] = {}  # read by MetricCollection: no state to share with another metric
+
+    def __init__(self, function: Callable[..., Any], **options: Any) -> None:
+        super().__init__()
+        self.function, self.options = function, options
+        self.reset()
+        # MetricCollection takes nothing but instances of its Metric, an abstract class. Whoever has one has imported it.
+        if "torchmetrics" in sys.modules:
+            sys.modules["torchmetrics"].Metric.register(Running)
+
+    def update(self, *arrays: Any, index: Array | None = None, **named: Any) -> None:
+        """Keep a batch.
+
+        Args:
+            arrays: positional arguments of the function: tensors, NumPy arrays or lists (of actions,
+                of subjects), with one entry per sample. Tensors are detached and stay on their device.
+            index: `(N,)` numbers of the samples in the data set. They restore its order and drop
+                samples that occur twice, as those do that fill the last batch of several processes.
+                Defaults to the order of the updates, process by process.
+            named: keyword arguments of the function, such as `visible`; None is passed on.
+
+        Raises:
+            ValueError: arguments of different lengths, or other ones than in the batches before.
+        """
+        if repeated := sorted(set(named) & set(self.options)):
+            raise ValueError(f"{repeated[0]} is already an option of this Running; leave it out of update")
+        batch = _Batch(
+            tuple(_kept(array) for array in arrays),
+            {name: _kept(array) for name, array in named.items()},
+            None if index is None else as_numpy(index).reshape(-1),
+        )
+        _check(batch, self._batches[0] if self._batches else batch)
+        self._batches.append(batch)
+        self._all = None
+
+    def compute(self) -> Any:
+        """Call the function once, on all samples of all processes; every process must call it.
+
+        Raises:
+            ValueError: there is no sample.
+        """
+        if self._all is None:
+            self.sync()
+        arrays, named, _ = self._all  # type: ignore[misc]  # sync has set it
+        return self.function(*arrays, **named, **self.options)
+
+    def sync(self) -> None:
+        """Gather the batches of all processes, as many and as long as they are; every process must call it.
+
+        `compute` calls it when there are new batches. What was gathered is a copy on the CPU: `update`
+        goes on with the batches of this process, and nothing is counted twice. Without
+        `torch.distributed` only the batches of this process are joined, on their device.
+
+        Raises:
+            ValueError: there is no sample in any process, or the processes have different arguments.
+        """
+        batches = self._batches
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            shares: list[Any] = [None] * dist.get_world_size()
+            dist.all_gather_object(shares, [_on_cpu(batch) for batch in batches])
+            batches = [batch for share in shares for batch in share]
+        if not batches:
+            raise ValueError("there is nothing to compute; call update with the predictions of a batch first")
+        for batch in batches:
+            _check(batch, batches[0])
+        self._all = _joined(batches)
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._batches: list[_Batch] = []
+        self._all: _Batch | None = None
+
+    def forward(self, *arrays: Any, index: Array | None = None, **named: Any) -> Any:
+        """Keep a batch and return the value of this batch alone, as torchmetrics does."""
+        self.update(*arrays, index=index, **named)
+        return self.function(*arrays, **named, **self.options)
+
+    def _filter_kwargs(self, **named: Any) -> dict[str, Any]:
+        # called by MetricCollection, whose keyword arguments are those of all its metrics
+        parameters = inspect.signature(self.function).parameters.values()
+        if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
+            accepted = set(named)
+        else:
+            accepted = {parameter.name for parameter in parameters} | {"index"}
+        return {name: value for name, value in named.items() if name in accepted - set(self.options)}
+
+
+# ------------------------------------------------------------------------------------------------------------- inside
+
+
+class _Batch(NamedTuple):
+    arrays: tuple[Any, ...]
+    named: dict[str, Any]
+    index: np.ndarray | None
+
+
+def _kept(values: Any) -> Any:
+    """A copy without its history: data loaders and augmentations reuse their memory."""
+    if isinstance(values, Tensor):
+        return values.detach().clone()
+    return values.copy() if isinstance(values, np.ndarray) else values
+
+
+def _check(batch: _Batch, first: _Batch) -> None:
+    described, expected = _described(batch), _described(first)
+    if described != expected:
+        raise ValueError(f"update: expected the arguments of the first batch, {expected}; got {described}")
+    lengths: dict[str, int | None] = {}
+    for name, values in (*enumerate(batch.arrays), *batch.named.items(), ("index", batch.index)):
+        if values is not None:
+            lengths[f"argument {name}"] = _length(values)
+    if not lengths or None in lengths.values() or len(set(lengths.values())) > 1:
+        raise ValueError(f"update: expected arrays or lists with one entry per sample, got lengths {lengths}")
+
+
+def _described(batch: _Batch) -> str:
+    given = [f"{len(batch.arrays)} positional", *sorted(batch.named), *(["index"] if batch.index is not None else [])]
+    absent = [str(name) for name, values in (*enumerate(batch.arrays), *batch.named.items()) if values is None]
+    return ", ".join(given) + (f" ({', '.join(absent)} None)" if absent else "")
+
+
+def _length(values: Any) -> int | None:
+    """Samples in a batch's argument; None for what has no samples, a number or a text."""
+    if isinstance(values, Tensor | np.ndarray):
+        return len(values) if values.ndim else None
+    return len(values) if isinstance(values, Sequence) and not isinstance(values, str) else None
+
+
+def _on_cpu(batch: _Batch) -> _Batch:
+    def moved(values: Any) -> Any:
+        return values.cpu() if isinstance(values, Tensor) else values
+
+    return _Batch(tuple(map(moved, batch.arrays)), {n: moved(v) for n, v in batch.named.items()}, batch.index)
+
+
+def _joined(batches: list[_Batch]) -> _Batch:
+    """One batch of all, in the order of the data set if there is an index."""
+    order = None
+    if batches[0].index is not None:
+        _, order = np.unique(np.concatenate([batch.index for batch in batches]), return_index=True)  # type: ignore[misc]
+
+    def joined(parts: list[Any]) -> Any:
+        first = parts[0]
+        if first is None:
+            return None
+        if isinstance(first, Tensor):
+            whole = torch.cat(parts)
+            return whole if order is None else whole[torch.from_numpy(order).to(whole.device)]
+        if isinstance(first, np.ndarray):
+            whole = np.concatenate(parts)
+            return whole if order is None else whole[order]
+        entries = [entry for part in parts for entry in part]
+        return entries if order is None else [entries[number] for number in order.tolist()]
+
+    arrays = tuple(joined([batch.arrays[i] for batch in batches]) for i in range(len(batches[0].arrays)))
+    return _Batch(arrays, {name: joined([batch.named[name] for batch in batches]) for name in batches[0].named}, None)
