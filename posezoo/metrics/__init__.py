@@ -21,6 +21,7 @@ from posezoo.metrics.pck import (
     pcp,
     pdj,
     rmse,
+    rmse_total,
     torso_diameter,
 )
 from posezoo.metrics.pose3d import (
@@ -47,6 +48,6 @@ __all__ = [
     "counted_keypoints", "flic_pck", "heatmap_accuracy", "human36m", "humaneva", "labelled_mean", "limb_angle_error",
     "LSP_LIMBS", "lsp_pck", "lsp_pcp", "mean_pixel_error", "mpii_head_size", "mpii_pckh", "mpjpe", "mpjve", "n_mpjpe",
     "oks", "oks_matrix", "oks_nms", "oks_sigmas", "pa_mpjpe", "pck", "pck3d", "pck_curve", "pckh", "pcp", "pdj",
-    "Protocol", "PROTOCOLS", "read_coco_ground_truth", "read_coco_results", "rmse", "Running", "torso_diameter",
+    "Protocol", "PROTOCOLS", "read_coco_ground_truth", "read_coco_results", "rmse", "rmse_total", "Running", "torso_diameter",
     "write_coco_ground_truth", "write_coco_results",
 ]  # fmt: skip
