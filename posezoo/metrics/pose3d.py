@@ -460,7 +460,7 @@ def by_protocol(
     errors = _errors(chosen, pred, target, visible)
     cells = humaneva(errors, subjects, actions, averaging=chosen.averaging, videos=videos)
     average = cells.pop("Average")["all"]
-    row = {}
+    row: dict[str, float] = {}
     for action in chosen.actions or cells:
         of = cells.get(action, {})
         row |= {f"{action} {subject}": of[subject] for subject in chosen.test if subject in of}

@@ -43,7 +43,8 @@ class Running(nn.Module):
     def __init__(self, function: Callable[..., Any], **options: Any) -> None:
         super().__init__()
         self.function, self.options = function, options
-        self.reset()
+        self._batches: list[_Batch] = []
+        self._all: _Batch | None = None  # of all processes, until the next update
         # MetricCollection takes nothing but instances of its Metric, an abstract class. Whoever has one has imported it.
         if "torchmetrics" in sys.modules:
             sys.modules["torchmetrics"].Metric.register(Running)
@@ -81,8 +82,8 @@ class Running(nn.Module):
         """
         if self._all is None:
             self.sync()
-        arrays, named, _ = self._all  # type: ignore[misc]  # sync has set it
-        return self.function(*arrays, **named, **self.options)
+        assert self._all is not None
+        return self.function(*self._all.arrays, **self._all.named, **self.options)
 
     def sync(self) -> None:
         """Gather the batches of all processes, as many and as long as they are; every process must call it.
@@ -107,8 +108,7 @@ class Running(nn.Module):
 
     def reset(self) -> None:
         """Forget all batches."""
-        self._batches: list[_Batch] = []
-        self._all: _Batch | None = None
+        self._batches, self._all = [], None
 
     def forward(self, *arrays: Any, index: Array | None = None, **named: Any) -> Any:
         """Keep a batch and return the value of this batch alone, as torchmetrics does."""
@@ -131,7 +131,7 @@ class Running(nn.Module):
 class _Batch(NamedTuple):
     arrays: tuple[Any, ...]
     named: dict[str, Any]
-    index: np.ndarray | None
+    numbers: np.ndarray | None  # of the samples in the data set
 
 
 def _kept(values: Any) -> Any:
@@ -146,7 +146,7 @@ def _check(batch: _Batch, first: _Batch) -> None:
     if described != expected:
         raise ValueError(f"update: expected the arguments of the first batch, {expected}; got {described}")
     lengths: dict[str, int | None] = {}
-    for name, values in (*enumerate(batch.arrays), *batch.named.items(), ("index", batch.index)):
+    for name, values in (*enumerate(batch.arrays), *batch.named.items(), ("index", batch.numbers)):
         if values is not None:
             lengths[f"argument {name}"] = _length(values)
     if not lengths or None in lengths.values() or len(set(lengths.values())) > 1:
@@ -154,7 +154,7 @@ def _check(batch: _Batch, first: _Batch) -> None:
 
 
 def _described(batch: _Batch) -> str:
-    given = [f"{len(batch.arrays)} positional", *sorted(batch.named), *(["index"] if batch.index is not None else [])]
+    given = [f"{len(batch.arrays)} positional", *sorted(batch.named), *(["index"] if batch.numbers is not None else [])]
     absent = [str(name) for name, values in (*enumerate(batch.arrays), *batch.named.items()) if values is None]
     return ", ".join(given) + (f" ({', '.join(absent)} None)" if absent else "")
 
@@ -170,25 +170,24 @@ def _on_cpu(batch: _Batch) -> _Batch:
     def moved(values: Any) -> Any:
         return values.cpu() if isinstance(values, Tensor) else values
 
-    return _Batch(tuple(map(moved, batch.arrays)), {n: moved(v) for n, v in batch.named.items()}, batch.index)
+    return _Batch(tuple(map(moved, batch.arrays)), {n: moved(v) for n, v in batch.named.items()}, batch.numbers)
 
 
 def _joined(batches: list[_Batch]) -> _Batch:
     """One batch of all, in the order of the data set if there is an index."""
-    order = None
-    if batches[0].index is not None:
-        _, order = np.unique(np.concatenate([batch.index for batch in batches]), return_index=True)  # type: ignore[misc]
+    numbers = [batch.numbers for batch in batches if batch.numbers is not None]
+    order = np.unique(np.concatenate(numbers), return_index=True)[1] if numbers else None
 
     def joined(parts: list[Any]) -> Any:
         first = parts[0]
         if first is None:
             return None
         if isinstance(first, Tensor):
-            whole = torch.cat(parts)
-            return whole if order is None else whole[torch.from_numpy(order).to(whole.device)]
+            tensor = torch.cat(parts)
+            return tensor if order is None else tensor[torch.from_numpy(order).to(tensor.device)]
         if isinstance(first, np.ndarray):
-            whole = np.concatenate(parts)
-            return whole if order is None else whole[order]
+            array = np.concatenate(parts)
+            return array if order is None else array[order]
         entries = [entry for part in parts for entry in part]
         return entries if order is None else [entries[number] for number in order.tolist()]
 

@@ -37,7 +37,11 @@ def test_batches_of_any_size_give_the_value_of_one_call():
 def test_arrays_lists_and_dicts():
     rng = np.random.default_rng(0)
     target = rng.normal(0, 300, (6, 17, 3))
-    pred, actions, subjects = target + rng.normal(0, 30, target.shape), ["Eating", "Photo"] * 3, ["S9"] * 4 + ["S11"] * 2
+    pred, actions, subjects = (
+        target + rng.normal(0, 30, target.shape),
+        ["Eating", "Photo"] * 3,
+        ["S9"] * 4 + ["S11"] * 2,
+    )
     running = Running(metrics.human36m, protocol="martinez-1")
     for part in batches(4, 2):
         running.update(pred[part], target[part], actions=actions[part], subjects=tuple(subjects[part]))
