@@ -15,7 +15,7 @@ from posezoo.weights import WeightsNotFoundError, find
 
 MODULES = ["posezoo", *(module.name for module in pkgutil.walk_packages(posezoo.__path__, "posezoo."))]
 OPTIONAL = dict.fromkeys(
-    ("posezoo.data.lsp", "posezoo.data.flic"), "scipy"
+    ("posezoo.data.lsp", "posezoo.data.flic", "posezoo.data.image_parse"), "scipy"
 )  # module -> package that its examples need and posezoo does not bring
 
 

@@ -47,8 +47,8 @@ def head_size(corner, opposite):
 def pcp(pred, target, limbs, visible, fraction, loose=False):
     """Correct and counted limbs, two lists with a number per limb; an end of a limb is a list of keypoints to average.
 
-    Strict: both ends are within a fraction of the annotated length. Loose: the mean of their errors is. A limb of length
-    0 is never correct: its error would be divided by 0.
+    Strict: both ends are within a fraction of the annotated length. Loose: the mean of their errors is.
+    A limb of length 0 is never correct: its error would be divided by 0.
     """
     hits, counted = [0] * len(limbs), [0] * len(limbs)
     for person in range(len(target)):
