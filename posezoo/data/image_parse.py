@@ -1,11 +1,11 @@
 """Image Parse, also called PARSE (Ramanan, "Learning to Parse Images of Articulated Bodies", NIPS 2006).
 
 Reads `people.zip` as its author distributes it, unpacked: a folder, `people_all`, with `labels.mat` and
-`im0001.jpg` to `im0305.jpg` side by side. There is one person to an image, about 150 pixels high; the first
-100 images are for training, the other 205 for test. `labels.mat` holds `ptsAll` (14, 2, 305), 14 keypoints in
-the order of LSP, which took it over: ankle, knee, hip; hip, knee, ankle; wrist, elbow, shoulder; shoulder,
-elbow, wrist; neck and head top, each time first the side that is on the left of an image of a person who
-faces the camera. That is the person's right.
+`im0001.jpg` to `im0305.jpg` side by side. There is one person to an image, about 150 pixels high; the
+first 100 images are for training, the other 205 for test. `labels.mat` holds `ptsAll` (14, 2, 305): ankle,
+knee, hip, and hip, knee, ankle of the other side; wrist, elbow, shoulder, and shoulder, elbow, wrist of the
+other side; neck and head top. That is the order of LSP, and so it is read: the first side is the person's
+right. The archive does not say which side is which of people seen from behind.
 
 DeepPose, trained on LSP, is tested on it (Table 2): `posezoo.metrics.lsp_pcp` gives the table.
 
