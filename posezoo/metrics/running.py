@@ -45,7 +45,7 @@ class Running(nn.Module):
         self.function, self.options = function, options
         self._batches: list[_Batch] = []
         self._all: _Batch | None = None  # of all processes, until the next update
-        # MetricCollection takes nothing but instances of its Metric, an abstract class. Whoever has one has imported it.
+        # MetricCollection accepts only instances of its Metric, an abstract class; its users have imported it
         if "torchmetrics" in sys.modules:
             sys.modules["torchmetrics"].Metric.register(Running)
 
