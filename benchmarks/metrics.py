@@ -4,7 +4,7 @@
 
 A ratio above 1 means that ours is faster. PCKh is compared with a loop over people and keypoints. PA-MPJPE is compared
 with the usual NumPy implementation, written here from its description (one batch of singular value decompositions of
-3 x 3 matrices, determinants to refuse reflections), which goes the same way as that of VideoPose3D. Both times are the
+3 x 3 matrices, determinants to exclude reflections), the same algorithm as that of VideoPose3D. Both times are the
 processor's, in this process, so that other work on the machine changes them little; the wall clock stands beside them.
 COCO AP has its own program, metrics_coco.py.
 """

@@ -2,8 +2,8 @@
 
     python benchmarks/metrics_coco.py [--images 5000] [--people 11000] [--repeat 3]
 
-All get the same annotations and results as Python dicts and end with the ten numbers, which must agree. What is timed
-includes indexing the dicts, as anyone who evaluates pays for it; "evaluation alone" begins where that ends: for ours
+All get the same annotations and results as Python dicts and return the ten numbers, which must agree. The time
+includes indexing the dicts, which every evaluation needs; "evaluation alone" starts after it: for ours
 with arrays, for the others with their own index. A ratio above 1 means that ours is faster.
 """
 
@@ -110,7 +110,7 @@ def main() -> None:
     print(f"{args.images} images, {args.people} people, {len(results)} detections, median of {args.repeat} runs")
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in candidates}
     numbers = {}
-    for _ in range(args.repeat):  # taking turns, so that a busy machine is unfair to nobody
+    for _ in range(args.repeat):  # in turns, so that the load of the machine affects all alike
         for name, run in candidates.items():
             data = copy.deepcopy((truth, results))  # the others write into the records
             after_index: list[float] = []

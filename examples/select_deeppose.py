@@ -1,12 +1,13 @@
-"""Choose DeepPose's number of stages S and its sigma, as its authors did (section 4.1).
+"""Choose DeepPose's number of stages S and its sigma on held-out images, as in section 4.1.
 
     python examples/select_deeppose.py --data lspet --output runs/select
 
-For each sigma, the side of a keypoint's square in diameters of the pose, stages are trained until the next
-one no longer improves the PDJ@0.2, averaged over all joints, of 50 held-out images; the best of all is
-chosen. The paper tried 1.5, 1.7, 2.0 and 2.3 on LSP and chose 2.0, on FLIC 0.8, 1.0 and 1.2 and chose 1.0,
-with S = 3 on both. The first stage has no squares and is trained once. All options of `train_deeppose.py`
-hold; `--stages` is the most that are tried. `choice.json` in `--output` has the table and the choice.
+Sigma is the side of a keypoint's square, in diameters of the pose. For each sigma, stages are trained
+until the next one does not improve the PDJ@0.2, averaged over all joints, of 50 held-out images; the
+best sigma and S are chosen. The paper tried 1.5, 1.7, 2.0 and 2.3 on LSP and chose 2.0; on FLIC 0.8,
+1.0 and 1.2 and chose 1.0; S = 3 on both. The first stage does not depend on sigma and is trained
+once. The options are those of `train_deeppose.py`; `--stages` is the maximum. `choice.json` in
+`--output` has the table and the choice.
 """
 
 import argparse
@@ -39,12 +40,14 @@ def select(
 
     Args:
         sigmas: to try.
-        add_stage: function of a cascade, None at first, and a sigma to the cascade with one more trained stage.
+        add_stage: function of a cascade, None at first, and a sigma, to the cascade with one more
+            trained stage.
         score: function of a cascade, larger is better.
-        most: stages to try at most.
+        most: maximum number of stages.
 
     Returns:
-        sigma, S, and for each sigma the scores after 1, 2 ... stages, up to the first that does not improve.
+        sigma, S, and for each sigma the scores after 1, 2 ... stages, up to the first that does not
+        improve.
     """
     first = add_stage(None, sigmas[0])
     scores: dict[float, list[float]] = {}

@@ -23,7 +23,7 @@ from torch import Tensor
 import posezoo
 from posezoo.data import LSP, PersonCrop
 from posezoo.heatmaps import encode
-from posezoo.losses import stage_sum
+from posezoo.losses import heatmap_mse
 from posezoo.models.hourglass import OFFSET, STRIDE, StackedHourglass
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -39,7 +39,7 @@ def batch_loss(model: torch.nn.Module, batch: dict[str, Any], *, sigma: float) -
     stages = [stage.float() for stage in model(batch["image"], all_stages=True)]
     size = stages[-1].shape[-2:]
     target, _ = encode(batch["keypoints"], batch["visible"], size=size, stride=STRIDE, offset=OFFSET, sigma=sigma)
-    return stage_sum(stages, target)
+    return sum(heatmap_mse(stage, target) for stage in stages)
 
 
 def gains(images: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Score a file of predictions against a file of annotations, as `posezoo evaluate` does.
 
 Reads COCO json, NumPy's .npy and .npz, and MATLAB files, among them those of MPII, LSP, LSPET and
-FLIC as they are distributed. `ARRAY_METRICS` is the table of all metrics but COCO's AP, one row each.
+FLIC as they are distributed. `ARRAY_METRICS` is the table of all metrics but COCO's AP, one row
+each.
 """
 
 import math
@@ -30,8 +31,8 @@ class Metric:
             `(..., K)`, one value per keypoint or bone, or the dict of a data set's table.
         title: printed above the values; `{threshold}` and `{convention}` are filled in.
         percent: whether the values are fractions, printed as percentages.
-        inputs: further arguments: "normalizer" and "head_size" of the annotations, "torso" (measured
-            between their keypoints), or "skeleton".
+        inputs: further arguments: "normalizer" and "head_size" of the annotations, "torso"
+            (measured between their keypoints), or "skeleton".
         options: keyword arguments that the caller may set, with their defaults.
         dimensions: of the keypoints, 2 or 3.
         rows: names of the values, "keypoints" or "bones".
@@ -158,8 +159,8 @@ def evaluate_files(
         convention: for pckh on mpii16: "weighted", "unweighted" or "all16".
 
     Raises:
-        ValueError: an unknown metric, a file that is missing, damaged or lacks an array, shapes that
-            do not match.
+        ValueError: an unknown metric, a file that is missing, damaged or lacks an array, shapes
+            that do not match.
 
     Example:
         >>> import tempfile
@@ -229,7 +230,7 @@ def _arrays(
 
 
 def _input(name: str, metric: str, path: Path, truth: Mapping[str, Any], skeleton: Skeleton | None) -> Any:
-    """Return one of the further arguments of a metric, or raise an error that says how to provide it."""
+    """Return one of the further arguments of a metric; raise an error if it is missing."""
     if name in ("skeleton", "torso"):
         if skeleton is None:
             use = {
@@ -272,9 +273,10 @@ def _labelled_mean(result: np.ndarray, target: np.ndarray, lengths: Sequence[Any
 
 
 def _read(path: Path, *, predictions: bool) -> dict[str, Any]:
-    """Read `keypoints` and, of annotations, those of `visible`, `normalizer`, `head_size` and `test` that the file has.
+    """Read the arrays of a file by our names.
 
-    `found` lists the arrays of the file, for messages.
+    These are `keypoints` and, of annotations, those of `visible`, `normalizer`, `head_size` and
+    `test` that the file has. `found` lists the arrays of the file, for messages.
     """
     if path.suffix == ".json":
         raise ValueError(f"{path}: JSON is for coco-ap; the other metrics read .npy, .npz and .mat")

@@ -1,9 +1,10 @@
-"""Keypoints to Gaussian target heatmaps, and heatmaps back to keypoints.
+"""Encode keypoints as Gaussian target heatmaps, and decode heatmaps to keypoints.
 
-Frames: keypoints are (x, y) pixels of the network's input; cell i of a heatmap lies at input pixel `i * stride +
-offset`. Simple Baselines, HRNet and mmpose have no offset. Where a cell stands for the block of pixels that was pooled
-into it (Stacked Hourglass, Convolutional Pose Machines, Tompson's networks), it lies in the middle of its block, at
-`offset = (stride - 1) / 2`, and a mirrored map needs no shift. Unbiased data processing (UDP) is the same code with
+Frames: keypoints are (x, y) pixels of the network's input; cell i of a heatmap lies at input pixel
+`i * stride + offset`. Simple Baselines, HRNet and mmpose have no offset. Where a cell represents
+the block of pixels pooled into it (Stacked Hourglass, Convolutional Pose Machines, Tompson's
+networks), it lies in the middle of its block, at `offset = (stride - 1) / 2`, and a mirrored map
+needs no shift. Unbiased data processing (UDP) uses the same functions with
 `stride = ((H - 1) / (h - 1), (W - 1) / (w - 1))`.
 """
 
@@ -16,7 +17,7 @@ from torch import Tensor
 ENCODINGS = ("msra", "truncated", "gaussian")
 DECODINGS = ("argmax", "quarter", "dark", "soft")
 DARK_KERNEL = 11  # cells; width of the smoothing that DARK applies before its Taylor step
-DARK_SIGMA = 2.0  # what OpenCV takes for a kernel of 11: 0.3 * ((11 - 1) / 2 - 1) + 0.8
+DARK_SIGMA = 2.0  # OpenCV's default for a kernel of 11: 0.3 * ((11 - 1) / 2 - 1) + 0.8
 
 
 def encode(
@@ -30,24 +31,27 @@ def encode(
     method: str = "msra",
     floor: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Target heatmaps with one Gaussian of peak 1 per keypoint.
+    """Encode keypoints as heatmaps with one Gaussian of peak 1 each.
 
     Args:
-        keypoints: `(B, K, 2)` pixels (x, y) of the input; the value of an invisible one does not matter.
-        visible: `(B, K)` bool or weights; None: all visible.
+        keypoints: `(B, K, 2)` pixels (x, y) of the input; the values of invisible keypoints are
+            ignored.
+        visible: `(B, K)` bool or weights. Defaults to all visible.
         size: (h, w) of the heatmaps.
         stride: input pixels per cell, or (stride_y, stride_x).
-        offset: input pixel, along x and y, at which cell 0 lies.
+        offset: input pixel of cell 0, along x and y.
         sigma: standard deviation in cells.
         method: "msra", centre rounded to a cell, cut off at 3 sigma (Simple Baselines, HRNet);
             "truncated", the real-valued centre, cut off at 3 sigma around the nearest cell (UDP);
             "gaussian", the real-valued centre and no cut-off (DARK).
-        floor: smaller values are 0, which leaves a disc (Convolutional Pose Machines: 0.01).
+        floor: set smaller values to 0, which leaves a disc (Convolutional Pose Machines: 0.01).
+            Defaults to no floor.
 
     Returns:
-        heatmaps `(B, K, h, w)`, 0 for a keypoint that is invisible or too far outside, and weights `(B, K)`:
-        `visible`, with 0 for keypoints whose Gaussian lies wholly outside the map. (One that ends a cell before the
-        map's left or top edge still counts as inside, as in the authors' code: weight 1 and an empty map.)
+        heatmaps `(B, K, h, w)`, 0 for a keypoint that is invisible or too far outside, and weights
+        `(B, K)`: `visible`, with 0 for keypoints whose Gaussian lies entirely outside the map. (A
+        Gaussian that ends one cell before the map's left or top edge counts as inside, as in the
+        authors' code: weight 1 and an empty map.)
 
     Raises:
         ValueError: wrong shapes, a visible keypoint that is not finite, or an unknown method.
@@ -92,10 +96,11 @@ def encode(
 
 
 def merge_people(heatmaps: Tensor) -> Tensor:
-    """One map per keypoint for everybody: the sum over people, at most 1 (Convolutional Pose Machines).
+    """Merge the heatmaps of people: their sum, at most 1 (Convolutional Pose Machines).
 
     Args:
-        heatmaps: `(B, P, K, h, w)`, each of the P people encoded alone; an invisible keypoint has an empty map.
+        heatmaps: `(B, P, K, h, w)`, each of the P people encoded separately; an invisible keypoint
+            has an empty map.
 
     Returns:
         `(B, K, h, w)`.
@@ -110,7 +115,7 @@ def merge_people(heatmaps: Tensor) -> Tensor:
 
 
 def with_background(heatmaps: Tensor) -> Tensor:
-    """A last map that is high where no other is: 1 minus the highest of them, at least 0.
+    """Append a background map: 1 minus the maximum over keypoints, at least 0.
 
     Args:
         heatmaps: `(B, K, h, w)`.
@@ -133,22 +138,24 @@ def decode(
     method: str = "quarter",
     sharpness: float = 20.0,
 ) -> tuple[Tensor, Tensor]:
-    """Keypoints and scores of heatmaps.
+    """Decode heatmaps to keypoints and scores.
 
     Args:
         heatmaps: `(B, K, h, w)`.
         stride: input pixels per cell, or (stride_y, stride_x).
-        offset: input pixel, along x and y, at which cell 0 lies.
-        method: "argmax", the highest cell; "quarter", a quarter of a cell from there towards the higher neighbour
-            (Stacked Hourglass, Simple Baselines, HRNet); "dark", a Taylor step on the logarithm of the smoothed map
-            (DARK, section 3.2), of two cells at most; "soft", the expectation under `softmax(sharpness * heatmap)`,
-            differentiable; "udp", for networks trained with unbiased data processing: the last cell lies on the
-            input's last pixel, `n * stride - 1`, and the Taylor step is mmpose's for them.
-        sharpness: for "soft".
+        offset: input pixel of cell 0, along x and y.
+        method: "argmax", the highest cell; "quarter", a quarter of a cell from there towards the
+            higher neighbour (Stacked Hourglass, Simple Baselines, HRNet); "dark", a Taylor step on
+            the logarithm of the smoothed map (DARK, section 3.2), of two cells at most; "soft", the
+            expectation under `softmax(sharpness * heatmap)`, differentiable; "udp", for networks
+            trained with unbiased data processing: the last cell lies on the input's last pixel,
+            `n * stride - 1`, and the Taylor step is that of mmpose for these networks.
+        sharpness: factor of the softmax, for "soft".
 
     Returns:
-        keypoints `(B, K, 2)` in input pixels, and scores `(B, K)`, the height of the highest cell. A map without a
-        positive value has its keypoint at (0, 0), as in the authors' code; its score says so.
+        keypoints `(B, K, 2)` in input pixels, and scores `(B, K)`, the value of the highest cell. A
+        map without a positive value has its keypoint at (0, 0), as in the authors' code, and a
+        score of 0 or less.
 
     Example:
         >>> heatmaps, _ = encode(torch.tensor([[[90.0, 120.0]]]), size=(64, 48), method="gaussian")
@@ -181,14 +188,15 @@ def decode(
 
 
 def flip_average(heatmaps: Tensor, mirrored: Tensor, flip_index: Sequence[int], *, shift: bool = False) -> Tensor:
-    """The mean of an image's heatmaps and of its mirror image's, mirrored back.
+    """Average the heatmaps of an image with those of its mirror image, mirrored back.
 
     Args:
         heatmaps: `(B, K, h, w)` of the image.
         mirrored: `(B, K, h, w)` of `image.flip(-1)`.
         flip_index: `Skeleton.flip_index`.
-        shift: move the mirrored-back maps one cell right. With cell i at pixel `i * stride` a mirrored map is one cell
-            minus a fraction off; Simple Baselines and HRNet shift, the hourglass papers do not.
+        shift: move the mirrored-back maps one cell to the right. With cell i at pixel `i * stride`
+            they are almost one cell too far left. Simple Baselines and HRNet shift, the hourglass
+            papers do not.
 
     Returns:
         `(B, K, h, w)`.
@@ -208,13 +216,14 @@ def _pair(stride: float | tuple[float, float]) -> tuple[float, float]:
 
 
 def _at(heatmaps: Tensor, cell: Tensor, dx: int, dy: int) -> Tensor:
-    """The value of each map `(dx, dy)` cells from `cell`, clamped at the border: `(B, K)`."""
+    """Value of each map `(dx, dy)` cells from `cell`, clamped at the border: `(B, K)`."""
     height, width = heatmaps.shape[-2:]
     index = (cell[..., 1] + dy).clamp(0, height - 1) * width + (cell[..., 0] + dx).clamp(0, width - 1)
     return heatmaps.flatten(2).gather(-1, index[..., None])[..., 0]
 
 
 def _quarter(heatmaps: Tensor, cell: Tensor) -> Tensor:
+    """Quarter of a cell towards the higher neighbour in x and y, 0 near the border: `(B, K, 2)`."""
     height, width = heatmaps.shape[-2:]
     x, y = cell.unbind(-1)
     inside = (x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)
@@ -229,6 +238,7 @@ def _quarter(heatmaps: Tensor, cell: Tensor) -> Tensor:
 
 
 def _dark(heatmaps: Tensor, cell: Tensor) -> Tensor:
+    """Newton step on the log of the smoothed maps (DARK), 0 near the border: `(B, K, 2)`."""
     height, width = heatmaps.shape[-2:]
     log = _smooth(heatmaps).clamp(min=1e-10).log()
     at = {(dx, dy): _at(log, cell, dx, dy) for dx in range(-2, 3) for dy in range(-2, 3) if abs(dx * dy) < 2}
@@ -241,12 +251,12 @@ def _dark(heatmaps: Tensor, cell: Tensor) -> Tensor:
     usable = (x > 1) & (x < width - 2) & (y > 1) & (y < height - 2) & (determinant != 0)
     determinant = torch.where(usable, determinant, 1.0)
     offset = torch.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], dim=-1) / determinant[..., None]
-    # no further than the differences look: where a map is nearly flat the step could leave it by thousands of cells
+    # bounded by the reach of the differences, because on a nearly flat map the step could be thousands of cells
     return torch.where(usable[..., None], offset.clamp(-2, 2), 0.0)
 
 
 def _udp(heatmaps: Tensor, cell: Tensor) -> Tensor:
-    """DARK's step from differences of neighbouring cells, up to the border, beyond which the map goes on as it ends."""
+    """Newton step of DARK from adjacent cells; border cells are repeated outside the map."""
     log = _smooth(heatmaps).clamp(1e-3, 50).log()
     at = {(dx, dy): _at(log, cell, dx, dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1)}
     dx, dy = (at[1, 0] - at[-1, 0]) / 2, (at[0, 1] - at[0, -1]) / 2
@@ -259,13 +269,13 @@ def _udp(heatmaps: Tensor, cell: Tensor) -> Tensor:
 
 
 def _smooth(heatmaps: Tensor) -> Tensor:
-    """The blurred maps, as high as before."""
+    """Blur the maps and rescale each to its previous maximum."""
     blurred, peak = _blur(heatmaps), heatmaps.amax(dim=(-2, -1), keepdim=True)
     return blurred * (peak / blurred.amax(dim=(-2, -1), keepdim=True).clamp(min=1e-10))
 
 
 def _blur(heatmaps: Tensor) -> Tensor:
-    """The maps convolved with DARK's Gaussian, zeros outside."""
+    """Convolve the maps with the Gaussian of DARK, zeros outside."""
     at = torch.arange(DARK_KERNEL, device=heatmaps.device, dtype=heatmaps.dtype) - DARK_KERNEL // 2
     kernel = torch.exp(-(at**2) / (2 * DARK_SIGMA**2))
     kernel = kernel / kernel.sum()
@@ -278,6 +288,7 @@ def _blur(heatmaps: Tensor) -> Tensor:
 
 
 def _soft_argmax(heatmaps: Tensor, sharpness: float) -> Tensor:
+    """Expected cell (x, y) under the softmax of each map: `(B, K, 2)`."""
     height, width = heatmaps.shape[-2:]
     chance = (heatmaps.flatten(2) * sharpness).softmax(dim=-1).view_as(heatmaps)
     x = torch.arange(width, device=heatmaps.device, dtype=heatmaps.dtype)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SMOOTHNESS = {  # of changes in `smooth_pose_mse`: the keypoints of `h36m17`
+SMOOTHNESS = {  # weights of the keypoints of `h36m17` in the temporal term of `smooth_pose_mse`
     "code": (1.0, 1.0, 2.5, 2.5, 1.0, 2.5, 2.5, 1.0, 1.0, 1.0, 1.0, 1.0, 4.0, 4.0, 1.0, 4.0, 4.0),
     "paper": (1.0, 1.0, 2.5, 4.0, 1.0, 2.5, 4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.5, 4.0, 1.0, 2.5, 4.0),
 }
@@ -15,14 +15,16 @@ SMOOTHNESS = {  # of changes in `smooth_pose_mse`: the keypoints of `h36m17`
 def heatmap_mse(pred: Tensor, target: Tensor, weights: Tensor | None = None, *, half: bool = False) -> Tensor:
     """Mean squared error of heatmaps over batch, keypoints and cells; missing keypoints count as 0.
 
-    The mean is over all keypoints, labelled or not, as in Simple Baselines, HRNet and mmpose.
+    The mean is over all keypoints, annotated or not, as in Simple Baselines, HRNet and mmpose.
+    Intermediate supervision is the sum over the stages of a network,
+    `sum(heatmap_mse(stage, target, weights) for stage in stages)`.
 
     Args:
         pred: `(B, K, h, w)`.
         target: `(B, K, h, w)`.
-        weights: `(B, K)`, 0 for missing keypoints. The authors of Simple Baselines weight before squaring: pass
-            `weights**2` for that where they are not 0 or 1.
-        half: multiply by 1/2, the authors' convention; mmpose and the default do not.
+        weights: `(B, K)`, 0 for missing keypoints. Defaults to 1. The authors of Simple Baselines
+            weight before squaring: pass `weights**2` for that where they are not 0 or 1.
+        half: multiply by 1/2, the authors' convention. Defaults to mmpose's, no factor.
 
     Example:
         >>> import torch
@@ -32,35 +34,15 @@ def heatmap_mse(pred: Tensor, target: Tensor, weights: Tensor | None = None, *, 
     return _squared_error(pred, target, weights).mean() * (0.5 if half else 1.0)
 
 
-def stage_sum(stages: Sequence[Tensor], target: Tensor, weights: Tensor | None = None, *, half: bool = False) -> Tensor:
-    """Sum of `heatmap_mse` over a network's supervised stages, with one target for all (Stacked Hourglass, 3.3).
-
-    The authors' first code and bearpaw's sum, the latter with `half`; the authors' second code takes the mean.
-
-    Args:
-        stages: each `(B, K, h, w)`, as `model(image, all_stages=True)` returns them.
-        target: `(B, K, h, w)`.
-        weights: `(B, K)`, 0 for missing keypoints.
-        half: multiply by 1/2.
-
-    Example:
-        >>> import torch
-        >>> stage_sum([torch.zeros(1, 2, 4, 4)] * 3, torch.ones(1, 2, 4, 4)).item()
-        3.0
-    """
-    if not stages:
-        raise ValueError("stages: expected at least one, got none; model(image, all_stages=True) returns them")
-    first, *others = (heatmap_mse(stage, target, weights, half=half) for stage in stages)
-    return sum(others, first)
-
-
 def heatmap_sse(pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Squared error summed over each map, mean over keypoints and batch (E1 and E2 of Tompson et al. 2015).
+    """Squared error summed over each map, mean over keypoints and batch (Tompson et al. 2015).
+
+    The losses E1 and E2 of the paper.
 
     Args:
         pred: `(B, K, h, w)`.
         target: `(B, K, h, w)`.
-        weights: `(B, K)`, 0 for missing keypoints, which count in the mean as 0.
+        weights: `(B, K)`, 0 for missing keypoints, which count as 0 in the mean.
 
     Example:
         >>> import torch
@@ -71,7 +53,7 @@ def heatmap_sse(pred: Tensor, target: Tensor, weights: Tensor | None = None) -> 
 
 
 def euclidean(pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Caffe's Euclidean loss: half the squared error, summed over keypoints and cells, mean over the batch.
+    """Euclidean loss of Caffe: half the squared error summed per image, mean over the batch.
 
     Args:
         pred: `(B, K, h, w)`.
@@ -87,12 +69,13 @@ def euclidean(pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Te
 
 
 def belief_loss(stages: Sequence[Tensor], first: Tensor, later: Tensor) -> Tensor:
-    """Sum of `euclidean` over the stages (Convolutional Pose Machines, Equation 5), the first with a target of its own.
+    """Sum of `euclidean` over the stages (Convolutional Pose Machines, Equation 5).
 
     Args:
         stages: each `(B, K + 1, h, w)`, as `model(image, all_stages=True)` returns them.
-        first: target of the first stage, with everybody in the image; `posezoo.models.cpm.cpm_targets` makes both.
-        later: target of the others, with one person.
+        first: target of the first stage, with all people in the image.
+            `posezoo.models.cpm.cpm_targets` returns both targets.
+        later: target of the other stages, with one person.
 
     Example:
         >>> import torch
@@ -112,7 +95,7 @@ def coarse_to_fine_sse(
     *,
     fine_weight: float = 0.1,
 ) -> Tensor:
-    """E3 of Tompson et al. 2015: E1 of the coarse heatmaps and `fine_weight` times E2 of the fine ones.
+    """Loss E3 of Tompson et al. 2015: coarse heatmaps (E1) plus `fine_weight` times fine ones (E2).
 
     Args:
         coarse: prediction and target, `(B, K, h, w)` each.
@@ -132,8 +115,8 @@ def coarse_to_fine_sse(
 def heatmap_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
     """Cross-entropy between the softmax over each map and the target map divided by its sum.
 
-    For maps of log energies, which is what the spatial model of Tompson et al. (2014) gives. Mean over batch and
-    keypoints; missing keypoints, and those whose target map is empty, count as 0.
+    For maps of log energies, the output of the spatial model of Tompson et al. (2014). Mean over
+    batch and keypoints; missing keypoints, and those whose target map is empty, count as 0.
 
     Args:
         logits: `(B, K, h, w)`.
@@ -147,20 +130,20 @@ def heatmap_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None
     """
     _check_heatmaps(logits, target, weights)
     mass = target.sum(dim=(-2, -1), keepdim=True)
-    # an empty map divides by the smallest number, not by 0
+    # an empty map is divided by the smallest number, because 0 / 0 is NaN
     chance = target / mass.clamp(min=torch.finfo(target.dtype).tiny)
     entropy = -(chance.flatten(2) * logits.flatten(2).log_softmax(dim=-1)).sum(dim=-1)
     return (entropy if weights is None else entropy * weights.to(entropy)).mean()
 
 
 def ohkm(pred: Tensor, target: Tensor, weights: Tensor | None = None, *, top_k: int = 8, half: bool = True) -> Tensor:
-    """Online hard keypoint mining (CPN, section 3.2; HRNet's option): each person's `top_k` largest errors.
+    """Online hard keypoint mining (CPN, section 3.2): mean of each person's `top_k` largest errors.
 
     Args:
         pred: `(B, K, h, w)`.
         target: `(B, K, h, w)`.
         weights: `(B, K)`, 0 for missing keypoints.
-        top_k: keypoints per person that count, at most K.
+        top_k: number of keypoints per person that count, at most K.
         half: multiply by 1/2, as HRNet does.
 
     Example:
@@ -177,14 +160,15 @@ def ohkm(pred: Tensor, target: Tensor, weights: Tensor | None = None, *, top_k: 
 def keypoint_l2(
     pred: Tensor, target: Tensor, weights: Tensor | None = None, *, half: bool = False, per_person: bool = False
 ) -> Tensor:
-    """Sum of squared coordinate errors over people, keypoints and coordinates, in squared units of `target`.
+    """Sum of squared errors over people, keypoints and coordinates, in squared units of `target`.
 
     Args:
         pred: `(B, K, D)`.
-        target: `(B, K, D)`; what it says of a missing keypoint does not matter, not even NaN.
-        weights: `(B, K)`, 0 for missing keypoints, or True and False.
+        target: `(B, K, D)`; the values of missing keypoints are ignored, NaN included.
+        weights: `(B, K)` numbers or bool, 0 for missing keypoints.
         half: multiply by 1/2, TensorFlow's `l2_loss` (PoseRNN, section 4.4).
-        per_person: divide by the number of people B, so that the size of the batch does not change the step.
+        per_person: divide by the number of people B, so that the size of the batch does not change
+            the step.
 
     Example:
         >>> import torch
@@ -201,17 +185,19 @@ def keypoint_l2(
 def bounded_correction(
     pred: Tensor, start: Tensor, target: Tensor, weights: Tensor | None = None, *, max_step: float = 20.0
 ) -> Tensor:
-    """Iterative Error Feedback: how far one correction is from a step of at most `max_step` towards the truth.
+    """Squared error of a correction against a bounded step (Iterative Error Feedback).
 
-    The squared distance in units of `max_step`, which are those of the network's last layer, summed over a person's
-    keypoints and averaged over people. A keypoint that lies on its target should stay there.
+    The distance is in units of `max_step`, those of the network's last layer. It is summed over a
+    person's keypoints and averaged over people. The target of a keypoint that lies on its ground
+    truth is no correction.
 
     Args:
         pred: `(B, K, 2)` pixels, `start` after one correction: `model(image, keypoints=start)`.
         start: `(B, K, 2)` pixels.
-        target: `(B, K, 2)` pixels, the truth; what it says of a missing keypoint does not matter, not even NaN.
-        weights: `(B, K)`, 0 for missing keypoints, or True and False.
-        max_step: L, pixels.
+        target: `(B, K, 2)` pixels, the ground truth; the values of missing keypoints are ignored,
+            NaN included.
+        weights: `(B, K)` numbers or bool, 0 for missing keypoints.
+        max_step: longest step in pixels, L in the paper.
 
     Example:
         >>> import torch
@@ -230,15 +216,16 @@ def bounded_correction(
 
 
 def keypoint_mse(pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Squared distance to the labelled keypoints, averaged over each person's keypoints, then over the people.
+    """Squared distance of annotated keypoints, mean over a person's keypoints, then over people.
 
-    DeepPose (Equation 4, whose sum is over people and labelled keypoints) as its reimplementation in TensorFlow reduces
-    it: a person with few labels counts as much as any other; people without any are left out.
+    Equation 4 of DeepPose, which sums over people and annotated keypoints, with the reduction of
+    its reimplementation in TensorFlow: each person has the same weight, however many keypoints are
+    annotated. People without any are left out.
 
     Args:
         pred: `(B, K, D)`.
-        target: `(B, K, D)`; what it says of a missing keypoint does not matter, not even NaN.
-        weights: `(B, K)`, 0 for missing keypoints, or True and False.
+        target: `(B, K, D)`; the values of missing keypoints are ignored, NaN included.
+        weights: `(B, K)` numbers or bool, 0 for missing keypoints.
 
     Example:
         >>> import torch
@@ -254,16 +241,17 @@ def keypoint_mse(pred: Tensor, target: Tensor, weights: Tensor | None = None) ->
 
 
 def keypoint_smooth_l1(pred: Tensor, target: Tensor, weights: Tensor | None = None, *, beta: float = 1.0) -> Tensor:
-    """Smooth L1 error of coordinates, averaged over people, keypoints and coordinates; missing keypoints count as 0.
+    """Smooth L1 error, mean over people, keypoints and coordinates; missing keypoints count as 0.
 
-    As mmpose's, which multiplies `pred` and `target` by the weights. With its coordinates, fractions of the image, and
-    beta 1 this is half the squared error wherever the prediction is less than an image away.
+    Equal to mmpose's, which multiplies `pred` and `target` by the weights. With mmpose's
+    coordinates, fractions of the image, and beta 1 it is half the squared error wherever the
+    prediction is less than an image away.
 
     Args:
         pred: `(B, K, D)`.
-        target: `(B, K, D)`; what it says of a missing keypoint does not matter, not even NaN.
-        weights: `(B, K)`, 0 for missing keypoints, or True and False.
-        beta: the error from which on it counts linearly.
+        target: `(B, K, D)`; the values of missing keypoints are ignored, NaN included.
+        weights: `(B, K)` numbers or bool, 0 for missing keypoints.
+        beta: error above which the loss is linear.
 
     Example:
         >>> import torch
@@ -277,13 +265,14 @@ def keypoint_smooth_l1(pred: Tensor, target: Tensor, weights: Tensor | None = No
 
 
 def pose_mse(pred: Tensor, target: Tensor, scale: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
-    """Mean squared error of poses over everything: batch, frames, keypoints and coordinates.
+    """Mean squared error of poses over batch, frames, keypoints and coordinates.
 
     Args:
         pred: `(..., K, D)`.
         target: `(..., K, D)`.
-        scale: `(K, D)`, the error is counted in these units. With the standard deviations of the training data,
-            `model.normalize.pose3d.std`, this is the loss of Martinez et al. (ICCV 2017), which is in z-scores.
+        scale: `(K, D)` units to divide the error by. With the standard deviations of the training
+            data, `model.normalize.pose3d.std`, this is the loss of Martinez et al. (ICCV 2017),
+            which is in z-scores. Defaults to 1.
         weights: `(..., K)` of the squares, 0 for missing keypoints, which count as 0 in the mean.
 
     Example:
@@ -305,18 +294,20 @@ def pose_sequence_mse(
     *,
     stage_weights: Sequence[float] | None = None,
 ) -> Tensor:
-    """Equation 2 of RPSM: squared errors of poses, summed over the frames of a clip and over stages.
+    """Squared errors of poses, summed over the frames of a clip and over stages (RPSM, Equation 2).
 
-    Of a frame it takes the mean over keypoints and coordinates, as the authors' code; the equation's sum is K D times
-    as much. The authors train on one clip at a time; here it is the mean over the clips of a batch.
+    The error of a frame is the mean over keypoints and coordinates, as in the authors' code; the
+    equation's sum is K D times as large. The authors train on one clip at a time; here the loss is
+    the mean over the clips of a batch.
 
     Args:
         stages: poses of each stage, `(B, T, K, D)`: `model(clip, all_stages=True)`.
         target: `(B, T, K, D)`: `model.codec.target(pose3d)`.
-        scale: `(K, D)`, the error is counted in these units: `model.codec.scale`, as the authors do.
-        weights: `(B, T, K)` of the squares, 0 for missing keypoints and for frames behind the end of a shorter clip,
-            which count as 0 in the mean and in the sum.
-        stage_weights: alpha of each stage; None: 1 (section 5.1).
+        scale: `(K, D)` units to divide the error by; the authors': `model.codec.scale`. Defaults to
+            1.
+        weights: `(B, T, K)` of the squares, 0 for missing keypoints and for padding after the end
+            of a shorter clip, which count as 0 in the mean and in the sum.
+        stage_weights: alpha of each stage. Defaults to 1 (section 5.1).
 
     Example:
         >>> import torch
@@ -346,25 +337,29 @@ def smooth_pose_mse(
     joint_weights: str | Sequence[float] = "code",
     temporal_weight: float = 5.0,
 ) -> Tensor:
-    """Equation 3 of Hossain & Little (ECCV 2018): squared errors of poses in mm, and of how much they move.
+    """Squared errors of poses in mm plus a smoothness term (Hossain & Little, Equation 3).
 
-    The mean squared error, plus `temporal_weight` times the mean squared change from each frame to the next, in which
-    the keypoints of limbs count more. Both are means over the batch, frames, keypoints and coordinates, as in the
-    authors' code, where poses have no pelvis: `pred[..., 1:, :]` gives their number, with the pelvis it is 16/17 of it.
-    The change is that of the prediction alone: the term pulls towards standing still, not towards the target's motion.
+    "Exploiting temporal information for 3D human pose estimation", ECCV 2018. The loss is the mean
+    squared error, plus `temporal_weight` times the mean squared change from each frame to the next,
+    in which the keypoints of limbs weigh more. Both are means over the batch, frames, keypoints and
+    coordinates, as in the authors' code. Its poses have no pelvis: `pred[..., 1:, :]` gives the
+    authors' value, and the loss with the pelvis is 16/17 of it. The change is that of the
+    prediction alone, so that the term penalises all motion, the target's included.
 
     Args:
         pred: `(..., T, K, D)` mm, consecutive frames.
         target: `(..., T, K, D)` mm.
-        weights: `(..., T, K)` of the squares, 0 for missing keypoints, which count as 0 in the means. A change has the
-            product of its two frames' weights.
-        joint_weights: of the changes. "code" and "paper" are for the keypoints of `h36m17`, with or without the pelvis:
-            the authors' code weighs legs 2.5 and arms 4 below hip and shoulder, the paper knees and elbows 2.5, ankles
-            and wrists 4 (section 3). "uniform" weighs all 1. Or K numbers of your own.
-        temporal_weight: beta of the equation (section 4); 0 leaves the term out, as does a single frame.
+        weights: `(..., T, K)` of the squares, 0 for missing keypoints, which count as 0 in the
+            means. A change has the product of its two frames' weights.
+        joint_weights: weights of the changes. "code" and "paper" are for the keypoints of `h36m17`,
+            with or without the pelvis. The authors' code weighs legs 2.5 and arms 4 below hip and
+            shoulder; the paper weighs knees and elbows 2.5, ankles and wrists 4 (section 3).
+            "uniform" weighs all 1. Or K numbers.
+        temporal_weight: beta of the equation (section 4). 0 leaves the term out, as does a single
+            frame.
 
     Raises:
-        ValueError: shapes that do not fit, or no such `joint_weights`.
+        ValueError: shapes that do not match, or unknown `joint_weights`.
 
     Example:
         >>> import torch
@@ -372,7 +367,7 @@ def smooth_pose_mse(
         >>> pred[:, 1, 12] = 10.0                                       # a wrist jumps by 10 mm in each coordinate
         >>> smooth_pose_mse(pred, target, temporal_weight=0).item()     # 100, of one keypoint in 16 and one frame in 2
         3.125
-        >>> smooth_pose_mse(pred, target).item()                        # and 5 x 4 x 100, of one in 16, of one change
+        >>> smooth_pose_mse(pred, target).item()                        # plus 5 x 4 x 100, of one keypoint in 16
         128.125
     """
     if pred.ndim < 3:
@@ -405,7 +400,7 @@ def _smoothness(joint_weights: str | Sequence[float], num_keypoints: int) -> Seq
 
 
 def pose_distance(pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean distance of keypoints over batch, frames and keypoints: the MPJPE, as the loss of VideoPose3D.
+    """MPJPE as a loss (VideoPose3D): mean distance over batch, frames and keypoints.
 
     Args:
         pred: `(..., K, D)`.
@@ -432,7 +427,7 @@ def _check_poses(pred: Tensor, target: Tensor, weights: Tensor | None) -> None:
 
 
 def _known_error(pred: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
-    """What `(B, K, D)` keypoints err by, 0 where they are missing."""
+    """Keypoint errors `(B, K, D)`, 0 where missing."""
     if pred.shape != target.shape or pred.ndim != 3:
         raise ValueError(
             f"expected pred and target of one shape (B, K, D), got {tuple(pred.shape)} and {tuple(target.shape)}"

@@ -1,11 +1,13 @@
-"""What the K keypoints of a pose are called, how they connect, and how to go from one data set's order to another's.
+"""Skeletons: names, bones and OKS sigmas of the keypoints of each data set, and their conversion.
 
-A `Skeleton` is names and bones; the mirror permutation follows from the `left_`/`right_` prefixes, so it cannot
-disagree with the names. `convert` carries poses between skeletons with a mask of what really exists in the source.
+A `Skeleton` is names and bones; the mirror permutation follows from the `left_`/`right_` prefixes,
+so that it cannot disagree with the names. `convert` converts poses between skeletons, with a mask
+of the keypoints that the source has.
 
-A name means the same body point in every registered skeleton (the comments tell where a data set uses another word),
-which is what lets `convert` match by name. Two neighbours are kept apart on purpose: `thorax` is the point between the
-shoulders, `neck` (LSP, CPM) and `upper_neck` (MPII) lie about 0.15 torso lengths above it.
+A name means the same body point in every registered skeleton (comments give the data set's own word
+where it differs), so that `convert` can match by name. Two neighbours are distinct on purpose:
+`thorax` is the point between the shoulders; `neck` (LSP, CPM) and `upper_neck` (MPII) lie about
+0.15 torso lengths above it.
 """
 
 import difflib
@@ -24,13 +26,15 @@ class Skeleton:
     """Names, bones and sizes of the keypoints of a pose, in the order of the array's K axis.
 
     Args:
-        name: what to call it in messages; registered ones are looked up with `get_skeleton`.
-        keypoints: one unique name per keypoint; `left_x` and `right_x` are each other's mirror image.
-        bones: pairs of indices to join when drawing.
-        sigmas: per-keypoint constants of the OKS metric, as fractions of the square root of the person's area.
+        name: name for messages; registered skeletons are looked up by it with `get_skeleton`.
+        keypoints: one unique name per keypoint; `left_x` and `right_x` are each other's mirror
+            image.
+        bones: pairs of indices, joined when drawing and used as limbs by metrics.
+        sigmas: per-keypoint constants of OKS, as fractions of the square root of the person's area.
 
     Raises:
-        ValueError: for no names or repeated ones, bones that leave `0..K-1`, or sigmas that are not K positive numbers.
+        ValueError: for no names or repeated ones, bones that leave `0..K-1`, or sigmas that are not
+            K positive numbers.
 
     Example:
         >>> skeleton = Skeleton("face", ("nose", "left_eye", "right_eye"), bones=((0, 1), (0, 2)))
@@ -75,7 +79,7 @@ class Skeleton:
 
     @property
     def flip_index(self) -> tuple[int, ...]:
-        """Permutation that puts the keypoints of a mirrored image back in order: `flipped[..., flip_index, :]`.
+        """Permutation that restores the order of mirrored keypoints, `flipped[..., flip_index, :]`.
 
         Raises:
             ValueError: when a `left_` keypoint lacks its `right_` one, or the other way round.
@@ -84,7 +88,7 @@ class Skeleton:
 
     @property
     def mirror_pairs(self) -> tuple[tuple[int, int], ...]:
-        """The pairs of indices that change places when the image is mirrored, the lower index first.
+        """Pairs of indices that are exchanged when the image is mirrored, the lower index first.
 
         Raises:
             ValueError: when a `left_` keypoint lacks its `right_` one, or the other way round.
@@ -92,7 +96,7 @@ class Skeleton:
         return tuple((index, mirror) for index, mirror in enumerate(self.flip_index) if index < mirror)
 
     def index(self, keypoint: str) -> int:
-        """Position of a keypoint on the K axis.
+        """Return the position of a keypoint on the K axis.
 
         Raises:
             ValueError: for an unknown name, with the closest names there are.
@@ -116,7 +120,7 @@ class Skeleton:
 
 
 def list_skeletons() -> list[str]:
-    """Names of the registered skeletons.
+    """Return the names of the registered skeletons.
 
     Example:
         >>> list_skeletons()[:4]
@@ -126,7 +130,9 @@ def list_skeletons() -> list[str]:
 
 
 def get_skeleton(skeleton: str | Skeleton | Sequence[str]) -> Skeleton:
-    """The skeleton of that name; a `Skeleton` is returned as it is, a list of keypoint names becomes a custom one.
+    """Return a skeleton by name, or a custom one for a list of keypoint names.
+
+    A `Skeleton` is returned unchanged.
 
     Raises:
         ValueError: for an unknown name, with the closest names and the whole list.
@@ -156,12 +162,12 @@ def convert(
     target: str | Skeleton | Sequence[str],
     visible: np.ndarray | torch.Tensor | None = None,
 ) -> tuple[Points, Points]:
-    """Reorder poses from one skeleton to another, in any unit: `(..., K_source, D) -> (..., K_target, D)` and a mask.
+    """Convert poses `(..., K_source, D)` between skeletons, `(..., K_target, D)` and a mask.
 
-    A target keypoint comes from the source keypoint of the same name, or else from the first of these derivations
-    whose keypoints the source skeleton has:
+    A target keypoint is the source keypoint of the same name, or else the first of these
+    derivations whose keypoints the source skeleton has:
 
-    | target | from | because |
+    | target | from | reason |
     |---|---|---|
     | `pelvis` | mean of both hips | MPII's pelvis is that mean, to a pixel |
     | `thorax` | mean of both shoulders | MPII's thorax is that mean, to a pixel |
@@ -171,27 +177,32 @@ def convert(
     | `neck_nose` | `nose` | usual input of 2D-to-3D lifters trained on Human3.6M; the joint itself is inside the head |
     | `face` | mean of both eyes and nose | its definition in FLIC's 7-keypoint order |
 
-    What would be a guess is left out: no neck from the shoulders (0.17 torso lengths off), no top of the head from
-    eyes or nose, no nose from the head. Those targets are zero and not valid.
+    Derivations that would be guesses are left out: a neck from the shoulders (0.17 torso lengths
+    off), the top of the head from eyes or nose, a nose from the head. Those targets are zero and
+    not valid.
 
-    The `thorax` of Human3.6M and HumanEva is the base of the neck, a few centimetres above MPII's; as elsewhere in
-    the literature they are treated as one point. The means are taken in the image: with a strong perspective the
-    middle of two projected points is not the projection of their middle.
+    The `thorax` of Human3.6M and HumanEva is the base of the neck, a few centimetres above MPII's;
+    as elsewhere in the literature they are treated as one point. The means are taken in the image:
+    with a strong perspective the middle of two projected points is not the projection of their
+    middle.
 
     Args:
-        keypoints: NumPy array or tensor `(..., K_source, D)`; keep scores and visibility flags out of D. Integers
-            become float32. A keypoint that is not finite counts as not visible (FLIC marks absent points by NaN).
+        keypoints: NumPy array or tensor `(..., K_source, D)`; keep scores and visibility flags out
+            of D. Integers become float32. A keypoint that is not finite counts as not visible (FLIC
+            marks absent points by NaN).
         source: skeleton of `keypoints`: a name, a `Skeleton` or a list of keypoint names.
-        target: skeleton wanted.
-        visible: mask, COCO flags (0, 1, 2) or scores `(..., K_source)`; above zero counts as visible. Default: all.
+        target: skeleton of the result.
+        visible: mask, COCO flags (0, 1, 2) or scores `(..., K_source)`; above zero counts as
+            visible. Defaults to all.
 
     Returns:
-        converted: `(..., K_target, D)`, same type, device and dtype as `keypoints`, differentiable; exactly 0 where
-            not valid.
-        valid: bool `(..., K_target)`: the keypoint exists in the source and every point it is made of is visible.
+        converted: `(..., K_target, D)`, same type, device and dtype as `keypoints`, differentiable;
+            exactly 0 where not valid.
+        valid: bool `(..., K_target)`: the keypoint exists in the source, and every point it is
+            derived from is visible.
 
     Raises:
-        ValueError: for unknown skeletons, or shapes that do not fit the source skeleton.
+        ValueError: for unknown skeletons, or shapes that do not match the source skeleton.
 
     Example:
         >>> pose = np.zeros((17, 2), dtype=np.float32)
@@ -217,19 +228,19 @@ def convert(
             f"got {tuple(keypoints.shape)}"
         )
 
-    seen = torch.isfinite(points).all(dim=-1)
+    mask = torch.isfinite(points).all(dim=-1)
     if visible is not None:
         flags = _as_tensor(visible)
-        if flags.shape != seen.shape:
+        if flags.shape != mask.shape:
             raise ValueError(
-                f"visible must be {tuple(seen.shape)}, one number per keypoint of {source.name!r}, "
+                f"visible must be {tuple(mask.shape)}, one number per keypoint of {source.name!r}, "
                 f"got {tuple(flags.shape)}"
             )
-        seen = seen & (flags.to(points.device) > 0)
+        mask = mask & (flags.to(points.device) > 0)
 
     # for each target keypoint the source indices it is the mean of; the loops are over K, never over people
     rows = [_contributors(keypoint, source) for keypoint in target.keypoints]
-    valid = torch.stack([seen[..., row].all(dim=-1) & bool(row) for row in rows], dim=-1)
+    valid = torch.stack([mask[..., row].all(dim=-1) & bool(row) for row in rows], dim=-1)
     mean = torch.stack([points[..., row, :].mean(dim=-2) for row in rows], dim=-2)
     converted = torch.where(valid[..., None], mean, torch.zeros_like(mean))
     if isinstance(keypoints, np.ndarray):
@@ -237,8 +248,8 @@ def convert(
     return converted, valid
 
 
-# How a target keypoint follows from others: {target: alternatives, each the names it is the mean of}. Only relations
-# that hold to annotation accuracy or define the point; `convert` gives the reason of each.
+# Derivations of a target keypoint: {target: alternatives, each the names whose mean it is}. Only relations that hold to
+# annotation accuracy or define the point; the docstring of `convert` gives the reason of each.
 _HIPS, _SHOULDERS = ("left_hip", "right_hip"), ("left_shoulder", "right_shoulder")
 _DERIVED: dict[str, tuple[tuple[str, ...], ...]] = {
     # MPII validation set, 2,857 people: within 0.015 head sizes (rounding) of the mean for 90 % of them
@@ -260,7 +271,7 @@ _DERIVED: dict[str, tuple[tuple[str, ...], ...]] = {
 
 
 def _contributors(keypoint: str, source: Skeleton) -> list[int]:
-    """Indices of the source keypoints whose mean is `keypoint`; empty if it cannot be had."""
+    """Indices of the source keypoints whose mean is `keypoint`; empty if it cannot be derived."""
     for names in ((keypoint,), *_DERIVED.get(keypoint, ())):
         if all(name in source.keypoints for name in names):
             return [source.keypoints.index(name) for name in names]
@@ -435,7 +446,7 @@ _SKELETONS: dict[str, Skeleton] = {
                 *(0.03686941, 0.01981803, 0.03843971, 0.03412318, 0.02415081, 0.01291456, 0.01236173),
             ),
         ),
-        # COCO's keypoints with the two of AI Challenger that COCO lacks: what mmpose trains on both.
+        # COCO's keypoints with the two of AI Challenger that COCO lacks: mmpose's skeleton for both data sets.
         Skeleton(
             "coco_aic19",
             (

@@ -21,7 +21,6 @@ from posezoo.losses import (
     pose_mse,
     pose_sequence_mse,
     smooth_pose_mse,
-    stage_sum,
 )
 from posezoo.skeletons import get_skeleton
 
@@ -99,23 +98,6 @@ def test_shapes_must_match(loss):
         loss(pred[0], target[0])
     with pytest.raises(ValueError, match=r"weights: expected \(B, K\) = \(2, 17\), got \(2, 17, 1\)"):
         loss(pred, target, weights[..., None])
-
-
-def test_every_stage_is_supervised():
-    pred, target, weights = golden()
-    stages = [(factor * pred).requires_grad_() for factor in (1, 2, 3)]
-    loss = stage_sum(stages, target, weights, half=True)
-    loss.backward()
-    # bearpaw's: the sum over stacks of half the mean squared error, specs/models2d_b.md 1.7
-    assert stage_sum(stages[:1], target, weights, half=True).item() == pytest.approx(0.4525374729, rel=1e-9)
-    assert loss.item() == pytest.approx(sum(heatmap_mse(s, target, weights, half=True).item() for s in stages))
-    assert all(stage.grad is not None and stage.grad.any() for stage in stages)
-
-
-def test_no_stages_are_an_error():
-    _, target, _ = golden()
-    with pytest.raises(ValueError, match=r"at least one, got none; .*all_stages=True"):
-        stage_sum([], target)
 
 
 def test_summed_error_is_the_mean_over_joints_of_the_sum_over_pixels():  # E1 and E3, specs/models2d_a.md 2.3 and 2.4

@@ -1,35 +1,37 @@
-"""Buffy Stickmen (Ferrari, Marin-Jimenez, Zisserman, CVPR 2008), versions 2 and 3: 748 frames of a TV show.
+"""Buffy Stickmen (Ferrari, Marin-Jimenez, Zisserman, CVPR 2008), versions 2 and 3: 748 video frames.
 
-Reads the archive as its authors distribute it: a folder with `data/buffy_s5e2_sticks.txt` for each of five
-episodes and `images/buffy_s5e2_original/000063.jpg`, or the folders of images without `images/` around them.
-Each annotated frame has one person, a number and six line segments:
+Reads the archive as its authors distribute it: a folder with `data/buffy_s5e2_sticks.txt` for each
+of five episodes, and images as `images/buffy_s5e2_original/000063.jpg`; the folders of images may
+also lie beside `data`. Each record is a frame with one person, a number and six line segments:
 
-    63                            the frame, of which the image is 000063.jpg
+    63                            the frame, whose image is 000063.jpg
     198.6 263.2 213.2 370.7       torso
-    138.9 256.8 167.6 331.4       left upper arm, left as it appears in the image
+    138.9 256.8 167.6 331.4       left upper arm, on the left of the image
     239.3 249.6 270.9 309.9       right upper arm
     176.2 341.4 233.6 355.7       left lower arm
     271.2 356.1 274.1 315.5       right lower arm
     184.1 173.2 198.6 254.5       head
 
-Two things are taken care of. The two ends of a segment come in either order: the ends of two segments that
-are nearest to each other belong together. And left is the left of the image: as the person is taken to face
-the camera it becomes the person's right, as everywhere in posezoo. Nothing in the files tells the few people
-who turn their back, whose sides are therefore exchanged; `FLIC(back_facing=...)` does the same to FLIC's.
+Two traps are handled. The ends of a segment come in either order: of two segments that meet, the
+pair of ends with the smallest distance is the joint. And the sides are those of the image; here, as
+everywhere in posezoo, they are the person's. The person is assumed to face the camera, because the
+files do not mark people seen from behind, whose sides are therefore exchanged; `FLIC(back_facing=)`
+gives FLIC the same convention.
 
-| keypoint | where |
+| keypoint | position |
 |---|---|
 | shoulders, wrists | the free ends of the arms |
-| elbows | the middle of the two ends that meet there, some pixels apart |
-| `thorax`, `pelvis` | the end of the torso that is nearer to the head, and the other |
-| `upper_neck`, `head_top` | the end of the head that is nearer to the torso, and the other |
+| elbows | the middle of the two ends of the joint, which lie a few pixels apart |
+| `thorax`, `pelvis` | the end of the torso nearer to the head, and the other end |
+| `upper_neck`, `head_top` | the end of the head nearer to the torso, and the other end |
 
-DeepPose, trained on FLIC, is tested on all 748 frames (Figure 7) by PDJ of elbows and wrists. There are no
-hips, so that `posezoo.metrics.pdj` cannot measure the torso: `pck(pred, target, torso)` with the length of the
-torso's segment is the nearest there is. The bones of `SKELETON` are the six segments, for `metrics.pcp`.
+DeepPose, trained on FLIC, is tested on all 748 frames by PDJ of elbows and wrists (Figure 7). Without
+hips `posezoo.metrics.pdj` has no normalizer; `pck(pred, target, torso)`, with the length of the
+torso's segment, is the closest measure. The bones of `SKELETON` are the six segments, for
+`metrics.pcp`.
 
-Coordinates in the files count pixels from 1, as MATLAB does; here they count from 0. Version 1 has another
-order of coordinates and is refused nowhere, because it looks the same: take version 2 or 3.
+Coordinates in the files count pixels from 1, as MATLAB does; here they count from 0. Files of
+version 1 have the coordinates in another order and cannot be told apart: use version 2 or 3.
 """
 
 from pathlib import Path
@@ -61,10 +63,10 @@ class Buffy(Dataset[dict[str, Any]]):
 
     Args:
         root: the unpacked folder, holding `data/` and `images/`.
-        split: "test", the 276 frames of episodes 2, 5 and 6, or "train", the 472 of 3 and 4. Defaults to
-            all, as DeepPose tests on.
-        skeleton: order of the keypoints, such as "flic9"; what Buffy does not have is not visible.
-            Defaults to `SKELETON`.
+        split: "test", the 276 frames of episodes 2, 5 and 6, or "train", the 472 of 3 and 4.
+            Defaults to all, DeepPose's test set.
+        skeleton: order of the keypoints, such as "flic9", in which keypoints that Buffy does not
+            have are not visible. Defaults to `SKELETON`.
 
     Yields samples as `posezoo.data` describes, with
 
@@ -89,9 +91,10 @@ class Buffy(Dataset[dict[str, Any]]):
         ... 65 61 65 75
         ... 50 20 50 38 ''')
         >>> _ = (root / "data" / "buffy_s5e4_sticks.txt").write_text("")
-        >>> PIL.Image.new("RGB", (120, 100)).save(root / "images" / "buffy_s5e3_original" / "000007.jpg")
+        >>> folder = root / "images" / "buffy_s5e3_original"
+        >>> PIL.Image.new("RGB", (120, 100)).save(folder / "000007.jpg")
         >>> sample = Buffy(root, split="train")[0]
-        >>> sample["keypoints"][3].tolist(), float(sample["torso"])       # the right shoulder, left in the image
+        >>> sample["keypoints"][3].tolist(), float(sample["torso"])    # the person's right shoulder
         ([39.0, 40.0], 40.0)
     """
 
@@ -143,7 +146,7 @@ class Buffy(Dataset[dict[str, Any]]):
 
 
 def _read_segments(path: Path) -> tuple[list[int], np.ndarray]:
-    """Frame numbers, and segments `(N, 6, 2, 2)` by their two ends, counted from 1."""
+    """Read frame numbers and segments `(N, 6, 2, 2)`, each as its two ends, counted from 1."""
     if not path.is_file():
         raise ValueError(
             f"{path} is missing; root must be the unpacked folder of Buffy Stickmen, with data/ and images/ in it"
@@ -173,7 +176,7 @@ def _read_segments(path: Path) -> tuple[list[int], np.ndarray]:
 
 
 def _keypoints(segments: np.ndarray) -> np.ndarray:
-    """Segments `(N, 6, 2, 2)` of unordered ends to keypoints `(N, 10, 2)` of `SKELETON`."""
+    """Convert segments `(N, 6, 2, 2)` of unordered ends to keypoints `(N, 10, 2)` of `SKELETON`."""
     torso, upper_left, upper_right, lower_left, lower_right, head = segments.swapaxes(0, 1)
     arms = []
     # the arm that appears on the right of the image is the left one of a person who faces the camera
@@ -185,7 +188,7 @@ def _keypoints(segments: np.ndarray) -> np.ndarray:
 
 
 def _joined(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Segments `(N, 2, 2)` that meet: free end and near end of the first, near end and free end of the second."""
+    """Order the ends of two segments `(N, 2, 2)` that meet: free and near end, near and free end."""
     distance = np.linalg.norm(first[:, :, None] - second[:, None], axis=-1).reshape(-1, 4)
     near_first, near_second = np.divmod(distance.argmin(axis=1), 2)
     rows = np.arange(len(first))

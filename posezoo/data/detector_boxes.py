@@ -1,32 +1,32 @@
-"""Boxes of detectors as the crop of a network: the constant that makes a face the box of a person."""
+"""Boxes of detectors as crops: the factor between a detected face and the box of a person."""
 
 import torch
 from torch import Tensor
 
 
 def fit_padding(boxes: Tensor, keypoints: Tensor, visible: Tensor, *, coverage: float = 1.0) -> float:
-    """Fit the factor that enlarges detected boxes about their centres until they contain the keypoints.
+    """Fit the factor by which detected boxes, about their centres, contain the keypoints.
 
-    DeepPose's initial box on FLIC is a detected face times such a constant, fitted on the training data
-    "such that it contains all labeled joints" (section 4.1). The result is the `padding` of
-    `PersonCrop(keep_aspect=False)`, for training and for test.
+    DeepPose's initial box on FLIC is a detected face enlarged by such a constant, fitted on the
+    training data to contain all annotated joints (section 4.1). The result is the `padding` of
+    `PersonCrop(keep_aspect=False)`, in training and in test.
 
     Args:
-        boxes: `(N, 4)` as (x1, y1, x2, y2) pixels, of any detector of faces, torsos or people; a box that
-            is not finite, where nothing was detected, does not count.
+        boxes: `(N, 4)` as (x1, y1, x2, y2) pixels, of any detector of faces, torsos or people. A
+            box that is not finite, where nothing was detected, does not count.
         keypoints: `(N, K, 2)` pixels of the images.
         visible: `(N, K)` bool.
-        coverage: fraction of the people whose visible keypoints are all to be contained. Defaults to
-            everybody, as in the paper; one detection of another person's face then decides.
+        coverage: fraction of the people whose visible keypoints must all be contained. Defaults to
+            1, as in the paper; a single false detection can then determine the result.
 
     Raises:
-        ValueError: shapes that do not match, a box without area, no box with a visible keypoint, or a
-            coverage that is no fraction.
+        ValueError: shapes that do not match, a box without area, no box with a visible keypoint, or
+            a coverage outside (0, 1].
 
     Example:
         >>> face = torch.tensor([[40.0, 10.0, 60.0, 30.0]])
-        >>> shoulder, wrist = [20.0, 40.0], [70.0, 70.0]
-        >>> fit_padding(face, torch.tensor([[shoulder, wrist]]), torch.ones(1, 2))   # 50 below the centre, side 20
+        >>> pose = torch.tensor([[[20.0, 40.0], [70.0, 70.0]]])    # 50 below the centre; side 20
+        >>> fit_padding(face, pose, torch.ones(1, 2))
         5.0
     """
     if boxes.shape != (len(keypoints), 4) or keypoints.shape != (*visible.shape, 2) or keypoints.ndim != 3:

@@ -1,15 +1,15 @@
-"""FLIC, Frames Labeled In Cinema (Sapp & Taskar, "MODEC: Multimodal Decomposable Models", CVPR 2013).
+"""FLIC, Frames Labeled In Cinema (Sapp & Taskar, "MODEC", CVPR 2013).
 
-Reads the archive as its authors distribute it: a folder with `examples.mat` and `images/`. FLIC is 5,003 people, 3,987
-of them for training and 1,016 for test. Of the 29 columns of coordinates 11 are annotated, the upper body. Left and
-right are the person's own; one in twenty turns the back to the camera. Papers count as if everybody faced it and
-exchange the sides of those people: `back_facing`.
+Reads the archive as its authors distribute it: a folder with `examples.mat` and `images/`. FLIC is
+5,003 people, 3,987 of them for training and 1,016 for test. Of the 29 columns of coordinates 11 are
+annotated, the upper body. Left and right are the person's own. One person in twenty is seen from
+behind; papers exchange left and right of these people, as if they faced the camera: `back_facing`.
 
-The torso's box is given to every method, at test too, as the one to find in a picture of several people. A person's
-place in the picture follows from it as for Convolutional Pose Machines, whose `scale` stands for that of MPII, the
-person's height over 200 pixels: 0.0110 torso heights; the centre is three tenths down the torso. With the padding of
-that paper, `PersonCrop(padding=1.84 * 35 / 41)`, the crop contains every keypoint; 93 % of the people are complete with
-the usual 1.25.
+The torso's box is given to every method, at test too, to select the person in an image of several
+people. Centre and scale follow from it as in Convolutional Pose Machines: the scale, like MPII's
+the person's height over 200 pixels, is 0.0110 torso heights; the centre is three tenths down the
+torso. With the padding of that paper, `PersonCrop(padding=1.84 * 35 / 41)`, the crop contains every
+keypoint; with the usual 1.25 it does for 93 % of the people.
 
 Coordinates in the file count pixels from 1, as MATLAB does; here they count from 0.
 """
@@ -37,20 +37,22 @@ class FLIC(Dataset[dict[str, Any]]):
 
     Args:
         root: the unpacked folder, holding `examples.mat` and `images/`.
-        split: "train" or "test", as marked in the file; None: everybody.
-        skeleton: "flic11", all that is annotated; "flic9", the order of Convolutional Pose Machines; "flic7", that of
-            DeepPose's reimplementation and of Tompson et al., with a face, the mean of eyes and nose. Or another
-            skeleton, where what FLIC does not have is not visible.
-        back_facing: exchange left and right of people seen from behind, found by their "shoulders": the right one has
-            the larger x (Convolutional Pose Machines), or by their "hips": the left one has the smaller x (Tompson
-            et al.). In FLIC they are the same people. None: take the annotations as they are.
-            `posezoo.metrics.flic_pck` has the same option; use one of the two.
-        others: also yield `others` and `others_visible`, the keypoints of the other examples from the same picture, of
-            either split, as the authors of Convolutional Pose Machines trained.
+        split: "train" or "test", as marked in the file. Defaults to all people.
+        skeleton: "flic11", all annotated keypoints; "flic9", the order of Convolutional Pose
+            Machines; "flic7", that of DeepPose's reimplementation and of Tompson et al., with a
+            face, the mean of eyes and nose. In another skeleton the keypoints that FLIC lacks are
+            not visible.
+        back_facing: exchange left and right of people seen from behind. "shoulders" finds them by a
+            right shoulder with the larger x (Convolutional Pose Machines), "hips" by a left hip
+            with the smaller x (Tompson et al.); in FLIC both find the same people. Defaults to the
+            annotations as they are. `posezoo.metrics.flic_pck` has the same option; use one of the
+            two.
+        others: also yield `others` and `others_visible`, the keypoints of the other examples in the
+            same image, of either split, as the authors of Convolutional Pose Machines trained.
 
-    Yields samples as `posezoo.data` describes, in pixels of the picture, with
+    Yields samples as `posezoo.data` describes, in pixels of the image, with
 
-        index            the person's place in this data set
+        index            the person's index in this data set
         torso            (4,) float32 box (x1, y1, x2, y2); its diagonal normalises one of the two versions of PCK
         center           (2,) float32, the middle of `box`
         scale            () float32; the side of `box` is 200 `scale`
@@ -101,7 +103,7 @@ class FLIC(Dataset[dict[str, Any]]):
         if missing:
             raise ValueError(
                 f"{self.root / 'images' / missing[0]} is missing, like {len(missing)} of the {len(set(self.names))} "
-                "pictures of examples.mat; unpack the whole archive"
+                "images of examples.mat; unpack the whole archive"
             )
         self._all_keypoints = torch.from_numpy((keypoints - 1).astype(np.float32))
         self._all_visible = torch.from_numpy(visible)
@@ -130,14 +132,14 @@ class FLIC(Dataset[dict[str, Any]]):
             "scale": scale,
         }
         if self._others is not None:
-            seen = self._all_visible[self._others[index]]
-            sample["others"] = torch.where(seen[..., None], self._all_keypoints[self._others[index]], 0.0)
-            sample["others_visible"] = seen
+            others_visible = self._all_visible[self._others[index]]
+            sample["others"] = torch.where(others_visible[..., None], self._all_keypoints[self._others[index]], 0.0)
+            sample["others_visible"] = others_visible
         return sample
 
 
 def read_flic_evaluation(variables: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the arrays of a file of annotations or predictions of FLIC, as published with evaluation code.
+    """Return the arrays of a file of annotations or predictions of FLIC.
 
     | variable | shape | file |
     |---|---|---|
@@ -148,8 +150,8 @@ def read_flic_evaluation(variables: Mapping[str, np.ndarray]) -> dict[str, np.nd
         variables: arrays of a MATLAB file by name.
 
     Returns:
-        `keypoints` `(N, K, 2)` in pixels counted from 1 as in the file; `normalizer` `(N,)`, the diagonal of the torso
-        box in pixels, where the file has one. Empty for other files.
+        `keypoints` `(N, K, 2)` in pixels counted from 1 as in the file; `normalizer` `(N,)`, the
+        diagonal of the torso box in pixels, where the file has one. Empty for other files.
 
     Example:
         >>> arrays = read_flic_evaluation({"joints": np.ones((2, 12, 5))})
@@ -166,7 +168,7 @@ def read_flic_evaluation(variables: Mapping[str, np.ndarray]) -> dict[str, np.nd
 
 
 def _read_examples(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, list[str | None]]:
-    """File names, coordinates `(N, 11, 2)` and torso boxes `(N, 4)` counted from 1, and "train", "test" or None."""
+    """Read names, coordinates `(N, 11, 2)` and torso boxes `(N, 4)` counted from 1, and splits."""
     examples = field(load_mat(path, "root must be the unpacked folder of FLIC, with examples.mat in it"), "examples")
     if examples is None:
         raise ValueError(f"{path} has no struct 'examples'; is it the examples.mat of FLIC?")
@@ -194,7 +196,7 @@ def _read_examples(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, list[
 
 
 def _face_forward(coordinates: np.ndarray, trigger: str) -> np.ndarray:
-    """`(N, 11, 2)` with left and right exchanged in the people whose shoulders or hips are the wrong way round."""
+    """Exchange left and right `(N, 11, 2)` of people whose right shoulder or hip has the larger x."""
     flic = get_skeleton("flic11")
     left, right = (coordinates[:, flic.index(f"{side}_{trigger.removesuffix('s')}"), 0] for side in ("left", "right"))
     return np.where((right > left)[:, None, None], coordinates[:, list(flic.flip_index)], coordinates)

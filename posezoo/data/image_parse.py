@@ -1,11 +1,11 @@
-"""Image Parse, also called PARSE (Ramanan, "Learning to Parse Images of Articulated Bodies", NIPS 2006).
+"""Image Parse, or PARSE (Ramanan, "Learning to Parse Images of Articulated Bodies", NIPS 2006).
 
-Reads `people.zip` as its author distributes it, unpacked: a folder, `people_all`, with `labels.mat` and
-`im0001.jpg` to `im0305.jpg` side by side. There is one person to an image, about 150 pixels high; the
-first 100 images are for training, the other 205 for test. `labels.mat` holds `ptsAll` (14, 2, 305): ankle,
-knee, hip, and hip, knee, ankle of the other side; wrist, elbow, shoulder, and shoulder, elbow, wrist of the
-other side; neck and head top. That is the order of LSP, and so it is read: the first side is the person's
-right. The archive does not say which side is which of people seen from behind.
+Reads `people.zip` as its author distributes it, unpacked: a folder `people_all` with `labels.mat`
+and `im0001.jpg` to `im0305.jpg`. Each image has one person, about 150 pixels high. The first 100
+images are for training, the other 205 for test. `labels.mat` holds `ptsAll` (14, 2, 305): ankle,
+knee, hip, and hip, knee, ankle of the other side; wrist, elbow, shoulder, and shoulder, elbow, wrist
+of the other side; neck and head top. It is read as the order of LSP, in which the first side is the
+person's right. The archive does not document the sides of people seen from behind.
 
 DeepPose, trained on LSP, is tested on it (Table 2): `posezoo.metrics.lsp_pcp` gives the table.
 
@@ -34,8 +34,8 @@ class ImageParse(Dataset[dict[str, Any]]):
         root: the unpacked folder, holding `labels.mat` and the images.
         split: "train", the first 100 images, or "test", the others. Defaults to all.
 
-    Yields samples as `posezoo.data` describes, in the order of LSP-14, with `index`, the image's number. The
-    box is the tight box of the keypoints.
+    Yields samples as `posezoo.data` describes, in the order of LSP-14, with `index`, the image's
+    number. The box is the tight box of the keypoints.
 
     Raises:
         ValueError: a file is missing or malformed; names the file, the record and the fix.

@@ -1,10 +1,12 @@
-"""Leeds Sports Poses (Johnson & Everingham, BMVC 2010) and its extended training set LSPET (CVPR 2011).
+"""Leeds Sports Poses (Johnson & Everingham, BMVC 2010) and its extension LSPET (CVPR 2011).
 
-Reads the archives as their authors distribute them: a folder with `joints.mat` and `images/im0001.jpg …`. The two
-files look alike and differ in three ways that this reader takes care of:
+Reads the archives as their authors distribute them: a folder with `joints.mat` and
+`images/im0001.jpg …`. The two files differ in the order of their axes, the meaning of the third
+row, and the names of their images:
 
-    LSP    joints (3, 14, 2000)   third row 1 = *occluded*; the position is annotated all the same
-    LSPET  joints (14, 3, N)      third column 1 = *visible*; an invisible joint has no usable position
+    LSP    joints (3, 14, 2000)   third row 1 = *occluded*; the position is annotated nonetheless
+    LSPET  joints (14, 3, N)      third column 1 = *visible*; an invisible joint has no usable
+    position
 
 Coordinates in both files count pixels from 1, as MATLAB does; here they count from 0.
 """
@@ -27,17 +29,19 @@ TEST = slice(1000, 2000)  # rows of LSP's test images, 1001 to 2000
 
 
 class LSP(Dataset[dict[str, Any]]):
-    """LSP or LSPET, told apart by the shape of `joints.mat`.
+    """LSP or LSPET, distinguished by the shape of `joints.mat`.
 
     Args:
         root: the unpacked folder, holding `joints.mat` and `images/`.
-        images: first and last image number, both included, as in the file names; None: all of `joints.mat`.
-            LSP's own split is (1, 1000) for training and (1001, 2000) for test; LSPET has none.
-        occluded: what LSP's occluded joints count as. "keep", annotated: the papers train and evaluate on them;
-            "mask", not visible. LSPET's invisible joints never count, they have no position.
+        images: first and last image number, both included, as in the file names. Defaults to all of
+            `joints.mat`. LSP's own split is (1, 1000) for training and (1001, 2000) for test; LSPET
+            has none.
+        occluded: use of LSP's occluded joints. "keep": visible, as the papers train and evaluate on
+            them. "mask": not visible. LSPET's invisible joints have no position and are never
+            visible.
 
-    Yields samples as `posezoo.data` describes, in person-centric LSP-14 order, with `index`, the image's number. The
-    box is the tight box of the visible keypoints.
+    Yields samples as `posezoo.data` describes, in person-centric LSP-14 order, with `index`, the
+    image's number. The box is the tight box of the visible keypoints.
 
     Raises:
         ValueError: a file is missing or malformed; names the file, the record and the fix.
@@ -104,7 +108,9 @@ class LSP(Dataset[dict[str, Any]]):
 
 
 def read_lsp_evaluation(variables: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Return the arrays of a file of annotations or predictions of LSP or LSPET, told apart by their shapes.
+    """Return the arrays of a file of annotations or predictions of LSP or LSPET.
+
+    The shape identifies the file:
 
     | `joints` or `pred` | file |
     |---|---|
@@ -117,8 +123,9 @@ def read_lsp_evaluation(variables: Mapping[str, np.ndarray]) -> dict[str, Any]:
         variables: arrays of a MATLAB file by name.
 
     Returns:
-        `keypoints` `(N, 14, 2)`, or `(N, 10, 2, 2)` for limbs, in pixels counted from 1 as in the file; `visible`
-        `(N, 14)` for LSPET; `test`, the slice of the test images, for annotations of LSP. Empty for other files.
+        `keypoints` `(N, 14, 2)`, or `(N, 10, 2, 2)` for limbs, in pixels counted from 1 as in the
+        file; `visible` `(N, 14)` for LSPET; `test`, the slice of the test images, for annotations
+        of LSP. Empty for other files.
 
     Example:
         >>> arrays = read_lsp_evaluation({"joints": np.ones((3, 14, 2000))})
@@ -140,7 +147,7 @@ def read_lsp_evaluation(variables: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _split_joints(joints: np.ndarray) -> tuple[np.ndarray, bool] | None:
-    """`(N, 14, 3)` records of an array of `joints.mat`, and whether it is LSPET's; None for another shape."""
+    """Records `(N, 14, 3)` of `joints`, and whether it is LSPET's; None for another shape."""
     if joints.ndim == 3 and joints.shape[:2] == (NUM_KEYPOINTS, 3):
         return joints.transpose(2, 0, 1), True
     if joints.ndim == 3 and joints.shape[:2] == (3, NUM_KEYPOINTS):
@@ -149,7 +156,7 @@ def _split_joints(joints: np.ndarray) -> tuple[np.ndarray, bool] | None:
 
 
 def _read_joints(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
-    """`(N, 14, 2)` coordinates as in the file, `(N, 14)` of its third row, and whether the file is LSPET's."""
+    """Read coordinates `(N, 14, 2)`, the third row `(N, 14)`, and whether the file is LSPET's."""
     file = load_mat(path, "root must be the unpacked folder of LSP or LSPET, with joints.mat in it", squeeze=False)
     if "joints" not in file:
         raise ValueError(f"{path} has no array 'joints'; is it the joints.mat of LSP or LSPET?")

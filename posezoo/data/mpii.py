@@ -2,13 +2,15 @@
 
 Reads the annotations in either of the forms in which papers use them:
 
-    mpii_human_pose_v1_u12_1.mat   the authors' own: every person of every photograph, with head boxes and occlusions
+    mpii_human_pose_v1_u12_1.mat   the authors': all people, with head boxes and occlusions
     train.json, valid.json, ...    of Simple Baselines and HRNet: one record per person of the split
 
-MPII has no validation set of its own. Everybody uses the 2,958 people of Tompson et al. (CVPR 2015), listed in the
-`detections.mat` that they published: it splits the .mat file; the json files are split already.
+MPII has no validation set of its own. All papers use the 2,958 people of Tompson et al. (CVPR
+2015), listed in the `detections.mat` that they published: it splits the .mat file; the json files
+are split already.
 
-A person's place is given by a rough centre and by `scale`, the height over 200 pixels. Papers cut their crops from it:
+A person is located by a rough centre and by `scale`, the height over 200 pixels. Papers crop around
+them:
 
 | paper | `center` | side of the crop | `PersonCrop(padding=...)` |
 |---|---|---|---|
@@ -45,25 +47,28 @@ class MPII(Dataset[dict[str, Any]]):
     Args:
         root: the folder that holds `images/`.
         annotations: the .mat or .json file; a relative path starts at `root`.
-        split: None, every annotated person with a centre and a scale in the photographs for training (those for test
-            have no public keypoints). "validation", the people of `split_file`, in its order, which is that of
-            valid.json and of gt_valid.mat; "train", everybody in photographs that show none of them, 22,246 people;
-            "rest", all others than them, as the authors of Convolutional Pose Machines trained, who thus keep
-            their neighbours. For the .mat file only.
+        split: for the .mat file only. "validation": the people of `split_file`, in its order, which
+            is that of valid.json and of gt_valid.mat. "train": all people in images without
+            validation people, 22,246. "rest": all people who are not validation people, including
+            those in the same images, as the authors of Convolutional Pose Machines trained.
+            Defaults to every annotated person with a centre and a scale in the training images (the
+            test images have no public keypoints).
         split_file: Tompson et al.'s detections.mat; relative to `root`.
-        center: the middle of the box. "annotated", as in the file; "lowered", by 15 `scale` pixels. See the table
-            above. The box's side is 200 `scale` in both cases: the context is `PersonCrop`'s, and added once.
-        occluded: what occluded joints count as. "keep", annotated: the papers train and evaluate on them; "mask", not
-            visible, which only the .mat file can tell.
-        others: also yield `others` and `others_visible`, the keypoints of the other annotated people in the photograph
-            (Convolutional Pose Machines' first stage learns them too): all of them from the .mat file; from json
-            those in the same file, which is all of them for train.json but not for valid.json.
-        head_boxes: gt_valid.mat beside valid.json, for `head_size`; relative to `root`. The .mat annotations hold
-            the head boxes themselves.
+        center: centre of the box. "annotated", as in the file; "lowered", by 15 `scale` pixels. See
+            the table above. The box's side is 200 `scale` in both cases; `PersonCrop` adds the
+            context.
+        occluded: use of occluded joints. "keep": visible, as the papers train and evaluate on them.
+            "mask": not visible; only the .mat file marks them.
+        others: also yield `others` and `others_visible`, the keypoints of the other annotated
+            people in the image, which are targets of the first stage of Convolutional Pose
+            Machines. From the .mat file these are all; from json those in the same file, which are
+            all for train.json but not for valid.json.
+        head_boxes: gt_valid.mat beside valid.json, for `head_size`; relative to `root`. The .mat
+            annotations hold the head boxes themselves.
 
-    Yields samples as `posezoo.data` describes, in MPII-16 order, in pixels of the photograph, with
+    Yields samples as `posezoo.data` describes, in MPII-16 order, in pixels of the image, with
 
-        index            the person's place in this data set; in the validation split also the row of gt_valid.mat
+        index            the person's index in this data set; in the validation split also the row of gt_valid.mat
         center           (2,) float32, the middle of the box
         scale            () float32, the person's height over 200 pixels
         head_size        () float32 pixels, for PCKh: 0.6 times the diagonal of the head's box; NaN for a person without
@@ -133,7 +138,7 @@ class MPII(Dataset[dict[str, Any]]):
         if missing:
             raise ValueError(
                 f"{self.root / 'images' / missing[0]} is missing, like {len(missing)} of the {len(set(self.names))} "
-                f"photographs of {path.name}; unpack all of mpii_human_pose_v1.tar.gz into {self.root}"
+                f"images of {path.name}; unpack all of mpii_human_pose_v1.tar.gz into {self.root}"
             )
         self._all_keypoints = torch.from_numpy((people.keypoints - 1).astype(np.float32))
         self._all_visible = torch.from_numpy(people.flags > (1 if occluded == "mask" else 0))
@@ -167,18 +172,18 @@ class MPII(Dataset[dict[str, Any]]):
         if self.head_sizes is not None:
             sample["head_size"] = self.head_sizes[index]
         if self._others is not None:
-            seen = self._all_visible[self._others[index]]
-            sample["others"] = torch.where(seen[..., None], self._all_keypoints[self._others[index]], 0.0)
-            sample["others_visible"] = seen
+            others_visible = self._all_visible[self._others[index]]
+            sample["others"] = torch.where(others_visible[..., None], self._all_keypoints[self._others[index]], 0.0)
+            sample["others_visible"] = others_visible
         return sample
 
 
 def collate_others(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """PyTorch's `default_collate` for samples with `others`, of which there are more in one photograph than in another.
+    """Collate samples with `others`, whose number differs; otherwise PyTorch's `default_collate`.
 
     Returns:
-        The batch: `others` `(B, P, K, 2)` and `others_visible` `(B, P, K)` with the largest P of the batch, zero and
-        not visible where a photograph has fewer.
+        The batch: `others` `(B, P, K, 2)` and `others_visible` `(B, P, K)` with the largest P of
+        the batch, zero and not visible where an image has fewer.
 
     Example:
         >>> samples = [{"index": n, "others": torch.ones(n, 16, 2), "others_visible": torch.ones(n, 16) > 0}
@@ -193,7 +198,7 @@ def collate_others(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def read_mpii_evaluation(variables: Mapping[str, np.ndarray], *, predictions: bool = False) -> dict[str, np.ndarray]:
-    """Return the arrays of an evaluation file of MPII, such as gt_valid.mat or `detections_our_format.mat`.
+    """Return the arrays of an evaluation file of MPII, such as gt_valid.mat.
 
     | variable | shape | |
     |---|---|---|
@@ -207,8 +212,9 @@ def read_mpii_evaluation(variables: Mapping[str, np.ndarray], *, predictions: bo
         predictions: return the predictions of a file that holds both. Defaults to the annotations.
 
     Returns:
-        `keypoints` `(N, 16, 2)` in pixels counted from 1 as in the file; for annotations, as far as the file has them,
-        `visible` `(N, 16)` and `headboxes` `(N, 2, 2)` corners. Empty for other files.
+        `keypoints` `(N, 16, 2)` in pixels counted from 1 as in the file; for annotations, as far as
+        the file has them, `visible` `(N, 16)` and `headboxes` `(N, 2, 2)` corners. Empty for other
+        files.
 
     Example:
         >>> file = {"pos_gt_src": np.ones((16, 2, 5)), "jnt_missing": np.zeros((16, 5))}
@@ -231,10 +237,10 @@ def read_mpii_evaluation(variables: Mapping[str, np.ndarray], *, predictions: bo
 
 
 class _People(NamedTuple):
-    """N people in the order of a file; coordinates count from 1 as there, NaN where the file has none."""
+    """N people in the order of a file; coordinates count from 1, NaN where the file has none."""
 
-    names: list[str]  # of the photographs
-    numbers: np.ndarray  # (N, 2) place of the photograph and of the person in it, from 1
+    names: list[str]  # of the images
+    numbers: np.ndarray  # (N, 2) index of the image and of the person in it, from 1
     keypoints: np.ndarray  # (N, 16, 2)
     flags: np.ndarray  # (N, 16): 0 not annotated, 1 occluded, 2 visible
     centers: np.ndarray  # (N, 2)
@@ -243,38 +249,38 @@ class _People(NamedTuple):
 
 
 def _read_mat(path: Path) -> _People:
-    """The people with keypoints in the photographs for training."""
+    """Read the people with keypoints in the training images."""
     release = field(
         load_mat(path, "expected MPII's annotations, unpacked from mpii_human_pose_v1_u12_2.zip"), "RELEASE"
     )
-    photographs, for_training = (field(release, name) for name in ("annolist", "img_train"))
-    if photographs is None or for_training is None or np.size(photographs) != np.size(for_training):
+    images, for_training = (field(release, name) for name in ("annolist", "img_train"))
+    if images is None or for_training is None or np.size(images) != np.size(for_training):
         raise ValueError(
             f"{path}: expected a struct RELEASE with as many annolist as img_train; is it MPII's "
             "mpii_human_pose_v1_u12_1.mat?"
         )
     names, rows = [], []
-    for image in np.flatnonzero(np.atleast_1d(for_training)):
-        photograph = np.atleast_1d(photographs)[image]
-        people = field(photograph, "annorect")
+    for number_of_image in np.flatnonzero(np.atleast_1d(for_training)):
+        image = np.atleast_1d(images)[number_of_image]
+        people = field(image, "annorect")
         for number, person in enumerate(np.atleast_1d(people) if people is not None else ()):
             try:
                 row = _read_person(person)
             except (AttributeError, IndexError, TypeError, ValueError) as error:
                 raise ValueError(
-                    f"{path}: person {number + 1} of image {image + 1} (as in annolist) is malformed ({error}); "
-                    "download the file again"
+                    f"{path}: person {number + 1} of image {number_of_image + 1} (as in annolist) is malformed "
+                    f"({error}); download the file again"
                 ) from error
             if row is not None:
-                names.append(str(photograph.image.name))
-                rows.append(((image + 1, number + 1), *row))
+                names.append(str(image.image.name))
+                rows.append(((number_of_image + 1, number + 1), *row))
     if not rows:
-        raise ValueError(f"{path}: nobody in it has keypoints; download the file again")
+        raise ValueError(f"{path}: no person in it has keypoints; download the file again")
     return _People(names, *map(np.array, zip(*rows, strict=True)))
 
 
 def _read_person(person: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, float, np.ndarray] | None:
-    """Keypoints, flags, centre, scale and head of one `annorect`; None without keypoints."""
+    """Read keypoints, flags, centre, scale and head of one `annorect`; None without keypoints."""
     points = field(field(person, "annopoints"), "point")
     if points is None:
         return None
@@ -283,7 +289,7 @@ def _read_person(person: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, float
         if not 0 <= int(point.id) < NUM_KEYPOINTS:
             raise ValueError(f"joint id {point.id}, expected 0 to {NUM_KEYPOINTS - 1}")
         keypoints[point.id] = float(point.x), float(point.y)
-        # a number, a letter, or for the ends of the head nothing at all
+        # `is_visible` is a number, a letter, or missing, for the ends of the head
         flags[point.id] = 1 if numeric(point, "is_visible") == 0 else 2
     if not np.isfinite(keypoints).all():
         raise ValueError("a coordinate is not finite")
@@ -295,7 +301,7 @@ def _read_person(person: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, float
 
 
 def _read_json(path: Path) -> _People:
-    """Everybody; a record without joints, as in test.json, has nothing visible."""
+    """Read all people; a record without joints, as in test.json, has no visible keypoint."""
     records = load_json(path, "expected train.json, valid.json or trainval.json of Simple Baselines or HRNet")
     if not isinstance(records, list) or not records:
         raise ValueError(f"{path}: expected a list of records with {FORM}, got {type(records).__name__}")
@@ -326,7 +332,7 @@ def _read_json(path: Path) -> _People:
 
 
 def _read_head_boxes(path: Path, people: _People) -> np.ndarray:
-    """`(N, 4)` corners of the heads of the people of valid.json."""
+    """Read the corners `(N, 4)` of the head boxes of the people of valid.json."""
     file = load_mat(path, "expected gt_valid.mat, which comes with valid.json")
     count = len(people.names)
     try:
@@ -337,7 +343,7 @@ def _read_head_boxes(path: Path, people: _People) -> np.ndarray:
         ) from error
     if boxes.shape[1] != count or points.shape[2] != count:
         raise ValueError(f"{path} has {boxes.shape[1]} head boxes for {count} people; the files do not belong together")
-    # any keypoint in common: 13 of gt_valid.mat's 44,240 have a coordinate 0 that the annotations do not have
+    # one equal keypoint is enough: 13 of gt_valid.mat's 44,240 have a coordinate 0 that the annotations do not have
     known = people.flags > 0
     same = known & (np.abs(points.transpose(2, 0, 1) - people.keypoints).max(axis=-1) < 1)
     wrong = known.any(axis=1) & ~same.any(axis=1)
@@ -349,11 +355,8 @@ def _read_head_boxes(path: Path, people: _People) -> np.ndarray:
     return boxes.T.astype(np.float64)
 
 
-# -------------------------------------------------------------------------------------------------------- who is wanted
-
-
 def _choose(people: _People, split: str | None, path: Path) -> np.ndarray:
-    """Rows of the people of a split."""
+    """Return the rows of the people of a split."""
     usable = np.isfinite(people.centers).all(axis=1) & np.isfinite(people.scales)
     if split is None:
         return np.flatnonzero(usable)

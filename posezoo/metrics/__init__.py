@@ -1,4 +1,4 @@
-"""Evaluation metrics: functions on whole arrays of predictions, with results per keypoint for the caller to reduce."""
+"""Evaluation metrics: functions on whole arrays of predictions, with results per keypoint."""
 
 from posezoo.metrics.coco import CocoResult, coco_ap
 from posezoo.metrics.coco_files import (

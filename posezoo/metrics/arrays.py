@@ -13,7 +13,7 @@ Array = Any  # np.ndarray or torch.Tensor; a result is of the kind of its first 
 
 
 def as_tensor(array: Array, like: Tensor | None = None) -> Tensor:
-    """Convert an array to a tensor that shares its memory where possible; never write to the result.
+    """Convert an array to a tensor, sharing its memory where possible; never write to the result.
 
     Args:
         array: NumPy array, tensor or list of numbers.
@@ -53,7 +53,7 @@ def same_kind(reference: Array, values: Tensor) -> Array:
 
 
 def finite_points(keypoints: np.ndarray) -> np.ndarray:
-    """Mask `(N, K)` of the keypoints `(N, K, 2 or 3)` whose x and y are finite; a third column, the flag, is ignored.
+    """Mask `(N, K)` of the keypoints `(N, K, 2 or 3)` whose x and y are finite.
 
     Example:
         >>> finite_points(np.array([[[1.0, 2.0, 0.0], [np.nan, 2.0, 0.0]]]))
@@ -87,7 +87,7 @@ def visible_mask(visible: Array | None, shape: Sequence[int], like: Tensor) -> T
 
 
 def warn_not_finite(mask: Tensor, what: str) -> None:
-    """Warn, at the line that called the metric, how many predictions in `mask` are not finite; silent for none.
+    """Warn, at the line that called the metric, about the predictions in `mask`, if there are any.
 
     Args:
         mask: bool, True for predictions that count and are not finite.

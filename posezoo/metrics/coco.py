@@ -1,9 +1,10 @@
-"""Average precision and recall of COCO's keypoint evaluation, equal to pycocotools' to the last bit.
+"""AP and AR of COCO's keypoint evaluation, equal to those of pycocotools to the last bit.
 
-`coco_ap` matches detections to annotated people by OKS and gives the ten numbers of pycocotools' keypoint evaluation,
-for any skeleton. It computes on the CPU, over all images at once: one flat list of the pairs of a detection and a
-person of the same image, then greedy matching in lock-step, first the best detection of every image, then the second
-best of every image, and so on, with the ten thresholds and three ranges of area as the bits of one integer.
+`coco_ap` matches detections to annotated people by OKS and gives the ten numbers of pycocotools'
+keypoint evaluation, for any skeleton. It computes on the CPU, over all images at once: one flat
+list of the pairs of a detection and a person of the same image, then greedy matching in lock-step,
+first the best detection of every image, then the second best of every image, and so on, with the
+ten thresholds and three ranges of area as the bits of one integer.
 """
 
 import warnings
@@ -42,12 +43,14 @@ THRESHOLD_BITS = (1 << len(OKS_THRESHOLDS)) - 1  # those of the first area range
 class CocoResult(dict[str, float]):
     """The ten numbers of COCO's keypoint evaluation, with the curves they summarise.
 
-    A dict with the keys AP, AP50, AP75, APM, APL, AR, AR50, AR75, ARM, ARL, in this order: fractions, or -1 where no
-    person counts. M (medium) is for people with areas of 32² to 96² pixels, L (large) for larger ones.
+    A dict with the keys AP, AP50, AP75, APM, APL, AR, AR50, AR75, ARM, ARL, in this order:
+    fractions, or -1 where no person counts. M (medium) is for people with areas of 32² to 96²
+    pixels, L (large) for larger ones.
 
     Attributes:
-        precision: `(10, 101, C, 3)`: OKS threshold, recall (0, 0.01, ... 1), category, area range (all, medium,
-            large); -1 where no person counts. `precision[0, :, 0, 0]` draws the curve of AP50.
+        precision: `(10, 101, C, 3)`: OKS threshold, recall (0, 0.01, ... 1), category, area range
+            (all, medium, large); -1 where no person counts. `precision[0, :, 0, 0]` draws the curve
+            of AP50.
         recall: `(10, C, 3)`, the highest recall reached.
         categories: the C category ids. Empty, with C = 1, if categories were not used.
     """
@@ -60,7 +63,8 @@ class CocoResult(dict[str, float]):
         """Return the ten numbers of one category.
 
         Raises:
-            ValueError: for a category that is not in the ground truth, or if categories were not used.
+            ValueError: for a category that is not in the ground truth, or if categories were not
+                used.
         """
         if category not in self.categories:
             raise ValueError(f"no category {category!r}; there are {', '.join(map(repr, self.categories)) or 'none'}")
@@ -72,36 +76,40 @@ def coco_ap(
     ground_truth: str | Path | Mapping[str, Any], predictions: str | Path | Mapping[str, Any] | Sequence[Any], *,
     sigmas: str | Skeleton | Sequence[float] | Array = "coco17", max_detections: int = 20, use_categories: bool = True,
 ) -> CocoResult:  # fmt: skip
-    """Average precision and recall of keypoints as COCO defines them, equal to pycocotools to the last bit.
+    """Average precision and recall of keypoints by COCO's definition, bit for bit as pycocotools.
 
-    In each image and category at most `max_detections` detections count, in descending order of score. Each is matched
-    to the annotation with the highest OKS among those at or above (`>=`) the threshold; of equal ones to the last. Each
-    annotation is matched at most once, except crowds. Crowds, people without labelled keypoints and people outside the
-    range of areas are ignored: they are matched after all others and count neither as found nor as missed. The
-    detections that match them are ignored too, and so are unmatched detections whose own area is outside the range.
-    Equal scores keep their order: images by id, then the order of the results. AP is the mean precision over 101
-    recalls, the ten OKS thresholds 0.5 to 0.95, and the categories in which a person counts.
+    In each image and category at most `max_detections` detections count, in descending order of
+    score. Each is matched to the annotation with the highest OKS among those at or above (`>=`) the
+    threshold; of equal ones to the last. Each annotation is matched at most once, except crowds.
+    Crowds, people without labelled keypoints and people outside the range of areas are ignored:
+    they are matched after all others and count neither as found nor as missed. The detections that
+    match them are ignored too, and so are unmatched detections whose own area is outside the range.
+    Equal scores keep their order: images by id, then the order of the results. AP is the mean
+    precision over 101 recalls, the ten OKS thresholds 0.5 to 0.95, and the categories in which a
+    person counts.
 
     Args:
         ground_truth: a COCO annotation file, its content, or arrays; see `read_coco_ground_truth`.
-        predictions: a COCO results file, its content, or arrays; see `read_coco_results`. Predictions of a category
-            that the ground truth does not list are left out, as in pycocotools.
+        predictions: a COCO results file, its content, or arrays; see `read_coco_results`.
+            Predictions of a category that the ground truth does not list are left out, as in
+            pycocotools.
         sigmas: `(K,)`, or a skeleton that has them.
         max_detections: per image and category. Defaults to COCO's 20.
-        use_categories: False allows matches across categories, as in pycocotools' evaluation of boxes with
-            `useCats = 0`. (For keypoints, pycocotools 2.0 then matches nothing at all.)
+        use_categories: False allows matches across categories, as in pycocotools' evaluation of
+            boxes with `useCats = 0`. (For keypoints, pycocotools 2.0 then matches nothing at all.)
 
     Returns:
         The ten numbers by name, with the curves they summarise.
 
     Warns:
-        UserWarning: for predicted keypoints that are not finite; for predictions left out for their category; for an
-            annotation with the id 0, because pycocotools counts the detection that matches it as false, and so does
-            this function.
+        UserWarning: for predicted keypoints that are not finite; for predictions left out for their
+            category; for an annotation with the id 0, because pycocotools counts the detection that
+            matches it as false, and so does this function.
 
     Raises:
-        ValueError: for records that miss a field or hold a wrong one (the message names the record), predictions in
-            images that the ground truth does not list, or another number of keypoints than of sigmas.
+        ValueError: for records that miss a field or hold a wrong one (the message names the
+            record), predictions in images that the ground truth does not list, or another number of
+            keypoints than of sigmas.
 
     Example:
         >>> import numpy as np
@@ -185,13 +193,14 @@ def _match(
         truth: people, sorted by cell (an image and category).
         found: detections, sorted by cell, and in it by descending score.
         rank: `(D,)` place of a detection in its cell, from 0.
-        wanted: `(G,)` bits of the settings in which a person counts; in the others the person is ignored.
+        wanted: `(G,)` bits of the settings in which a person counts; in the others the person is
+            ignored.
         crowd: `(G,)` people who may be matched more than once.
         sigmas: `(K,)`.
 
     Returns:
-        Per detection `(D,)` the bits of the settings in which it has a match, and of those in which its match is
-        ignored.
+        Per detection `(D,)` the bits of the settings in which it has a match, and of those in which
+        its match is ignored.
     """
     # all pairs of a detection and a person of its cell, as two flat lists of indices
     start, stop = (np.searchsorted(truth["cell"], found["cell"], side) for side in ("left", "right"))
@@ -243,7 +252,7 @@ def _match(
 def _pair_similarity(
     truth: Arrays, found: Arrays, detection: np.ndarray, person: np.ndarray, sigmas: np.ndarray
 ) -> np.ndarray:
-    """OKS of each pair, summed over the labelled keypoints alone in pycocotools' order, so that the last bit agrees."""
+    """OKS of each pair, summed in the order of pycocotools, so that the last bit agrees."""
     finite = finite_points(found["keypoints"])
     x, y = (np.where(finite, found["keypoints"][..., axis], np.inf) for axis in (0, 1))
     goal_x, goal_y = (truth["keypoints"][..., axis].copy() for axis in (0, 1))
@@ -273,7 +282,7 @@ def _pair_similarity(
 def _accumulate(
     counted: np.ndarray, matched: np.ndarray, people: np.ndarray, precision: np.ndarray, recall: np.ndarray
 ) -> None:
-    """Fill `precision` `(10, 101, 3)` and `recall` `(10, 3)` from the bits of detections, best score first."""
+    """Fill `precision` `(10, 101, 3)` and `recall` `(10, 3)` from detections, best score first."""
     for area, total in enumerate(people.tolist()):
         if not total:
             continue
@@ -304,7 +313,7 @@ def _summary(precision: np.ndarray, recall: np.ndarray) -> dict[str, float]:
 
 
 def _cells(records: Arrays, truth: Arrays, use_categories: bool) -> Arrays:
-    """Keep the records of listed categories, add `cell`, the number of their category and image, and sort by it."""
+    """Keep records of listed categories, number their cells (category and image), sort by them."""
     categories, images = truth["categories"], truth["images"]
     records = {**records, "categories": categories, "images": images}
     records = _take(records, _among(records["category_id"], categories))

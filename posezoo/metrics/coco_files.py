@@ -1,7 +1,7 @@
 """COCO's json files of keypoints in and out: annotations and results, as arrays.
 
-`read_coco_ground_truth` and `read_coco_results` take files, their content or arrays, and return checked arrays, one per
-field of COCO's records; an error names the file, the record and the field.
+`read_coco_ground_truth` and `read_coco_results` take files, their content or arrays, and return
+checked arrays, one per field of COCO's records; an error names the file, the record and the field.
 """
 
 import json
@@ -21,27 +21,30 @@ TRUTH, RESULTS = "ground_truth", "predictions"  # as messages name them: the arg
 
 
 def read_coco_ground_truth(source: str | Path | Mapping[str, Any]) -> Arrays:
-    """COCO keypoint annotations as arrays, one per field of COCO's records, checked.
+    """Read COCO keypoint annotations as arrays, one per field of COCO's records, and check them.
 
     Args:
-        source: a json file, its content, or arrays by COCO's names; tensors and lists will do. Arrays need `image_id`,
-            `keypoints` and `area`, and may leave out the others below; `keypoints` without flags are all labelled.
+        source: a json file, its content, or arrays (or tensors or lists) by COCO's names. Arrays
+            need `image_id`, `keypoints` and `area`; the other fields below are optional.
+            `keypoints` without flags are all labelled.
 
     Returns:
-        images: `(M,)` ids of the images of the evaluation, with and without people. Left out of arrays: those of
-            `image_id`. Annotations of images that are not listed are not evaluated.
-        categories: `(C,)` ids. Left out: those of `category_id`.
-        id: `(N,)`, unique. Left out: 1 to N.
+        images: `(M,)` ids of the images to evaluate, with and without people. Defaults, for arrays,
+            to those of `image_id`. Annotations of images that are not listed are not evaluated.
+        categories: `(C,)` ids. Defaults to those of `category_id`.
+        id: `(N,)`, unique. Defaults to 1 to N.
         image_id: `(N,)` whole numbers or strings.
-        category_id: `(N,)`. Left out of arrays: 1.
+        category_id: `(N,)`. Defaults, for arrays, to 1.
         keypoints: `(N, K, 3)` pixels x, y, and COCO's flag: 0 not labelled, 1 occluded, 2 visible.
-        area: `(N,)` square pixels, of the segment in COCO's files.
-        bbox: `(N, 4)` pixels, as COCO has it: left, top, width, height. Left out: the extent of the labelled keypoints.
-        iscrowd: `(N,)` 0 or 1. Left out: 0.
-        num_keypoints: `(N,)`; with 0 an annotation is ignored. Left out: as many as are labelled.
+        area: `(N,)` square pixels; in COCO's files the area of the segment.
+        bbox: `(N, 4)` pixels in COCO's order: left, top, width, height. Defaults to the extent of
+            the labelled keypoints.
+        iscrowd: `(N,)` 0 or 1. Defaults to 0.
+        num_keypoints: `(N,)`; an annotation with 0 is ignored. Defaults to the number of labelled
+            keypoints.
 
     Raises:
-        ValueError: naming file, record and field, for what is missing or wrong.
+        ValueError: for a missing or wrong field; names the file, the record and the field.
 
     Example:
         >>> import numpy as np
@@ -58,7 +61,7 @@ def read_coco_ground_truth(source: str | Path | Mapping[str, Any]) -> Arrays:
         )
     if "annotations" in content:
         if "images" not in content:
-            raise ValueError(f"{TRUTH}: expected a list `images`, of which those without people count, too; none came")
+            raise ValueError(f"{TRUTH}: has no `images`; expected a list of all images, with and without people")
         data = _columns(content.get("annotations"), TRUTH, ("image_id", "category_id"), "keypoints", ("area",))
         data |= _optional_columns(content["annotations"], TRUTH)
         data["images"] = [_field(image, "id", f"{TRUTH}: images", at) for at, image in enumerate(content["images"])]
@@ -102,24 +105,27 @@ def read_coco_ground_truth(source: str | Path | Mapping[str, Any]) -> Arrays:
 
 
 def read_coco_results(source: str | Path | Mapping[str, Any] | Sequence[Any]) -> Arrays:
-    """COCO keypoint results as arrays, one per field of COCO's records, checked.
+    """Read COCO keypoint results as arrays, one per field of COCO's records, and check them.
 
     Args:
-        source: a json file, its content, which is a list of records, or arrays by COCO's names; tensors and lists will
-            do. Arrays need `image_id`, `keypoints` and `score`, and may leave out the others below.
+        source: a json file, its content, which is a list of records, or arrays (or tensors or
+            lists) by COCO's names. Arrays need `image_id`, `keypoints` and `score`; the other
+            fields below are optional.
 
     Returns:
         image_id: `(N,)` whole numbers or strings.
-        category_id: `(N,)`. Left out of arrays: 1.
-        keypoints: `(N, K, 3)` pixels x, y, and the keypoint's score, which COCO's evaluation does not read. Left out:
-            1. Keypoints that are not finite, or null in json, are accepted; they count as misses.
+        category_id: `(N,)`. Defaults, for arrays, to 1.
+        keypoints: `(N, K, 3)` pixels x, y, and the keypoint's score, which COCO's evaluation
+            ignores and which defaults to 1. Keypoints that are not finite, or null in json, are
+            accepted and count as misses.
         score: `(N,)` of the person.
-        area: `(N,)` square pixels. As pycocotools has it, of `bbox` (left, top, width, height) if the first record
-            has one, else of the extent of all keypoints. Arrays may hold it.
-        bbox: `(N, 4)` as it came, only where it came.
+        area: `(N,)` square pixels. Defaults, as in pycocotools, to the area of `bbox` (left, top,
+            width, height) if the first record has one, else to the area of the extent of all
+            keypoints.
+        bbox: `(N, 4)`, only if the source has it.
 
     Raises:
-        ValueError: naming file, record and field, for what is missing or wrong.
+        ValueError: for a missing or wrong field; names the file, the record and the field.
 
     Example:
         >>> results = [{"image_id": 7, "category_id": 1, "keypoints": [0, 0, 1, 30, 20, 1], "score": 0.5}]
@@ -159,13 +165,15 @@ def write_coco_results(
 
     Args:
         path: of the json file.
-        predictions: as `read_coco_results` takes them, with finite keypoints. A `bbox` is written, an `area` is not:
-            readers compute it.
-        decimals: of the keypoints and boxes, in pixels, and of the keypoints' scores; COCO asks for few, to keep files
-            small. The scores of people are written in full, because rounding would make ties.
+        predictions: any source of `read_coco_results`, with finite keypoints. A `bbox` is written;
+            an `area` is not, because readers compute it.
+        decimals: of the keypoints and boxes, in pixels, and of the keypoints' scores; COCO asks for
+            few, to keep files small. The scores of people are written in full, because rounding
+            would make ties.
 
     Raises:
-        ValueError: as `read_coco_results`, and for keypoints, scores or boxes that are not finite, which JSON lacks.
+        ValueError: the errors of `read_coco_results`, and keypoints, scores or boxes that are not
+            finite, which JSON cannot hold.
 
     Example:
         >>> import numpy as np
@@ -194,12 +202,14 @@ def write_coco_ground_truth(
 
     Args:
         path: of the json file.
-        ground_truth: as `read_coco_ground_truth` takes it. Points that are not labelled are written as 0, 0, 0.
+        ground_truth: any source of `read_coco_ground_truth`. Points that are not labelled are
+            written as 0, 0, 0.
         skeleton: names and bones of the keypoints, for the file's categories.
         decimals: of keypoints, boxes and areas.
 
     Raises:
-        ValueError: as `read_coco_ground_truth`, and for another number of keypoints than the skeleton's.
+        ValueError: the errors of `read_coco_ground_truth`, and another number of keypoints than the
+            skeleton's.
 
     Example:
         >>> import numpy as np
@@ -224,7 +234,7 @@ def write_coco_ground_truth(
         "bbox": _rounded(truth["bbox"], decimals, TRUTH, "bbox"),
         "iscrowd": truth["iscrowd"].astype(int).tolist(),
     }
-    bones = [[start + 1, end + 1] for start, end in named.bones]  # COCO counts from 1 here
+    bones = [[start + 1, end + 1] for start, end in named.bones]  # COCO's skeletons count from 1
     kind = {"name": "person", "supercategory": "person", "keypoints": list(named.keypoints), "skeleton": bones}
     content = {
         "images": [{"id": image} for image in truth["images"].tolist()],
@@ -249,9 +259,10 @@ def _load(source: Any, what: str) -> Any:
 def _columns(
     records: Any, what: str, ids: Sequence[str], points: str, numbers: Sequence[str]
 ) -> dict[str, Any]:  # fmt: skip
-    """Required fields of COCO's records, one column each; on failure the record at fault is looked for."""
+    """Return the required fields of COCO's records, one column each."""
     if not isinstance(records, Sequence) or isinstance(records, str):
         raise ValueError(f"{what}: expected a list of COCO's records, got {type(records).__name__}")
+    # all records at once, as this is most of the time of an evaluation; one by one only to find the malformed record
     try:
         data: dict[str, Any] = {field: [record[field] for record in records] for field in ids}
         for field in numbers:
@@ -287,7 +298,7 @@ def _optional_columns(records: Sequence[Any], what: str) -> dict[str, Any]:
 
 
 def _matrix(rows: list[Any], width: int | None) -> np.ndarray:
-    """Numbers, or rows of `width` of them, as an array."""
+    """Convert numbers, or rows of `width` numbers, to an array."""
     array = np.array(rows, dtype=float)
     shape = (len(rows),) if width is None else (len(rows), width)
     if rows and array.shape != shape:
@@ -340,7 +351,7 @@ def _arrays(content: Mapping[str, Any], what: str, required: Sequence[str]) -> d
 
 
 def _shared_fields(data: Mapping[str, Any], what: str) -> Arrays:
-    """`image_id`, `category_id` and `keypoints` `(N, K, 3)`."""
+    """Check `image_id`, `category_id`, `keypoints` `(N, K, 3)`; add flags or scores if missing."""
     image = _ids(data["image_id"], what, "image_id")
     keypoints = _numbers(data["keypoints"], what, "keypoints")
     if keypoints.size == 0 and keypoints.ndim < 3:
@@ -357,7 +368,7 @@ def _shared_fields(data: Mapping[str, Any], what: str) -> Arrays:
 
 
 def _ids(values: Any, what: str, field: str, count: int | None = None) -> np.ndarray:
-    """Whole numbers or strings; NumPy alone would turn 7 and "7" into the same."""
+    """Convert ids to whole numbers or strings; refuse a mixture, which NumPy would convert."""
     try:
         array = as_numpy(values)
     except ValueError:  # some hold sequences
@@ -388,12 +399,11 @@ def _numbers(values: Any, what: str, field: str, shape: tuple[int, ...] | None =
 
 
 def _extent(keypoints: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Left, top, width, height of the known points, `(N, K, 3), (N, K) -> (N, 4)`; NaN where there is none."""
+    """Left, top, width, height of known points, `(N, K, 3), (N, K) -> (N, 4)`; NaN without any."""
     if not keypoints.size:
         return np.full((len(keypoints), 4), np.nan)
-    axes = [
-        np.where(known, keypoints[..., axis], np.nan).T.copy() for axis in (0, 1)
-    ]  # (K, N): reduces ten times faster
+    # as (K, N), which reduces ten times faster
+    axes = [np.where(known, keypoints[..., axis], np.nan).T.copy() for axis in (0, 1)]
     low = [np.fmin.reduce(axis) for axis in axes]
     return np.stack([*low, *(np.fmax.reduce(axis) - least for axis, least in zip(axes, low, strict=True))], axis=1)
 

@@ -1,11 +1,12 @@
 """Object keypoint similarity (OKS) and its non-maximum suppression.
 
-OKS of a pose and an annotated person is the mean over the labelled keypoints of `exp(-d² / (2 s² k²))`: d the distance
-in pixels, s² the person's area, k = 2 sigma the spread of that keypoint among annotators (COCO keypoint evaluation;
-sigmas belong to a skeleton). It is for poses what IoU is for boxes; `posezoo.metrics.coco` computes AP and AR from it.
+OKS of a pose and an annotated person is the mean over the labelled keypoints of
+`exp(-d² / (2 s² k²))`: d the distance in pixels, s² the person's area, k = 2 sigma the spread of
+that keypoint among annotators (COCO keypoint evaluation; sigmas belong to a skeleton). It is for
+poses what IoU is for boxes; `posezoo.metrics.coco` computes AP and AR from it.
 
-The functions take NumPy arrays or torch tensors on any device and return the same kind. A predicted keypoint that is
-not finite counts as infinitely far away, with one warning per call.
+The functions take NumPy arrays or torch tensors on any device and return the same kind. A predicted
+keypoint that is not finite counts as infinitely far away, with one warning per call.
 """
 
 from collections.abc import Sequence
@@ -26,23 +27,26 @@ def oks(
     pred: Array, target: Array, areas: Array, sigmas: str | Skeleton | Sequence[float] | Array, *,
     visible: Array | None = None, boxes: Array | None = None,
 ) -> Array:  # fmt: skip
-    """Object keypoint similarity of N predicted poses with N annotated people, pair by pair (pycocotools' definition).
+    """Object keypoint similarity of N predicted poses with N annotated people, pair by pair.
 
     Args:
         pred: `(N, K, 2)` pixels; a NaN or infinite keypoint has similarity 0, with a warning.
         target: `(N, K, 2)` pixels.
-        areas: `(N,)` square pixels. COCO's are the areas of the segments, a little over half of the areas of the boxes.
+        areas: `(N,)` square pixels. COCO's are the areas of the segments, a little over half of the
+            areas of the boxes.
         sigmas: `(K,)`, or a skeleton that has them, such as "coco17".
-        visible: `(N, K)` bool or COCO's flags; keypoints above 0 are labelled and count. Defaults to all.
-        boxes: `(N, 4)` xyxy pixels. For a person without labelled keypoints, as in COCO's crowds, the distance of a
-            predicted keypoint is measured to this box, enlarged by its own width and height on every side. Defaults to
-            NaN for such people.
+        visible: `(N, K)` bool or COCO's flags; keypoints above 0 are labelled and count. Defaults
+            to all.
+        boxes: `(N, 4)` xyxy pixels. For a person without labelled keypoints, as in COCO's crowds,
+            the distance of a predicted keypoint is measured to this box, enlarged by its own width
+            and height on every side. Defaults to NaN for such people.
 
     Returns:
         `(N,)` in [0, 1].
 
     Raises:
-        ValueError: shapes that do not match, a labelled keypoint or an area that is not finite, a negative area.
+        ValueError: shapes that do not match, a labelled keypoint or an area that is not finite, a
+            negative area.
 
     Example:
         >>> import numpy as np
@@ -95,15 +99,16 @@ def oks_nms(
 ) -> Array:  # fmt: skip
     """OKS-based non-maximum suppression of the poses of one image.
 
-    Greedy, from the highest score down: a pose is suppressed if its OKS with a pose that was kept is above (`>`) the
-    threshold. The area is the mean of the two poses' areas, and all keypoints count. Simple Baselines, HRNet and mmpose
-    apply it before they write COCO results.
+    Greedy, from the highest score down: a pose is suppressed if its OKS with a pose that was kept
+    is above (`>`) the threshold. The area is the mean of the two poses' areas, and all keypoints
+    count. Simple Baselines, HRNet and mmpose apply it before they write COCO results.
 
     Args:
         keypoints: `(N, K, 2)` pixels, of one image only. A NaN keypoint has similarity 0.
-        scores: `(N,)`; equal scores keep their order. Those papers multiply the box's score by the mean of the
-            keypoints' scores above 0.2.
-        areas: `(N,)` square pixels. Those papers use the areas of the cropped boxes, padding included.
+        scores: `(N,)`; equal scores keep their order. Those papers multiply the box's score by the
+            mean of the keypoints' scores above 0.2.
+        areas: `(N,)` square pixels. Those papers use the areas of the cropped boxes, padding
+            included.
         sigmas: `(K,)`, or a skeleton that has them.
         threshold: OKS above which a pose is suppressed.
 
@@ -111,7 +116,8 @@ def oks_nms(
         Indices of the poses that are kept, `(M,)`, highest score first.
 
     Raises:
-        ValueError: shapes that do not match, a score that is NaN, an area that is negative or not finite.
+        ValueError: shapes that do not match, a score that is NaN, an area that is negative or not
+            finite.
 
     Example:
         >>> import numpy as np
@@ -140,7 +146,7 @@ def oks_nms(
 
 
 def oks_sigmas(sigmas: str | Skeleton | Sequence[float] | Array) -> np.ndarray:
-    """Return the per-keypoint constants of OKS as an array `(K,)`, looked up if `sigmas` is a skeleton.
+    """Return the per-keypoint constants of OKS as an array `(K,)`, those of a skeleton or as given.
 
     Raises:
         ValueError: for a skeleton without sigmas, or numbers that are not positive.
@@ -163,7 +169,7 @@ def oks_sigmas(sigmas: str | Skeleton | Sequence[float] | Array) -> np.ndarray:
 def _people(
     points: Tensor, truth: Tensor, areas: Array, sigmas: Any, visible: Array | None, boxes: Array | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Check the annotations of people `(N, K, 2)` and return the arguments of `_similarity`, in double precision."""
+    """Check the annotations of people `(N, K, 2)` and return them in double precision."""
     size = _per_person(areas, "areas", truth)
     _check_areas(size)
     mask = None
@@ -189,7 +195,7 @@ def _people(
 def _similarity(
     points: Tensor, truth: Tensor, areas: Tensor, spread: Tensor, mask: Tensor | None, boxes: Tensor | None
 ) -> Tensor:
-    """OKS of poses that broadcast: `(..., K, 2), (..., K, 2), (...), (K,), (..., K), (..., 4) -> (...)`."""
+    """OKS `(...)` of poses `(..., K, 2)`, broadcast; areas `(...)`, spread `(K,)`, boxes `(..., 4)`."""
     points = precise(points)
     points = torch.where(torch.isfinite(points).all(dim=-1, keepdim=True), points, torch.inf)
     scale = spread * (areas[..., None] + float(EPS)) * 2

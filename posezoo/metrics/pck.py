@@ -36,7 +36,7 @@ def pck(
     pred: Array, target: Array, normalizer: Array, *, visible: Array | None = None, threshold: float = 0.2,
     strict: bool = False,
 ) -> Array:  # fmt: skip
-    """Percentage of correct keypoints: the fraction of people whose keypoint is correct, per keypoint.
+    """Percentage of correct keypoints: fraction of people whose keypoint is correct, per keypoint.
 
     Args:
         pred: `(N, K, 2)` pixels. A NaN or infinite prediction is a miss, with a warning.
@@ -52,8 +52,8 @@ def pck(
         keypoints.
 
     Raises:
-        ValueError: shapes that do not match, an annotated keypoint that is NaN, or a normalizer that is zero or
-            negative.
+        ValueError: shapes that do not match, an annotated keypoint that is NaN, or a normalizer
+            that is zero or negative.
 
     Example:
         >>> import numpy as np
@@ -93,7 +93,7 @@ def pdj(
     pred: Array, target: Array, skeleton: str | Skeleton, *, visible: Array | None = None, threshold: float = 0.2,
     strict: bool = False,
 ) -> Array:  # fmt: skip
-    """Percentage of detected joints: `pck` normalised by the torso's diameter (DeepPose, section 4.1).
+    """Percentage of detected joints: `pck` by the torso's diameter (DeepPose, section 4.1).
 
     Args:
         skeleton: names the keypoints, among them `left_shoulder` and `right_hip`.
@@ -153,7 +153,7 @@ def labelled_mean(values: Array, visible: Array) -> float:
 
 
 def counted_keypoints(target: Array, normalizer: Array, *, visible: Array | None = None) -> Array:
-    """Mask `(N, K)` of the keypoints that count in `pck`: visible, of a person with a finite normalizer.
+    """Mask `(N, K)` of the keypoints that count in `pck`: visible, with a finite normalizer.
 
     Args:
         target: `(N, K, 2)`, for its shape.
@@ -195,7 +195,7 @@ def pck_curve(
 
 
 def auc(curve: Array, thresholds: Sequence[float] | Array) -> Array:
-    """Area under a curve over thresholds, divided by their range: MPII's AUC, in [0, 1] (trapezoidal rule).
+    """Area under a curve over thresholds, divided by their range: MPII's AUC, in [0, 1].
 
     Args:
         curve: `(S, ...)`, the result of `pck_curve`.
@@ -268,13 +268,13 @@ def pcp(
     pred: Array, target: Array, limbs: str | Skeleton | Sequence[tuple[Any, Any]] = "lsp14", *,
     visible: Array | None = None, threshold: float = 0.5, loose: bool = False,
 ) -> Array:  # fmt: skip
-    """Percentage of correct parts: fraction of people whose limb is correct, per limb (Ferrari et al., CVPR 2008).
+    """Percentage of correct parts (Ferrari et al., CVPR 2008): fraction of correct limbs, per limb.
 
     Strict, the default: *both* ends are within `threshold` times the limb's length of their
-    annotations (DeepPose, section 4.1; the LSP tables). Loose: the *mean* of the two ends' errors is
-    within it, so that an accurate end compensates for the other. Both count `<=`. A limb annotated
-    with length 0 counts and is never correct, since the published evaluations divide its error by
-    its length; LSP has one.
+    annotations (DeepPose, section 4.1; the LSP tables). Loose: the *mean* of the two ends' errors
+    is within it, so that an accurate end compensates for the other. Both count `<=`. A limb
+    annotated with length 0 counts and is never correct, since the published evaluations divide
+    the error by the length; LSP has one.
 
     Args:
         pred: `(N, K, 2)` keypoints, or `(N, L, 2, 2)` limbs, each as its two ends; pixels.
@@ -291,7 +291,8 @@ def pcp(
         `(L,)` in [0, 1], NaN for a limb that no person has.
 
     Raises:
-        ValueError: shapes that do not match, limbs of unknown keypoints, an annotated keypoint that is NaN.
+        ValueError: shapes that do not match, limbs of unknown keypoints, an annotated keypoint that
+            is NaN.
 
     Example:
         >>> import numpy as np
@@ -324,9 +325,9 @@ def heatmap_accuracy(pred: Array, target: Array, *, threshold: float = 0.5) -> A
 
     A keypoint is correct when the peaks are closer (`<`) than `threshold` tenths of the map. It
     counts if its target's peak has x > 1 and y > 1, as in every repository since the Stacked
-    Hourglass. The tenths follow Simple Baselines and HRNet: x is divided by a tenth of the *height*,
-    y by a tenth of the width; for square maps they are equal. A map without a positive value has its
-    peak at (0, 0).
+    Hourglass. The tenths follow Simple Baselines and HRNet: x is divided by a tenth of the
+    *height*, y by a tenth of the width; for square maps they are equal. A map without a positive
+    value has its peak at (0, 0).
 
     Args:
         pred: `(N, K, h, w)` heatmaps.
@@ -360,7 +361,7 @@ def heatmap_accuracy(pred: Array, target: Array, *, threshold: float = 0.5) -> A
 def _measure(
     pred: Array, target: Array, normalizer: Array, visible: Array | None
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Distances `(N, K)`, their normalizers `(N, 1)`, and the mask of keypoints that count `(N, K)`."""
+    """Distances `(N, K)`, normalizers `(N, 1)`, and the mask of keypoints that count `(N, K)`."""
     points = as_tensor(pred)
     truth, length = as_tensor(target, points), as_tensor(normalizer, points)
     _check_shapes(points, truth)
@@ -385,9 +386,10 @@ def _within(distance: Tensor, length: Tensor, threshold: float, strict: bool = F
 def _distances(
     pred: Array, target: Array, visible: Array | None, what: str = "predicted keypoints"
 ) -> tuple[Tensor, Tensor]:
-    """Distances `(N, K)`, infinite where a prediction is not finite, and the mask of keypoints that count.
+    """Distances `(N, K)` and the mask of keypoints that count.
 
-    Warns about predictions that are not finite; raises for annotations that are not.
+    Predictions that are not finite have an infinite distance, with a warning. Annotations that are
+    not finite are an error.
     """
     points = as_tensor(pred)
     truth = as_tensor(target, points)

@@ -1,13 +1,13 @@
-"""Metrics of 3D poses: the MPJPE family, its alignments, 3DPCK, velocities, bones, and the averages of the data sets.
+"""3D pose metrics: MPJPE and its alignments, 3DPCK, velocities, bones, averages of the data sets.
 
-Distances are in the units of the poses, millimetres throughout the literature, and come back per joint and pose,
-`(..., K)`: reduce with `.mean()`, or with `nanmean` where joints are missing. All functions take NumPy arrays or torch
-tensors on any device and return the same kind.
+Distances are in the units of the poses, millimetres throughout the literature, per joint and pose,
+`(..., K)`: reduce with `.mean()`, or with `nanmean` where joints are missing. All functions take
+NumPy arrays or torch tensors on any device and return the same kind.
 
-What "Protocol #1" and "#2" mean depends on the paper, so nothing here is called by a number alone: an error is named by
-its `alignment`, and a published way of evaluating by its `Protocol` (`PROTOCOLS`).
+The meaning of "Protocol #1" and "#2" depends on the paper. Here an error is named by its
+`alignment`, and a published evaluation protocol by the name of its `Protocol` (`PROTOCOLS`).
 
-| alignment | what is taken away before measuring | also called |
+| alignment | removed before measuring | also called |
 |---|---|---|
 | `none` | nothing | |
 | `root` | the position of the root joint | MPJPE; Martinez's and VideoPose3D's Protocol #1 |
@@ -15,9 +15,10 @@ its `alignment`, and a published way of evaluating by its `Protocol` (`PROTOCOLS
 | `rigid` | translation and rotation of each pose | PA-MPJPE without scale |
 | `similarity` | translation, rotation and scale of each pose | PA-MPJPE, P-MPJPE, reconstruction error |
 
-A joint that is not `visible` is NaN in the result and takes no part in the alignment. A visible joint whose prediction
-is not finite has no distance: it is infinite, with a warning, so that a mean cannot look better for it. It spoils its
-whole pose where the pose must be aligned by all joints (or, for `root`, where it is the root).
+A joint that is not `visible` is NaN in the result and is not used in the alignment. The error of a
+visible joint whose prediction is not finite is infinite, with a warning, because a mean over the
+other joints would look better than it is. Where the alignment uses that joint (all joints, or for
+`root` the root), the errors of the whole pose are infinite.
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,30 +34,30 @@ from posezoo.skeletons import Skeleton, get_skeleton
 
 ALIGNMENTS = ("none", "root", "centroid", "rigid", "similarity")
 AUC_THRESHOLDS = tuple(range(0, 151, 5))  # millimetres; 31 of them (MPI-INF-3DHP's evaluation)
-BLOCK = 4096  # poses aligned at once on a CPU, so that what is in between stays in its cache
+BLOCK = 4096  # poses aligned at once on a CPU, so that intermediate results stay in its cache
 AVERAGINGS = ("frame-weighted", "per-video")
 
 HUMAN36M_ACTIONS = (
     "Directions", "Discussion", "Eating", "Greeting", "Phoning", "Photo", "Posing", "Purchases", "Sitting",
     "SittingDown", "Smoking", "Waiting", "WalkDog", "Walking", "WalkTogether",
 )  # fmt: skip
-_ACTION_ALIASES = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}  # as the files of some subjects are called
+_ACTION_ALIASES = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}  # names in the files of some subjects
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a line of papers evaluates on Human3.6M or HumanEva; a record to read and to pass to `by_protocol`.
+    """Evaluation protocol of a line of papers, an argument of `by_protocol`.
 
     Args:
-        name: printed beside a number.
-        train: subjects to train on.
-        test: subjects to test on.
-        stride: every so many frames are evaluated, of 50 per second on Human3.6M, of 60 on HumanEva.
+        name: name to print beside a number.
+        train: training subjects.
+        test: test subjects.
+        stride: step between evaluated frames, of 50 per second on Human3.6M, of 60 on HumanEva.
         alignment: one of `ALIGNMENTS`, or "scale" (`n_mpjpe`).
-        averaging: one of "frame-weighted" and "per-video", see `average_by_action`.
-        source: the papers.
+        averaging: "frame-weighted" or "per-video", see `average_by_action`.
+        source: the papers that use it.
         dataset: "Human3.6M" or "HumanEva".
-        actions: actions to test on. Defaults to all.
+        actions: test actions. Defaults to all.
     """
 
     name: str
@@ -128,27 +129,29 @@ PROTOCOLS = {
 def mpjpe(
     pred: Array, target: Array, *, alignment: str = "root", root: int = 0, visible: Array | None = None
 ) -> Array:  # fmt: skip
-    """Per-joint position error, the distances whose mean is MPJPE: `(..., K, 3) -> (..., K)`, in the poses' units.
+    """Per-joint position error, whose mean is MPJPE: `(..., K, 3) -> (..., K)`.
 
-    By convention all 17 joints of Human3.6M are averaged, the root with its error of zero among them (Martinez,
-    Hossain & Little, VideoPose3D, RPSM). Over the other 16 the number is 17/16 as large.
+    By convention the mean is over all 17 joints of Human3.6M, including the root with its error of
+    zero (Martinez, Hossain & Little, VideoPose3D, RPSM). Over the other 16 it is 17/16 as large.
 
     Args:
         pred: `(..., K, 3)`.
         target: `(..., K, 3)`.
-        alignment: "none", "root", "centroid", "rigid" or "similarity": see the table above.
+        alignment: "none", "root", "centroid", "rigid" or "similarity"; the table above defines
+            them.
         root: index of the root joint, for `alignment="root"`.
-        visible: `(..., K)` bool, the annotated joints; None: all.
+        visible: `(..., K)` bool mask of the annotated joints. Defaults to all.
 
     Returns:
-        `(..., K)`; NaN where not visible. After "rigid" and "similarity" the root is not put back to zero and counts.
-        The alignment is the one of least squares, so that a similarity may leave a larger *mean* distance than a rigid
-        motion. Reflections are never used. Degenerate poses: see `geometry.procrustes`; a pose with fewer than two
-        visible joints is only translated, and its errors are zero after "centroid", "rigid" and "similarity".
+        `(..., K)`; NaN where not visible. After "rigid" and "similarity" the root has an error,
+        which counts. The alignment is that of least squares, so that a similarity may leave a
+        larger *mean* distance than a rigid motion. Reflections are never used. For degenerate poses
+        see `geometry.procrustes`. A pose with fewer than two visible joints is only translated, and
+        its errors are zero after "centroid", "rigid" and "similarity".
 
     Raises:
-        ValueError: shapes that do not match, an unknown alignment, a root out of range or not visible where its pose
-            has visible joints, or an annotated joint that is not finite.
+        ValueError: shapes that do not match, an unknown alignment, a root out of range, a root that
+            is not visible in a pose with visible joints, or an annotated joint that is not finite.
 
     Example:
         >>> import numpy as np
@@ -158,22 +161,23 @@ def mpjpe(
     """
     if alignment not in ALIGNMENTS:
         raise ValueError(f"unknown alignment {alignment!r}; expected one of {', '.join(ALIGNMENTS)}")
-    poses, truth, seen, lost = _read(pred, target, visible)
+    poses, truth, mask, lost = _read(pred, target, visible)
     if alignment == "root":
-        _check_root(root, truth, seen)
+        _check_root(root, truth, mask)
         poses, truth = poses - poses[..., root : root + 1, :], truth - truth[..., root : root + 1, :]
     elif alignment == "centroid":
-        poses, truth = poses - _middle(poses, seen), truth - _middle(truth, seen)
+        poses, truth = poses - _middle(poses, mask), truth - _middle(truth, mask)
     elif alignment in ("rigid", "similarity"):
-        return same_kind(pred, _aligned_distances(poses, truth, seen, lost, alignment == "similarity"))
-    return same_kind(pred, _finish(_norm(poses - truth), seen, lost))
+        return same_kind(pred, _aligned_distances(poses, truth, mask, lost, alignment == "similarity"))
+    return same_kind(pred, _finish(_norm(poses - truth), mask, lost))
 
 
 def pa_mpjpe(pred: Array, target: Array, *, scale: bool = True, visible: Array | None = None) -> Array:
-    """Per-joint error after Procrustes alignment of each pose, `(..., K, 3) -> (..., K)`; mean: PA-MPJPE, P-MPJPE.
+    """Per-joint error after Procrustes alignment; its mean is PA-MPJPE: `(..., K, 3) -> (..., K)`.
 
-    The scale is included, as in all current codes although texts say "rigid"; `scale=False` leaves it out, as the first
-    releases of Martinez et al. and Hossain & Little did. Others, result and errors as for `mpjpe`.
+    The alignment includes the scale, as in all current code, although texts call it rigid.
+    `scale=False` leaves it out, as the first releases of Martinez et al. and Hossain & Little did.
+    Other arguments, result and errors as for `mpjpe`.
 
     Example:
         >>> import numpy as np
@@ -186,11 +190,11 @@ def pa_mpjpe(pred: Array, target: Array, *, scale: bool = True, visible: Array |
 
 
 def n_mpjpe(pred: Array, target: Array, *, root: int = 0, visible: Array | None = None) -> Array:
-    """Per-joint error after the best scale of each root-relative pose, `(..., K, 3) -> (..., K)`; mean: N-MPJPE.
+    """Per-joint error after scaling of each pose, whose mean is N-MPJPE: `(..., K, 3) -> (..., K)`.
 
-    The scale is that of least squares over all joints, about the root (Rhodin et al., CVPR 2018; Protocol #3 of
-    VideoPose3D). A predicted pose in one point cannot be scaled and stays there. Others, result and errors as for
-    `mpjpe`.
+    The scale is that of least squares over all joints, about the root (Rhodin et al., CVPR 2018;
+    Protocol #3 of VideoPose3D). A predicted pose whose joints coincide is not scaled. Other
+    arguments, result and errors as for `mpjpe`.
 
     Example:
         >>> import numpy as np
@@ -198,24 +202,24 @@ def n_mpjpe(pred: Array, target: Array, *, root: int = 0, visible: Array | None 
         >>> float(n_mpjpe(1.3 * target, target).max()) < 1e-9
         True
     """
-    poses, truth, seen, lost = _read(pred, target, visible)
-    _check_root(root, truth, seen)
+    poses, truth, mask, lost = _read(pred, target, visible)
+    _check_root(root, truth, mask)
     poses, truth = poses - poses[..., root : root + 1, :], truth - truth[..., root : root + 1, :]
-    counted = seen[..., None]
+    counted = mask[..., None]
     size = torch.where(counted, poses * poses, 0.0).sum(dim=(-2, -1), keepdim=True)
     overlap = torch.where(counted, poses * truth, 0.0).sum(dim=(-2, -1), keepdim=True)
     factor = torch.where(size == 0, 1.0, overlap / size)
-    return same_kind(pred, _finish(_norm(factor * poses - truth), seen, lost))
+    return same_kind(pred, _finish(_norm(factor * poses - truth), mask, lost))
 
 
 def mpjve(
     pred: Array, target: Array, *, alignment: str = "root", root: int = 0, visible: Array | None = None
 ) -> Array:  # fmt: skip
-    """Per-joint velocity error, the distance of first differences: `(..., T, K, 3) -> (..., T - 1, K)`, per frame.
+    """Per-joint velocity error, whose mean is MPJVE: `(..., T, K, 3) -> (..., T - 1, K)`.
 
-    One call per video (or a batch of equally long ones): a difference must not reach from one video into the next.
-    Units are those of the poses per frame, not per second. VideoPose3D weighs a video's mean by its frames T, not by
-    its T - 1 differences.
+    The distance of first differences, in units of the poses per frame, not per second. Call it once
+    per video, or on a batch of equally long videos: a difference must not be taken across videos.
+    VideoPose3D weighs a video's mean by its frames T, not by its T - 1 differences.
 
     Args:
         pred: `(..., T, K, 3)`, T of 2 or more, in order of time.
@@ -224,7 +228,7 @@ def mpjve(
         root: index of the root joint.
         visible: `(..., T, K)` bool; a joint counts where it is visible in both frames.
 
-    Others, result and errors as for `mpjpe`.
+    Errors as for `mpjpe`.
 
     Example:
         >>> import numpy as np
@@ -238,9 +242,11 @@ def mpjve(
 def acceleration_error(
     pred: Array, target: Array, *, alignment: str = "root", root: int = 0, visible: Array | None = None
 ) -> Array:  # fmt: skip
-    """Per-joint acceleration error, of second differences: `(..., T, K, 3) -> (..., T - 2, K)`, per frame squared.
+    """Per-joint acceleration error: `(..., T, K, 3) -> (..., T - 2, K)`.
 
-    As HMMR and VIBE report it. A joint counts where it is visible in three frames. Others as for `mpjve`.
+    The distance of second differences, in units of the poses per frame squared. HMMR and VIBE report
+    its mean. A joint counts where it is visible in three consecutive frames. Other arguments and
+    errors as for `mpjve`.
 
     Example:
         >>> import numpy as np
@@ -258,14 +264,15 @@ def pck3d(
     pred: Array, target: Array, *, threshold: float = 150.0, alignment: str = "root", root: int = 0,
     visible: Array | None = None,
 ) -> Array:  # fmt: skip
-    """Fraction of poses whose joint is nearer than (`<`) `threshold`, per joint: `(..., K, 3) -> (K,)`; 3DPCK@150 mm.
+    """3D PCK: fraction of poses with an error `< threshold`, per joint: `(..., K, 3) -> (K,)`.
 
-    Mehta et al., "Monocular 3D Human Pose Estimation In The Wild", 3DV 2017. MPI-INF-3DHP's evaluation takes 14 joints
-    (head top, neck, shoulders, elbows, wrists, hips, knees, ankles) or all 17: choose them in what is passed, which
-    must include the root, or in what comes back.
+    Mehta et al., "Monocular 3D Human Pose Estimation In The Wild", 3DV 2017, at 150 mm.
+    MPI-INF-3DHP's evaluation uses 14 joints (head top, neck, shoulders, elbows, wrists, hips,
+    knees, ankles) or all 17: select them in the arguments, which must include the root, or in the
+    result.
 
-    Others, result and errors as for `mpjpe`; NaN for a joint that no pose has. A prediction that is not finite is a
-    miss.
+    Other arguments and errors as for `mpjpe`. NaN for a joint that no pose has. A prediction that
+    is not finite is a miss.
 
     Example:
         >>> import numpy as np
@@ -273,25 +280,26 @@ def pck3d(
         >>> pck3d(pred, target).tolist()
         [1.0, 1.0, 0.0]
     """
-    error, seen = _by_joint(mpjpe(pred, target, alignment=alignment, root=root, visible=visible))
-    return same_kind(pred, precise((error < threshold).sum(dim=0)) / seen.sum(dim=0))
+    error, mask = _by_joint(mpjpe(pred, target, alignment=alignment, root=root, visible=visible))
+    return same_kind(pred, precise((error < threshold).sum(dim=0)) / mask.sum(dim=0))
 
 
 def auc3d(
     pred: Array, target: Array, *, alignment: str = "root", root: int = 0, visible: Array | None = None
 ) -> Array:  # fmt: skip
-    """Mean of `pck3d` over the thresholds 0, 5, ... 150 mm, per joint: `(..., K, 3) -> (K,)`; the AUC of MPI-INF-3DHP.
+    """AUC of MPI-INF-3DHP: mean of `pck3d` at 0, 5, ... 150 mm, per joint: `(..., K, 3) -> (K,)`.
 
-    There are 31 thresholds, and the first contributes nothing, because nothing is nearer than 0. Others as for `pck3d`.
+    There are 31 thresholds. The first contributes 0, because no error is below 0. Other arguments
+    and errors as for `pck3d`.
 
     Example:
         >>> import numpy as np
         >>> auc3d(np.zeros((1, 2, 3)), np.zeros((1, 2, 3))).round(4).tolist()      # 30 of 31
         [0.9677, 0.9677]
     """
-    error, seen = _by_joint(mpjpe(pred, target, alignment=alignment, root=root, visible=visible))
+    error, mask = _by_joint(mpjpe(pred, target, alignment=alignment, root=root, visible=visible))
     hits = torch.stack([(error < threshold).sum(dim=0) for threshold in AUC_THRESHOLDS])
-    return same_kind(pred, precise(hits).mean(dim=0) / seen.sum(dim=0))
+    return same_kind(pred, precise(hits).mean(dim=0) / mask.sum(dim=0))
 
 
 # -------------------------------------------------------------------------------------------------------------- bones
@@ -306,7 +314,7 @@ def bone_length_error(
     Args:
         bones: pairs of joints, or a skeleton with bones.
 
-    Others and errors as for `mpjpe`; NaN where an end of the bone is not visible.
+    Other arguments and errors as for `mpjpe`. NaN where an end of the bone is not visible.
 
     Example:
         >>> import numpy as np
@@ -314,8 +322,8 @@ def bone_length_error(
         >>> bone_length_error(target * 1.2, target, [(0, 1)]).round(6).tolist()
         [2.0]
     """
-    ours, theirs, seen, lost = _bone_vectors(pred, target, bones, visible)
-    return same_kind(pred, _finish((_norm(ours) - _norm(theirs)).abs(), seen, lost))
+    ours, theirs, mask, lost = _bone_vectors(pred, target, bones, visible)
+    return same_kind(pred, _finish((_norm(ours) - _norm(theirs)).abs(), mask, lost))
 
 
 def limb_angle_error(
@@ -327,8 +335,9 @@ def limb_angle_error(
     Args:
         bones: pairs of joints, or a skeleton with bones.
 
-    Others and errors as for `mpjpe`. An annotated bone of length 0 has no direction and is NaN, like one that is not
-    visible; a predicted one of length 0, or that is not finite, is 180 degrees off, the most there is.
+    Other arguments and errors as for `mpjpe`. The error is NaN for an annotated bone of length 0,
+    which has no direction, and for a bone that is not visible. It is 180 degrees, the maximum, for
+    a predicted bone of length 0 or one that is not finite.
 
     Example:
         >>> import numpy as np
@@ -336,11 +345,11 @@ def limb_angle_error(
         >>> limb_angle_error(pred, target, [(0, 1)]).round(6).tolist()
         [45.0]
     """
-    ours, theirs, seen, lost = _bone_vectors(pred, target, bones, visible)
-    # by the tangent: the cosine is flat, and cannot tell small angles apart
+    ours, theirs, mask, lost = _bone_vectors(pred, target, bones, visible)
+    # atan2, because the cosine is flat near 0 and loses the digits of small angles
     angle = torch.rad2deg(torch.atan2(_norm(torch.linalg.cross(ours, theirs)), (ours * theirs).sum(dim=-1)))
     angle = torch.where(lost | (_norm(ours) == 0), 180.0, angle)
-    return same_kind(pred, torch.where(seen & (_norm(theirs) > 0), angle, torch.nan))
+    return same_kind(pred, torch.where(mask & (_norm(theirs) > 0), angle, torch.nan))
 
 
 # ----------------------------------------------------------------------------------------------------------- averages
@@ -349,26 +358,29 @@ def limb_angle_error(
 def average_by_action(
     errors: Array, actions: Sequence[str], *, averaging: str = "frame-weighted", videos: Iterable[Any] | None = None
 ) -> dict[str, float]:
-    """Mean error of each action, and "Average", the plain mean of those: the rows of Human3.6M's tables.
+    """Mean error of each action, and their plain mean "Average": a row of the tables on Human3.6M.
 
-    Two conventions for the mean of an action, which differ where its videos are of different length:
+    There are two conventions for the mean of an action, which differ where its videos are of
+    different length:
 
-    - "frame-weighted": over all its frames, of all subjects, takes and cameras alike (Martinez, VideoPose3D, RPSM);
+    - "frame-weighted": over all its frames, of all subjects, takes and cameras alike (Martinez,
+    VideoPose3D, RPSM);
     - "per-video": over the means of its videos (Hossain & Little).
 
     Args:
         errors: `(N, K)` per joint, or `(N,)` per frame; NaN does not count.
-        actions: N names, in any of the data set's two spellings, without the number of the take. Compared whole:
-            "Sitting" is not "SittingDown".
-        averaging: which convention.
-        videos: N values that tell videos (subject, action, take and camera) apart, for "per-video".
+        actions: N names, in either of the data set's two spellings, without the number of the take.
+            Names are compared whole: "Sitting" is not "SittingDown".
+        averaging: "frame-weighted" or "per-video".
+        videos: N values, one per video (subject, action, take and camera), for "per-video".
 
     Returns:
-        The actions that occur, in alphabetical order, then "Average". RPSM's tables have another order.
+        The actions that occur, in alphabetical order, then "Average". RPSM's tables have another
+            order.
 
     Raises:
-        ValueError: unknown actions or conventions, lengths that do not match, "per-video" without videos, or an action
-            without any error that counts.
+        ValueError: unknown actions or conventions, lengths that do not match, "per-video" without
+            videos, or an action whose errors are all NaN.
 
     Example:
         >>> import numpy as np
@@ -392,23 +404,24 @@ def human36m(
     pred: Array, target: Array, protocol: str | Protocol, *, actions: Sequence[str], subjects: Sequence[str],
     videos: Iterable[Any] | None = None, visible: Array | None = None,
 ) -> dict[str, float]:  # fmt: skip
-    """The row of a table on Human3.6M by a named protocol: millimetres per action and their "Average".
+    """Errors on Human3.6M by a named protocol: millimetres per action, and their "Average".
 
-    Pass exactly the frames the protocol tests on: all of them or, where it has a `stride`, every so manyth of each
-    video. The root is joint 0. The damaged ground truth of some takes of S9 is kept, as in the papers named here; leave
-    frames out before the call to follow others.
+    Pass exactly the frames the protocol tests on: all of them, or every `stride`-th of each video.
+    The root is joint 0. The damaged ground truth of some takes of S9 is kept, as in the papers
+    named here; leave out those frames before the call to follow other papers.
 
     Args:
         pred: `(N, 17, 3)` millimetres in the camera frame.
         target: `(N, 17, 3)`.
         protocol: a key of `PROTOCOLS`, or one of your own.
         actions: N names, see `average_by_action`.
-        subjects: N names, "S9", "S11"; checked, because training subjects flatter.
-        videos: as for `average_by_action`.
-        visible: `(N, 17)` bool.
+        subjects: N names, such as "S9" and "S11"; an error if the protocol does not test on them.
+        videos: N values, see `average_by_action`.
+        visible: `(N, 17)` bool. Defaults to all.
 
     Raises:
-        ValueError: an unknown protocol, subjects that it does not test on, and what the functions it uses raise.
+        ValueError: an unknown protocol, subjects that it does not test on, and the errors of
+            `mpjpe` and `average_by_action`.
 
     Example:
         >>> import numpy as np
@@ -428,23 +441,24 @@ def by_protocol(
     pred: Array, target: Array, protocol: str | Protocol, *, actions: Sequence[str], subjects: Sequence[str],
     videos: Iterable[Any] | None = None, visible: Array | None = None,
 ) -> dict[str, float]:  # fmt: skip
-    """The row of a table by any named protocol, on Human3.6M or HumanEva: millimetres and their "Average".
+    """Errors by any named protocol, on Human3.6M or HumanEva: millimetres, and their "Average".
 
-    On Human3.6M the rows of `human36m`. On HumanEva the cells of `humaneva`, "Walking S1" ..., after
-    those of an action its mean over subjects, "Walking", and last the mean of all cells, "Average".
+    On Human3.6M the result of `human36m`. On HumanEva a mean per action and subject, "Walking S1",
+    one per action over its subjects, "Walking", and as "Average" the mean over actions and subjects.
+    Pass the frames of the validation set, called Validate.
 
     Args:
         pred: `(N, K, 3)` millimetres in the camera frame.
         target: `(N, K, 3)`.
         protocol: a key of `PROTOCOLS`, or one of your own.
-        actions: N names; those that the protocol tests on.
-        subjects: N names; those that the protocol tests on.
-        videos: see `average_by_action`.
-        visible: `(N, K)` bool.
+        actions: N names; an error if the protocol does not test on them.
+        subjects: N names; an error if the protocol does not test on them.
+        videos: N values, see `average_by_action`.
+        visible: `(N, K)` bool. Defaults to all.
 
     Raises:
-        ValueError: an unknown protocol, subjects or actions that it does not test on, and the errors of the
-            functions it uses.
+        ValueError: an unknown protocol, subjects or actions that it does not test on, and the errors
+            of `mpjpe` and `average_by_action`.
 
     Example:
         >>> import numpy as np
@@ -472,21 +486,22 @@ def humaneva(
     errors: Array, subjects: Sequence[str], actions: Sequence[str], *, averaging: str = "frame-weighted",
     videos: Iterable[Any] | None = None,
 ) -> dict[str, dict[str, float]]:  # fmt: skip
-    """Mean error per action and subject, the cells of HumanEva's tables, and the plain mean of the cells.
+    """Mean error per action and subject, the cells of tables on HumanEva, and their plain mean.
 
-    The usual cells are Walking, Jog and Box of S1 to S3 on the frames called Validate, because the test annotations are
-    withheld. Which alignment the errors are after is the caller's to choose and to say: papers that are compared with
-    each other use none, the centroid and a rigid one.
+    The usual cells are Walking, Jog and Box of S1 to S3 on the frames called Validate, because the
+    test annotations are withheld. Report the alignment of the errors with the numbers: published
+    papers use none, the centroid or a rigid alignment.
 
     Args:
         errors: `(N, K)` per joint, or `(N,)` per frame; NaN does not count.
         subjects: N names.
         actions: N names.
-        averaging: of a cell: "frame-weighted" or "per-video", see `average_by_action`.
-        videos: as there.
+        averaging: of a cell, "frame-weighted" or "per-video", see `average_by_action`.
+        videos: N values, see `average_by_action`.
 
     Returns:
-        `{action: {subject: mean}}` in order of appearance, and `{"Average": {"all": mean of the cells}}`.
+        `{action: {subject: mean}}` in order of appearance, and
+            `{"Average": {"all": mean of the cells}}`.
 
     Example:
         >>> import numpy as np
@@ -502,11 +517,8 @@ def humaneva(
     return {**table, "Average": {"all": sum(cells.values()) / len(cells)}}
 
 
-# ------------------------------------------------------------------------------------------------------------- inside
-
-
 def _chosen(protocol: str | Protocol, subjects: Sequence[str], actions: Sequence[str], pred: Array) -> Protocol:
-    """The protocol of that name, after a look at whether these poses belong to its test set."""
+    """Return the protocol of that name; an error if it does not test on these subjects and actions."""
     if isinstance(protocol, str) and protocol not in PROTOCOLS:
         raise ValueError(
             f"unknown protocol {protocol!r}; numbers alone are ambiguous. Expected one of {', '.join(PROTOCOLS)}"
@@ -527,66 +539,71 @@ def _errors(protocol: Protocol, pred: Array, target: Array, visible: Array | Non
 
 
 def _read(pred: Array, target: Array, visible: Array | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Poses and truth in double precision, which joints count, and which of those have no prediction; warns, checks."""
+    """Check shapes and values, and warn about predictions that are not finite.
+
+    Returns:
+        poses and truth in double precision, and masks `(..., K)` of the joints that count and of
+        those that count but have no finite prediction.
+    """
     poses = as_tensor(pred)
     truth = as_tensor(target, poses)
     if poses.shape != truth.shape or poses.ndim < 2 or poses.shape[-1] != 3:
         raise ValueError(
             f"expected pred and target of one shape (..., K, 3), got {tuple(poses.shape)} and {tuple(truth.shape)}"
         )
-    seen = torch.ones_like(poses[..., 0], dtype=torch.bool) if visible is None else as_tensor(visible, poses).bool()
-    if seen.shape != poses.shape[:-1]:
-        raise ValueError(f"visible: expected (..., K) = {tuple(poses.shape[:-1])}, got {tuple(seen.shape)}")
+    mask = torch.ones_like(poses[..., 0], dtype=torch.bool) if visible is None else as_tensor(visible, poses).bool()
+    if mask.shape != poses.shape[:-1]:
+        raise ValueError(f"visible: expected (..., K) = {tuple(poses.shape[:-1])}, got {tuple(mask.shape)}")
     exact, truth = precise(poses), precise(truth)
-    lost = torch.zeros_like(seen)
-    # a sum finds NaN and infinity many times faster than a look at every joint, which is left for when there are some
+    lost = torch.zeros_like(mask)
+    # a sum detects NaN and infinity many times faster than a test of each joint, which runs only if there are some
     if not torch.isfinite(truth.sum()):
-        unknown = ~torch.isfinite(truth).all(dim=-1) & seen
+        unknown = ~torch.isfinite(truth).all(dim=-1) & mask
         if unknown.any():
             *pose, joint = unknown.nonzero()[0].tolist()
             raise ValueError(f"target: joint {joint} of pose {pose} is NaN or infinite; mark missing ones in `visible`")
     if not torch.isfinite(exact.sum()):
-        lost = ~torch.isfinite(exact).all(dim=-1) & seen
+        lost = ~torch.isfinite(exact).all(dim=-1) & mask
         warn_not_finite(lost, "predicted joints")
-    return exact, truth, seen, lost
+    return exact, truth, mask, lost
 
 
-def _check_root(root: int, truth: Tensor, seen: Tensor) -> None:
+def _check_root(root: int, truth: Tensor, mask: Tensor) -> None:
     if not 0 <= root < truth.shape[-2]:
         raise ValueError(f"root: expected a joint in 0..{truth.shape[-2] - 1}, got {root}")
-    if (seen.any(dim=-1) & ~seen[..., root]).any():
+    if (mask.any(dim=-1) & ~mask[..., root]).any():
         raise ValueError(f'root: joint {root} is not visible in every pose; use alignment="centroid", or another root')
 
 
 def _norm(vectors: Tensor) -> Tensor:
-    x, y, z = vectors.unbind(dim=-1)  # several times faster than a norm over three
+    x, y, z = vectors.unbind(dim=-1)  # several times faster than `norm` over an axis of three
     return (x * x + y * y + z * z).sqrt()
 
 
-def _middle(poses: Tensor, seen: Tensor) -> Tensor:
-    weights = precise(seen)[..., None]
-    return torch.where(seen[..., None], poses, 0.0).sum(dim=-2, keepdim=True) / weights.sum(
+def _middle(poses: Tensor, mask: Tensor) -> Tensor:
+    weights = precise(mask)[..., None]
+    return torch.where(mask[..., None], poses, 0.0).sum(dim=-2, keepdim=True) / weights.sum(
         dim=-2, keepdim=True
     ).clamp_min(1)
 
 
-def _finish(distances: Tensor, seen: Tensor, lost: Tensor) -> Tensor:
-    """NaN where there is no annotation; infinite where the prediction, or what it is aligned by, is not finite."""
+def _finish(distances: Tensor, mask: Tensor, lost: Tensor) -> Tensor:
+    """Set distances to NaN without annotation, to infinity where they are not finite or `lost`."""
     if not torch.isfinite(distances.sum()):
         distances = torch.where(lost | ~torch.isfinite(distances), torch.inf, distances)
-    return distances if seen.all() else torch.where(seen, distances, torch.nan)
+    return distances if mask.all() else torch.where(mask, distances, torch.nan)
 
 
-def _aligned_distances(poses: Tensor, truth: Tensor, seen: Tensor, lost: Tensor, scale: bool) -> Tensor:
-    """Distances after Procrustes alignment, on a CPU block by block."""
-    whole = seen.shape
-    poses, truth, seen, lost = (
+def _aligned_distances(poses: Tensor, truth: Tensor, mask: Tensor, lost: Tensor, scale: bool) -> Tensor:
+    """Distances after Procrustes alignment, in blocks on a CPU."""
+    whole = mask.shape
+    poses, truth, mask, lost = (
         poses.view(-1, *poses.shape[-2:]),
         truth.view(-1, *truth.shape[-2:]),
-        *(mask.view(-1, whole[-1]) for mask in (seen, lost)),
+        *(part.view(-1, whole[-1]) for part in (mask, lost)),
     )
     size = BLOCK if poses.device.type == "cpu" else max(len(poses), 1)
-    weights = None if bool(seen.all()) else seen
+    weights = None if bool(mask.all()) else mask
     distances = torch.empty_like(poses[..., 0])
     for start in range(0, len(poses), size):
         block = slice(start, start + size)
@@ -594,7 +611,7 @@ def _aligned_distances(poses: Tensor, truth: Tensor, seen: Tensor, lost: Tensor,
         moved, goals, _ = aligned(poses[block], truth[block], scale, some)
         x, y, z = moved.sub_(goals).unbind(dim=1)
         distances[block] = x.mul_(x).addcmul_(y, y).addcmul_(z, z).sqrt_().mT
-    return _finish(distances, seen, lost).view(whole)
+    return _finish(distances, mask, lost).view(whole)
 
 
 def _difference_error(
@@ -602,20 +619,20 @@ def _difference_error(
 ) -> Array:  # fmt: skip
     if alignment not in ("none", "root"):
         raise ValueError(f'alignment: differences in time are taken after "none" or "root", got {alignment!r}')
-    poses, truth, seen, lost = _read(pred, target, visible)
+    poses, truth, mask, lost = _read(pred, target, visible)
     if poses.ndim < 3 or poses.shape[-3] <= order:
         raise ValueError(f"expected (..., T, K, 3) with T of {order + 1} or more, got {tuple(poses.shape)}")
     if alignment == "root":
-        _check_root(root, truth, seen)
+        _check_root(root, truth, mask)
         poses, truth = poses - poses[..., root : root + 1, :], truth - truth[..., root : root + 1, :]
     for _ in range(order):
         poses, truth = poses.diff(dim=-3), truth.diff(dim=-3)
-        seen, lost = seen[..., 1:, :] & seen[..., :-1, :], lost[..., 1:, :] | lost[..., :-1, :]
-    return same_kind(pred, _finish(_norm(poses - truth), seen, lost))
+        mask, lost = mask[..., 1:, :] & mask[..., :-1, :], lost[..., 1:, :] | lost[..., :-1, :]
+    return same_kind(pred, _finish(_norm(poses - truth), mask, lost))
 
 
 def _by_joint(errors: Array) -> tuple[Tensor, Tensor]:
-    """Errors `(N, K)`, and which of them are there."""
+    """Errors `(N, K)`, and the mask of those that are not NaN."""
     flat = as_tensor(errors)
     flat = flat.reshape(-1, flat.shape[-1])
     return flat, ~flat.isnan()
@@ -624,14 +641,14 @@ def _by_joint(errors: Array) -> tuple[Tensor, Tensor]:
 def _bone_vectors(
     pred: Array, target: Array, bones: str | Skeleton | Sequence[tuple[int, int]], visible: Array | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    poses, truth, seen, lost = _read(pred, target, visible)
+    poses, truth, mask, lost = _read(pred, target, visible)
     pairs = get_skeleton(bones).bones if isinstance(bones, str | Skeleton) else bones
     count = poses.shape[-2]
     if not pairs or not all(len(pair) == 2 and all(0 <= end < count for end in pair) for pair in pairs):
         raise ValueError(f"bones: expected pairs of joints in 0..{count - 1}, got {list(pairs)}")
     start, end = ([pair[side] for pair in pairs] for side in (0, 1))
     vectors = (array[..., end, :] - array[..., start, :] for array in (poses, truth))
-    return *vectors, seen[..., start] & seen[..., end], lost[..., start] | lost[..., end]  # type: ignore[return-value]
+    return *vectors, mask[..., start] & mask[..., end], lost[..., start] | lost[..., end]  # type: ignore[return-value]
 
 
 def _means(errors: Array, groups: Sequence[Any], averaging: str, videos: Iterable[Any] | None) -> dict[Any, float]:

@@ -1,8 +1,8 @@
-"""Gather predictions batch by batch, from one process or several, and call a metric once on all of them.
+"""Gather predictions batch by batch, from one or more processes, and compute a metric once.
 
-A mean of the metrics of batches is not the metric: batches differ in size and in which keypoints are
-annotated. `Running` keeps the predictions instead, so that any function of `posezoo.metrics` gives the
-value that it gives on the whole data set. Its verbs are those of torchmetrics, which is not needed.
+The mean over batches is not the metric of the data set: batches differ in size and in annotated
+keypoints. `Running` keeps the predictions, so that any function of `posezoo.metrics` returns its
+value on the whole data set. The methods have torchmetrics' names; torchmetrics is not required.
 """
 
 import inspect
@@ -19,14 +19,14 @@ from posezoo.metrics.arrays import Array, as_numpy
 
 
 class Running(nn.Module):
-    """A metric function on predictions that arrive batch by batch.
+    """Metric function of predictions that are gathered batch by batch.
 
-    Inside a `MetricCollection` of torchmetrics, each function receives of the keyword arguments those
-    that it accepts, and all of the positional ones. A dict of results is flattened there.
+    In a `MetricCollection` of torchmetrics all functions receive the positional arguments, and each
+    receives the keyword arguments that it accepts. The collection flattens a result that is a dict.
 
     Args:
-        function: any metric of `(pred, target, ..., **arrays, **options)`, such as `metrics.pdj`.
-        options: keyword arguments of the function that are the same for all batches.
+        function: any metric of `(pred, target, ...)`, such as `metrics.pdj`.
+        options: keyword arguments of the function that are constant over batches.
 
     Example:
         >>> from posezoo.metrics import pck
@@ -50,14 +50,15 @@ class Running(nn.Module):
             sys.modules["torchmetrics"].Metric.register(Running)
 
     def update(self, *arrays: Any, index: Array | None = None, **named: Any) -> None:
-        """Keep a batch.
+        """Add a batch.
 
         Args:
-            arrays: positional arguments of the function: tensors, NumPy arrays or lists (of actions,
-                of subjects), with one entry per sample. Tensors are detached and stay on their device.
-            index: `(N,)` numbers of the samples in the data set. They restore its order and drop
-                samples that occur twice, as those do that fill the last batch of several processes.
-                Defaults to the order of the updates, process by process.
+            arrays: positional arguments of the function: tensors, NumPy arrays or lists (of
+                actions, of subjects), with one entry per sample. They are copied; tensors are
+                detached and stay on their device.
+            index: `(N,)` numbers of the samples in the data set, by which `compute` restores the
+                order and drops repeated samples, such as those that pad the last batch of several
+                processes. Defaults to the order of the updates, process by process.
             named: keyword arguments of the function, such as `visible`; None is passed on.
 
         Raises:
@@ -75,10 +76,10 @@ class Running(nn.Module):
         self._all = None
 
     def compute(self) -> Any:
-        """Call the function once, on all samples of all processes; every process must call it.
+        """Call the function once on all samples of all processes; call it in every process.
 
         Raises:
-            ValueError: there is no sample.
+            ValueError: there are no samples.
         """
         if self._all is None:
             self.sync()
@@ -86,14 +87,15 @@ class Running(nn.Module):
         return self.function(*self._all.arrays, **self._all.named, **self.options)
 
     def sync(self) -> None:
-        """Gather the batches of all processes, as many and as long as they are; every process must call it.
+        """Gather the batches of all processes for `compute`, which calls it; call it in every process.
 
-        `compute` calls it when there are new batches. What was gathered is a copy on the CPU: `update`
-        goes on with the batches of this process, and nothing is counted twice. Without
-        `torch.distributed` only the batches of this process are joined, on their device.
+        Processes may have different numbers of batches, of different sizes. The gathered copy is on
+        the CPU; this process keeps only its own batches, so that no sample counts twice after
+        further updates. Without `torch.distributed` the batches of this process are concatenated
+        on their device.
 
         Raises:
-            ValueError: there is no sample in any process, or the processes have different arguments.
+            ValueError: there are no samples in any process, or processes have different arguments.
         """
         batches = self._batches
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
@@ -107,11 +109,11 @@ class Running(nn.Module):
         self._all = _joined(batches)
 
     def reset(self) -> None:
-        """Forget all batches."""
+        """Remove all batches."""
         self._batches, self._all = [], None
 
     def forward(self, *arrays: Any, index: Array | None = None, **named: Any) -> Any:
-        """Keep a batch and return the value of this batch alone, as torchmetrics does."""
+        """Add a batch and return the metric of this batch alone, as torchmetrics does."""
         self.update(*arrays, index=index, **named)
         return self.function(*arrays, **named, **self.options)
 
@@ -125,9 +127,6 @@ class Running(nn.Module):
         return {name: value for name, value in named.items() if name in accepted - set(self.options)}
 
 
-# ------------------------------------------------------------------------------------------------------------- inside
-
-
 class _Batch(NamedTuple):
     arrays: tuple[Any, ...]
     named: dict[str, Any]
@@ -135,7 +134,7 @@ class _Batch(NamedTuple):
 
 
 def _kept(values: Any) -> Any:
-    """A copy without its history: data loaders and augmentations reuse their memory."""
+    """Copy an array, without its gradients: data loaders and buffers reuse their memory."""
     if isinstance(values, Tensor):
         return values.detach().clone()
     return values.copy() if isinstance(values, np.ndarray) else values
@@ -160,7 +159,7 @@ def _described(batch: _Batch) -> str:
 
 
 def _length(values: Any) -> int | None:
-    """Samples in a batch's argument; None for what has no samples, a number or a text."""
+    """Number of samples in an argument of a batch; None for a number or a text."""
     if isinstance(values, Tensor | np.ndarray):
         return len(values) if values.ndim else None
     return len(values) if isinstance(values, Sequence) and not isinstance(values, str) else None
@@ -174,7 +173,7 @@ def _on_cpu(batch: _Batch) -> _Batch:
 
 
 def _joined(batches: list[_Batch]) -> _Batch:
-    """One batch of all, in the order of the data set if there is an index."""
+    """Concatenate batches, in the order of the data set if there is an index."""
     numbers = [batch.numbers for batch in batches if batch.numbers is not None]
     order = np.unique(np.concatenate(numbers), return_index=True)[1] if numbers else None
 

@@ -1,8 +1,8 @@
 """The published tables of MPII, LSP, Image Parse and FLIC, as dicts of fractions.
 
-The rows are plain means of left and right; each function names its rule, its normalizer and its total. All take NumPy
-arrays or torch tensors on any device. `posezoo.metrics.pck` defines the metrics and treats predictions that are not
-finite.
+The rows are plain means of left and right; each function names its rule, its normalizer and its
+total. All take NumPy arrays or torch tensors on any device. `posezoo.metrics.pck` defines the
+metrics and treats predictions that are not finite.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ LSP_ROWS = {  # name -> indices into LSP_LIMBS
 
 
 def mpii_head_size(headboxes: Array) -> Array:
-    """Head sizes of MPII, 0.6 times the diagonal of the head's box: `(N, 2, 2)` corners or `(N, 4)` xyxy -> `(N,)`.
+    """Head sizes of MPII `(N,)`: 0.6 times the diagonal of boxes `(N, 2, 2)` or `(N, 4)`, corners.
 
     MATLAB files hold the corners first, `(2, 2, N)`: move the last axis to the front.
 
@@ -67,7 +67,7 @@ def mpii_pckh(
     pred: Array, target: Array, head_size: Array, *, visible: Array | None = None, threshold: float = 0.5,
     convention: str = "weighted",
 ) -> dict[str, float]:  # fmt: skip
-    """PCKh table of MPII: Head, Shoulder, ... Ankle, and Total, as fractions (Andriluka et al., CVPR 2014).
+    """PCKh table of MPII (Andriluka et al., CVPR 2014): Head, ... Ankle, Total, as fractions.
 
     Args:
         pred: `(N, 16, 2)` pixels in the order of MPII.
@@ -120,9 +120,10 @@ def lsp_pck(
     """PCK@0.2 table of LSP: Head, Shoulder, ... Ankle, and Total, as fractions.
 
     The limit is `<=` 0.2 times the annotated torso, left shoulder to right hip. Head is the mean of
-    neck and head top. The total pools the annotations of all 14 keypoints. The published numbers use
-    person-centric labels (left is the person's left) and the images 1001 to 2000. The third row of
-    LSP's `joints.mat` marks occluded keypoints, which count: it is not `visible`, as it is in LSPET.
+    neck and head top. The total pools the annotations of all 14 keypoints. The published numbers
+    use person-centric labels (left is the person's left) and the images 1001 to 2000. The third row
+    of LSP's `joints.mat` marks occluded keypoints, which count: it is not `visible`, as it is in
+    LSPET.
 
     Args:
         pred: `(N, 14, 2)` pixels in the order of LSP.
@@ -149,11 +150,11 @@ def lsp_pck(
 def lsp_pcp(
     pred: Array, target: Array, *, visible: Array | None = None, threshold: float = 0.5, loose: bool = False
 ) -> dict[str, float]:
-    """PCP table of LSP and Image Parse: Torso, Upper leg, Lower leg, Upper arm, Forearm, Head, and Total, as fractions.
+    """PCP table of LSP and Image Parse: Torso, four rows of limbs, Head, and Total, as fractions.
 
     The total is the plain mean of the ten limbs, so that legs and arms weigh four times the torso.
-    The torso joins the middle of the hips with the middle of the shoulders. Image Parse has the same
-    keypoints, limbs and rows.
+    The torso joins the middle of the hips with the middle of the shoulders. Image Parse has the
+    same keypoints, limbs and rows.
 
     Args:
         pred: `(N, 14, 2)` pixels in the order of LSP, or `(N, 10, 2, 2)` limbs in the order of
@@ -183,11 +184,11 @@ def flic_pck(
     pred: Array, target: Array, *, torso_box: Array | None = None, skeleton: str | Skeleton = "flic11",
     visible: Array | None = None, threshold: float = 0.2, back_facing: str | None = None,
 ) -> dict[str, float]:  # fmt: skip
-    """PCK@0.2 table of FLIC: Shoulder, Elbow and Wrist, each the mean of left and right, as fractions.
+    """PCK@0.2 table of FLIC: Shoulder, Elbow and Wrist, means of left and right, as fractions.
 
     Two normalizers are in use, both with `<=`: the diagonal of the annotated torso box (the numbers
-    published for MODEC and for Chen & Yuille; pass `torso_box`), and the annotated distance from left
-    shoulder to right hip (Convolutional Pose Machines; the default).
+    published for MODEC and for Chen & Yuille; pass `torso_box`), and the annotated distance from
+    left shoulder to right hip (Convolutional Pose Machines; the default).
 
     Args:
         pred: `(N, K, 2)` pixels in the order of `skeleton`.
@@ -199,8 +200,9 @@ def flic_pck(
         visible: `(N, K)` bool. Defaults to all.
         threshold: fraction of the normalizer.
         back_facing: exchange the annotated left and right of people seen from behind. "shoulders"
-            finds them by a right shoulder with the larger x (Convolutional Pose Machines), "hips" by
-            a left hip with the smaller x (Tompson et al.). Defaults to the annotations as they are.
+            finds them by a right shoulder with the larger x (Convolutional Pose Machines), "hips"
+            by a left hip with the smaller x (Tompson et al.). Defaults to the annotations as they
+            are.
 
     Raises:
         ValueError: an unknown `back_facing`, and the errors of `pck`.
@@ -252,6 +254,6 @@ def _check_keypoints(pred: Array, target: Array, skeleton: Skeleton) -> None:
 def _rows(
     values: Tensor, skeleton: Skeleton, first: Mapping[str, Sequence[str]], sided: Sequence[str] = SIDED_JOINTS
 ) -> dict[str, float]:
-    """Mean values of the keypoints in each row: those in `first`, then left and right of each joint in `sided`."""
+    """Means by row: the keypoints of each in `first`, then left and right of each in `sided`."""
     names = {**first, **{joint.capitalize(): (f"right_{joint}", f"left_{joint}") for joint in sided}}
     return {row: float(values[[skeleton.index(name) for name in members]].mean()) for row, members in names.items()}

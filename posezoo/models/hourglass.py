@@ -21,7 +21,7 @@ Departures
     - Decoding. A quarter of a cell towards the higher neighbour, except at the border, which at the left and top is two
       cells here (as in HRNet) and one in the first code. `decoding="princeton"` is the second code's, which has no
       border and cuts maps off at 1.
-    - Loss. Keypoints without annotation have empty targets and count: `losses.stage_sum` without weights. Weights
+    - Loss. Keypoints without annotation have empty targets and count: `losses.heatmap_mse` without weights. Weights
       start as PyTorch's do, as in the second code.
     - `stem="bearpaw"` is the network of bearpaw and anibali, which widens one block earlier and takes a mean off the
       image (`hourglass_*_bearpaw`). `num_modules` is the first code's nModules, bearpaw's num_blocks.

@@ -244,7 +244,7 @@ def test_missing_examples_name_the_file(tmp_path):
 
 def test_missing_pictures_are_named_before_training_starts(root):
     (root / "images" / "two.jpg").unlink()
-    with pytest.raises(ValueError, match=r"two.jpg is missing, like 1 of the 4 pictures.*unpack the whole archive"):
+    with pytest.raises(ValueError, match=r"two.jpg is missing, like 1 of the 4 images.*unpack the whole archive"):
         FLIC(root)
 
 

@@ -406,7 +406,7 @@ def test_missing_files_are_named(root, options, name):
 def test_missing_photographs_are_named_before_training_starts(root):
     for name in ("c.jpg", "f.jpg", "d.jpg"):  # nobody is annotated in d.jpg
         (root / "images" / name).unlink()
-    with pytest.raises(ValueError, match=r"c.jpg is missing, like 2 of the 4 photographs of .*unpack all of"):
+    with pytest.raises(ValueError, match=r"c.jpg is missing, like 2 of the 4 images of .*unpack all of"):
         MPII(root)
     detections(root, (3, 3), (6, 1))
     assert len(MPII(root, split="train")) == 2  # their photographs are there
@@ -462,7 +462,7 @@ def test_an_unknown_joint_is_named(tmp_path, monkeypatch):
 
 def test_a_file_of_test_people_only(tmp_path):
     root = release(tmp_path / "mpii", [PHOTOGRAPHS[0]])
-    with pytest.raises(ValueError, match=rf"{MAT}: nobody in it has keypoints"):
+    with pytest.raises(ValueError, match=rf"{MAT}: no person in it has keypoints"):
         MPII(root)
 
 

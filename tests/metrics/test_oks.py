@@ -554,8 +554,13 @@ def test_torch_and_numpy_give_the_same():
     result = oks_matrix(*tensors, "coco17", visible=torch.from_numpy(visible), boxes=torch.from_numpy(boxes))
     assert isinstance(result, torch.Tensor)
     assert_array_equal(result, oks_matrix(pred, target, areas, "coco17", visible=visible, boxes=boxes))
-    kept = oks_nms(tensors[0].float(), torch.linspace(0, 1, 9), tensors[2], "coco17")
-    assert kept.tolist() == list(range(8, -1, -1))
+    pairs = oks(*tensors, "coco17", visible=torch.from_numpy(visible), boxes=torch.from_numpy(boxes))
+    assert_array_equal(pairs, oks(pred, target, areas, "coco17", visible=visible, boxes=boxes))
+    scores, twice = np.linspace(0, 1, 9), pred.copy()
+    twice[0] = twice[8]  # suppressed
+    kept = oks_nms(torch.from_numpy(twice), torch.from_numpy(scores), tensors[2], "coco17")
+    assert isinstance(kept, torch.Tensor)
+    assert kept.tolist() == oks_nms(twice, scores, areas, "coco17").tolist() == list(range(8, 0, -1))
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.6, 0.9])

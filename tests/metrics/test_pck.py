@@ -21,6 +21,8 @@ from posezoo.metrics import (
     mean_pixel_error,
     mpii_head_size,
     mpii_pckh,
+    oks,
+    pa_mpjpe,
     pck,
     pck_curve,
     pckh,
@@ -331,6 +333,23 @@ def test_lost_predictions_are_counted_in_one_warning(metric):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         metric(target, target)
+
+
+@pytest.mark.parametrize(
+    ("metric", "shape"),
+    [
+        (lambda p, t: pck(p, t, np.ones(3)), (14, 2)), (lambda p, t: mpii_pckh(p, t, np.ones(3)), (16, 2)),
+        (lambda p, t: lsp_pck(p, t), (14, 2)), (lambda p, t: lsp_pcp(p, t), (14, 2)), (lambda p, t: rmse(p, t), (5, 2)),
+        (lambda p, t: oks(p, t, np.ones(3), "coco17"), (17, 2)), (lambda p, t: pa_mpjpe(p, t), (17, 3)),
+    ],
+)  # fmt: skip
+def test_warnings_point_at_the_line_that_calls_the_metric(metric, shape):
+    target = np.random.default_rng(0).uniform(0, 99, (3, *shape))
+    pred = target.copy()
+    pred[0, 3] = np.nan
+    with pytest.warns(UserWarning, match="not finite and count as misses") as noted:
+        metric(pred, target)
+    assert [warning.filename for warning in noted] == [__file__]
 
 
 def test_lost_predictions_that_do_not_count_are_not_warned_of():

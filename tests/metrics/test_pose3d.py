@@ -361,7 +361,7 @@ def test_lost_predictions_are_infinitely_far(value):
 @pytest.mark.parametrize("function", [
     mpjpe, pa_mpjpe, n_mpjpe, mpjve, acceleration_error, pck3d, auc3d, bone_length_error, limb_angle_error,
 ])  # fmt: skip
-def test_numpy_and_torch_of_any_precision(function):
+def test_numpy_and_torch_in_single_and_double_precision(function):
     pred, target, visible = poses(1)
     expected = function(pred, target, visible=visible)
     assert isinstance(expected, np.ndarray)

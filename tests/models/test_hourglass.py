@@ -16,7 +16,7 @@ from toy import randomize, snapshot
 import posezoo
 from posezoo.geometry import flip_keypoints
 from posezoo.heatmaps import encode
-from posezoo.losses import stage_sum
+from posezoo.losses import heatmap_mse
 from posezoo.models.hourglass import MEAN, CornerNetHourglass, MaxPool, StackedHourglass, decode_princeton
 
 
@@ -361,7 +361,7 @@ def test_learns_drawn_figures(method, decoding, pixels):
     target, _ = encode(keypoints, size=(16, 16), offset=1.5, sigma=1.0, method=method)
     optimizer = torch.optim.RMSprop(model.parameters(), lr=1e-3)
     for _ in range(60):
-        loss = stage_sum(model(image, all_stages=True), target)
+        loss = sum(heatmap_mse(stage, target) for stage in model(image, all_stages=True))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -383,6 +383,6 @@ def test_people_without_annotated_keypoints_still_teach():
         assert not target[:, missing].any()
         for given in (None, weights):
             network = copy.deepcopy(model)
-            stage_sum(network(image, all_stages=True), target, given).backward()
+            sum(heatmap_mse(stage, target, given) for stage in network(image, all_stages=True)).backward()
             taught = network.outs[-1].bias.grad != 0
             assert taught.tolist() == [given is None or keypoint != missing for keypoint in range(3)]
