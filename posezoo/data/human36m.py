@@ -13,11 +13,6 @@ and `metadata.xml`, from the data set's code release, or `cameras.h5`, from that
 has them in its code only. Key points in the image are the projected joints, as in the papers, or detections in
 VideoPose3D's format, `data_2d_h36m_*.npz`. Nothing in an .npz is executed: it may hold arrays and nothing else.
 
-Detections of the stacked hourglass have 16 keypoints in MPII's order. After fine-tuning on Human3.6M,
-7 and 8 are its spine and thorax, where MPII has thorax and upper neck. They are reordered as in the
-code of Martinez et al. and of Hossain & Little, to Human3.6M's 17 without Neck/Nose
-(`HOURGLASS_ORDER`). A conversion by name would put the thorax 51 and the spine 30 pixels off.
-
 What is easily got wrong and is taken care of: S1 says TakingPhoto and WalkingDog where the others say Photo and
 WalkDog; Sitting is not SittingDown, nor Walking WalkDog; 17 of the 32 joints are distinct; the tangential coefficients
 are in another order in VideoPose3D's code (`geometry.Camera`).
@@ -72,7 +67,9 @@ H36M16 = Skeleton(
         *((8, 10), (10, 11), (11, 12), (8, 13), (13, 14), (14, 15)),
     ),
 )
-# Which of the stacked hourglass's keypoints each of them is, in the code of both papers.
+# Detections of the stacked hourglass have 16 keypoints in MPII's order, and this is where each of `H36M16` is among
+# them in the code of both papers. After fine-tuning on Human3.6M, 7 and 8 are its spine and thorax, where MPII has
+# thorax and upper neck: a conversion by name would put the thorax 51 and the spine 30 pixels off.
 HOURGLASS_ORDER = (6, 2, 1, 0, 3, 4, 5, 7, 8, 9, 13, 14, 15, 12, 11, 10)
 
 _LAYOUTS: dict[frozenset[int], tuple[Skeleton, tuple[int, ...]]] = {  # left keypoints of a file -> skeleton, its order
@@ -93,7 +90,7 @@ class Human36M(Dataset[dict[str, Any]]):
         cameras: numbers from `CAMERAS`.
         calibration: metadata.xml or cameras.h5, or cameras by (subject, camera); None: the file in `root`.
         keypoints: "projected", or a file `data_2d_h36m_*.npz`. Detections are cut to the length of the poses, and their
-            skeleton is `keypoint_skeleton`: `h36m17`, `coco17`, or `H36M16` for those of the stacked hourglass.
+            skeleton is `keypoint_skeleton`.
         skip: (subject, take) or (subject, take, camera) to leave out, takes as in "Directions 1".
         fps: 50 divided by a whole number; 2 in RPSM.
         frames: folder of the images, if they are wanted: `<subject>/<take>.<camera>/` with files whose names end in the
