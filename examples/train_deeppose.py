@@ -32,7 +32,7 @@ from posezoo.data import LSP, PersonCrop
 from posezoo.geometry import invert, normalize_points, transform_points
 from posezoo.losses import keypoint_mse
 from posezoo.metrics import lsp_pcp
-from posezoo.models.deeppose import DROPOUT, WIDTHS, DeepPose, whole_image
+from posezoo.models.deeppose import DROPOUT, SIGMA_LSP, WIDTHS, DeepPose, whole_image
 
 sys.path.insert(0, str(Path(__file__).parent))
 from training import Report, make_loaders, options, poses_in_crops, scores, train
@@ -85,16 +85,27 @@ def stage_reports(model: DeepPose, loaders: tuple[DataLoader, DataLoader]) -> di
     return reports
 
 
-def main(arguments: list[str] | None = None) -> dict[str, Report]:
-    parser = options(__doc__, model="deeppose", size=(220, 220), epochs=40, batch_size=128, lr=5e-4)
-    parser.add_argument("--stages", type=int, default=2)
+def parser(description: str | None, **defaults: Any) -> argparse.ArgumentParser:
+    """Command line; `defaults` override those of the paper."""
+    recipe = {"model": "deeppose", "size": (220, 220), "epochs": 40, "batch_size": 128, "lr": 5e-4, "stages": 2}
+    parser = options(description, **{**recipe, **defaults})
+    parser.add_argument("--stages", type=int)
+    parser.add_argument("--sigma", type=float, default=SIGMA_LSP, help="side of a square, in diameters of the pose")
     parser.add_argument("--widths", type=int, nargs=7, default=WIDTHS, metavar="CHANNELS")
     parser.add_argument("--dropout", type=float, default=DROPOUT)
     parser.add_argument("--init", choices=("alexnet", "he"), default="alexnet", help="of the seven layers")
-    args = parser.parse_args(arguments)
-    crop = PersonCrop(
+    return parser
+
+
+def crop_of(args: argparse.Namespace) -> PersonCrop:
+    return PersonCrop(
         size=tuple(args.size), keep_aspect=False, skeleton=LSP.skeleton, flip=0.5, translation=0.1, scale=(0.9, 1.3)
     )
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Report]:
+    args = parser(__doc__).parse_args(arguments)
+    crop = crop_of(args)
     previous: DeepPose | None = None
     for stage in range(1, args.stages + 1):
         # a later stage has one sample per keypoint, so that fewer people make up the same batch
@@ -118,7 +129,9 @@ def train_stage(args: argparse.Namespace, stage: int, crop: PersonCrop, previous
     if args.resume and progress.is_file() and json.loads(progress.read_text())["epochs_done"] >= args.epochs:
         return posezoo.create(f"local-dir:{args.output / 'model'}", pretrained=True)
     torch.manual_seed(args.seed + stage)
-    model: DeepPose = posezoo.create(args.model, num_stages=stage, widths=tuple(args.widths), dropout=args.dropout)
+    model: DeepPose = posezoo.create(
+        args.model, num_stages=stage, sigma=args.sigma, widths=tuple(args.widths), dropout=args.dropout
+    )
     if args.init == "he":
         for layer in model.trunks[stage - 1].children():
             if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):

@@ -15,7 +15,12 @@ from posezoo.weights import WeightsNotFoundError, find
 
 MODULES = ["posezoo", *(module.name for module in pkgutil.walk_packages(posezoo.__path__, "posezoo."))]
 # module -> package that its examples need and posezoo does not bring
-OPTIONAL = {"posezoo.data.lsp": "scipy", "posezoo.data.flic": "scipy", "posezoo.video": "av"}
+OPTIONAL = {
+    "posezoo.data.lsp": "scipy",
+    "posezoo.data.flic": "scipy",
+    "posezoo.data.image_parse": "scipy",
+    "posezoo.video": "av",
+}
 
 
 def skip_what_is_absent(name: str) -> None:

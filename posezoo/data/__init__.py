@@ -23,12 +23,14 @@ The motion datasets (`CMU`, `Human36M`, `HumanEva`) yield videos, dictionaries w
 and `Windows` cuts videos into the inputs of a network.
 """
 
+from posezoo.data.buffy import Buffy
 from posezoo.data.cmu import CMU, sample_video
 from posezoo.data.coco import COCO
 from posezoo.data.filters import OneEuroStream, gaussian_filter, mean_filter, median_filter, one_euro_filter
 from posezoo.data.flic import FLIC
 from posezoo.data.human36m import Human36M
 from posezoo.data.humaneva import HumanEva
+from posezoo.data.image_parse import ImageParse
 from posezoo.data.lsp import LSP
 from posezoo.data.mpii import MPII, collate_others
 from posezoo.data.transforms import PersonCrop, cutout, jitter_colour
@@ -41,8 +43,10 @@ __all__ = [
     "FLIC",
     "LSP",
     "MPII",
+    "Buffy",
     "Human36M",
     "HumanEva",
+    "ImageParse",
     "OneEuroStream",
     "PersonCrop",
     "Windows",

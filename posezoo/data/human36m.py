@@ -59,10 +59,26 @@ DAMAGED = (("S11", "Directions", "54138969"),)
 SHIFTED = (("S9", "Greeting"), ("S9", "SittingDown 1"), ("S9", "Waiting 1"))
 
 _OTHER_NAMES = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog", "WalkingTogether": "WalkTogether"}
-_LAYOUTS = {  # left keypoints of a detection file -> skeleton
-    frozenset((4, 5, 6, 11, 12, 13)): "h36m17",
-    frozenset((1, 3, 5, 7, 9, 11, 13, 15)): "coco17",
-    frozenset((3, 4, 5, 13, 14, 15)): "mpii16",
+
+# Human3.6M's 17 joints without Neck/Nose: the 2D input of Martinez et al. and of Hossain & Little.
+_WITHOUT_NOSE = [index for index, name in enumerate(get_skeleton("h36m17").keypoints) if name != "neck_nose"]
+H36M16 = Skeleton(
+    "h36m16",
+    tuple(get_skeleton("h36m17").keypoints[index] for index in _WITHOUT_NOSE),
+    bones=(
+        *((0, 1), (1, 2), (2, 3), (0, 4), (4, 5), (5, 6), (0, 7), (7, 8), (8, 9)),
+        *((8, 10), (10, 11), (11, 12), (8, 13), (13, 14), (14, 15)),
+    ),
+)
+# Detections of the stacked hourglass have 16 keypoints in MPII's order, and this is where each of `H36M16` is among
+# them in the code of both papers. After fine-tuning on Human3.6M, 7 and 8 are its spine and thorax, where MPII has
+# thorax and upper neck: a conversion by name would put the thorax 51 and the spine 30 pixels off.
+HOURGLASS_ORDER = (6, 2, 1, 0, 3, 4, 5, 7, 8, 9, 13, 14, 15, 12, 11, 10)
+
+_LAYOUTS: dict[frozenset[int], tuple[Skeleton, tuple[int, ...]]] = {  # left keypoints of a file -> skeleton, its order
+    frozenset((4, 5, 6, 11, 12, 13)): (get_skeleton("h36m17"), tuple(range(17))),
+    frozenset((1, 3, 5, 7, 9, 11, 13, 15)): (get_skeleton("coco17"), tuple(range(17))),
+    frozenset((3, 4, 5, 13, 14, 15)): (H36M16, HOURGLASS_ORDER),
 }
 
 
@@ -131,8 +147,9 @@ class Human36M(Dataset[dict[str, Any]]):
         poses = _read_poses(self.root, subjects, wanted)
         calibrated = _calibration(self.root, calibration)
         self.keypoint_skeleton, detections = self.skeleton, None
+        order: tuple[int, ...] = ()
         if str(keypoints) != "projected":
-            self.keypoint_skeleton, detections = _read_detections(Path(keypoints))
+            self.keypoint_skeleton, order, detections = _read_detections(Path(keypoints))
         self.images = None if frames is None else Path(frames)
         self.records: list[_Record] = []
         for (subject, take), pose in poses.items():
@@ -145,7 +162,8 @@ class Human36M(Dataset[dict[str, Any]]):
                     )
                 found = None
                 if detections is not None:
-                    found = _detected(detections, Path(keypoints), subject, take, view, len(pose))[:: self.step]
+                    whole = _detected(detections, Path(keypoints), subject, take, view, len(pose), len(order))
+                    found = whole[:: self.step, list(order)]
                 folder = self._folder(subject, take, view)
                 kept = pose[:: self.step]
                 self.records.append(_Record(subject, take, view, kept, found, calibrated[subject, view], folder))
@@ -418,18 +436,19 @@ def _turn(angle: Tensor, axis: int) -> Tensor:
     return matrix
 
 
-def _read_detections(path: Path) -> tuple[Skeleton, dict[str, dict[str, Any]]]:
+def _read_detections(path: Path) -> tuple[Skeleton, tuple[int, ...], dict[str, dict[str, Any]]]:
+    """The skeleton of the detections, which of the file's keypoints its are, and the arrays by subject and take."""
     found = read_prepared(path, "positions_2d")
     metadata = read_prepared(path, "metadata")
     left = frozenset(int(index) for index in next(iter(metadata.get("keypoints_symmetry", [[]])), []))
     if left not in _LAYOUTS:
         raise ValueError(f"{path}: its left keypoints are {sorted(left)}, expected those of Human3.6M, COCO or MPII")
     detections = {subject: {_take(name): views for name, views in takes.items()} for subject, takes in found.items()}
-    return get_skeleton(_LAYOUTS[left]), detections
+    return *_LAYOUTS[left], detections
 
 
 def _detected(
-    detections: dict[str, dict[str, Any]], path: Path, subject: str, take: str, view: str, length: int
+    detections: dict[str, dict[str, Any]], path: Path, subject: str, take: str, view: str, length: int, count: int
 ) -> Tensor:
     views = detections.get(subject, {}).get(take)
     array = None if views is None else views[CAMERAS.index(view)]
@@ -437,6 +456,11 @@ def _detected(
         raise ValueError(f"{path} has no detections of {subject} {take}.{view}; leave the video out with skip=")
     if len(array) < length:
         raise ValueError(f"{path}: {subject} {take}.{view} has {len(array)} frames, the poses {length}")
+    if np.ndim(array) != 3 or np.shape(array)[1] != count:
+        raise ValueError(
+            f"{path}: {subject} {take}.{view} has shape {np.shape(array)}, expected (T, {count}, 2), as the left "
+            "keypoints in its metadata say; take another file"
+        )
     return torch.from_numpy(np.asarray(array)[:length, :, :2].astype(np.float32))
 
 

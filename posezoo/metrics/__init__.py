@@ -21,6 +21,7 @@ from posezoo.metrics.pck import (
     pcp,
     pdj,
     rmse,
+    rmse_total,
     torso_diameter,
 )
 from posezoo.metrics.pose3d import (
@@ -30,6 +31,7 @@ from posezoo.metrics.pose3d import (
     auc3d,
     average_by_action,
     bone_length_error,
+    by_protocol,
     human36m,
     humaneva,
     limb_angle_error,
@@ -39,13 +41,14 @@ from posezoo.metrics.pose3d import (
     pa_mpjpe,
     pck3d,
 )
+from posezoo.metrics.running import Running
 from posezoo.metrics.tables import flic_pck, lsp_pck, lsp_pcp, mpii_head_size, mpii_pckh
 
 __all__ = [
-    "acceleration_error", "auc", "auc3d", "average_by_action", "bone_length_error", "coco_ap", "CocoResult",
-    "counted_keypoints", "flic_pck", "heatmap_accuracy", "human36m", "humaneva", "labelled_mean", "limb_angle_error",
-    "LSP_LIMBS", "lsp_pck", "lsp_pcp", "mean_pixel_error", "mpii_head_size", "mpii_pckh", "mpjpe", "mpjve", "n_mpjpe",
-    "oks", "oks_matrix", "oks_nms", "oks_sigmas", "pa_mpjpe", "pck", "pck3d", "pck_curve", "pckh", "pcp", "pdj",
-    "Protocol", "PROTOCOLS", "read_coco_ground_truth", "read_coco_results", "rmse", "torso_diameter",
-    "write_coco_ground_truth", "write_coco_results",
+    "acceleration_error", "auc", "auc3d", "average_by_action", "bone_length_error", "by_protocol", "coco_ap",
+    "CocoResult", "counted_keypoints", "flic_pck", "heatmap_accuracy", "human36m", "humaneva", "labelled_mean",
+    "limb_angle_error", "LSP_LIMBS", "lsp_pck", "lsp_pcp", "mean_pixel_error", "mpii_head_size", "mpii_pckh", "mpjpe",
+    "mpjve", "n_mpjpe", "oks", "oks_matrix", "oks_nms", "oks_sigmas", "pa_mpjpe", "pck", "pck3d", "pck_curve", "pckh",
+    "pcp", "pdj", "Protocol", "PROTOCOLS", "read_coco_ground_truth", "read_coco_results", "rmse", "rmse_total",
+    "Running", "torso_diameter", "write_coco_ground_truth", "write_coco_results",
 ]  # fmt: skip

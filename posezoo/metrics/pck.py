@@ -222,7 +222,7 @@ def rmse(pred: Array, target: Array, *, visible: Array | None = None) -> Array:
 
     The error is the distance of the two points, so the value is the root of 2 larger than an RMSE
     over coordinates. NaN for a keypoint that no person has; infinite, with a warning, where a
-    prediction is not finite.
+    prediction is not finite. `rmse_total` is the value over all keypoints.
 
     Example:
         >>> import numpy as np
@@ -233,8 +233,27 @@ def rmse(pred: Array, target: Array, *, visible: Array | None = None) -> Array:
     return same_kind(pred, _mean(distance.square(), counted).sqrt())
 
 
+def rmse_total(pred: Array, target: Array, *, visible: Array | None = None) -> float:
+    """Root of the mean squared distance in pixels over all visible keypoints of all people (PoseRNN).
+
+    It is not the mean of `rmse` over keypoints, which is smaller or equal where all are visible. The
+    pooled counterpart of `mean_pixel_error` is its `labelled_mean`. NaN where nothing is visible;
+    infinite, with a warning, where a prediction is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> pred = np.array([[[0.0, 0.0], [6.0, 8.0]]])
+        >>> float(rmse(pred, np.zeros((1, 2, 2))).mean()), round(rmse_total(pred, np.zeros((1, 2, 2))), 2)
+        (5.0, 7.07)
+    """
+    distance, counted = _distances(pred, target, visible)
+    return float(_mean(distance.square().flatten(), counted.flatten()).sqrt())
+
+
 def mean_pixel_error(pred: Array, target: Array, *, visible: Array | None = None) -> Array:
     """Mean distance in pixels, per keypoint: `(N, K, 2) -> (K,)`. Missing and NaN as for `rmse`.
+
+    `labelled_mean(values, visible)` pools it over all visible keypoints of all people.
 
     Example:
         >>> import numpy as np
@@ -254,7 +273,8 @@ def pcp(
     Strict, the default: *both* ends are within `threshold` times the limb's length of their
     annotations (DeepPose, section 4.1; the LSP tables). Loose: the *mean* of the two ends' errors
     is within it, so that an accurate end compensates for the other. Both count `<=`. A limb
-    annotated with length 0 counts, and only an exact prediction is correct; LSP has one.
+    annotated with length 0 counts and is never correct, since the published evaluations divide
+    the error by the length; LSP has one.
 
     Args:
         pred: `(N, K, 2)` keypoints, or `(N, L, 2, 2)` limbs, each as its two ends; pixels.
@@ -296,7 +316,8 @@ def pcp(
     error = error.unflatten(1, (-1, 2))
     length = (precise(goals)[..., 0, :] - precise(goals)[..., 1, :]).norm(dim=-1)
     worst = error.mean(dim=-1) if loose else error.amax(dim=-1)
-    return same_kind(pred, _fraction(worst <= threshold * length, counted))
+    # an exact prediction of a limb of length 0 is 0 / 0 in the published evaluations, which is not `<=` anything
+    return same_kind(pred, _fraction((worst <= threshold * length) & (length > 0), counted))
 
 
 def heatmap_accuracy(pred: Array, target: Array, *, threshold: float = 0.5) -> Array:

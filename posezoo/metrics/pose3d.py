@@ -46,16 +46,18 @@ _ACTION_ALIASES = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}  # names in 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Evaluation protocol of a line of papers on Human3.6M, an argument of `human36m`.
+    """Evaluation protocol of a line of papers, an argument of `by_protocol`.
 
     Args:
         name: name to print beside a number.
         train: training subjects.
         test: test subjects.
-        stride: step, in frames of the 50 per second, between evaluated frames.
+        stride: step between evaluated frames, of 50 per second on Human3.6M, of 60 on HumanEva.
         alignment: one of `ALIGNMENTS`, or "scale" (`n_mpjpe`).
         averaging: "frame-weighted" or "per-video", see `average_by_action`.
         source: the papers that use it.
+        dataset: "Human3.6M" or "HumanEva".
+        actions: test actions. Defaults to all.
     """
 
     name: str
@@ -65,9 +67,12 @@ class Protocol:
     alignment: str
     averaging: str
     source: str
+    dataset: str = "Human3.6M"
+    actions: tuple[str, ...] = ()
 
 
 _FIVE, _SIX, _TWO = ("S1", "S5", "S6", "S7", "S8"), ("S1", "S5", "S6", "S7", "S8", "S9"), ("S9", "S11")
+_THREE = ("S1", "S2", "S3")  # of HumanEva, whose test frames are those called Validate
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
@@ -98,6 +103,21 @@ PROTOCOLS = {
         Protocol(
             "s11-rigid-64", _SIX, ("S11",), 64, "rigid", "frame-weighted",
             "called protocol 1 in another line of papers, which calls martinez-1 protocol 2: every 64th frame of S11",
+        ),
+        Protocol(
+            "rpsm-h36m", _FIVE, _TWO, 25, "root", "frame-weighted",
+            "RPSM (Lin et al., CVPR 2017): 2 frames per second, `Human36M(fps=2)`, without camera 54138969 of S11's "
+            "Directions",
+        ),
+        Protocol(
+            "rpsm-humaneva", _THREE, _THREE, 1, "centroid", "frame-weighted",
+            "RPSM on HumanEva-I: error up to translation of 14 joints, which have no root; all frames of Validate",
+            "HumanEva", ("Walking", "Jog", "Box"),
+        ),
+        Protocol(
+            "hossain-humaneva", _THREE, _THREE, 1, "rigid", "frame-weighted",
+            "Hossain & Little (ECCV 2018) on HumanEva-I: after rigid alignment, per subject and action",
+            "HumanEva", ("Walking", "Jog"),
         ),
     )
 }  # fmt: skip
@@ -410,20 +430,56 @@ def human36m(
         >>> round(row["Average"], 6)
         0.0
     """
-    if isinstance(protocol, str) and protocol not in PROTOCOLS:
-        raise ValueError(
-            f"unknown protocol {protocol!r}; numbers alone are ambiguous. Expected one of {', '.join(PROTOCOLS)}"
-        )
-    chosen = protocol if isinstance(protocol, Protocol) else PROTOCOLS[protocol]
-    if others := sorted({str(subject) for subject in subjects} - set(chosen.test)):
-        raise ValueError(f"{chosen.name} tests on {', '.join(chosen.test)}; these are others: {', '.join(others)}")
-    if len(subjects) != len(pred):
-        raise ValueError(f"subjects: expected one per pose, {len(pred)}, got {len(subjects)}")
-    if chosen.alignment == "scale":
-        errors = n_mpjpe(pred, target, visible=visible)
-    else:
-        errors = mpjpe(pred, target, alignment=chosen.alignment, visible=visible)
+    chosen = _chosen(protocol, subjects, actions, pred)
+    if chosen.dataset != "Human3.6M":
+        raise ValueError(f"{chosen.name} is a protocol of {chosen.dataset}; call by_protocol, or choose another")
+    errors = _errors(chosen, pred, target, visible)
     return average_by_action(errors, actions, averaging=chosen.averaging, videos=videos)
+
+
+def by_protocol(
+    pred: Array, target: Array, protocol: str | Protocol, *, actions: Sequence[str], subjects: Sequence[str],
+    videos: Iterable[Any] | None = None, visible: Array | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """Errors by any named protocol, on Human3.6M or HumanEva: millimetres, and their "Average".
+
+    On Human3.6M the result of `human36m`. On HumanEva a mean per action and subject, "Walking S1",
+    one per action over its subjects, "Walking", and as "Average" the mean over actions and subjects.
+    Pass the frames of the validation set, called Validate.
+
+    Args:
+        pred: `(N, K, 3)` millimetres in the camera frame.
+        target: `(N, K, 3)`.
+        protocol: a key of `PROTOCOLS`, or one of your own.
+        actions: N names; an error if the protocol does not test on them.
+        subjects: N names; an error if the protocol does not test on them.
+        videos: N values, see `average_by_action`.
+        visible: `(N, K)` bool. Defaults to all.
+
+    Raises:
+        ValueError: an unknown protocol, subjects or actions that it does not test on, and the errors
+            of `mpjpe` and `average_by_action`.
+
+    Example:
+        >>> import numpy as np
+        >>> target = np.random.default_rng(0).normal(0, 300, (3, 14, 3)); pred = target + 50
+        >>> subjects, actions = ["S1", "S2", "S1"], ["Walking", "Walking", "Jog"]
+        >>> row = by_protocol(pred, target, "rpsm-humaneva", subjects=subjects, actions=actions)
+        >>> {name: round(value, 6) for name, value in row.items()}
+        {'Walking S1': 0.0, 'Walking S2': 0.0, 'Walking': 0.0, 'Jog S1': 0.0, 'Jog': 0.0, 'Average': 0.0}
+    """
+    chosen = _chosen(protocol, subjects, actions, pred)
+    if chosen.dataset == "Human3.6M":
+        return human36m(pred, target, chosen, actions=actions, subjects=subjects, videos=videos, visible=visible)
+    errors = _errors(chosen, pred, target, visible)
+    cells = humaneva(errors, subjects, actions, averaging=chosen.averaging, videos=videos)
+    average = cells.pop("Average")["all"]
+    row: dict[str, float] = {}
+    for action in chosen.actions or cells:
+        of = cells.get(action, {})
+        row |= {f"{action} {subject}": of[subject] for subject in chosen.test if subject in of}
+        row |= {action: sum(of.values()) / len(of)} if of else {}
+    return {**row, "Average": average}
 
 
 def humaneva(
@@ -459,6 +515,27 @@ def humaneva(
     for (action, subject), value in cells.items():
         table.setdefault(action, {})[subject] = value
     return {**table, "Average": {"all": sum(cells.values()) / len(cells)}}
+
+
+def _chosen(protocol: str | Protocol, subjects: Sequence[str], actions: Sequence[str], pred: Array) -> Protocol:
+    """Return the protocol of that name; an error if it does not test on these subjects and actions."""
+    if isinstance(protocol, str) and protocol not in PROTOCOLS:
+        raise ValueError(
+            f"unknown protocol {protocol!r}; numbers alone are ambiguous. Expected one of {', '.join(PROTOCOLS)}"
+        )
+    chosen = protocol if isinstance(protocol, Protocol) else PROTOCOLS[protocol]
+    for values, known in ((subjects, chosen.test), (actions, chosen.actions)):
+        if known and (others := sorted({str(value) for value in values} - set(known))):
+            raise ValueError(f"{chosen.name} tests on {', '.join(known)}; these are others: {', '.join(others)}")
+    if len(subjects) != len(pred):
+        raise ValueError(f"subjects: expected one per pose, {len(pred)}, got {len(subjects)}")
+    return chosen
+
+
+def _errors(protocol: Protocol, pred: Array, target: Array, visible: Array | None) -> Array:
+    if protocol.alignment == "scale":
+        return n_mpjpe(pred, target, visible=visible)
+    return mpjpe(pred, target, alignment=protocol.alignment, visible=visible)
 
 
 def _read(pred: Array, target: Array, visible: Array | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -12,9 +12,9 @@ from PIL import Image
 from torch.testing import assert_close
 
 from posezoo.data import Human36M
-from posezoo.data.human36m import ACTIONS, CAMERAS, DAMAGED, JOINTS, SHIFTED, read_cameras, read_prepared
+from posezoo.data.human36m import ACTIONS, CAMERAS, DAMAGED, H36M16, JOINTS, SHIFTED, read_cameras, read_prepared
 from posezoo.geometry import look_at
-from posezoo.skeletons import get_skeleton
+from posezoo.skeletons import convert, get_skeleton
 
 # spec 6.1: the 32-joint index of each of the 17
 assert JOINTS == (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
@@ -265,7 +265,6 @@ def detections(root: Path, symmetry: list, count: int, extra: int = 3) -> Path:
     [
         ([[4, 5, 6, 11, 12, 13], [1, 2, 3, 14, 15, 16]], 17, "h36m17"),
         ([[1, 3, 5, 7, 9, 11, 13, 15], [2, 4, 6, 8, 10, 12, 14, 16]], 17, "coco17"),
-        ([[3, 4, 5, 13, 14, 15], [0, 1, 2, 10, 11, 12]], 16, "mpii16"),
     ],
 )
 def test_detections(archive, tmp_path, symmetry, count, skeleton):
@@ -277,6 +276,47 @@ def test_detections(archive, tmp_path, symmetry, count, skeleton):
         whole = stored[video["take"]][CAMERAS.index(video["view"])]
         assert video["keypoints"].shape == (len(video["pose3d"]), count, 2)
         assert_close(video["keypoints"], torch.from_numpy(whole[::2][: len(video["pose3d"])]))
+
+
+def test_detections_of_the_hourglass_are_reordered_as_in_the_papers(archive, tmp_path):
+    """The permutation of Martinez et al. and Hossain & Little: thorax and spine are not where MPII's names say."""
+    true = Human36M(archive, subjects=["S1"], actions=["Walking"])
+    names = [name for name in true.skeleton.keypoints if name != "neck_nose"]
+    in_file = [6, 2, 1, 0, 3, 4, 5, 7, 8, 9, 13, 14, 15, 12, 11, 10]
+    found = []
+    for video in true:  # what a perfect hourglass, fine-tuned on these 16 joints, would detect
+        detected = np.empty((len(video["keypoints"]), 16, 2), dtype=np.float32)
+        detected[:, in_file] = video["keypoints"][:, [true.skeleton.index(name) for name in names]]
+        found.append(detected)
+    path = tmp_path / "data_2d_h36m_sh_ft_h36m.npz"
+    metadata = {"num_joints": 16, "keypoints_symmetry": [[3, 4, 5, 13, 14, 15], [0, 1, 2, 10, 11, 12]]}
+    np.savez_compressed(path, positions_2d={"S1": {"Walking": found}}, metadata=metadata)
+
+    videos = Human36M(archive, subjects=["S1"], actions=["Walking"], keypoints=path, fps=25)
+    assert videos.keypoint_skeleton == H36M16
+    assert list(H36M16.keypoints) == names
+    assert H36M16.flip_index == (0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 13, 14, 15, 10, 11, 12)
+    whole_bones, bones = (
+        {tuple(skeleton.keypoints[end] for end in bone) for bone in skeleton.bones}
+        for skeleton in (true.skeleton, H36M16)
+    )
+    assert bones == {bone for bone in whole_bones if "neck_nose" not in bone} | {("thorax", "head")}
+    for video, whole in zip(videos, true, strict=True):
+        keypoints, visible = convert(video["keypoints"], H36M16, "h36m17")
+        expected = whole["keypoints"][::2]
+        joints = visible.all(dim=0)
+        assert (~joints).nonzero().flatten().tolist() == [true.skeleton.index("neck_nose")]
+        assert_close(keypoints[:, joints], expected[:, joints])
+        by_name, _ = convert(torch.from_numpy(found[CAMERAS.index(video["view"])][::2]), "mpii16", "h36m17")
+        off = (by_name - expected).norm(dim=-1).mean(dim=0)
+        for name, at_fault in (("spine", True), ("thorax", True), ("head", False), ("left_wrist", False)):
+            assert (off[true.skeleton.index(name)] > 1) == at_fault
+
+
+def test_detections_of_another_number_of_keypoints(archive, tmp_path):
+    path = detections(tmp_path, [[3, 4, 5, 13, 14, 15], [0, 1, 2, 10, 11, 12]], 17)
+    with pytest.raises(ValueError, match=r"S1 Walking.54138969 has shape \(40, 17, 2\), expected \(T, 16, 2\)"):
+        Human36M(archive, subjects=["S1"], actions=["Walking"], keypoints=path)
 
 
 def test_detections_that_do_not_fit(archive, tmp_path):

@@ -29,6 +29,7 @@ from posezoo.metrics import (
     pcp,
     pdj,
     rmse,
+    rmse_total,
     torso_diameter,
 )
 from posezoo.skeletons import Skeleton, get_skeleton
@@ -258,12 +259,28 @@ def test_pcp_by_hand():
         assert pcp(pred, target, [(0, 1)], loose=True).tolist() == [loose]
 
 
-def test_a_limb_of_no_length_is_hit_by_an_exact_prediction_only():
+def test_a_limb_of_no_length_is_never_correct():
+    """The published evaluations divide 0 by 0; it counts all the same."""
     target = np.full((2, 2, 2), 7.0)
-    pred = target.copy()
-    pred[1, 1, 0] += 1e-9
+    target[1, 1] = 9
     for loose in (False, True):
-        assert pcp(pred, target, [(0, 1)], loose=loose).tolist() == [0.5]
+        assert pcp(target, target, [(0, 1)], loose=loose).tolist() == [0.5]
+        assert pcp(target[:1], target[:1], [(0, 1)], loose=loose, threshold=np.inf).tolist() == [0]
+
+
+def test_the_total_rmse_is_over_all_visible_keypoints():
+    target = np.zeros((4, 2, 2))
+    pred = target + np.array([[0.0, 0.0], [6.0, 8.0]])
+    assert rmse(pred, target).mean() == 5.0
+    assert rmse_total(pred, target) == pytest.approx(50**0.5)  # 7.07
+    visible = np.array([[True, False]] * 3 + [[True, True]])
+    pred[..., 0] += 1  # errors of 1 four times, and of the root of 113 once
+    assert rmse_total(pred, target, visible=visible) == pytest.approx(((4 + 113) / 5) ** 0.5)
+    assert labelled_mean(mean_pixel_error(pred, target, visible=visible), visible) == pytest.approx((4 + 113**0.5) / 5)
+    assert np.isnan(rmse_total(pred, target, visible=np.zeros((4, 2), bool)))
+    pred[0, 0] = np.nan
+    with pytest.warns(UserWarning, match="1 of the predicted keypoints are not finite"):
+        assert rmse_total(pred, target) == np.inf
 
 
 def test_limbs_may_be_given_as_their_ends():

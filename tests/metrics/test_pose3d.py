@@ -16,6 +16,7 @@ from posezoo.metrics import (
     auc3d,
     average_by_action,
     bone_length_error,
+    by_protocol,
     human36m,
     humaneva,
     limb_angle_error,
@@ -458,6 +459,46 @@ def test_humaneva_per_subject_and_action():
     assert humaneva(errors, subjects, actions, averaging="per-video", videos=videos) == table
     with pytest.raises(ValueError, match="one each per pose, got 3 and 8"):
         humaneva(errors, subjects[:3], actions)
+
+
+def test_rpsm_and_hossain_on_humaneva():
+    """RPSM's error is up to translation, of 14 joints without a root; Hossain & Little's after rigid alignment."""
+    rng = np.random.default_rng(0)
+    target = rng.normal(0, 300, (9, 14, 3))
+    pred = target + rng.normal(0, 30, target.shape) + rng.normal(0, 500, (9, 1, 3))
+    actions = ["Jog"] * 3 + ["Walking"] * 6
+    subjects = ["S2", "S1", "S1", "S1", "S1", "S2", "S2", "S2", "S3"]
+    for name, alignment in (("rpsm-humaneva", "centroid"), ("hossain-humaneva", "rigid")):
+        row = by_protocol(pred, target, name, actions=actions, subjects=subjects)
+        pose = mpjpe(pred, target, alignment=alignment).mean(axis=1)
+        cells = {"Walking S1": pose[3:5], "Walking S2": pose[5:8], "Walking S3": pose[8:], "Jog S1": pose[1:3],
+                 "Jog S2": pose[:1]}  # fmt: skip
+        means = {cell: values.mean() for cell, values in cells.items()}
+        expected = {
+            **dict(list(means.items())[:3]), "Walking": np.mean(list(means.values())[:3]),
+            **dict(list(means.items())[3:]), "Jog": np.mean(list(means.values())[3:]),
+            "Average": np.mean(list(means.values())),
+        }  # fmt: skip
+        assert list(row) == list(expected)
+        assert row == pytest.approx(expected)
+    assert by_protocol(pred, target, "hossain-humaneva", actions=actions, subjects=subjects)["Average"] < 100
+    arguments = {"subjects": ["S1"] * 9}
+    with pytest.raises(ValueError, match="hossain-humaneva tests on Walking, Jog; these are others: Box"):
+        by_protocol(pred, target, "hossain-humaneva", actions=["Box"] * 9, **arguments)
+    assert by_protocol(pred, target, "rpsm-humaneva", actions=["Box"] * 9, **arguments)["Box S1"] > 0
+    with pytest.raises(ValueError, match="rpsm-humaneva tests on S1, S2, S3; these are others: S9"):
+        by_protocol(pred, target, "rpsm-humaneva", actions=["Box"] * 9, subjects=["S9"] * 9)
+    with pytest.raises(ValueError, match="rpsm-humaneva is a protocol of HumanEva; call by_protocol"):
+        human36m(pred, target, "rpsm-humaneva", actions=["Box"] * 9, **arguments)
+
+
+def test_rpsm_on_human36m_is_martinez_1_at_two_frames_a_second():
+    pred, target, _ = poses(0, 8)
+    _, actions, subjects, videos = frames()
+    arguments = {"actions": actions, "subjects": subjects, "videos": videos}
+    assert PROTOCOLS["rpsm-h36m"].stride == 50 / 2
+    row = by_protocol(pred, target, "rpsm-h36m", **arguments)
+    assert row == human36m(pred, target, "martinez-1", **arguments)
 
 
 def test_protocols_have_names():

@@ -48,6 +48,7 @@ def pcp(pred, target, limbs, visible, fraction, loose=False):
     """Correct and counted limbs, two lists with a number per limb; an end of a limb is a list of keypoints to average.
 
     Strict: both ends are within a fraction of the annotated length. Loose: the mean of their errors is.
+    A limb of length 0 is never correct: its error would be divided by 0.
     """
     hits, counted = [0] * len(limbs), [0] * len(limbs)
     for person in range(len(target)):
@@ -61,7 +62,7 @@ def pcp(pred, target, limbs, visible, fraction, loose=False):
                 continue
             errors = [distance(a, b) for a, b in zip(found, true, strict=True)]
             limit = fraction * distance(*true)
-            if (sum(errors) / 2 if loose else max(errors)) <= limit:
+            if limit > 0 and (sum(errors) / 2 if loose else max(errors)) <= limit:
                 hits[number] += 1
     return hits, counted
 
