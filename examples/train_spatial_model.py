@@ -22,7 +22,7 @@ from posezoo.data import LSP, PersonCrop
 from posezoo.geometry import invert, transform_points
 from posezoo.heatmaps import encode
 from posezoo.losses import heatmap_cross_entropy
-from posezoo.models.tompson import SpatialModel
+from posezoo.spatial_model import SpatialModel
 
 sys.path.insert(0, str(Path(__file__).parent))
 from training import make_loaders, options, poses_in_crops, scores

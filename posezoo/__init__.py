@@ -31,14 +31,16 @@ _EXPORTS = {
     "Poses3D": "lift",
 }
 _MODULES = (
-    "checkpoints", "data", "detectors", "evaluate", "export", "geometry", "heatmaps", "layers", "lift", "losses",
-    "metrics", "models", "predict", "registry", "skeletons", "viz", "weights",
+    "backbones", "checkpoints", "contract", "data", "detectors", "evaluate", "export", "geometry", "heatmaps", "layers",
+    "lift", "losses", "metrics", "models", "predict", "registry", "skeletons", "spatial_model", "viz", "weights",
 )  # fmt: skip
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
 
 if TYPE_CHECKING:
+    import posezoo.backbones as backbones
     import posezoo.checkpoints as checkpoints
+    import posezoo.contract as contract
     import posezoo.data as data
     import posezoo.detectors as detectors
     import posezoo.evaluate as evaluate
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     import posezoo.models as models
     import posezoo.registry as registry
     import posezoo.skeletons as skeletons
+    import posezoo.spatial_model as spatial_model
     import posezoo.viz as viz
     import posezoo.weights as weights
     from posezoo.checkpoints import load_checkpoint

@@ -191,6 +191,9 @@ def create(
     # a model keeps what `reset_head` changes up to date itself; how it was initialised is no part of what it is
     final = {**recorded, **given, **getattr(model, "kwargs", {})}
     model.kwargs = {key: value for key, value in final.items() if not key.startswith("pretrained")}
+    if record and asked_for and hasattr(model, "apply_input_settings"):
+        size = record.input_size or record.input.get("input_size")  # the record's own comes from the caller's overlay
+        model.apply_input_settings({**record.input, "input_size": size})
     model.weights = None
     if pretrained and record is not None:
         weights_io.load(model, record, cache_dir=cache_dir)

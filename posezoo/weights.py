@@ -75,6 +75,7 @@ class Weights:
         size: of the file, in bytes.
         kwargs: constructor arguments the weights need.
         input_size: `(H, W)` in pixels.
+        input: other input settings of the model, see `PoseModel.input_settings`.
         skeleton: a name of `posezoo.list_skeletons()`.
         codec: how the heatmaps of the training were made: "msra", rounded to cells; "gaussian", not rounded; "dark" and
             "udp", not rounded and decoded accordingly.
@@ -107,6 +108,7 @@ class Weights:
     size: int | None = None
     kwargs: dict[str, Any] = field(default_factory=dict)
     input_size: tuple[int, int] | None = None
+    input: dict[str, Any] = field(default_factory=dict)
     skeleton: str = ""
     codec: str = ""
     channel_order: str = ""
@@ -799,6 +801,10 @@ def _save(
     fields = {**inherited.to_dict(), "architecture": architecture, **record_fields}
     if metrics is not None:
         fields = {**fields, "metrics": metrics, "metrics_by": fields.get("metrics_by") or "posezoo"}
+    # training may have changed the size; a size that the caller gives wins
+    settings: dict[str, Any] = getattr(model, "input_settings", dict)()
+    size = record_fields.get("input_size") or settings.get("input_size") or fields.get("input_size")
+    fields, settings = {**fields, "input_size": size, "input": {}}, {**settings, "input_size": size and list(size)}
     record = Weights.from_dict(fields)
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -811,6 +817,7 @@ def _save(
         "posezoo_version": posezoo.__version__,
         "architecture": architecture,
         "kwargs": kwargs,
+        "input": {name: value for name, value in settings.items() if value is not None},
         "weights": record.to_dict(),
     }
     with _replacing(directory / CONFIG_FILE) as temporary:
@@ -937,7 +944,10 @@ def read_record(place: str, cache_dir: str | Path | None = None) -> tuple[str, W
         if _parse_hub_source(rest)[2] != WEIGHTS_FILE:
             raise ValueError(f"{place}: expected a repository, hf-hub:org/name[@revision], got a file in it")
         config = read_config(find(Weights(sources=(f"{place}/{CONFIG_FILE}",)), cache_dir))
-    record = Weights.from_dict({**config["weights"], "sources": (place,), "kwargs": config["kwargs"]})
+    settings = config.get("input", {})  # absent in folders of posezoo 0.1
+    record = Weights.from_dict(
+        {**config["weights"], "sources": (place,), "kwargs": config["kwargs"], "input": settings}
+    )
     return config["architecture"], dataclasses.replace(record, architecture=config["architecture"])
 
 

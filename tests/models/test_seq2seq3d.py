@@ -160,22 +160,20 @@ def test_the_cell_is_tensorflows():
     """The variances are so small that the epsilon decides: with 1e-5 the memory would be 0.99627869, not 1."""
     cell = cell_of_two()
     x, state = torch.ones(1, 2), (torch.tensor([[0.0, 0.1]]), torch.tensor([[0.2, 0.3]]))
-    for step in (cell, cell.folded()):
-        memory, hidden = step(x, state)
-        assert_close(memory, torch.tensor([[-1.0, 1.0]]), rtol=0, atol=1e-6)
-        assert_close(hidden, torch.tensor([[-0.38079708, 0.38079708]]), rtol=0, atol=1e-6)
+    memory, hidden = cell(x, state)
+    assert_close(memory, torch.tensor([[-1.0, 1.0]]), rtol=0, atol=1e-6)
+    assert_close(hidden, torch.tensor([[-0.38079708, 0.38079708]]), rtol=0, atol=1e-6)
 
 
 def test_the_cell_without_normalisation_is_tensorflows():  # two of them, one on top of the other
     cell = cell_of_two(layer_norm=False)
     torch.nn.init.constant_(cell.gates.bias, 0.5)
-    for step in (cell, cell.folded()):
-        first = step(torch.ones(1, 2), (torch.tensor([[0.0, 0.1]]), torch.tensor([[0.2, 0.3]])))
-        assert_close(first[0], torch.tensor([[0.8020075, 0.89599884]]), rtol=0, atol=1e-6)
-        assert_close(first[1], torch.tensor([[0.56668288, 0.60858738]]), rtol=0, atol=1e-6)
-        second = step(first[1], (torch.tensor([[0.4, 0.5]]), torch.tensor([[0.6, 0.7]])))
-        assert_close(second[0], torch.tensor([[1.17500675, 1.26892781]]), rtol=0, atol=1e-6)
-        assert_close(second[1], torch.tensor([[0.70230919, 0.72581059]]), rtol=0, atol=1e-6)
+    first = cell(torch.ones(1, 2), (torch.tensor([[0.0, 0.1]]), torch.tensor([[0.2, 0.3]])))
+    assert_close(first[0], torch.tensor([[0.8020075, 0.89599884]]), rtol=0, atol=1e-6)
+    assert_close(first[1], torch.tensor([[0.56668288, 0.60858738]]), rtol=0, atol=1e-6)
+    second = cell(first[1], (torch.tensor([[0.4, 0.5]]), torch.tensor([[0.6, 0.7]])))
+    assert_close(second[0], torch.tensor([[1.17500675, 1.26892781]]), rtol=0, atol=1e-6)
+    assert_close(second[1], torch.tensor([[0.70230919, 0.72581059]]), rtol=0, atol=1e-6)
 
 
 def authors_weights(size=4):
