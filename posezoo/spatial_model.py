@@ -194,6 +194,8 @@ def convolve(maps: Tensor, kernels: Tensor) -> Tensor:
     kernels take a tenth of the time of sums.
     """
     sizes = (maps.shape[-2], maps.shape[-1])
+    if not len(maps):  # which some Fourier libraries refuse
+        return maps.new_zeros(0, *kernels.shape[:2], *sizes)
     reach = [min(kernels.shape[axis] // 2, size - 1) for axis, size in zip((-2, -1), sizes, strict=True)]
     middle = [kernels.shape[axis] // 2 for axis in (-2, -1)]
     y, x = (slice(m - r, m + r + 1) for m, r in zip(middle, reach, strict=True))  # no map has longer displacements

@@ -189,7 +189,7 @@ class DeepPose(PoseModel):
     def own_keypoints(self, stage: int, crops: Tensor) -> Tensor:
         """Regress keypoint i from crop i of each person: `(N K, 3, 220, 220)` to `(N K, 2)`, in units of the crops."""
         every = self.heads[stage - 1](self.run(stage, crops))
-        every = every.unflatten(0, (-1, self.num_keypoints)) if len(every) else every[None]
+        every = every.view(len(every) // self.num_keypoints, self.num_keypoints, self.num_keypoints, 2)
         return torch.einsum("niic->nic", every).flatten(0, 1)
 
     def run(self, stage: int, crops: Tensor) -> Tensor:
@@ -326,7 +326,7 @@ class DeepPose(PoseModel):
             torch.Size([1, 14, 2])
         """
         check_image(image[None])
-        height, width = self.input_size
+        width = self.input_size[1]
         weight = self.trunks[0].get_parameter("conv1.weight")
         image, matrices = image.to(weight), matrices.to(weight.device)
         keypoints = self.cascade(image, matrices)

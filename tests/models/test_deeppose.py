@@ -540,7 +540,7 @@ def test_stages_and_boxes_that_do_not_fit_are_refused():
             model(image, stage=stage)
     with pytest.raises(ValueError, match="say which stage they are for"):
         model(image, boxes=boxes)
-    with pytest.raises(ValueError, match="stage 1 looks at the whole image"):
+    with pytest.raises(ValueError, match="stage 1 takes the whole image"):
         model(image, stage=1, boxes=boxes)
     with pytest.raises(ValueError, match=r"stage 2 needs \(B, ..., 14, 4\).*got None; model.simulate"):
         model(image, stage=2)

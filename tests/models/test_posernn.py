@@ -575,7 +575,7 @@ def test_imagenet_trunk_is_timms(batch_norm, tmp_path, monkeypatch):
     file = tmp_path / "model.safetensors"
     save_file(state, file)
     asked = []
-    monkeypatch.setattr("posezoo.weights.find", lambda record, *_: asked.append(record.sources[0]) or file)
+    monkeypatch.setattr("posezoo.backbones.find", lambda record, *_: asked.append(record.sources[0]) or file)
     ours = build("posernn_attention", pretrained_backbone=True, batch_norm=batch_norm, affine=batch_norm)
     assert asked == [f"hf-hub:timm/{name}.tv_in1k"]
     assert ours.normalize.mean.tolist() == pytest.approx([0.485, 0.456, 0.406])

@@ -47,7 +47,7 @@ def by_hand(model, window, *, reverse=True):
     """One window `(T, K, 2)` to `(T, 16, 3)` mm, a scalar loop over frames; no dropout."""
     state = {name: value.detach().numpy() for name, value in model.state_dict().items()}
     normal = (window.numpy() - state["normalize.keypoints.mean"]) / state["normalize.keypoints.std"]
-    frames = [normal[t][model.seen].reshape(-1) for t in range(len(normal))]
+    frames = [normal[t][model.used].reshape(-1) for t in range(len(normal))]
     memory = hidden = np.zeros(model.hidden_size)
     for frame in reversed(frames) if reverse else frames:
         memory, hidden = step_by_hand(state, "encoder", frame, memory, hidden)
@@ -132,8 +132,8 @@ def test_size_of_the_parts():
         assert (cell.dropout.p, cell.recurrent_dropout.p) == (0.5, 0.5)
     assert count(model.output) == 49_200
     assert model.example_input(2).shape == (2, 5, 17, 2)
-    assert get_skeleton("h36m17").index("neck_nose") not in model.seen
-    assert len(model.seen) == 16
+    assert get_skeleton("h36m17").index("neck_nose") not in model.used
+    assert len(model.used) == 16
 
 
 def test_starts_with_glorots_weights():
@@ -204,7 +204,7 @@ def authors_model(**kwargs):
 
 def authors_data(model, frames):
     window = torch.zeros(1, frames, 17, 2)
-    window[:, :, model.seen] = torch.from_numpy(np.sin(0.11 * np.arange(frames * 32))).float().view(1, frames, 16, 2)
+    window[:, :, model.used] = torch.from_numpy(np.sin(0.11 * np.arange(frames * 32))).float().view(1, frames, 16, 2)
     target = torch.from_numpy(np.cos(0.07 * np.arange(frames * 48))).float().view(1, frames, 16, 3)
     return window, target
 
@@ -476,7 +476,7 @@ def test_long_videos_are_taken_in_parts(monkeypatch):
     model, video = build(), keypoints(60, batch=2)
     expected, _ = model.predict(video)
     for windows in (1, 7, 56, 112, 1000):
-        monkeypatch.setattr("posezoo.models.seq2seq3d.AT_A_TIME", windows)
+        monkeypatch.setattr("posezoo.models.seq2seq3d.WINDOWS_TOGETHER", windows)
         assert_close(model.predict(video)[0], expected)
 
 
@@ -570,10 +570,10 @@ def test_sixteen_keypoints_of_a_detector():
     assert detector.encoder.project.in_features == full.encoder.project.in_features == 32
     state = full.state_dict()
     detector.load_state_dict(
-        {key: value[full.seen] if "normalize.keypoints" in key else value for key, value in state.items()}
+        {key: value[full.used] if "normalize.keypoints" in key else value for key, value in state.items()}
     )
     video = keypoints(7)
-    assert_close(detector.predict(video[:, :, full.seen])[0], full.predict(video)[0])
+    assert_close(detector.predict(video[:, :, full.used])[0], full.predict(video)[0])
     moved = video.clone()
     moved[:, :, get_skeleton("h36m17").index("neck_nose")] += 50
     assert torch.equal(full.predict(moved)[0], full.predict(video)[0])

@@ -756,9 +756,38 @@ def test_a_window_without_a_positive_value_answers_with_its_highest():
     windows[0, 0, 30, 7] = -0.5
     windows[0, 1, 3, 4] = 0.25
     corner = torch.tensor([[[40, 60], [100, 20]]])
-    keypoints, scores = model.decode(paste(windows, corner, (256, 256)))
+    mask = paste(torch.ones_like(windows, dtype=torch.bool), corner, (256, 256))
+    keypoints, scores = model.decode(paste(windows, corner, (256, 256)), mask=mask)
     assert keypoints.tolist() == [[[47, 90], [104, 23]]]
     assert scores.tolist() == [[-0.5, 0.25]]
     nowhere, scores = model.decode(torch.zeros(1, 2, 256, 256))
     assert nowhere.tolist() == [[[0, 0], [0, 0]]]
     assert scores.tolist() == [[0, 0]]
+
+
+def test_a_value_of_exactly_0_inside_of_the_window_counts():
+    """Outside of the window is a mask, not the value 0."""
+    model = Tompson(layout="mpii", num_keypoints=1, width=4, fc_width=8).eval()
+    corner = torch.tensor([[[40, 60]]])
+    windows = torch.full((1, 1, 36, 36), -1.0)
+    windows[0, 0, 30, 7] = 0
+    mask = paste(torch.ones_like(windows, dtype=torch.bool), corner, (256, 256))
+    keypoints, scores = model.decode(paste(windows, corner, (256, 256)), mask=mask)
+    assert keypoints.tolist() == [[[47, 90]]]
+    assert scores.tolist() == [[0]]
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_predict_stays_inside_of_the_windows(flip):
+    """With no positive value in any window, keypoints lie inside of them all the same."""
+    torch.manual_seed(0)
+    model = Tompson(num_keypoints=2, skeleton=["left", "right"], **SMALL).eval()
+    with torch.no_grad():
+        model.fine.final_layer.weight.zero_()
+        model.fine.final_layer.bias.fill_(-1)
+    image = torch.rand(1, 3, 64, 64)
+    cells = highest_cell(model(image, all_stages=True)[0])
+    keypoints, scores = model.predict(image, flip=flip)
+    assert (scores < 0).all()
+    if not flip:
+        assert ((keypoints >= model.corners(cells)) & (keypoints < model.corners(cells) + model.crop)).all()
