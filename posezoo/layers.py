@@ -72,7 +72,8 @@ class ZScore(nn.Module):
 class PoseNormalize(nn.Module):
     """Normalise the 2D input of a lifter and de-normalise its 3D output.
 
-    The statistics are buffers, saved with the weights. Before `fit` keypoints are passed through and outputs are metres.
+    The statistics are buffers, saved with the weights. Before `fit` keypoints are passed through and outputs are
+    metres.
 
     Args:
         num_inputs: number of 2D keypoints.

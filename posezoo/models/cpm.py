@@ -263,7 +263,7 @@ class CPM(PoseModel):
             return self.decode(self.beliefs(image, middle, flip_index))
         if self.decoding != "bicubic":
             raise ValueError(
-                'scales: several scales are averaged at the size of the image; create the model with decoding="bicubic", '
+                'scales: maps are averaged at the size of the image; create the model with decoding="bicubic", '
                 f"not {self.decoding!r}"
             )
         height, width = image.shape[-2:]

@@ -55,8 +55,8 @@ class StackedHourglass(PoseModel):
         num_modules: residual modules per position of an hourglass.
         width: channels after the stem (section 3.2: 256).
         stem: "newell", the authors', or "bearpaw".
-        num_keypoints: channels of the heatmaps. 0 removes the heatmap layers and all stacks but the first, and `forward`
-            returns features.
+        num_keypoints: channels of the heatmaps. 0 removes the heatmap layers and all stacks but the first, and
+            `forward` returns features.
         skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when there are 17.
         decoding: how `decode` refines the highest cell: "argmax", "quarter", "dark", "soft" or "princeton".
 

@@ -26,10 +26,10 @@ Departures
       its training is not published.
     - The authors' code draws a Gaussian around `round(coordinate + 1)`, a leftover of MATLAB; here it lies at the
       coordinate itself. `legacy_offset=True` selects theirs.
-    - The standard deviation of the Gaussians is that of the authors' layer, 22.4 pixels; `sigma` sets another. The value
-      5 in their configuration is unused.
-    - GoogLeNet's auxiliary classifiers are left out. Its filters are initialised as in Caffe's GoogLeNet (Xavier, biases
-      0.2), where the authors start from ImageNet. torchvision's network of that name is another one.
+    - The standard deviation of the Gaussians is that of the authors' layer, 22.4 pixels; `sigma` sets another. The
+      value 5 in their configuration is unused.
+    - GoogLeNet's auxiliary classifiers are left out. Its filters are initialised as in Caffe's GoogLeNet (Xavier,
+      biases 0.2), where the authors start from ImageNet. torchvision's network of that name is another one.
     - Dropout before the last layer is GoogLeNet's; the authors' code does not show whether they kept it.
     - The authors' archive, to be downloaded by hand, has neither checksum nor terms, and may be gone. Its Caffe file
       loads; the initial pose is in a pickle beside it: `model.feedback.initial_pose.copy_(...)`, less 16 pixels.

@@ -10,9 +10,9 @@ Departures
     - The paper's 2D keypoints are 16, Human3.6M's without Neck/Nose. Inputs here are the 17 of `h36m17`, of which that
       one is ignored; `neck=True` uses it, as in mmpose. The network does not predict the pelvis, which is inserted.
     - The 14 keypoints of the option `predict_14` are `num_keypoints=14, skeleton=FOURTEEN`.
-    - Max-norm is the authors' code: each layer's weights are divided by the norm of the whole matrix where that is above
-      1, in training and testing, and the gradient passes through the division. PyTorch ports clip the gradient instead
-      or have none: `max_norm=False`.
+    - Max-norm is the authors' code: each layer's weights are divided by the norm of the whole matrix where that is
+      above 1, in training and testing, and the gradient passes through the division. PyTorch ports clip the gradient
+      instead or have none: `max_norm=False`.
     - Batch normalisation has PyTorch's constants; `batch_norm="tensorflow"` those of the authors' code.
     - 2D statistics are those of raw pixels, as in the paper, which ties weights to the cameras of the training data.
       `frame="person"` makes inputs independent of the camera (`layers.PoseNormalize`).

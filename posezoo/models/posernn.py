@@ -18,8 +18,9 @@ networks. The paper is the default, and the code where the paper says nothing.
 Departures
     - The crop is the tight box of the joints and 20 pixels of the photograph on each side, stretched to 224 x 224.
       `padding` is a factor: 1.1, the same for people 400 pixels high.
-    - The code normalises with the statistics of the batch, in tests too. Here batch norm has running statistics, so that
-      predictions do not depend on the rest of the batch. `affine=True` adds the scale and shift that the code lacks.
+    - The code normalises with the statistics of the batch, in tests too. Here batch norm has running statistics, so
+      that predictions do not depend on the rest of the batch. `affine=True` adds the scale and shift that the code
+      lacks.
     - Convolution, batch norm, ReLU is the order of the code that trained the published numbers;
       `bn_order="conv_relu_bn"` is the paper's. `batch_norm=False` leaves it out of the convolutions, for ImageNet's
       VGG16 (`pretrained_backbone=True`), as the code's `_pt` networks do.
@@ -192,8 +193,8 @@ class PoseLSTM(VGG16Pose):
         hidden: width of an LSTM layer (section 4.2: 128; code: 256).
         layers: number of LSTM layers (section 4.2: 2; code: 1).
         init: initial state: "learned", a linear map of pool5; "zeros"; "slice", the first numbers of pool5 (code).
-        head: projection of a step's output: "step", batch norm and a linear layer per step; "mlp", with a dense layer in
-            between (code); "shared", one linear layer for all steps.
+        head: projection of a step's output: "step", batch norm and a linear layer per step; "mlp", with a dense layer
+            in between (code); "shared", one linear layer for all steps.
         sequence: keypoint index of each step. Defaults to `SEQUENCE` for MPII's skeleton, else to the skeleton's order.
             `reset_head` resets it.
         batch_norm: False leaves it out of the convolutions.
@@ -371,8 +372,8 @@ class PoseAttentionLSTM(VGG16Pose):
 
         Returns:
             keypoints: `(B, K, 2)`, those of `forward`.
-            attention: `(B, K, H/16, W/16)`, each map sums to 1; cell (i, j) covers the 16 x 16 pixels from (16 i, 16 j).
-                `posezoo.viz.draw_attention` draws them.
+            attention: `(B, K, H/16, W/16)`, each map sums to 1; cell (i, j) covers the 16 x 16 pixels from (16 i, 16
+                j). `posezoo.viz.draw_attention` draws them.
 
         Raises:
             ValueError: the network has no keypoints, or what `forward` raises.

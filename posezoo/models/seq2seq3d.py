@@ -7,15 +7,15 @@ with layer normalisation and dropout.
     In   keypoints  (B, T, K, 2)    pixels, a window of T consecutive frames
     Out  pose3d     (B, T, K, 3)    mm in the camera's frame, relative to the pelvis, which is 0
 
-T is free, but weights are trained with one `window`. `predict` slides it over a video of any length and `stream` takes a
-video frame by frame.
+T is free, but weights are trained with one `window`. `predict` slides it over a video of any length and `stream` takes
+a video frame by frame.
 
 Departures
     - The paper's 2D keypoints are 16, Human3.6M's without Neck/Nose. Inputs here are the 17 of `h36m17`, of which that
       one is ignored; `neck=True` uses it. The network does not predict the pelvis, which is inserted.
-    - For "recurrent dropout" the paper cites dropout of non-recurrent connections (Zaremba et al.). The authors' code has
-      that, on input and output of a cell, and dropout of the candidate memory (Semeniuta et al.), with one probability.
-      Here are two: `dropout` and `recurrent_dropout`. The row of Table 4 without it has 0 for both.
+    - For "recurrent dropout" the paper cites dropout of non-recurrent connections (Zaremba et al.). The authors' code
+      has that, on input and output of a cell, and dropout of the candidate memory (Semeniuta et al.), with one
+      probability. Here are two: `dropout` and `recurrent_dropout`. The row of Table 4 without it has 0 for both.
     - The weights of keypoints in the smoothness term differ between paper and code: `joint_weights` of
       `losses.smooth_pose_mse`, which has the other two options of Table 4 as well.
     - The unused output layer of the authors' encoder is left out.
@@ -214,8 +214,8 @@ class Seq2Seq3D(PoseModel):
 class Stream:
     """Predict a video frame by frame: `(B, K, 2)` pixels to `(B, K, 3)` mm, in constant time and memory.
 
-    The pose of a frame is that of `predict` for the last frame of the video so far. From frame `window` on, counted from
-    1, it equals that of `predict` for the whole video; before, the first frame is repeated. Each video needs a new
+    The pose of a frame is that of `predict` for the last frame of the video so far. From frame `window` on, counted
+    from 1, it equals that of `predict` for the whole video; before, the first frame is repeated. Each video needs a new
     stream.
 
     Example:

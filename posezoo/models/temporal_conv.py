@@ -13,9 +13,9 @@ The authors train on windows of R frames with a second network, strided where th
 the one pose. Here it is the same network with the same weights: given exactly R frames it strides.
 
 Departures
-    - The authors' inputs are x from -1 to 1 over the image's width, their outputs metres. Here both are statistics. A new
-      model has metres; `model.normalize.fit_image((H, W))` sets the rest. `normalize.fit` sets z-scores instead, and
-      `frame="person"` makes inputs independent of camera and image (`layers.PoseNormalize`).
+    - The authors' inputs are x from -1 to 1 over the image's width, their outputs metres. Here both are statistics. A
+      new model has metres; `model.normalize.fit_image((H, W))` sets the rest. `normalize.fit` sets z-scores instead,
+      and `frame="person"` makes inputs independent of camera and image (`layers.PoseNormalize`).
     - The network predicts the pelvis too, whose target is 0, and the paper's error counts it. `forward` is the paper's;
       `decode` and `predict` put the pelvis to 0, where it is by definition.
     - The second network, for the position of the root in semi-supervised training, is left out.

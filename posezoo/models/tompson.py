@@ -89,8 +89,8 @@ class Tompson(PoseModel):
         fine: False: the coarse model alone.
         fine_banks: scales whose features the fine model takes.
         crop: pixels on a side of the fine model's windows.
-        spatial_model: place the windows at the peaks of `self.spatial_model`, a `SpatialModel` of the coarse heatmaps and
-            the torso's. It is initialised and trained by itself, because the places of windows pass no gradient.
+        spatial_model: place the windows at the peaks of `self.spatial_model`, a `SpatialModel` of the coarse heatmaps
+            and the torso's. It is initialised and trained by itself, because the places of windows pass no gradient.
         decoding: how `decode` refines the highest cell: "argmax" as in the paper, "quarter", "dark" or "soft".
 
     Example:

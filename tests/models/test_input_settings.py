@@ -163,11 +163,8 @@ def test_a_saved_network_keeps_the_size_and_padding_of_its_training(tmp_path):
     assert (loaded.input_size, loaded.padding, loaded.keep_aspect) == ((192, 160), 1.5, False)
     assert loaded.example_input().shape == (1, 3, 192, 160)
     assert loaded.weights.input_size == (192, 160)
-    smaller = {"input_size": [64, 64]}
-    assert posezoo.create(f"local-dir:{tmp_path}", pretrained=True, pretrained_cfg_overlay=smaller).input_size == (
-        64,
-        64,
-    )
+    overlaid = posezoo.create(f"local-dir:{tmp_path}", pretrained=True, pretrained_cfg_overlay={"input_size": [64, 64]})
+    assert overlaid.input_size == (64, 64)
 
 
 def test_a_folder_of_before_without_settings_loads(tmp_path):
@@ -204,9 +201,8 @@ def test_impossible_settings_are_refused(settings):
 
 @pytest.mark.parametrize("name", posezoo.list_models())
 def test_every_argument_of_forward_works_by_position(name):
-    parameters = list(
-        inspect.signature(typing.get_type_hints(posezoo.model_entrypoint(name))["return"].forward).parameters.values()
-    )
+    forward = typing.get_type_hints(posezoo.model_entrypoint(name))["return"].forward
+    parameters = list(inspect.signature(forward).parameters.values())
     assert parameters[2].name == "all_stages"
     assert all(parameter.kind is parameter.POSITIONAL_OR_KEYWORD for parameter in parameters)
 
@@ -265,7 +261,7 @@ def test_a_photograph_of_the_inputs_size_is_cropped_as_by_forward():
 
 
 def test_later_stages_see_the_full_resolution(monkeypatch):
-    """Stripes one pixel wide: gone in a crop of 220 x 220, still there in the squares of the photograph."""
+    """Stripes four pixels wide: gone in a crop of 220 x 220, still there in the squares of the photograph."""
     model = cascade()
     contrast = []
     run = DeepPose.run
@@ -275,7 +271,7 @@ def test_later_stages_see_the_full_resolution(monkeypatch):
         lambda self, stage, crops: (contrast.append((stage, crops.std(dim=-1).mean())), run(self, stage, crops))[1],
     )
     image = torch.zeros(3, 1760, 1760, dtype=torch.float64)
-    image[..., ::2] = 1
+    image[..., (torch.arange(1760) // 4) % 2 == 1] = 1
     box = torch.tensor([[0.0, 0, 1760, 1760]], dtype=torch.float64)
     matrices = crop_matrix(*box_to_crop(box, (220, 220), padding=1.0, keep_aspect=False), (220, 220), keep_aspect=False)
     matrices = matrices.expand(10, -1, -1)
@@ -284,7 +280,7 @@ def test_later_stages_see_the_full_resolution(monkeypatch):
     later = [float(value) for stage, value in contrast if stage > 1]
     assert len(later) == 4  # two stages, eight people at once
     reduced = crop(image, matrices[:1], (220, 220))
-    assert reduced.std(dim=-1).mean() < 0.01
+    assert reduced.std(dim=-1).mean() < 0.02
     contrast.clear()
     model.predict(reduced)
     assert min(later) > 3 * max(float(value) for stage, value in contrast if stage > 1)
