@@ -57,7 +57,7 @@ class ZScore(nn.Module):
 
     @torch.no_grad()
     def fit(self, points: Tensor) -> None:
-        """Set mean and standard deviation from data; a constant coordinate, such as the root's, is divided by `unit`."""
+        """Set mean and standard deviation from data; a constant coordinate, such as the root, is divided by `unit`."""
         variance, mean = torch.var_mean(points.flatten(0, -3), dim=0, correction=0)
         std = variance.sqrt()
         self.mean.copy_(mean)

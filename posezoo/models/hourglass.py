@@ -105,7 +105,7 @@ class StackedHourglass(PoseModel):
         self.reset_head(num_keypoints, skeleton)
 
     def forward(self, image: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
-        """Map `(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)` of the last stack, or to a tuple of all stacks'."""
+        """Map `(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)` of the last stack; with `all_stages` of all."""
         x = self.stem(image)
         stages = []
         for stack, out in enumerate(self.outs):

@@ -289,7 +289,6 @@ def test_later_stages_see_the_full_resolution(monkeypatch):
 def test_people_keep_their_places_in_the_photograph():
     """Two crops of one photograph are predicted as each alone; a mirrored photograph has mirrored keypoints."""
     model = cascade()
-    model.reset_head(14)
     image = torch.rand(3, 500, 700, dtype=torch.float64)
     boxes = torch.tensor([[50.0, 40, 350, 440], [300, 100, 650, 480]], dtype=torch.float64)
     matrices = crop_matrix(
