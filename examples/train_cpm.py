@@ -26,12 +26,11 @@ import torch
 import posezoo
 from posezoo.data import LSP, PersonCrop
 from posezoo.losses import belief_loss
-from posezoo.models.cpm import CPM, cpm_targets
+from posezoo.models.cpm import CPM, PADDING, cpm_targets
 
 sys.path.insert(0, str(Path(__file__).parent))
 from training import make_loaders, options, train
 
-PADDING = 368 / (200 * 41 / 35)  # a person of 200 annotated pixels is magnified 41/35 times
 SCALES = (0.7, 1.3)  # of the person; the crop's extent is divided by them
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 DECAY, DECAY_EVERY = 0.333, 136_106 / 600_000  # of the run

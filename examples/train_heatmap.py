@@ -19,21 +19,21 @@ import torch
 
 import posezoo
 from posezoo.data import LSP, PersonCrop, cutout, jitter_colour
-from posezoo.heatmaps import encode
 from posezoo.losses import heatmap_mse
 
 sys.path.insert(0, str(Path(__file__).parent))
 from training import make_loaders, options, train
 
 
-def batch_loss(model: torch.nn.Module, batch: dict[str, Any], *, sigma: float) -> torch.Tensor:
-    """Mean squared error of every supervised stage against Gaussian targets."""
+def batch_loss(
+    model: torch.nn.Module, batch: dict[str, Any], *, network: posezoo.contract.PoseModel, sigma: float
+) -> torch.Tensor:
+    """Mean squared error of every supervised stage, with targets in the frame of `network`; `model` may wrap it."""
     stages = model(batch["image"], all_stages=True)
-    h, w = stages[-1].shape[-2:]
-    stride = batch["image"].shape[-2] / h
-    target, weights = encode(batch["keypoints"], batch["visible"], size=(h, w), stride=stride, sigma=sigma)
+    targets = network.encode_targets(batch["keypoints"], batch["visible"], stages, sigma=sigma)
+    pairs = zip(stages, targets, strict=True)
     # 1,000: Adam is invariant to it, and it keeps bf16 gradients away from underflow
-    return 1000 * sum(heatmap_mse(heatmaps.float(), target, weights) for heatmaps in stages)
+    return 1000 * sum(heatmap_mse(stage.float(), *target) for stage, target in pairs)
 
 
 def warm_cosine(step: int, steps: int, *, warmup: float) -> float:
@@ -89,14 +89,14 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     if not torch.cuda.is_available():
         keep_depthwise_in_float32(model)
     crop = PersonCrop(
-        size=tuple(args.size), skeleton=LSP.skeleton, scale=0.3, rotation=40, flip=0.5, translation=0.1, half_body=0.2,
-        truncation=0.3,
+        size=tuple(args.size), padding=model.padding, skeleton=LSP.skeleton, scale=0.3, rotation=40, flip=0.5,
+        translation=0.1, half_body=0.2, truncation=0.3,
     )  # fmt: skip
     return train(
         args,
         model,
         torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=args.weight_decay),
-        partial(batch_loss, sigma=args.sigma),
+        partial(batch_loss, network=model, sigma=args.sigma),
         make_loaders(args, crop),
         schedule=partial(warm_cosine, warmup=args.warmup),
         augment=lambda images: cutout(jitter_colour(images)),

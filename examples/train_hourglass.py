@@ -24,9 +24,8 @@ from torch import Tensor
 
 import posezoo
 from posezoo.data import LSP, PersonCrop
-from posezoo.heatmaps import encode
 from posezoo.losses import heatmap_mse
-from posezoo.models.hourglass import OFFSET, STRIDE, StackedHourglass
+from posezoo.models.hourglass import StackedHourglass
 
 sys.path.insert(0, str(Path(__file__).parent))
 from training import make_loaders, options, train
@@ -37,10 +36,9 @@ COLOUR = 0.4  # each channel's gain is 1 - COLOUR to 1 + COLOUR
 DROP_AFTER, DROP_TO = 0.9, 0.2  # "a few more" epochs at a fifth of the rate
 
 
-def batch_loss(model: torch.nn.Module, batch: dict[str, Any], *, sigma: float) -> Tensor:
+def batch_loss(model: torch.nn.Module, batch: dict[str, Any], *, network: StackedHourglass, sigma: float) -> Tensor:
     stages = [stage.float() for stage in model(batch["image"], all_stages=True)]
-    size = stages[-1].shape[-2:]
-    target, _ = encode(batch["keypoints"], batch["visible"], size=size, stride=STRIDE, offset=OFFSET, sigma=sigma)
+    target, _ = network.encode_targets(batch["keypoints"], batch["visible"], stages, sigma=sigma)[-1]
     return torch.stack([heatmap_mse(stage, target) for stage in stages]).sum()
 
 
@@ -75,7 +73,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         args,
         model,
         torch.optim.RMSprop(model.parameters(), lr=args.lr, alpha=0.99, eps=1e-8),
-        partial(batch_loss, sigma=args.sigma),
+        partial(batch_loss, network=model, sigma=args.sigma),
         make_loaders(args, crop),
         schedule=schedule,
         augment=gains,

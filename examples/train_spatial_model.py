@@ -22,7 +22,7 @@ from posezoo.data import LSP, PersonCrop
 from posezoo.geometry import invert, transform_points
 from posezoo.heatmaps import encode
 from posezoo.losses import heatmap_cross_entropy
-from posezoo.models.tompson import SpatialModel
+from posezoo.spatial_model import SpatialModel
 
 sys.path.insert(0, str(Path(__file__).parent))
 from training import make_loaders, options, poses_in_crops, scores
@@ -54,15 +54,10 @@ class Composition(nn.Module):
         return found, self.spatial(found, torso)
 
 
-@torch.no_grad()
 def frame_of(detector: Any, size: tuple[int, int]) -> dict[str, Any]:
-    """Size, stride and offset of a network's heatmaps, measured by decoding a single peak."""
-    maps = detector(torch.zeros(1, 3, *size))
-    one = torch.zeros_like(maps)
-    one[..., 4, 4] = 1
-    stride = size[0] / maps.shape[-2]
-    offset = float(detector.decode(one)[0][0, 0, 0]) - 4 * stride
-    return {"size": (maps.shape[-2], maps.shape[-1]), "stride": stride, "offset": offset}
+    """Size, stride and offset of a network's heatmaps, for `heatmaps.encode`."""
+    stride, offset = detector.heatmap_frame()
+    return {"size": (round(size[0] / stride), round(size[1] / stride)), "stride": stride, "offset": offset}
 
 
 @torch.no_grad()

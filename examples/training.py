@@ -125,6 +125,8 @@ def train(
     )
     set_seed(args.seed, device_specific=True)
     train_people, crop = loaders[0].dataset.people, loaders[1].dataset.crop  # type: ignore[attr-defined]
+    # saved with the weights, so that predictions get the crops of the training
+    model.apply_input_settings({"input_size": crop.size, "padding": crop.padding, "keep_aspect": crop.keep_aspect})
     model = model.to(accelerator.device, memory_format=torch.channels_last)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True) if ema else None
     final = average.module if average else model

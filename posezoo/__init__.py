@@ -33,16 +33,18 @@ _EXPORTS = {
     "lift": "lifting",
 }
 _MODULES = (
-    "checkpoints", "convert", "data", "detectors", "evaluate", "export", "geometry", "heatmaps", "images", "layers",
-    "lifting", "losses", "metrics", "models", "prediction", "registry", "skeletons", "tracking", "video", "viz",
-    "weights",
+    "backbones", "checkpoints", "contract", "convert", "data", "detectors", "evaluate", "export", "geometry",
+    "heatmaps", "images", "layers", "lifting", "losses", "metrics", "models", "prediction", "registry", "skeletons",
+    "spatial_model", "tracking", "video", "viz", "weights",
 )  # fmt: skip
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
 
 if TYPE_CHECKING:
     # the same names again, for type checkers and editors; tests/test_typing.py compares the two lists
+    import posezoo.backbones as backbones
     import posezoo.checkpoints as checkpoints
+    import posezoo.contract as contract
     import posezoo.convert as convert
     import posezoo.data as data
     import posezoo.detectors as detectors
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     import posezoo.prediction as prediction
     import posezoo.registry as registry
     import posezoo.skeletons as skeletons
+    import posezoo.spatial_model as spatial_model
     import posezoo.tracking as tracking
     import posezoo.video as video
     import posezoo.viz as viz

@@ -1,100 +1,24 @@
-"""What two or more networks share, nothing else."""
+"""Layers that two or more networks share: normalisation with its statistics, convolutions named as in Caffe files."""
 
-import difflib
-import functools
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
 
 import torch
+import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
-from posezoo import heatmaps
-from posezoo.geometry import flip_keypoints, person_frame
-from posezoo.skeletons import Skeleton, get_skeleton
-
-if TYPE_CHECKING:
-    from posezoo.weights import Weights
+from posezoo.geometry import person_frame
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-FRAMES = ("pixels", "person")  # of the keypoints that lifters see
+FRAMES = ("pixels", "person")  # of the keypoints that lifters take
+REACH = 1000.0  # mm; extent of a body around its root, before `PoseCodec.fit`
+STILL = 1e-4  # mm; range of a coordinate that never varies, the root's (RPSM's authors' code)
 CONSTANT = 1e-3  # a coordinate that varies less than this (pixels, millimetres, sizes of a person) is not scaled
 
 
-class PoseModel(nn.Module):
-    """What every network of the zoo owes its user and no paper describes: a name, and a way to disk and back.
-
-    Attributes:
-        architecture: the name it was created under, "" when it was built by hand.
-        kwargs: the constructor's arguments, as `config.json` keeps them.
-        weights: the record of the weights it carries, or None.
-        head_keys: names of the submodules that depend on the number of keypoints.
-        keep_aspect: whether people are cropped with the input's aspect ratio; False: their boxes are stretched to it.
-        input_kind: what `forward` takes: "image" `(B, 3, H, W)`, "keypoints" `(B, T, K, 2)`, "clip" `(B, T, 3, H, W)`.
-        default_skeleton: that of a head with as many keypoints when none is given.
-    """
-
-    architecture: str = ""
-    kwargs: dict[str, Any]
-    weights: "Weights | None" = None
-    head_keys: tuple[str, ...] = ()
-    keep_aspect: bool = True
-    input_kind: str = "image"
-    default_skeleton: str = "coco17"
-    num_keypoints: int
-    skeleton: Skeleton | None
-    padding: float = 1.25
-    example_input: Callable[..., Tensor]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kwargs = {}
-
-    @property
-    def input_size(self) -> tuple[int, int]:
-        """(H, W) of the images that the network was trained with."""
-        if self.weights is not None and self.weights.input_size:
-            return self.weights.input_size
-        height, width = self.example_input().shape[-2:]
-        return height, width
-
-    @property
-    def corner_aligned(self) -> bool:
-        """Whether crops are measured between the centres of the corner pixels, as by UDP."""
-        return "udp" in (getattr(self, "decoding", ""), getattr(self.weights, "codec", ""))
-
-    @functools.cached_property  # which networks may set
-    def receptive_field(self) -> int:
-        """Frames that one output depends on."""
-        return 1 if self.input_kind == "image" else self.example_input().shape[1]
-
-    def save_pretrained(self, directory: str | Path, **kwargs: Any) -> Path:
-        """Write weights, config and model card; see `posezoo.save_pretrained`."""
-        from posezoo.weights import save_pretrained
-
-        return save_pretrained(self, directory, **kwargs)
-
-    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
-        """Publish to the Hugging Face Hub; see `posezoo.push_to_hub`."""
-        from posezoo.weights import push_to_hub
-
-        return push_to_hub(self, repo_id, **kwargs)
-
-    def no_weight_decay(self) -> set[str]:
-        """Names of the parameters that weight decay should spare beside biases and norms, for timm's optimisers."""
-        return set()
-
-    def set_keypoints(self, num_keypoints: int, skeleton: str | Skeleton | Sequence[str] | None) -> None:
-        """Record what the head's channels mean, in the constructor and in `reset_head`."""
-        self.num_keypoints = num_keypoints
-        self.skeleton = keypoint_skeleton(num_keypoints, skeleton, self.default_skeleton)
-        named = skeleton if skeleton is None or isinstance(skeleton, str) else list(get_skeleton(skeleton).keypoints)
-        self.kwargs = {**self.kwargs, "num_keypoints": num_keypoints, "skeleton": named}
-
-
 class Normalize(nn.Module):
-    """`(image - mean) / std` per channel, with mean and std as buffers: what the weights assume travels with them."""
+    """Normalise images per channel, `(image - mean) / std`; mean and std are buffers, saved with the weights."""
 
     mean: Tensor
     std: Tensor
@@ -114,7 +38,7 @@ class Normalize(nn.Module):
 
 
 class ZScore(nn.Module):
-    """`(points - mean) / std` for points `(..., K, D)`, with mean and std as buffers of shape `(K, D)`."""
+    """Standardise points `(..., K, D)`, `(points - mean) / std`; mean and std are buffers of shape `(K, D)`."""
 
     mean: Tensor
     std: Tensor
@@ -133,32 +57,32 @@ class ZScore(nn.Module):
 
     @torch.no_grad()
     def fit(self, points: Tensor) -> None:
-        """Mean and standard deviation of the points; a coordinate that never varies, a root's, is divided by `unit`."""
+        """Set mean and standard deviation from data; a constant coordinate, such as the root, is divided by `unit`."""
         variance, mean = torch.var_mean(points.flatten(0, -3), dim=0, correction=0)
         std = variance.sqrt()
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std < CONSTANT, self.unit, std))
 
     def reset(self) -> None:
-        """Back to mean 0 and one unit."""
+        """Reset the mean to 0 and the standard deviation to one unit."""
         self.mean.zero_()
         self.std.fill_(self.unit)
 
 
 class PoseNormalize(nn.Module):
-    """A lifter's units: what its network sees of 2D keypoints, and the millimetres that its answers mean.
+    """Normalise the 2D input of a lifter and de-normalise its 3D output.
 
-    The statistics are buffers and travel with the weights. Until `fit` has set them keypoints stay as they are and
-    answers count in metres.
+    The statistics are buffers, saved with the weights. Before `fit` keypoints are passed through and outputs are
+    metres.
 
     Args:
-        num_inputs: 2D keypoints.
-        num_keypoints: 3D keypoints, those of the head.
-        frame: "pixels" takes the z-score of the pixels, as the papers do, and so is bound to the cameras of the
-            training data. "person" first measures the keypoints from the root, in units of the person's size in the
-            window (`geometry.person_frame`): any camera, image size and distance will do.
-        framewise: for "person": measure the size in every frame by itself, not over the window (the axis `T`).
-        root: of the 2D keypoints; where a skeleton has none its first keypoint serves.
+        num_inputs: number of 2D keypoints.
+        num_keypoints: number of 3D keypoints.
+        frame: "pixels" standardises pixel coordinates, as in the papers, which ties the weights to the cameras of the
+            training data. "person" first makes keypoints relative to the root, in units of the person's size in the
+            window (`geometry.person_frame`), independent of camera, image size and distance.
+        framewise: with frame "person", measure the size per frame instead of per window (the axis `T`).
+        root: index of the root among the 2D keypoints. Defaults to the first.
 
     Example:
         >>> normalize = PoseNormalize(17, 17)
@@ -183,22 +107,22 @@ class PoseNormalize(nn.Module):
         self.reset_head(num_keypoints)
 
     def forward(self, keypoints: Tensor) -> Tensor:
-        """`(..., T, K, 2)` pixels to the network's units."""
+        """Normalise keypoints `(..., T, K, 2)` in pixels."""
         return self.keypoints(self._framed(keypoints))
 
     def inverse(self, pose: Tensor) -> Tensor:
-        """The network's answer `(..., K, 3)` in millimetres."""
+        """De-normalise an output `(..., K, 3)` to millimetres."""
         return self.pose3d.inverse(pose)
 
     def fit(self, keypoints: Tensor, pose3d: Tensor) -> None:
         """Set the statistics from training data.
 
         Args:
-            keypoints: `(..., T, K, 2)` pixels, in windows as long as the network will see where frame is "person".
+            keypoints: `(..., T, K, 2)` pixels; for frame "person" in windows of the network's length.
             pose3d: `(..., T, K, 3)` mm, relative to the root.
 
         Raises:
-            ValueError: other shapes, no poses, values that are not finite, or poses that are not relative to the root.
+            ValueError: wrong shapes, no poses, values that are not finite, or poses that are not root-relative.
         """
         for name, points, statistics in (("keypoints", keypoints, self.keypoints), ("pose3d", pose3d, self.pose3d)):
             if points.ndim < 3 or points.shape[-2:] != statistics.mean.shape or not points.numel():
@@ -206,8 +130,8 @@ class PoseNormalize(nn.Module):
                 raise ValueError(f"{name}: expected poses (..., T, {wanted}), got shape {tuple(points.shape)}")
             if not points.isfinite().all():
                 raise ValueError(f"{name}: some are not finite; leave the frames with missing keypoints out of the fit")
-        if self.answer_root is not None and pose3d[..., self.answer_root, :].any():
-            root = self.answer_root
+        if self.pose_root is not None and pose3d[..., self.pose_root, :].any():
+            root = self.pose_root
             raise ValueError(
                 f"pose3d: expected millimetres from the root, keypoint {root}, which is not at 0 here; "
                 f"take it off with pose3d - pose3d[..., {root}:{root + 1}, :]"
@@ -216,26 +140,26 @@ class PoseNormalize(nn.Module):
         self.pose3d.fit(pose3d)
 
     def fit_image(self, size: tuple[int, int]) -> None:
-        """Set the 2D statistics so that x runs from -1 to 1 over an image of `size` (H, W), y in the same units.
+        """Set VideoPose3D's screen coordinates: x from -1 to 1 over an image of `size` (H, W), y in the same units.
 
-        VideoPose3D's screen coordinates: its published weights expect them.
+        The published weights of VideoPose3D expect them.
         """
         height, width = size
         self.keypoints.mean.copy_(torch.tensor([width / 2, height / 2]))
         self.keypoints.std.fill_(width / 2)
 
     def reset_head(self, num_keypoints: int, root: int | None = None) -> None:
-        """Fresh 3D statistics, metres, for other keypoints; `root` is the one among them that is always at 0."""
-        self.answer_root = root
+        """Reset the 3D statistics to metres for other keypoints; `root` is the index of the one that is always 0."""
+        self.pose_root = root
         self.pose3d = ZScore(num_keypoints, 3, unit=1000.0)
 
     def disable(self) -> None:
-        """Take keypoints as they come, for pipelines that normalise already; answers stay in millimetres."""
+        """Turn the 2D normalisation into the identity, for normalised inputs; outputs stay in millimetres."""
         self.frame = "pixels"
         self.keypoints.reset()
 
     def mirror(self, keypoints: Tensor, flip_index: Sequence[int]) -> Tensor:
-        """The keypoints of the mirror image, as a camera like those of the training data would see them."""
+        """Mirror keypoints about the mean x of the training data, or about the root for frame "person"."""
         axis = self.keypoints.mean[:, 0].mean() if self.frame == "pixels" else 0.0
         x, y = keypoints[..., list(flip_index), :].unbind(-1)
         return torch.stack([2 * axis - x, y], dim=-1)
@@ -251,12 +175,12 @@ class PoseNormalize(nn.Module):
 def named_convolutions(
     channels: int, layers: Iterable[tuple[str, int, int] | nn.Module], *, batch_norm: bool = False
 ) -> nn.Sequential:
-    """Convolutions in a row, each with its ReLU, whose parameters are called as in the authors' Caffe file.
+    """Stack convolutions with ReLUs under the names of the authors' Caffe file.
 
     Args:
-        channels: of the input.
-        layers: (name, kernel, width) of a convolution; a module for what lies between two of them.
-        batch_norm: normalise before each ReLU; the convolutions then have no bias.
+        channels: input channels.
+        layers: (name, kernel, width) of a convolution, or a module such as a pooling.
+        batch_norm: batch normalisation before each ReLU; the convolutions then have no bias.
     """
     stack = nn.Sequential()
     for position, layer in enumerate(layers):
@@ -273,7 +197,7 @@ def named_convolutions(
 
 
 def vgg_layers(width: int = 128) -> list[tuple[str, int, int] | nn.Module]:
-    """VGG-19 up to conv4_2, for `named_convolutions`; 128 is its own width."""
+    """Return the layers of VGG-19 up to conv4_2 for `named_convolutions`; its own width is 128."""
     w = width
     return [
         *(("conv1_1", 3, w // 2), ("conv1_2", 3, w // 2), nn.MaxPool2d(2)),
@@ -285,139 +209,17 @@ def vgg_layers(width: int = 128) -> list[tuple[str, int, int] | nn.Module]:
 
 
 def cpm_trunk(width: int = 128) -> nn.Sequential:
-    """What RPSM starts from: the image features of the Convolutional Pose Machine that its authors released.
+    """Build the image features of the released Convolutional Pose Machine, which RPSM starts from.
 
-    VGG-19 up to conv4_2 and five more convolutions, `(B, 3, H, W) -> (B, width, H/8, W/8)`, a ReLU behind the last one
-    too. The names are the same in every network that has it: weights move by `load_state_dict`.
+    VGG-19 up to conv4_2 and five more convolutions, each with a ReLU: `(B, 3, H, W) -> (B, width, H/8, W/8)`. Parameter
+    names are equal in both networks, so `load_state_dict` transfers weights.
     """
     more = [("conv4_3_CPM", 3, 2 * width), ("conv4_4_CPM", 3, 2 * width), ("conv4_5_CPM", 3, 2 * width)]
     return named_convolutions(3, [*vgg_layers(width), *more, ("conv4_6_CPM", 3, 2 * width), ("conv4_7_CPM", 3, width)])
 
 
-def keypoint_skeleton(
-    num_keypoints: int, skeleton: str | Skeleton | Sequence[str] | None, default: str = "coco17"
-) -> Skeleton | None:
-    """The skeleton of a head with `num_keypoints`; None: `default` where that has as many, unnamed keypoints else."""
-    if not isinstance(num_keypoints, int) or isinstance(num_keypoints, bool) or num_keypoints < 0:
-        raise ValueError(f"num_keypoints: expected a whole number, 0 (no head) or more, got {num_keypoints!r}")
-    if skeleton is None:
-        return get_skeleton(default) if num_keypoints == len(get_skeleton(default)) else None
-    named = get_skeleton(skeleton)
-    if num_keypoints not in (0, len(named)):
-        raise ValueError(
-            f"skeleton {named.name!r} has {len(named)} keypoints, but num_keypoints is {num_keypoints}; "
-            f"pass num_keypoints={len(named)}, or the names of your keypoints as skeleton=[...]"
-        )
-    return named
-
-
-def check_image(image: Tensor, multiple: int = 1) -> None:
-    """Refuse what no network here takes, naming the fix.
-
-    Raises:
-        ValueError: not a float tensor `(B, 3, H, W)`, or H or W not a multiple of `multiple`.
-    """
-    if not isinstance(image, Tensor):
-        raise ValueError(f"image: expected a tensor (B, 3, H, W), got {type(image).__name__}; see posezoo.predict")
-    if image.ndim != 4 or image.shape[1] != 3:
-        raise ValueError(
-            f"image: expected (B, 3, H, W), RGB, got shape {tuple(image.shape)}; add the batch axis with image[None], "
-            "move channels first with image.movedim(-1, -3), repeat grey with image.repeat(1, 3, 1, 1)"
-        )
-    if not image.is_floating_point():
-        raise ValueError(f"image: expected floats in [0, 1], got {image.dtype}; use image.float() / 255")
-    height, width = image.shape[-2:]
-    if height == 0 or width == 0 or height % multiple or width % multiple:
-        up = [max(multiple, -(-side // multiple) * multiple) for side in (height, width)]
-        raise ValueError(
-            f"image: expected H and W to be multiples of {multiple}, got ({height}, {width}); "
-            f"resize or pad, for instance to ({up[0]}, {up[1]})"
-        )
-
-
-def input_skeleton(input_keypoints: int | str | Sequence[str]) -> tuple[int, Skeleton | None]:
-    """How many 2D keypoints a lifter sees, and their skeleton: None when only their number is given."""
-    if isinstance(input_keypoints, int):
-        if isinstance(input_keypoints, bool) or input_keypoints < 1:
-            raise ValueError(f"input_keypoints: expected a skeleton, names or their number, got {input_keypoints!r}")
-        return input_keypoints, None
-    skeleton = get_skeleton(input_keypoints)
-    return len(skeleton), skeleton
-
-
-def root_of(skeleton: Skeleton | None) -> int | None:
-    """Index of the keypoint that 3D poses are relative to, the pelvis; None where a skeleton has none."""
-    return skeleton.keypoints.index("pelvis") if skeleton and "pelvis" in skeleton.keypoints else None
-
-
-def check_keypoints(keypoints: Tensor, num_inputs: int) -> None:
-    """Refuse what no lifter here takes, naming the fix.
-
-    Raises:
-        ValueError: not a float tensor `(B, T, num_inputs, 2)` of at least one frame, or keypoints that are not finite.
-    """
-    if not isinstance(keypoints, Tensor):
-        raise ValueError(
-            f"keypoints: expected a tensor (B, T, {num_inputs}, 2), got {type(keypoints).__name__}; "
-            "use torch.as_tensor(keypoints), or posezoo.lift"
-        )
-    shape = tuple(keypoints.shape)
-    if keypoints.ndim != 4:
-        raise ValueError(
-            f"keypoints: expected (B, T, {num_inputs}, 2), got shape {shape}; add the batch axis to one video "
-            "with keypoints[None], the time axis to single frames with keypoints[:, None]"
-        )
-    if shape[3] != 2:
-        raise ValueError(
-            f"keypoints: expected (B, T, {num_inputs}, 2), x and y in pixels, got shape {shape}; "
-            "leave scores out with keypoints[..., :2]"
-        )
-    if shape[2] != num_inputs:
-        raise ValueError(
-            f"keypoints: expected (B, T, {num_inputs}, 2), got {shape[2]} keypoints; posezoo.skeletons.convert turns "
-            "one skeleton into another, create(..., input_keypoints=...) makes a network for yours"
-        )
-    if shape[1] == 0:
-        raise ValueError(f"keypoints: expected at least one frame, got shape {shape}; leave empty videos out")
-    if not keypoints.is_floating_point():
-        raise ValueError(f"keypoints: expected floats, got {keypoints.dtype}; use keypoints.float()")
-    if not torch.compiler.is_compiling() and not keypoints.is_meta and not keypoints.isfinite().all():
-        raise ValueError("keypoints: some are not finite, which is how gaps are marked; posezoo.lift fills gaps")
-
-
-def check_batch_norm(model: nn.Module, count: int) -> None:
-    """Refuse to train on a batch that batch normalisation learns nothing from.
-
-    Raises:
-        ValueError: in training mode, one frame where at least two are needed.
-    """
-    if model.training and count == 1:
-        raise ValueError(
-            "batch normalisation needs at least two frames in training, got one; add to the batch, or use model.eval()"
-        )
-
-
-def require_flip_index(model: PoseModel) -> tuple[int, ...]:
-    """Which keypoint is whose mirror image, or an error that says how to name them."""
-    if model.skeleton is None:
-        raise ValueError(
-            f"flip: the {model.num_keypoints} keypoints of this model have no names, so left and right are unknown; "
-            "create it with skeleton=[...names with left_ and right_...], or predict with flip=False"
-        )
-    return model.skeleton.flip_index
-
-
-def predict_heatmaps(model: Any, image: Tensor, *, flip: bool, shift: bool) -> tuple[Tensor, Tensor]:
-    """`model.decode(model(image))`, the heatmaps averaged with those of the mirrored image when `flip`."""
-    flip_index = require_flip_index(model) if flip else ()
-    output = model(image)
-    if flip:
-        output = heatmaps.flip_average(output, model(image.flip(-1)), flip_index, shift=shift)
-    return model.decode(output)
-
-
 def xavier_linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
-    """A fully connected layer that starts with Xavier's uniform weights and no bias.
+    """Create a fully connected layer with Xavier's uniform initialisation and zero bias.
 
     Example:
         >>> bool(xavier_linear(4, 3).bias.any())
@@ -430,102 +232,170 @@ def xavier_linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
     return layer
 
 
-def predict_keypoints(model: Any, image: Tensor, *, flip: bool) -> tuple[Tensor, Tensor]:
-    """As `predict_heatmaps` for a network that answers with coordinates: the keypoints themselves are averaged."""
-    flip_index = require_flip_index(model) if flip else ()
-    keypoints, scores = model.decode(model(image))
-    if flip:
-        mirrored, mirrored_scores = model.decode(model(image.flip(-1)))
-        keypoints = (keypoints + flip_keypoints(mirrored, image.shape[-1], flip_index)) / 2
-        scores = (scores + mirrored_scores[:, list(flip_index)]) / 2
-    return keypoints, scores
+class ConvBNReLU(nn.Module):
+    """Convolution, batch normalisation, ReLU."""
+
+    def __init__(self, channels: int, width: int, kernel: int, *, stride: int = 1, bias: bool = True) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=bias)
+        self.bn = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn(self.conv(x)), inplace=True)
 
 
-def insert_root(pose3d: Tensor, root: int | None) -> Tensor:
-    """Poses `(..., K - 1, 3)` of a network that leaves the root out as `(..., K, 3)`, with zeros for it."""
-    if root is None:
-        return pose3d
-    before, after = pose3d[..., :root, :], pose3d[..., root:, :]
-    return torch.cat([before, torch.zeros_like(pose3d[..., :1, :]), after], dim=-2)
+def blur(x: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
+    """Filter rows and columns `(..., h, w)` with a kernel, without padding."""
+    # products and sums, not a convolution: autocast would round that to 8 bits, and the small differences with it
+    for axis in (-2, -1):
+        x = (x.unfold(axis, len(kernel), stride) * kernel).sum(dim=-1)
+    return x
 
 
-def decode_pose3d(pose3d: Tensor, root: int | None) -> tuple[Tensor, Tensor]:
-    """Poses `(B, T, K, 3)` in float32 with their root at 0, and scores `(B, T, K)` of one: lifters give none."""
-    pose3d = pose3d.float()
-    if root is not None:
-        pose3d = pose3d.index_fill(-2, torch.tensor([root], device=pose3d.device), 0.0)
-    return pose3d, torch.ones_like(pose3d[..., 0])
+def local_response_norm(x: Tensor, *, k: float, alpha: float) -> Tensor:
+    """Divide by `(k + alpha * sum of squares over 5 neighbouring channels) ** 0.75`, as in AlexNet.
 
-
-def predict_pose3d(
-    model: Any, keypoints: Tensor, lift: Callable[[Tensor], Tensor], *, flip: bool
-) -> tuple[Tensor, Tensor]:
-    """`model.decode(lift(keypoints))`, averaged with the pose of the mirrored keypoints when `flip`."""
-    flip_index = require_flip_index(model) if flip else ()
-    pose3d, scores = model.decode(lift(keypoints))
-    if flip:
-        if model.input_skeleton is None:
-            raise ValueError(
-                "flip: the 2D keypoints of this model have no names, so left and right are unknown; "
-                "create it with input_keypoints=[...names with left_ and right_...], or predict with flip=False"
-            )
-        check_keypoints(keypoints, model.num_inputs)
-        mirrored = model.normalize.mirror(keypoints, model.input_skeleton.flip_index)
-        turned, _ = model.decode(lift(mirrored))
-        turned = turned[..., list(flip_index), :] * turned.new_tensor([-1.0, 1.0, 1.0])
-        pose3d = (pose3d + turned) / 2
-    return pose3d, scores
-
-
-def import_timm(wanted: str) -> Any:
-    """The timm package, or an error that says why it cannot be imported and what to install."""
-    try:
-        import timm
-    except Exception as error:  # a torchvision built for another torch raises RuntimeError while timm imports it
-        raise ImportError(
-            f"{wanted} comes from timm, and importing timm failed: {type(error).__name__}: {error}. This is usually "
-            "a torchvision that was built for another torch: reinstall both together from one index (pip install "
-            "--force-reinstall torch torchvision). Networks without a timm backbone, such as hrnet_w32, work without it"
-        ) from error
-    return timm
-
-
-def timm_trunk(name: str, *, pretrained: bool = False) -> tuple[Any, tuple[float, ...], tuple[float, ...]]:
-    """A timm network without its classifier, and the mean and std its ImageNet weights expect.
-
-    The module returns a list with one tensor, the last feature map.
-
-    Raises:
-        ValueError: timm has no such network, or none that yields feature maps; no way to its weights.
-        ImportError: timm cannot be imported here; says why and what to install.
+    Equals `torch.nn.LocalResponseNorm(5, 5 * alpha, 0.75, k)`, in two thirds of the time: the sum is a convolution.
     """
-    timm = import_timm(f"the backbone {name!r}")
-    if not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f"; did you mean {', '.join(close)}?" if close else "."
-        raise ValueError(f"backbone: timm {timm.__version__} has no network {name!r}{hint} See timm.list_models()")
-    config = timm.get_pretrained_cfg(name)
-    weights = {}
-    if pretrained:
-        if not config.hf_hub_id:
-            raise ValueError(f"pretrained_backbone: timm has no ImageNet weights of {name!r} on the Hub")
-        weights = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(hub_file(config.hf_hub_id))}}
-    try:
-        trunk = timm.create_model(name, features_only=True, out_indices=(-1,), **weights)
-    except (AttributeError, NotImplementedError) as error:
-        raise ValueError(f"backbone: timm's {name!r} yields no feature maps ({error}); choose another") from error
-    return trunk, tuple(config.mean), tuple(config.std)
+    channels = x.shape[1]
+    band = alpha * torch.ones(channels, channels, device=x.device, dtype=x.dtype).triu(-2).tril(2)
+    return x * F.conv2d(x.square(), band[..., None, None], x.new_full((channels,), k)) ** -0.75
 
 
-def hub_file(repository: str) -> Path:
-    """The weights file of a Hub repository, through our own loader: offline it fails at once, with advice."""
-    from posezoo.weights import Weights, find
+class PoseCodec(nn.Module):
+    """Min-max normalisation of RPSM's 3D poses (its section 5.1), with the mean bone lengths of its targets.
 
-    return find(Weights(sources=(f"hf-hub:{repository}",)))
+    The statistics are buffers, saved with the weights. Before `fit`, 0 to 1 is from -1 to 1 m.
+
+    Args:
+        num_keypoints: keypoints of a pose.
+        root: the keypoint that poses are relative to. Defaults to the mean of all keypoints.
+        bones: pairs of keypoints. If they form a tree, bones of targets are rescaled to their mean lengths.
+
+    Example:
+        >>> import posezoo
+        >>> codec = posezoo.create("rpsm", size=[64, 64], width=16, hidden=32).codec
+        >>> training = 300 * torch.randn(1000, 5, 17, 3)             # mm, from the pelvis or not
+        >>> codec.fit(training)
+        >>> units = codec.encode(training)                           # (..., 3 K)
+        >>> units.shape, units.min().item(), units.max().item()
+        (torch.Size([1000, 5, 51]), 0.0, 1.0)
+        >>> target = codec.target(training)                          # mm from the pelvis, bones of mean length
+        >>> torch.allclose(codec.decode(units), target, atol=1e-2)
+        True
+    """
+
+    minimum: Tensor
+    maximum: Tensor
+    bone_lengths: Tensor
+    parents: Tensor
+    chains: Tensor
+
+    def __init__(self, num_keypoints: int, *, root: int | None = None, bones: Sequence[tuple[int, int]] = ()) -> None:
+        super().__init__()
+        parents = parents_of(bones, num_keypoints, root or 0) if bones else None
+        self.root, self.rescale_bones = root, parents is not None
+        self.register_buffer("minimum", torch.full((num_keypoints, 3), -REACH))
+        self.register_buffer("maximum", torch.full((num_keypoints, 3), REACH))
+        if root is not None and num_keypoints:
+            self.minimum[root], self.maximum[root] = 0.0, STILL
+        self.register_buffer("bone_lengths", torch.zeros(num_keypoints))  # from the parent, mm
+        parents = parents or tuple(range(num_keypoints))
+        self.register_buffer("parents", torch.tensor(parents, dtype=torch.long), persistent=False)
+        self.register_buffer("chains", chains_of(parents), persistent=False)
+
+    @property
+    def scale(self) -> Tensor:
+        """Millimetres per unit, `(K, 3)`, the divisor of errors in the loss."""
+        return self.maximum - self.minimum
+
+    def decode(self, units: Tensor) -> Tensor:
+        """De-normalise outputs `(..., 3 K)` to millimetres `(..., K, 3)`."""
+        return rearrange(units, "... (k d) -> ... k d", d=3) * self.scale + self.minimum
+
+    def encode(self, pose3d: Tensor) -> Tensor:
+        """Normalise poses `(..., K, 3)` in mm, relative to any point, to targets `(..., 3 K)`."""
+        return rearrange((self.target(pose3d) - self.minimum) / self.scale, "... k d -> ... (k d)")
+
+    def target(self, pose3d: Tensor) -> Tensor:
+        """Return training targets `(..., K, 3)` in mm: root-relative, with bones of mean length.
+
+        Evaluation uses the poses as they are, `pose3d` minus its root.
+
+        Raises:
+            ValueError: a wrong shape, or a call before `fit`.
+        """
+        self.check(pose3d)
+        if self.rescale_bones:
+            if not self.bone_lengths.any():
+                raise ValueError(
+                    "mean lengths of bones are not known yet: call model.codec.fit(poses of the training data) first, "
+                    "or create the model with rescale_bones=False"
+                )
+            pose3d = self.rescaled(pose3d)
+        return self.relative(pose3d)
+
+    @torch.no_grad()
+    def fit(self, pose3d: Tensor) -> None:
+        """Set the statistics from training data, poses `(..., K, 3)` in mm relative to any point.
+
+        Raises:
+            ValueError: a wrong shape, no poses, or values that are not finite.
+        """
+        self.check(pose3d)
+        if not pose3d.numel():
+            raise ValueError(f"pose3d: expected poses (..., K, 3), got none: shape {tuple(pose3d.shape)}")
+        if not pose3d.isfinite().all():
+            raise ValueError("pose3d: some are not finite; leave the frames with missing keypoints out of the fit")
+        if self.rescale_bones:
+            self.bone_lengths.copy_(self.bones(pose3d).norm(dim=-1).flatten(0, -2).mean(dim=0))
+        poses = self.target(pose3d).flatten(0, -3)
+        self.minimum.copy_(poses.amin(dim=0))
+        self.maximum.copy_(torch.maximum(poses.amax(dim=0), self.minimum + STILL))
+
+    def relative(self, pose3d: Tensor) -> Tensor:
+        """Make poses `(..., K, 3)` relative to their root, or to their mean if there is none."""
+        if self.root is None:
+            return pose3d - pose3d.mean(dim=-2, keepdim=True)
+        return pose3d - pose3d[..., self.root : self.root + 1, :]
+
+    def bones(self, pose3d: Tensor) -> Tensor:
+        """Return the vectors from each keypoint's parent to it, `(..., K, 3)`; 0 for the root of the tree."""
+        return pose3d - pose3d[..., self.parents, :]
+
+    def rescaled(self, pose3d: Tensor) -> Tensor:
+        """Rescale bones to their mean lengths, with the root of the tree at 0."""
+        bones = self.bones(pose3d)
+        tiny = torch.finfo(bones.dtype).tiny  # a bone of length 0 has no direction, and stays 0
+        lengths = bones.norm(dim=-1, keepdim=True).clamp_min(tiny)
+        return self.chains.to(bones.dtype) @ (bones / lengths * self.bone_lengths[:, None].to(bones.dtype))
+
+    def check(self, pose3d: Tensor) -> None:
+        if pose3d.ndim < 3 or pose3d.shape[-2:] != self.minimum.shape:
+            raise ValueError(f"pose3d: expected (..., {len(self.minimum)}, 3) in mm, got shape {tuple(pose3d.shape)}")
 
 
-def hub_state_dict(repository: str) -> dict[str, Tensor]:
-    """The tensors of a Hub repository's weights file."""
-    from posezoo.weights import read_state_dict
+def parents_of(bones: Sequence[tuple[int, int]], num_keypoints: int, root: int) -> tuple[int, ...] | None:
+    """Return the parent of each keypoint, the root's own being itself; None if the bones form no tree."""
+    parents, reached = {root: root}, [root]
+    for keypoint in reached:  # grows while it is walked along
+        for bone in bones:
+            other = bone[1 - bone.index(keypoint)] if keypoint in bone else root
+            if other not in parents:
+                parents[other] = keypoint
+                reached.append(other)
+    if len(bones) != num_keypoints - 1 or len(reached) != num_keypoints:
+        return None
+    return tuple(parents[keypoint] for keypoint in range(num_keypoints))
 
-    return read_state_dict(hub_file(repository))
+
+def chains_of(parents: Sequence[int]) -> Tensor:
+    """Return `(K, K)`, 1 where the column's keypoint is the row's or an ancestor of it."""
+    chains = []
+    for keypoint in range(len(parents)):
+        chain = {keypoint}
+        while parents[keypoint] not in chain:
+            keypoint = parents[keypoint]
+            chain.add(keypoint)
+        chains.append([float(other in chain) for other in range(len(parents))])
+    return torch.tensor(chains).view(len(parents), len(parents))

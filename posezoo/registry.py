@@ -174,6 +174,9 @@ def create(
     # `reset_head` keeps model.kwargs up to date; how a model was initialised is not needed to build it again
     final = {**arguments, **getattr(model, "kwargs", {})}
     model.kwargs = {key: value for key, value in final.items() if not key.startswith("pretrained")}
+    if record and asked_for and hasattr(model, "apply_input_settings"):
+        size = record.input_size or record.input.get("input_size")  # the record's own comes from the caller's overlay
+        model.apply_input_settings({**record.input, "input_size": size})
 
     # its weights
     model.weights = None

@@ -38,8 +38,10 @@ def test_the_loss_of_a_perfect_network_is_zero(example):
     target, _ = encode(keypoints, visible, size=(16, 16), offset=1.5, sigma=1.0)
     assert target[0, 0, 3].argmax() == 7
 
+    network = posezoo.create("hourglass_1", width=8)
+
     def loss(*stages):
-        return float(example.batch_loss(lambda image, all_stages: stages, batch, sigma=1.0))
+        return float(example.batch_loss(lambda image, all_stages: stages, batch, network=network, sigma=1.0))
 
     assert loss(target, target) == 0
     seen = target.clone()

@@ -31,6 +31,9 @@ def test_train_heatmap_trains_stops_and_resumes(lspet, tmp_path, capsys):
     assert "epoch 0" not in said  # the first epoch was not run again
     model = posezoo.create(f"local-dir:{tmp_path / 'run' / 'model'}", pretrained=True)
     assert model.skeleton.name == "lsp14"
+    assert model.input_size == model.weights.input_size == (64, 64)  # the size of the training, not the paper's
+    assert model.example_input().shape == (1, 3, 64, 64)
+    assert (model.padding, model.keep_aspect) == (1.25, True)
 
 
 def test_two_processes_have_the_gradients_of_one(tmp_path):

@@ -20,7 +20,7 @@ FLOORS = (
     {"viz", "layers"},
     {"metrics"},
     {"data"},
-    {"backbones"},
+    {"backbones", "spatial_model"},
     {"contract"},
     {"checkpoints"},
     {"export", "evaluate"},
@@ -37,7 +37,8 @@ FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 # parts that may import less than all floors below
 MAY_IMPORT = {
     "weights": {"version", "skeletons"},
-    "layers": {"geometry", "heatmaps", "skeletons"},
+    "layers": {"geometry"},
+    "spatial_model": {"layers"},
     "viz": {"images", "skeletons"},
     "metrics": {"geometry", "skeletons"},
     "data": {"geometry", "images", "skeletons"},
@@ -47,7 +48,7 @@ MAY_IMPORT = {
     "export": {"contract", "skeletons", "version", "weights"},
     "evaluate": {"data", "metrics", "skeletons"},
     "registry": {"checkpoints", "weights"},
-    "models": {"backbones", "contract", "geometry", "heatmaps", "layers", "registry"},
+    "models": {"backbones", "contract", "geometry", "heatmaps", "layers", "registry", "spatial_model"},
     "detectors": {"geometry", "images"},
     "video": set(),
     "tracking": {"geometry", "metrics"},

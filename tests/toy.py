@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from posezoo import registry
-from posezoo.layers import Normalize, PoseModel
+from posezoo.contract import PoseModel
+from posezoo.layers import Normalize
 from posezoo.weights.published import PUBLISHED
 
 

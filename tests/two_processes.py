@@ -26,8 +26,8 @@ def main(output: str) -> None:
     }
     share = slice(accelerator.process_index, None, accelerator.num_processes)
     # batch statistics are each process's own, in every framework; the running ones make the comparison exact
-    model = accelerator.prepare(model.eval())
-    loss = batch_loss(model, {key: value[share] for key, value in batch.items()}, sigma=2.0)
+    network, model = model, accelerator.prepare(model.eval())
+    loss = batch_loss(model, {key: value[share] for key, value in batch.items()}, network=network, sigma=2.0)
     accelerator.backward(loss)
     if accelerator.is_main_process:
         network = accelerator.unwrap_model(model)

@@ -1,15 +1,16 @@
 """Convolutional Pose Machines (Wei, Ramakrishna, Kanade, Sheikh; CVPR 2016; arXiv 1602.00134).
 
-A first stage looks at the image and answers with one belief map per part. Each later stage sees the image's features
-and all beliefs of the stage before it, through kernels so wide that an elbow can correct a wrist, and answers again.
-Every stage is supervised.
+The first stage predicts one belief map per part from image features. Each later stage takes image features and all
+belief maps of the stage before, with receptive fields wide enough for parts to correct each other. Every stage is
+supervised.
 
     In   image    (B, 3, H, W)          RGB in [0, 1], H and W multiples of 8; (368, 368) in the paper
-         center   (B, 2)                the person's middle, (x, y) pixels of the image; default: the image's middle
+         center   (B, 2)                the person's middle, (x, y) pixels. Defaults to the middle of the image
     Out  beliefs  (B, K + 1, H/8, W/8)  a map per part and, last, the background; "bn" and "person" have no background
 
-Which person of several is meant, the later stages are told by a Gaussian around `center`. Cell i of a map lies at pixel
-8 i + 3.5; `predict(scales=CPM_SCALES)` is the paper's test. The four designs:
+A centre map, a Gaussian around `center`, selects one person of several in the later stages. Cell i of a map lies at
+pixel 8 i + 3.5. The person fills 234 of 368 pixels (`PADDING`); `predict(scales=CPM_SCALES)` is the paper's test. The
+four designs:
 
     9x9     the paper's network, 6 stages for MPII and LSP, 4 for FLIC; stage 1 has a trunk of its own (Figure 2)
     vgg     the authors' later and better one: a VGG-19 trunk that all stages share, 7x7 kernels
@@ -25,15 +26,14 @@ Departures
       features, centre in vgg; beliefs, features in person and bn.
     - Belief maps are enlarged by the bicubic kernel of the authors' Python code (a = -3/4). Their MATLAB code, which
       made the paper's numbers, has a = -1/2, whose peaks lie 1.0 pixels from those of a Gaussian, against 0.5.
-    - Stage 1 learns the maps of everybody in the crop, later stages those of the central person; `cpm_targets` with one
-      person per image is the other reading (mmpose and others: one person in all stages).
+    - Targets of stage 1 contain all people in the crop, those of later stages the central person. `cpm_targets` with
+      one person per image is mmpose's reading, one person in all stages.
     - The authors' training file of vgg is not published. Dropout (of stage 1, ratio 1/2) is only in 9x9;
       `pretrained_backbone=True` starts vgg and person from torchvision's VGG-19, as RGB with ImageNet's mean and std.
     - bn follows mmpose: cells at pixel 8 i, quarter offsets, mirrored maps shifted by one cell.
 
-The authors' weights are for academic, non-commercial use, have no published checksum, and their servers no longer
-answer: the records name them, `create` does not fetch them. `posezoo.load_checkpoint` takes their tensors as a PyTorch
-state dict under Caffe's names.
+The authors' weights are for academic, non-commercial use, without checksum, on servers that are gone; `create` does not
+download them. `posezoo.load_checkpoint` takes their tensors as a PyTorch state dict under Caffe's names.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -47,26 +47,20 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from posezoo import heatmaps
+from posezoo.backbones import hub_state_dict
+from posezoo.contract import PoseModel, check_image, require_flip_index
 from posezoo.geometry import invert, warp
-from posezoo.layers import (
-    Normalize,
-    PoseModel,
-    check_image,
-    cpm_trunk,
-    hub_state_dict,
-    named_convolutions,
-    require_flip_index,
-    vgg_layers,
-)
+from posezoo.layers import Normalize, cpm_trunk, named_convolutions, vgg_layers
 from posezoo.registry import register_model
 
 Module = TypeVar("Module", bound=nn.Module)
 
 STRIDE = 8
+PADDING = 368 / (200 * 41 / 35)  # a person of 200 annotated pixels is shown 41/35 times as large (the data layer)
 SIGMA = 7.0  # pixels; of the target Gaussians (the authors' data layer, as the next three)
 FLOOR = exp(-4.6052)  # one per cent: smaller target values are 0
 CENTER_SIGMA = 21.0  # pixels; of the centre map
-GREY, RANGE = 128 / 255, 256 / 255  # mean and scale that the authors subtract and divide by
+GREY, RANGE = 128 / 255, 256 / 255  # mean and scale of the authors' normalisation
 CENTER_KERNEL = 9  # of the average pooling that brings the centre map to the beliefs' size
 CPM_SCALES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)  # at which the authors test
 VGG_KERNELS = (7, 7, 7, 7, 7, 1)
@@ -80,10 +74,10 @@ def person_trunk(width: int) -> nn.Sequential:
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """What the published networks differ in; the defaults are the paper's."""
+    """Differences between the published networks. Defaults to the paper's."""
 
-    trunk: Callable[[int], nn.Sequential] | None = None  # that all stages share; None: 9x9, and one more for stage 1
-    first: tuple[str, str] = ("", "")  # names of the convolutions by which stage 1 answers from a shared trunk
+    trunk: Callable[[int], nn.Sequential] | None = None  # shared by all stages; None: 9x9, another for stage 1
+    first: tuple[str, str] = ("", "")  # names of the convolutions of stage 1 on a shared trunk
     kernels: tuple[int, ...] = (11, 11, 11, 1)  # of a later stage, before its last convolution
     belief_first: bool = False  # beliefs before features in a later stage's input
     center_map: bool = True
@@ -92,6 +86,7 @@ class Design:
     dropout: float = 0.0
     init_std: float = 0.01
     offset: float = (STRIDE - 1) / 2  # pixel of the image at which cell 0 lies
+    padding: float = PADDING
 
 
 DESIGNS = {
@@ -106,7 +101,7 @@ DESIGNS = {
         background=False,
     ),
     "bn": Design(
-        belief_first=True, center_map=False, background=False, batch_norm=True, init_std=0.001, offset=0.0
+        belief_first=True, center_map=False, background=False, batch_norm=True, init_std=0.001, offset=0.0, padding=1.25
     ),
 }  # fmt: skip
 
@@ -117,12 +112,11 @@ class CPM(PoseModel):
     Args:
         design: "9x9", "vgg", "person" or "bn"; see the top of the module.
         num_stages: 2 or more (the paper: 6, for FLIC 4).
-        width: channels of the features that the stages share; all other widths keep their proportion to it.
-        num_keypoints: number of parts; 0 leaves every stage out, `forward` then returns the shared features.
+        width: channels of the shared features; all other widths are proportional to it.
+        num_keypoints: number of parts. 0 removes every stage, and `forward` returns the shared features.
         skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when there are 17.
-        decoding: what `decode` takes for a part's position: "bicubic", the highest pixel of its map brought to the
-            image's size (the authors); "argmax", "quarter", "dark" or "soft", of the cells. None is the design's own:
-            "quarter" for bn, else "bicubic".
+        decoding: "bicubic", the highest pixel of the map resized to the image (the authors); or "argmax", "quarter",
+            "dark" or "soft", of the cells. Defaults to "quarter" for bn, else "bicubic".
         pretrained_backbone: start the trunk of vgg or person from ImageNet weights, downloaded.
 
     Example:
@@ -130,6 +124,9 @@ class CPM(PoseModel):
         >>> model(torch.rand(1, 3, 96, 96)).shape, model.predict(torch.rand(1, 3, 96, 96))[0].shape
         (torch.Size([1, 15, 12, 12]), torch.Size([1, 14, 2]))
     """
+
+    input_size = (368, 368)
+    stride = STRIDE
 
     def __init__(
         self,
@@ -146,6 +143,8 @@ class CPM(PoseModel):
         if design not in DESIGNS:
             raise ValueError(f"design: expected one of {', '.join(DESIGNS)}, got {design!r}")
         self.design, self.num_stages, self.num_features = DESIGNS[design], num_stages, width
+        self.offset, self.padding, self.background = self.design.offset, self.design.padding, self.design.background
+        self.flip_shift = self.design.offset == 0  # cells in the middle of their block mirror onto cells
         self.decoding = decoding or ("quarter" if design == "bn" else "bicubic")
         decodings = heatmaps.DECODINGS if design == "bn" else ("bicubic", *heatmaps.DECODINGS)
         if self.decoding not in decodings:
@@ -154,7 +153,6 @@ class CPM(PoseModel):
             raise ValueError(f"num_stages: expected 2 or more, got {num_stages}; one stage has nothing to refine")
         if width < 4 or width % 4:
             raise ValueError(f"width: expected a multiple of 4, got {width}")
-        self.grad_checkpointing = False
 
         self.normalize = Normalize() if self.design.batch_norm else Normalize([GREY] * 3, [RANGE] * 3)
         self.trunk = self.design.trunk(width) if self.design.trunk else paper_trunk(2, width, self.design)
@@ -169,18 +167,18 @@ class CPM(PoseModel):
         self.reset_head(num_keypoints, skeleton)
 
     def forward(
-        self, image: Tensor, *, center: Tensor | None = None, all_stages: bool = False
+        self, image: Tensor, all_stages: bool = False, center: Tensor | None = None
     ) -> Tensor | tuple[Tensor, ...]:
-        """Belief maps of the last stage, `(B, K + 1, H/8, W/8)` with the background last; of all with `all_stages`.
+        """Return belief maps of the last stage, `(B, K + 1, H/8, W/8)` with the background last.
 
         Args:
             image: `(B, 3, H, W)` in [0, 1].
-            center: `(B, 2)`, (x, y) pixels, the middle of the person who is meant; None: (W/2, H/2), where crops have
-                it. Not for the designs person and bn.
             all_stages: return the maps of every stage.
+            center: `(B, 2)`, (x, y) pixels, the middle of the target person. Defaults to (W/2, H/2). Not for the
+                designs person and bn.
 
         Raises:
-            ValueError: a wrong shape, or a center that does not lie in the image (which exported graphs cannot see).
+            ValueError: a wrong shape, or a center outside the image (not checked in exported graphs).
         """
         features = self.forward_features(image)
         if not self.num_keypoints:
@@ -193,7 +191,7 @@ class CPM(PoseModel):
         return tuple(beliefs) if all_stages else beliefs[-1]
 
     def forward_features(self, image: Tensor) -> Tensor:
-        """What all later stages see of the image: `(B, width, H/8, W/8)`."""
+        """Return the features that all later stages share: `(B, width, H/8, W/8)`."""
         check_image(image, STRIDE)
         return self.run(self.trunk, self.normalize(image))
 
@@ -203,7 +201,7 @@ class CPM(PoseModel):
         return module(*inputs)
 
     def check_center(self, image: Tensor, center: Tensor | None) -> Tensor:
-        """`center` in single precision or better, the middle of the image for None, or an error if it does not fit."""
+        """Return `center` in single precision or better, the middle of the image for None; check shape and range."""
         check_image(image, STRIDE)
         height, width = image.shape[-2:]
         dtype = torch.promote_types(image.dtype, torch.float32)
@@ -214,7 +212,7 @@ class CPM(PoseModel):
         if center.shape != (image.shape[0], 2):
             raise ValueError(f"center: expected (B, 2) = ({image.shape[0]}, 2) pixels, got shape {tuple(center.shape)}")
         center = center.detach().to(image.device, dtype)
-        if not torch.compiler.is_compiling() and not center.is_meta:  # a graph cannot look at values
+        if not torch.compiler.is_compiling() and not center.is_meta:  # a graph has no values to check
             outside = ~((center >= 0) & (center <= center.new_tensor([width - 1, height - 1]))).all(dim=1)
             if outside.any():
                 index = int(outside.nonzero()[0])
@@ -225,27 +223,27 @@ class CPM(PoseModel):
         return center
 
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Belief maps, with the background or without, to keypoints `(B, K, 2)` in pixels and scores `(B, K)`."""
+        """Decode belief maps, with or without background, to keypoints `(B, K, 2)` in pixels and scores `(B, K)`."""
         parts = output[:, : self.num_keypoints]
         if self.decoding == "bicubic":
             return heatmaps.decode(enlarge(parts), stride=1, method="argmax")
-        return heatmaps.decode(parts, stride=STRIDE, offset=self.design.offset, method=self.decoding)
+        return heatmaps.decode(parts, stride=self.stride, offset=self.offset, method=self.decoding)
 
     @torch.no_grad()
     def predict(
         self, image: Tensor, *, flip: bool = False, center: Tensor | None = None, scales: Sequence[float] = (1.0,)
     ) -> tuple[Tensor, Tensor]:
-        """Keypoints `(B, K, 2)` in pixels of `image`, and scores `(B, K)`.
+        """Return keypoints `(B, K, 2)` in pixels of `image`, and scores `(B, K)`.
 
         Args:
             image: `(B, 3, H, W)` in [0, 1].
             flip: average with the mirror image, which the paper does not.
-            center: `(B, 2)`, the middle of the person who is meant, as for `forward`.
-            scales: sizes at which the image is looked at, resized about `center` and grey around it; the parts' maps
-                are averaged. The paper's test is `CPM_SCALES`.
+            center: `(B, 2)`, the middle of the target person, as for `forward`.
+            scales: factors by which the image is resized about `center`, filled with grey; the resulting maps are
+                averaged. The paper's test is `CPM_SCALES`.
 
         Raises:
-            ValueError: a center outside the image, or scales that are no positive numbers.
+            ValueError: a center outside the image, or scales that are not positive.
 
         Example:
             >>> model = CPM(width=4, num_stages=2).eval()
@@ -261,7 +259,7 @@ class CPM(PoseModel):
             return self.decode(self.beliefs(image, middle, flip_index))
         if self.decoding != "bicubic":
             raise ValueError(
-                'scales: several sizes meet in maps as large as the image; create the model with decoding="bicubic", '
+                'scales: maps are averaged at the size of the image; create the model with decoding="bicubic", '
                 f"not {self.decoding!r}"
             )
         height, width = image.shape[-2:]
@@ -273,7 +271,7 @@ class CPM(PoseModel):
         return heatmaps.decode(total / len(scales), stride=1, method="argmax")
 
     def beliefs(self, image: Tensor, middle: Tensor, flip_index: Sequence[int] = ()) -> Tensor:
-        """The last stage's maps, averaged with those of the mirror image when there is a `flip_index`."""
+        """Return the last stage's maps, averaged with those of the mirror image if there is a `flip_index`."""
         center, mirrored_center = None, None
         if self.design.center_map:
             center = middle
@@ -284,16 +282,12 @@ class CPM(PoseModel):
         index = (*flip_index, *range(len(flip_index), output.shape[1]))  # the background stays where it is
         mirrored = self(image.flip(-1), center=mirrored_center)
         # cells in the middle of their block of pixels mirror onto cells, others are a cell minus a pixel off
-        return heatmaps.flip_average(output, mirrored, index, shift=self.design.offset == 0)
-
-    def example_input(self, batch: int = 1) -> Tensor:
-        """A random image of the paper's size, `(batch, 3, 368, 368)`."""
-        return torch.rand(batch, 3, 368, 368)
+        return heatmaps.flip_average(output, mirrored, index, shift=self.flip_shift)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Fresh layers where the number of parts counts: the last one of each stage, and the first of each later one.
+        """Replace the layers that depend on the number of parts: the last of each stage, the first of each later one.
 
-        The rest of the stages stays. 0 takes all stages away.
+        The rest of the stages stays. 0 removes all stages.
         """
         self.set_keypoints(num_keypoints, skeleton)
         if not num_keypoints:
@@ -317,10 +311,6 @@ class CPM(PoseModel):
         later = [f"stages.{i}.beliefs.{end}" for i, stage in enumerate(stages) for end in ends(stage.beliefs)]
         self.head_keys = (f"stage1.{ends(self.stage1)[1]}", *later)
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade a second forward pass of the trunk and of each stage for their activations' memory."""
-        self.grad_checkpointing = enable
-
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Depth of each parameter, for timm's layer-wise learning rates: the trunks' layers, then the rest."""
         vgg = r"^trunk\.conv(\d)_" + ("" if coarse else r"(\d)")
@@ -328,7 +318,7 @@ class CPM(PoseModel):
 
 
 class Stage(nn.Module):
-    """A later stage (Figure 2d): features, beliefs and the person's middle to new beliefs."""
+    """A later stage (Figure 2d): predicts belief maps from features, belief maps and the centre map."""
 
     def __init__(self, number: int, design: Design, width: int, outputs: int) -> None:
         super().__init__()
@@ -348,7 +338,7 @@ class Stage(nn.Module):
 
 
 def first_stage(design: Design, width: int, outputs: int) -> nn.Sequential:
-    """What answers before there are beliefs: from the shared features, or in 9x9 and bn from the image itself."""
+    """Build stage 1: belief maps from the shared features alone, or in 9x9 and bn from the image."""
     if design.trunk:
         hidden, last = design.first
         stage = named_convolutions(width, [(hidden, 1, 4 * width)])
@@ -362,18 +352,15 @@ def first_stage(design: Design, width: int, outputs: int) -> nn.Sequential:
 
 
 def paper_trunk(number: int, width: int, design: Design, more: Iterable[Any] = ()) -> nn.Sequential:
-    """Three 9x9 convolutions with poolings between: `(B, 3, H, W) -> (B, width, H/8, W/8)`, and `more` behind them."""
+    """Build three 9x9 convolutions with poolings, `(B, 3, H, W) -> (B, width, H/8, W/8)`, followed by `more`."""
     pool = nn.MaxPool2d(3, 2, padding=1) if design.batch_norm else nn.MaxPool2d(3, 2, ceil_mode=True)
     layers = [layer for i in (1, 2, 3) for layer in ((f"conv{i}_stage{number}", 9, width), pool)]
     return named_convolutions(3, [*layers, *more], batch_norm=design.batch_norm)
 
 
 def center_map(center: Tensor, size: Sequence[int]) -> Tensor:
-    """A Gaussian of 21 pixels at each person's middle, averaged over 9x9 windows: `(B, 2) -> (B, 1, H/8, W/8)`.
-
-    The full map is never made: the Gaussian and the windows are products of a part along x and one along y.
-    """
-    profiles = []
+    """Draw a Gaussian of 21 pixels at each centre, averaged over 9x9 windows: `(B, 2) -> (B, 1, H/8, W/8)`."""
+    profiles = []  # Gaussian and windows are products of a part along x and one along y
     for axis, length in enumerate((size[1], size[0])):
         at = torch.arange(length, device=center.device, dtype=center.dtype)
         profile = torch.exp(-((at - center[:, axis, None]) ** 2) / (2 * CENTER_SIGMA**2))
@@ -382,16 +369,16 @@ def center_map(center: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def enlarge(maps: Tensor) -> Tensor:
-    """Belief maps at the size of the image: `(B, K, h, w) -> (B, K, 8 h, 8 w)`."""
+    """Resize belief maps to the image: `(B, K, h, w) -> (B, K, 8 h, 8 w)`."""
     maps = maps if maps.dtype == torch.float64 else maps.float()
     return F.interpolate(maps, scale_factor=STRIDE, mode="bicubic")
 
 
 def zoom(image: Tensor, scale: float, center: Tensor, *, fill: Tensor) -> tuple[Tensor, Tensor]:
-    """The image resized about a point, to be looked at through its own frame, and the map `(B, 2, 3)` of its pixels.
+    """Resize the image about a point within its frame; return it and the affine map `(B, 2, 3)` of its pixels.
 
-    `center` stays where it is, up to the rounding to whole pixels; what comes into sight beyond the border is `fill`,
-    which normalises to 0 and is the authors' 128 of 255.
+    `center` stays in place, up to rounding to whole pixels. Pixels from beyond the border are `fill`, which normalises
+    to 0 and is the authors' 128 of 255.
     """
     height, width = image.shape[-2:]
     size = (max(1, round(scale * height)), max(1, round(scale * width)))
@@ -409,19 +396,18 @@ def zoom(image: Tensor, scale: float, center: Tensor, *, fill: Tensor) -> tuple[
 def cpm_targets(
     keypoints: Tensor, visible: Tensor | None = None, *, size: tuple[int, int], background: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """What the stages learn: the first one the maps of everybody, the later ones those of the first person alone.
+    """Encode the targets of the stages: all people for the first one, the first person for the later ones.
 
-    A missing keypoint has an empty map, which is to be learned like any other.
+    A missing keypoint has an empty target map.
 
     Args:
-        keypoints: `(B, P, K, 2)` pixels of the network's input, of P people, the one in the middle first.
-        visible: `(B, P, K)`, 0 for a keypoint that is missing, and for all keypoints where there are fewer than P
-            people; None: all visible.
+        keypoints: `(B, P, K, 2)` pixels of the input, of P people, the central one first.
+        visible: `(B, P, K)`, 0 for missing keypoints and absent people; None: all visible.
         size: (h, w) of the maps.
-        background: with a last map, 1 minus the highest of the others.
+        background: add a last map, 1 minus the highest of the others.
 
     Returns:
-        for stage 1 and for every later one, `(B, K + 1, h, w)`.
+        targets of stage 1 and of every later stage, `(B, K + 1, h, w)` each.
 
     Raises:
         ValueError: a wrong shape, or a visible keypoint that is not finite.
@@ -451,7 +437,7 @@ def cpm_targets(
 
 
 def start_from_vgg(trunk: nn.Sequential) -> None:
-    """Copy timm's ImageNet weights into the convolutions that are VGG-19's."""
+    """Load timm's ImageNet weights into the convolutions of VGG-19."""
     published = hub_state_dict("timm/vgg19.tv_in1k")
     numbers = sorted({int(key.split(".")[1]) for key in published if key.startswith("features.")})
     layers = [layer for name, layer in trunk.named_children() if name.startswith("conv") and not name.endswith("_CPM")]
@@ -460,7 +446,7 @@ def start_from_vgg(trunk: nn.Sequential) -> None:
 
 
 def initialize(module: Module, std: float) -> Module:
-    """Normal weights and no biases, as in the authors' files; mmpose's are ten times smaller."""
+    """Initialise from N(0, std) with zero biases; the authors' std is 0.01, mmpose's 0.001."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.normal_(part.weight, std=std)
@@ -470,19 +456,19 @@ def initialize(module: Module, std: float) -> Module:
 
 
 def like(layer: nn.Conv2d, channels: int, width: int) -> nn.Conv2d:
-    """A convolution as `layer`, between other numbers of channels."""
+    """Create a convolution as `layer` with other channels."""
     kernel = layer.kernel_size[0]
     return nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=layer.bias is not None)
 
 
 def ends(stack: nn.Module) -> tuple[str, str]:
-    """Names of the first and the last layer."""
+    """Return the names of the first and the last layer."""
     names = [name for name, _ in stack.named_children()]
     return names[0], names[-1]
 
 
 def with_paper(kwargs: dict[str, Any], skeleton: str | Sequence[str], number: int) -> dict[str, Any]:
-    """`kwargs` with the paper's parts, unless other ones are asked for."""
+    """Add the paper's parts to `kwargs` unless `num_keypoints` is given."""
     return kwargs if "num_keypoints" in kwargs else {"num_keypoints": number, "skeleton": skeleton, **kwargs}
 
 

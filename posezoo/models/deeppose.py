@@ -1,39 +1,38 @@
 """DeepPose: Human Pose Estimation via Deep Neural Networks (Toshev, Szegedy; CVPR 2014; arXiv 1312.4659).
 
-A classifier of seven layers regresses all keypoints at once from the whole picture of a person. Further networks of
-the same kind, one per stage, look closer: around each keypoint they cut a square out of the image, as large as the
-pose predicted so far, and regress how far the keypoint lies from its middle.
+A network of seven layers regresses all keypoints from the image of a person. Each further stage has a network of the
+same kind: it crops a square around each predicted keypoint, proportional to the size of the predicted pose, and
+regresses the displacement of the keypoint from the middle of its square.
 
-    In   image      (B, 3, H, W)     RGB in [0, 1]; H and W multiples of 220, at which the first stage looks
-    Out  keypoints  (B, K, 2)        pixels of the image, of the last stage; all of them with `all_stages`
+    In   image      (B, 3, H, W)     RGB in [0, 1]; H and W multiples of 220, the input size of every stage
+    Out  keypoints  (B, K, 2)        pixels of the image, of the last stage; of every stage with `all_stages`
 
-`DeepPose` is the paper's cascade. `DeepPoseRegression` is what mmpose publishes under the same name, one regression on
-top of a ResNet, H and W multiples of 32; the only one with published weights, the authors released none.
+`predict_from_image` crops the squares of later stages from the full-resolution photograph, as in the paper. The authors
+released no weights; mmpose's regression of the same name is in `deeppose_resnet.py`.
 
 Training, stage by stage (`examples/train_deeppose.py`), with boxes b, N = `geometry.normalize_points`:
     1        `keypoint_mse(model(image, stage=1), N(keypoints; whole_image(image)), visible)`
-    s >= 2   `model.measure(s, ...)` once, with what the stages before predict on the training images; then
+    s >= 2   `model.measure(s, ...)` once, with predictions of the stages before on the training images; then
              `boxes, target, weights = model.simulate(s, keypoints, visible)` in place of predictions (section 3.2), and
              `keypoint_mse(model(image, stage=s, boxes=boxes).flatten(0, 1), ...)`.
-AdaGrad with a learning rate of 0.0005, batches of 128, mirrored and shifted crops. mmpose trains its regression with
-`keypoint_smooth_l1` on keypoints divided by (W, H) and `inside` as weights: Adam, 5e-4 for 512 images, 210 epochs.
+AdaGrad with a learning rate of 0.0005, batches of 128, mirrored and shifted crops.
 
 Departures
     - 220 pixels cannot become 55 after an 11x11 convolution of stride 4 without padding, which the paper leaves out;
-      here it is 4. It also leaves out the constants of the normalisation layers: AlexNet's, `lrn="caffe"` for
-      Caffe's; groups: none, `groups=2` for AlexNet's; and the initialisation: AlexNet's.
+      here it is 4. It also leaves out the constants of the normalisation layers (AlexNet's; `lrn="caffe"` for Caffe's),
+      groups (none; `groups=2` for AlexNet's) and the initialisation (AlexNet's).
     - The paper counts about 40 million parameters. The widths in its text make 58.4; `widths=(48, 128, 192, 192, 192,
       4096, 4096)`, half of AlexNet's towers, 46.3.
     - Equation 6, read literally, counts the old location twice. Here it is added once.
-    - The people of a batch share one size. Stage 1 averages blocks of an image of several times 220 pixels, and later
-      stages cut their squares out of the whole resolution; squares in pixels of the input, which the photograph's
-      are only when it was cropped without stretching.
+    - The paper's crop is the whole image on LSP, and on FLIC a detector's box times a constant that it does not state.
+      `padding` is 1.5 for tight boxes, as in a reimplementation.
+    - Squares have equal sides in pixels of the input. They are squares of the photograph too only if it was cropped
+      without stretching. In `forward` stage 1 averages blocks of pixels of an input larger than 220.
     - Displacements are drawn in units of the pose's diameter (the paper does not say), each coordinate by itself.
-    - Parts of a square outside the image are 0 after the ImageNet normalisation, that is of mean colour; the paper
-      does not say. `standardize=True` brings each crop to mean 0 and variance 1 on top, as reimplementations do.
+    - Parts of a square outside the image are 0 after the ImageNet normalisation, the mean colour; the paper does not
+      say. `standardize=True` also brings each crop to mean 0 and variance 1, as reimplementations do.
     - Simulated predictions get squares by the true diameter, predictions by the predicted one, as in the paper; a
       diameter is one pixel at least. "Dropout set to 0.6" is read as the probability of dropping.
-    - mmpose's `alexnet_coco_256x192`, at times taken for DeepPose, gives heatmaps and is not here.
 """
 
 import re
@@ -46,18 +45,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from posezoo.geometry import crop_boxes, denormalize_points, normalize_points
-from posezoo.layers import Normalize, PoseModel, check_image, predict_keypoints, timm_trunk
+from posezoo.contract import PoseModel, check_image, predict_keypoints, require_flip_index
+from posezoo.geometry import compose, crop, crop_boxes, denormalize_points, flip_keypoints, normalize_points
+from posezoo.layers import Normalize, local_response_norm
 from posezoo.registry import register_model
 
 INPUT = 220  # pixels (section 3.1)
 WIDTHS = (96, 256, 384, 384, 256, 4096, 4096)  # channels of the seven layers (section 3.1)
-PADDING = 4  # of the first convolution
+CONV1_PADDING = 4
 DROPOUT = 0.6  # of the fully connected layers (section 3.1)
 STAGES = 3  # (section 4.1)
 SIGMA_LSP, SIGMA_FLIC = 2.0, 1.0  # side of a keypoint's square in diameters of the pose (section 4.1)
 DRAWS = 40  # simulated predictions of each keypoint (section 4.1)
 MIN_DIAMETER = 1.0  # pixels
+PEOPLE_TOGETHER = 8  # of whom `predict_from_image` holds the squares of all keypoints in memory
 TORSO = ("left_shoulder", "right_hip")  # the pose's diameter (section 3.2)
 SKELETONS = {14: "lsp14", 9: "flic9"}  # the paper's data sets; FLIC's order with hips, which the diameter needs
 LRN = {"alexnet": (2.0, 1e-4), "caffe": (1.0, 1e-4 / 5)}  # k, alpha; both sum 5 channels and raise to -0.75
@@ -68,18 +69,17 @@ class DeepPose(PoseModel):
     """The cascade (Figure 2).
 
     Args:
-        num_keypoints: 0 leaves the heads out, and with them all stages but the first; `forward` then returns the
-            seventh layer of the first network.
+        num_keypoints: 0 removes the heads and all stages but the first, and `forward` returns its seventh layer.
         skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is LSP's when there are 14,
             FLIC's when there are 9, COCO's when there are 17.
         num_stages: networks of the cascade.
         sigma: side of a keypoint's square, in diameters of the pose.
-        diameter: the two keypoints whose distance is the diameter; where one of them is not labelled, that of their
-            mirror images counts. Keypoints without a torso have the diagonal of the box around them for a diameter.
+        diameter: the two keypoints whose distance is the diameter; where one of them is not visible, their left-right
+            counterparts. Without a torso the diameter is the diagonal of the box around the keypoints.
         widths: channels of the seven layers.
         groups: of the second, fourth and fifth convolution; 2 as in AlexNet.
         lrn: constants of the normalisation layers, "alexnet" or "caffe".
-        dropout: probability that a unit of the fully connected layers is dropped.
+        dropout: probability of dropping a unit of the fully connected layers.
         standardize: bring every crop to mean 0 and variance 1, per channel.
 
     Example:
@@ -90,7 +90,9 @@ class DeepPose(PoseModel):
     """
 
     head_keys = ("heads",)
+    input_size: tuple[int, int] = (INPUT, INPUT)
     keep_aspect = False
+    padding = 1.5
 
     def __init__(
         self,
@@ -117,7 +119,7 @@ class DeepPose(PoseModel):
             raise ValueError(f"lrn: expected one of {', '.join(LRN)}, got {lrn!r}")
         self.num_stages, self.sigma, self.diameter = num_stages, sigma, tuple(diameter)
         self.make_trunk = partial(Trunk, widths=tuple(widths), groups=groups, lrn=lrn, dropout=dropout)
-        self.standardize, self.num_features, self.grad_checkpointing = standardize, widths[-1], False
+        self.standardize, self.num_features = standardize, widths[-1]
 
         self.normalize = Normalize()
         self.trunks = nn.ModuleList()
@@ -125,26 +127,26 @@ class DeepPose(PoseModel):
         self.reset_head(num_keypoints, skeleton)
 
     def forward(
-        self, image: Tensor, *, all_stages: bool = False, stage: int | None = None, boxes: Tensor | None = None
+        self, image: Tensor, all_stages: bool = False, stage: int | None = None, boxes: Tensor | None = None
     ) -> Tensor | tuple[Tensor, ...]:
-        """The cascade: `(B, 3, H, W)` in [0, 1] to keypoints `(B, K, 2)` in pixels, or those of every stage.
+        """Run the cascade: `(B, 3, H, W)` in [0, 1] to keypoints `(B, K, 2)` in pixels, or those of every stage.
 
         No gradient goes through the squares of a stage to the stage before.
 
         Args:
             image: a person, H and W multiples of 220.
-            all_stages: the keypoints after each stage.
-            stage: only this one, counted from 1, for its training; the answer is in units of its boxes. Stage 1 looks
-                at the whole image, `(B, K, 2)`.
-            boxes: of the later stages, `(B, ..., K, 4)` as (x1, y1, x2, y2) pixels, each around its keypoint; the
-                answer is `(B, ..., K, 2)`. Of the K keypoints that the network regresses in a crop one counts.
+            all_stages: return the keypoints after each stage.
+            stage: run only this one, counted from 1, for its training. Outputs are in units of its boxes; that of stage
+                1 is the whole image.
+            boxes: of a later stage, `(B, ..., K, 4)` as (x1, y1, x2, y2) pixels, one around each keypoint, for outputs
+                `(B, ..., K, 2)`. From each crop only the output of its own keypoint is used.
 
         Raises:
-            ValueError: an image of another size, a stage that there is not, or boxes that do not fit it.
+            ValueError: an image of another size, an unknown stage, or boxes that do not fit it.
         """
         image = self.prepare(image)
         if not self.num_keypoints:
-            features = self.see(1, self.shrink(image))
+            features = self.run(1, self.shrink(image))
             return (features,) if all_stages else features
         if stage is not None:
             return self.regress(image, stage, boxes)
@@ -157,15 +159,15 @@ class DeepPose(PoseModel):
         return tuple(poses) if all_stages else poses[-1]
 
     def forward_features(self, image: Tensor) -> Tensor:
-        """The seventh layer of the first stage's network: `(B, 4096)`."""
-        return self.see(1, self.shrink(self.prepare(image)))
+        """Return the seventh layer of the first stage's network: `(B, 4096)`."""
+        return self.run(1, self.shrink(self.prepare(image)))
 
     def prepare(self, image: Tensor) -> Tensor:
         check_image(image, INPUT)
         return self.normalize(image)
 
     def shrink(self, image: Tensor) -> Tensor:
-        """The whole image at the network's size; exact, because it is a multiple."""
+        """Average blocks of pixels of the whole image down to the network's input size."""
         return F.adaptive_avg_pool2d(image, INPUT)
 
     def regress(self, image: Tensor, stage: int, boxes: Tensor | None = None) -> Tensor:
@@ -174,19 +176,24 @@ class DeepPose(PoseModel):
             raise ValueError(f"stage: expected 1 to {self.num_stages}, got {stage}")
         if stage == 1:
             if boxes is not None:
-                raise ValueError("boxes: stage 1 looks at the whole image; leave boxes out")
-            return self.heads[0](self.see(1, self.shrink(image)))
+                raise ValueError("boxes: stage 1 takes the whole image; leave boxes out")
+            return self.heads[0](self.run(1, self.shrink(image)))
         if boxes is None or boxes.ndim < 3 or boxes.shape[-2:] != (self.num_keypoints, 4):
             raise ValueError(
                 f"boxes: stage {stage} needs (B, ..., {self.num_keypoints}, 4), one box around each keypoint, got "
                 f"{None if boxes is None else tuple(boxes.shape)}; model.simulate() or model.joint_boxes() makes them"
             )
         crops = crop_boxes(image, boxes, (INPUT, INPUT))
-        every = self.heads[stage - 1](self.see(stage, crops.flatten(0, -4)))
-        return torch.einsum("...iic->...ic", every.reshape(*boxes.shape[:-1], self.num_keypoints, 2))
+        return self.own_keypoints(stage, crops.flatten(0, -4)).view(*boxes.shape[:-1], 2)
 
-    def see(self, stage: int, crops: Tensor) -> Tensor:
-        """The seventh layer of a stage's network, `(N, 3, 220, 220) -> (N, 4096)`."""
+    def own_keypoints(self, stage: int, crops: Tensor) -> Tensor:
+        """Regress keypoint i from crop i of each person: `(N K, 3, 220, 220)` to `(N K, 2)`, in units of the crops."""
+        every = self.heads[stage - 1](self.run(stage, crops))
+        every = every.view(len(every) // self.num_keypoints, self.num_keypoints, self.num_keypoints, 2)
+        return torch.einsum("niic->nic", every).flatten(0, 1)
+
+    def run(self, stage: int, crops: Tensor) -> Tensor:
+        """Run a stage's network up to its seventh layer: `(N, 3, 220, 220) -> (N, 4096)`."""
         if self.standardize:
             variance, mean = torch.var_mean(crops, dim=(-2, -1), correction=0, keepdim=True)
             crops = (crops - mean) / (variance.sqrt() + 1e-5)
@@ -196,11 +203,11 @@ class DeepPose(PoseModel):
         return trunk(crops)
 
     def joint_boxes(self, keypoints: Tensor) -> Tensor:
-        """The square around each keypoint of predicted poses (Equation 7): `(..., K, 2) -> (..., K, 4)` pixels."""
+        """Return the square around each predicted keypoint (Equation 7): `(..., K, 2) -> (..., K, 4)` pixels."""
         return square_boxes(keypoints, self.sigma * self.pose_diameter(keypoints)[..., None])
 
     def pose_diameter(self, keypoints: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Diameters of poses in pixels, at least 1: `(..., K, 2), (..., K) -> (...)`; NaN where it is not labelled."""
+        """Return diameters of poses in pixels, at least 1: `(..., K, 2), (..., K) -> (...)`; NaN if not visible."""
         if visible is None:
             visible = keypoints.new_ones(keypoints.shape[:-1], dtype=torch.bool)
         if not self.diagonals:
@@ -210,22 +217,22 @@ class DeepPose(PoseModel):
             return length.clamp(min=MIN_DIAMETER)
         length = keypoints.new_full(keypoints.shape[:-2], torch.nan)
         for first, second in reversed(self.diagonals):  # the preferred one comes last, and stays
-            seen = visible[..., first] & visible[..., second]
-            length = torch.where(seen, (keypoints[..., first, :] - keypoints[..., second, :]).norm(dim=-1), length)
+            known = visible[..., first] & visible[..., second]
+            length = torch.where(known, (keypoints[..., first, :] - keypoints[..., second, :]).norm(dim=-1), length)
         return length.clamp(min=MIN_DIAMETER)
 
     @torch.no_grad()
     def measure(self, stage: int, pred: Tensor, target: Tensor, visible: Tensor) -> None:
-        """Keep the mean and variance of the displacements that a stage will have to undo; `simulate` draws from them.
+        """Estimate mean and variance of the previous stage's errors, from which `simulate` draws.
 
         Args:
             stage: 2 or later.
-            pred: `(N, K, 2)` pixels, what the stage before answers on the training images.
-            target: `(N, K, 2)` pixels, the truth.
-            visible: `(N, K)` bool, what is labelled. People without a labelled diameter are left out.
+            pred: `(N, K, 2)` pixels, predictions of the previous stage on the training images.
+            target: `(N, K, 2)` pixels, ground truth.
+            visible: `(N, K)` bool. People without a visible diameter are left out.
 
         Raises:
-            ValueError: a keypoint with fewer than two labelled people, of whom there is no variance.
+            ValueError: a keypoint that is visible in fewer than two people.
         """
         head = self.later_head(stage)
         visible = visible.bool()
@@ -243,17 +250,17 @@ class DeepPose(PoseModel):
         draws: int = DRAWS,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Training samples of a later stage: boxes around simulated predictions (section 3.2).
+        """Return training samples of a later stage: boxes around simulated predictions (section 3.2).
 
         Args:
             stage: 2 or later, after `measure`.
-            keypoints: `(B, K, 2)` pixels, the truth; anything where not visible.
+            keypoints: `(B, K, 2)` pixels, ground truth; any value where not visible.
             visible: `(B, K)` bool.
             draws: simulated predictions of each keypoint.
 
         Returns:
-            boxes `(B, draws, K, 4)` for `forward`; target `(B, draws, K, 2)`, what it should answer, in units of the
-            boxes; and which of them count, `(B, draws, K)` bool: the labelled keypoints of people with a diameter.
+            boxes `(B, draws, K, 4)` for `forward`, targets `(B, draws, K, 2)` in units of the boxes, and a mask
+            `(B, draws, K)` of the visible keypoints of people with a diameter.
 
         Raises:
             ValueError: the stage was not measured.
@@ -289,20 +296,63 @@ class DeepPose(PoseModel):
         return cast("Head", self.heads[stage - 1])
 
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Keypoints `(B, K, 2)` as they are, in pixels, and scores `(B, K)` of 1: the paper has none."""
+        """Return keypoints `(B, K, 2)` in pixels and scores `(B, K)` of 1; the paper has no scores."""
         return output, torch.ones_like(output[..., 0])
 
     @torch.no_grad()
     def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
-        """Keypoints `(B, K, 2)` in pixels and scores, by the whole cascade; `flip` averages with the mirror image."""
+        """Return keypoints `(B, K, 2)` in pixels and scores of the cascade; `flip` averages with the mirror image."""
         return predict_keypoints(self, image, flip=flip)
 
-    def example_input(self, batch: int = 1) -> Tensor:
-        """A random image of the paper's size, `(batch, 3, 220, 220)`."""
-        return torch.rand(batch, 3, INPUT, INPUT)
+    @torch.no_grad()
+    def predict_from_image(self, image: Tensor, matrices: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
+        """Run the cascade on people of a photograph; later stages crop from its full resolution (section 3.1).
+
+        Args:
+            image: `(3, H, W)` in [0, 1], the whole photograph.
+            matrices: `(N, 2, 3)`, maps from its pixels to the crop of each person, `input_size` large
+                (`geometry.crop_matrix`).
+            flip: average with the mirror image.
+
+        Returns:
+            keypoints `(N, K, 2)` in pixels of the crops, and scores `(N, K)` of 1.
+
+        Example:
+            >>> from posezoo.geometry import box_to_crop, crop_matrix
+            >>> model = DeepPose(num_stages=2, widths=(8, 8, 8, 8, 8, 16, 16)).eval()
+            >>> place = box_to_crop(torch.tensor([[100.0, 50, 400, 750]]), (220, 220), padding=1.5, keep_aspect=False)
+            >>> matrices = crop_matrix(*place, (220, 220), keep_aspect=False)
+            >>> model.predict_from_image(torch.rand(3, 800, 600), matrices)[0].shape
+            torch.Size([1, 14, 2])
+        """
+        check_image(image[None])
+        width = self.input_size[1]
+        weight = self.trunks[0].get_parameter("conv1.weight")
+        image, matrices = image.to(weight), matrices.to(weight.device)
+        keypoints = self.cascade(image, matrices)
+        if flip:
+            mirror_crop, mirror_image = (mirror(size, matrices) for size in (width, image.shape[-1]))
+            mirrored = self.cascade(image.flip(-1), compose(compose(mirror_crop, matrices), mirror_image))
+            keypoints = (keypoints + flip_keypoints(mirrored, width, require_flip_index(self))) / 2
+        return self.decode(keypoints)
+
+    def cascade(self, image: Tensor, matrices: Tensor) -> Tensor:
+        """Return keypoints `(N, K, 2)` in pixels of the crops that `matrices` cut from `image`."""
+        whole = self.normalize(crop(image, matrices, self.input_size).clamp(0, 1))
+        photograph = self.normalize(image)
+        poses = denormalize_points(self.regress(whole, 1), whole_image(whole))
+        for stage in range(2, self.num_stages + 1):
+            refined = []
+            for pose, to_crop in zip(poses.split(PEOPLE_TOGETHER), matrices.split(PEOPLE_TOGETHER), strict=True):
+                boxes = self.joint_boxes(pose)
+                to_squares = compose(box_matrix(boxes, INPUT), to_crop[:, None].to(boxes))
+                squares = crop(photograph, to_squares.flatten(0, 1).to(photograph), (INPUT, INPUT))
+                refined.append(denormalize_points(self.own_keypoints(stage, squares).view_as(pose), boxes))
+            poses = torch.cat(refined)
+        return poses
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Fresh last layers for other keypoints; 0 takes them away, and the networks of all stages but the first."""
+        """Replace the last layers for other keypoints; 0 removes them and all stages but the first."""
         self.set_keypoints(num_keypoints, SKELETONS.get(num_keypoints) if skeleton is None else skeleton)
         self.diagonals = diagonals(self.skeleton.keypoints if self.skeleton else (), self.diameter)
         stages = self.num_stages if num_keypoints else 1
@@ -310,23 +360,19 @@ class DeepPose(PoseModel):
         self.trunks = nn.ModuleList([*kept, *(self.make_trunk() for _ in range(stages - len(kept)))])
         self.heads = nn.ModuleList(Head(self.num_features, num_keypoints) for _ in range(stages) if num_keypoints)
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade a second forward pass of the networks for their activations' memory."""
-        self.grad_checkpointing = enable
-
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Depth of each parameter, for timm's layer-wise learning rates: the seven layers, alike in all stages."""
         return {"layers": r"^trunks\.\d+\.(?:conv|fc)(\d+)", "head": r"^heads"}
 
 
 class Trunk(nn.Module):
-    """The seven layers that all stages have (section 3.1): `(N, 3, 220, 220)` to `(N, widths[6])`."""
+    """The seven layers of a stage (section 3.1): `(N, 3, 220, 220)` to `(N, widths[6])`."""
 
     def __init__(self, *, widths: Sequence[int], groups: int, lrn: str, dropout: float) -> None:
         super().__init__()
         w1, w2, w3, w4, w5, w6, w7 = widths
         self.k, self.alpha = LRN[lrn]
-        self.conv1 = nn.Conv2d(3, w1, 11, 4, PADDING)
+        self.conv1 = nn.Conv2d(3, w1, 11, 4, CONV1_PADDING)
         self.conv2 = nn.Conv2d(w1, w2, 5, 1, 2, groups=groups)
         self.conv3 = nn.Conv2d(w2, w3, 3, 1, 1)
         self.conv4 = nn.Conv2d(w3, w4, 3, 1, 1, groups=groups)
@@ -354,9 +400,9 @@ class Trunk(nn.Module):
 
 
 class Head(nn.Module):
-    """The last layer, `(N, channels)` to `(N, K, 2)`; and of later stages, how far the predictions before it err.
+    """The last layer of a stage, `(N, channels)` to `(N, K, 2)`, with the error statistics of the previous stage.
 
-    Mean and variance `(K, 2)` of the displacements, in diameters of the pose; all 0 until they were measured.
+    Mean and variance `(K, 2)` of the errors are in diameters of the pose, 0 before `DeepPose.measure`.
     """
 
     displacement_mean: Tensor
@@ -374,98 +420,8 @@ class Head(nn.Module):
         return self.fc(features).unflatten(-1, (-1, 2))
 
 
-class DeepPoseRegression(PoseModel):
-    """mmpose's DeepPose: a classifier whose last layer gives coordinates.
-
-    Args:
-        backbone: any timm network, by name.
-        num_keypoints: 0 leaves the last layer out, `forward` then returns its input.
-        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when there are 17.
-        pretrained_backbone: start from timm's ImageNet weights, downloaded.
-
-    Example:
-        >>> model = DeepPoseRegression(backbone="resnet18", num_keypoints=16, skeleton="mpii16")
-        >>> model(model.example_input()).shape
-        torch.Size([1, 16, 2])
-    """
-
-    head_keys = ("fc",)
-
-    def __init__(
-        self,
-        *,
-        backbone: str = "resnet50",
-        num_keypoints: int = 17,
-        skeleton: str | Sequence[str] | None = None,
-        pretrained_backbone: bool = False,
-    ) -> None:
-        super().__init__()
-        self.backbone, mean, std = timm_trunk(backbone, pretrained=pretrained_backbone)
-        self.normalize = Normalize(mean, std)
-        self.num_features = self.backbone.feature_info.channels()[-1]
-        self.input_multiple = max(32, self.backbone.feature_info.reduction()[-1])
-        self.fc: nn.Module
-        self.reset_head(num_keypoints, skeleton)
-
-    def forward(self, image: Tensor, *, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
-        """`(B, 3, H, W)` in [0, 1] to keypoints `(B, K, 2)` in pixels; a 1-tuple of them with `all_stages`."""
-        output = self.fc(self.forward_features(image))
-        if self.num_keypoints:
-            size = torch.tensor([image.shape[-1], image.shape[-2]], device=output.device)
-            output = output.unflatten(-1, (-1, 2)) * size.to(torch.promote_types(output.dtype, torch.float32))
-        return (output,) if all_stages else output
-
-    def forward_features(self, image: Tensor) -> Tensor:
-        """The backbone's last map, averaged: `(B, num_features)`."""
-        check_image(image, self.input_multiple)
-        features = self.backbone(self.normalize(image))[-1]
-        # some timm networks keep channels last
-        return features.mean(dim=(2, 3) if features.shape[1] == self.num_features else (1, 2))
-
-    def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Keypoints `(B, K, 2)` as they are, in pixels, and scores `(B, K)` of 1, as mmpose's."""
-        return output, torch.ones_like(output[..., 0])
-
-    @torch.no_grad()
-    def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
-        """Keypoints `(B, K, 2)` in pixels of `image` and scores `(B, K)`; `flip` averages with the mirror image."""
-        return predict_keypoints(self, image, flip=flip)
-
-    def example_input(self, batch: int = 1) -> Tensor:
-        """A random image of mmpose's size for COCO, `(batch, 3, 256, 192)`."""
-        return torch.rand(batch, 3, 256, 192)
-
-    def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """A fresh last layer for other keypoints; 0 takes it away."""
-        self.set_keypoints(num_keypoints, skeleton)
-        self.fc = nn.Linear(self.num_features, 2 * num_keypoints) if num_keypoints else nn.Identity()
-        if isinstance(self.fc, nn.Linear):
-            nn.init.normal_(self.fc.weight, std=OUTPUT_STD)
-            nn.init.zeros_(self.fc.bias)
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade a second forward pass of the backbone for its activations' memory."""
-        self.backbone.set_grad_checkpointing(enable)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Depth of each parameter, for timm's layer-wise learning rates: backbone, last layer."""
-        block = r"^backbone\.(?:layer|blocks\.|stages[._])(\d+)" + ("" if coarse else r"(?:\.(\d+))?")
-        return {"stem": r"^backbone\.(?!(?:layer|blocks\.|stages[._])\d)", "blocks": block, "head": r"^fc"}
-
-
-def local_response_norm(x: Tensor, *, k: float, alpha: float) -> Tensor:
-    """Each value divided by `(k + alpha * sum of squares over 5 neighbouring channels) ** 0.75`, as in AlexNet.
-
-    The same as `torch.nn.LocalResponseNorm(5, 5 * alpha, 0.75, k)`, which divides its alpha by 5, in two thirds of the
-    time: the sum over neighbours is a convolution.
-    """
-    channels = x.shape[1]
-    band = alpha * torch.ones(channels, channels, device=x.device, dtype=x.dtype).triu(-2).tril(2)
-    return x * F.conv2d(x.square(), band[..., None, None], x.new_full((channels,), k)) ** -0.75
-
-
 def whole_image(image: Tensor) -> Tensor:
-    """The box b0 of an image `(..., H, W)`, to the outer edges of its pixels: `(4,)` as (x1, y1, x2, y2).
+    """Return the box b0 of an image `(..., H, W)`, to the outer edges of its pixels: `(4,)` as (x1, y1, x2, y2).
 
     Example:
         >>> whole_image(torch.zeros(3, 220, 440)).tolist()
@@ -477,19 +433,31 @@ def whole_image(image: Tensor) -> Tensor:
 
 
 def square_boxes(middle: Tensor, side: Tensor) -> Tensor:
-    """Boxes (x1, y1, x2, y2) around points: `(..., 2), (...) -> (..., 4)`."""
+    """Return square boxes (x1, y1, x2, y2) around points: `(..., 2), (...) -> (..., 4)`."""
     half = side[..., None] / 2
     return torch.cat([middle - half, middle + half], dim=-1)
 
 
+def box_matrix(boxes: Tensor, side: int) -> Tensor:
+    """Return the affine maps from boxes, to the outer edges of pixels, to `side` x `side` pixels: `(..., 2, 3)`."""
+    low, high = boxes.split(2, dim=-1)
+    scale = side / (high - low)
+    return torch.cat([torch.diag_embed(scale), (-0.5 - low * scale)[..., None]], dim=-1)
+
+
+def mirror(width: int, like: Tensor) -> Tensor:
+    """Return the affine map `(1, 2, 3)` that mirrors an image of this width."""
+    return like.new_tensor([[[-1, 0, width - 1], [0, 1, 0]]])
+
+
 def displacement_statistics(pred: Tensor, target: Tensor, visible: Tensor, diameter: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each keypoint's displacement, in diameters of the pose (section 3.2).
+    """Return mean and variance of each keypoint's displacement, in diameters of the pose (section 3.2).
 
     Args:
         pred: `(N, K, 2)` pixels.
         target: `(N, K, 2)` pixels.
-        visible: `(N, K)` bool; the others are not looked at.
-        diameter: `(N,)` pixels; people for whom it is NaN are left out.
+        visible: `(N, K)` bool.
+        diameter: `(N,)` pixels; people with NaN are left out.
 
     Returns:
         Mean and variance, `(K, 2)` each.
@@ -525,14 +493,14 @@ def simulated_predictions(
     draws: int = DRAWS,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """What a stage might predict: the truth displaced at random, as much as the stage was seen to err (section 3.2).
+    """Add Gaussian displacements with the error statistics of a stage to the ground truth (section 3.2).
 
     Args:
-        keypoints: `(B, K, 2)` pixels, the truth.
+        keypoints: `(B, K, 2)` pixels, ground truth.
         diameter: `(B,)` pixels.
-        mean: `(K, 2)` in diameters, of `displacement_statistics`.
-        variance: `(K, 2)`, likewise.
-        draws: of each keypoint.
+        mean: `(K, 2)` in diameters, see `displacement_statistics`.
+        variance: `(K, 2)` in squared diameters.
+        draws: simulated predictions of each keypoint.
 
     Returns:
         `(B, draws, K, 2)` pixels.
@@ -547,19 +515,8 @@ def simulated_predictions(
     return keypoints[:, None] + diameter[:, None, None, None] * (mean + variance.sqrt() * noise)
 
 
-def inside(keypoints: Tensor, visible: Tensor, size: tuple[int, int]) -> Tensor:
-    """Which keypoints mmpose's loss counts, those that are visible and in the image: `(B, K, 2), (B, K) -> (B, K)`.
-
-    Example:
-        >>> inside(torch.tensor([[[0.0, 63.0], [47.5, 0.0]]]), torch.ones(1, 2), (64, 48)).tolist()
-        [[True, False]]
-    """
-    last = torch.tensor([size[1] - 1, size[0] - 1], dtype=keypoints.dtype, device=keypoints.device)
-    return ((keypoints >= 0) & (keypoints <= last)).all(dim=-1) & (visible > 0)
-
-
 def diagonals(names: Sequence[str], diameter: Sequence[str]) -> list[tuple[int, int]]:
-    """Indices of the two keypoints that span the diameter, then of their mirror images; none without a torso.
+    """Return the indices of the two keypoints of the diameter and of their counterparts; none without a torso.
 
     Example:
         >>> diagonals(("left_hip", "right_hip", "left_shoulder", "right_shoulder"), ("left_shoulder", "right_hip"))
@@ -585,21 +542,3 @@ def deeppose(**kwargs: Any) -> DeepPose:
 def deeppose_flic(**kwargs: Any) -> DeepPose:
     """DeepPose for FLIC: three stages, nine keypoints of the upper body, squares of the pose's diameter."""
     return DeepPose(**{"sigma": SIGMA_FLIC, "num_keypoints": 9, **kwargs})
-
-
-@register_model
-def deeppose_resnet50(**kwargs: Any) -> DeepPoseRegression:
-    """mmpose's DeepPose with ResNet-50, 23.6 million parameters."""
-    return DeepPoseRegression(**{"backbone": "resnet50", **kwargs})
-
-
-@register_model
-def deeppose_resnet101(**kwargs: Any) -> DeepPoseRegression:
-    """mmpose's DeepPose with ResNet-101, 42.6 million parameters."""
-    return DeepPoseRegression(**{"backbone": "resnet101", **kwargs})
-
-
-@register_model
-def deeppose_resnet152(**kwargs: Any) -> DeepPoseRegression:
-    """mmpose's DeepPose with ResNet-152, 58.2 million parameters."""
-    return DeepPoseRegression(**{"backbone": "resnet152", **kwargs})

@@ -1,33 +1,26 @@
 """Stacked Hourglass Networks for Human Pose Estimation (Newell, Yang, Deng; ECCV 2016; arXiv 1603.06937).
 
-An hourglass halves the resolution until a whole person fits under one filter, then doubles it again, adding at each
-scale what was there on the way down. Hourglasses follow one another: each makes heatmaps, is supervised on them, and
-hands them on to the next together with its features.
+An hourglass pools features down to 4 x 4 cells and upsamples them again, with a skip connection at every scale.
+Hourglasses are stacked: each predicts heatmaps, is supervised on them, and passes them on together with its features.
 
-    In   image     (B, 3, H, W)        RGB in [0, 1], H and W multiples of 64 (hourglass52: 128)
+    In   image     (B, 3, H, W)        RGB in [0, 1], H and W multiples of 64
     Out  heatmaps  (B, K, H/4, W/4)    of the last stack; with `all_stages` of each of them
 
 Departures
-    - Targets. The paper's Gaussians have 1 cell. The authors' first code (Torch7) draws 1.75, cut off at 3 cells, for
-      its library measures them by the patch; their second (PyTorch), whose weights they publish, draws 1, as bearpaw's
-      does. Here 1: `encode(sigma=1.0, offset=1.5)`; `sigma=1.75` is the first code's, but for the cut.
-    - Cells. The authors put a keypoint into the block of 4 x 4 pixels it falls in, and answer half a cell beyond the
-      cell's index, counted from the edge of the first pixel. Counted from its centre, as everywhere here, that is
-      pixel 4 i + 1.5: `offset=1.5` in `encode` and `decode`, and mirrored maps need no shift. Their code truncates the
-      answer to whole pixels of the photograph, within half a pixel of ours; anibali's predictor leaves out the
-      truncation, and its answers are half a pixel larger.
-    - Crops. Theirs have corners on whole pixels, cut from a shrunken photograph where they shrink twofold or more.
-      `posezoo.geometry.crop` does not round; the two are at most a pixel apart.
+    - Targets. The paper's Gaussians have 1 cell, as in the authors' second code (PyTorch), whose weights they publish,
+      and in bearpaw's. Their first code (Torch7) has 1.75 cells, cut off at 3. Here: `encode_targets(sigma=1.0)`.
+    - Cells. The authors decode a cell to the middle of its block of 4 x 4 pixels, which is pixel 4 i + 1.5 when the
+      centre of the first pixel is 0, as everywhere here. Mirrored maps need no shift. Their code truncates predictions
+      to whole pixels of the photograph; anibali's does not, and its predictions are half a pixel larger.
+    - Crops. Theirs have corners on whole pixels. `posezoo.geometry.crop` does not round: at most a pixel apart.
     - Decoding. A quarter of a cell towards the higher neighbour, except at the border, which at the left and top is two
-      cells here (as in HRNet) and one in the first code. `decoding="princeton"` is the second code's, which has no
-      border and cuts maps off at 1.
-    - Loss. Keypoints without annotation have empty targets and count: `losses.heatmap_mse` without weights. Weights
-      start as PyTorch's do, as in the second code.
-    - `stem="bearpaw"` is the network of bearpaw and anibali, which widens one block earlier and takes a mean off the
-      image (`hourglass_*_bearpaw`). `num_modules` is the first code's nModules, bearpaw's num_blocks.
-    - hourglass52 is not the paper's network: mmpose gave that name to the backbone of CornerNet (Law, Deng; ECCV 2018),
-      with one hourglass, strides in place of pooling, and more channels at lower resolutions. `CornerNetHourglass`
-      follows mmpose: cells at pixel 4 i, mirrored maps shifted by one cell.
+      cells wide here (as in HRNet) and one in the first code. `decoding="princeton"` is the second code's, which has no
+      border and clamps maps at 1.
+    - Loss. Keypoints without annotation have empty targets and weight 1. Initial weights are PyTorch's, as in the
+      second code.
+    - `stem="bearpaw"` is the network of bearpaw and anibali, which widens one block earlier and subtracts a mean from
+      the image (`hourglass_*_bearpaw`). `num_modules` is the first code's nModules, bearpaw's num_blocks.
+    - mmpose's hourglass52 is another network, the backbone of CornerNet: see `hourglass52.py`.
 
 The authors' weights lie on a server without checksums or encryption: the records name them, `create` does not fetch
 them. `posezoo.load_checkpoint(None, "checkpoint.pt")` reads the file. Their Torch7 file needs Torch7.
@@ -42,30 +35,26 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from posezoo import heatmaps
-from posezoo.layers import Normalize, PoseModel, check_image, predict_heatmaps
+from posezoo.contract import PoseModel, check_image, predict_heatmaps
+from posezoo.layers import ConvBNReLU, Normalize
 from posezoo.registry import register_model
 
 DEPTH = 4  # halvings in an hourglass: 64 to 4 cells (section 3.1)
 STRIDE = 4  # pixels per cell (section 3.2)
-OFFSET = (STRIDE - 1) / 2  # the pixel in the middle of the first cell
 STEM_OUT = {"newell": 128, "bearpaw": 256}  # channels after the residual that follows the pooling
 MEAN = {"newell": (0.0, 0.0, 0.0), "bearpaw": (0.4404, 0.4440, 0.4327)}
 
-CORNERNET_WIDTHS = (1, 1, 1.5, 1.5, 1.5, 2)  # from 64 to 2 cells, in multiples of the first
-CORNERNET_BLOCKS = (2, 2, 2, 2, 2, 4)
-CORNERNET_INIT_STD = 0.001
-
 
 class StackedHourglass(PoseModel):
-    """Hourglasses one after the other, each with heatmaps of its own (section 3.3).
+    """Stacked hourglasses with intermediate supervision (section 3.3).
 
     Args:
-        num_stacks: hourglasses (section 3.3: 8).
-        num_modules: residual modules at each place of an hourglass.
-        width: channels of everything after the stem (section 3.2: 256).
+        num_stacks: number of hourglasses (section 3.3: 8).
+        num_modules: residual modules per position of an hourglass.
+        width: channels after the stem (section 3.2: 256).
         stem: "newell", the authors', or "bearpaw".
-        num_keypoints: channels of the heatmaps; 0 leaves them and all stacks but the first out, `forward` then returns
-            what the first stack's heatmaps would be made of.
+        num_keypoints: channels of the heatmaps. 0 removes the heatmap layers and all stacks but the first, and
+            `forward` returns features.
         skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when there are 17.
         decoding: how `decode` refines the highest cell: "argmax", "quarter", "dark", "soft" or "princeton".
 
@@ -75,7 +64,11 @@ class StackedHourglass(PoseModel):
         [(2, 16, 32, 16), (2, 16, 32, 16)]
     """
 
-    head_keys = ("outs", "merge_preds")
+    head_keys: tuple[str, ...] = ("outs", "merge_preds")
+    input_size = (256, 256)
+    padding = 1.25  # of the person's height (the authors multiply MPII's scale by it)
+    stride = STRIDE
+    offset = (STRIDE - 1) / 2  # a cell lies in the middle of its block of pixels
 
     def __init__(
         self,
@@ -95,13 +88,12 @@ class StackedHourglass(PoseModel):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}: expected a whole number, 1 or more, got {value!r}")
         self.num_stacks, self.num_modules, self.num_features, self.decoding = num_stacks, num_modules, width, decoding
-        self.grad_checkpointing = False
 
         self.normalize = Normalize(MEAN[stem], (1.0, 1.0, 1.0))
         self.pre = nn.Sequential(
             ConvBNReLU(3, 64, 7, stride=2),
             Residual(64, 128),
-            MaxPool(),
+            nn.MaxPool2d(2),
             Residual(128, STEM_OUT[stem]),
             Residual(STEM_OUT[stem], width),
         )
@@ -110,8 +102,8 @@ class StackedHourglass(PoseModel):
         self.merge_preds: nn.ModuleList
         self.reset_head(num_keypoints, skeleton)
 
-    def forward(self, image: Tensor, *, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
-        """`(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)`; with `all_stages` a tuple of each stack's."""
+    def forward(self, image: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
+        """Map `(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)` of the last stack; with `all_stages` of all."""
         x = self.stem(image)
         stages = []
         for stack, out in enumerate(self.outs):
@@ -122,7 +114,7 @@ class StackedHourglass(PoseModel):
         return tuple(stages) if all_stages else stages[-1]
 
     def forward_features(self, image: Tensor) -> Tensor:
-        """What the first stack's heatmaps are made of: `(B, width, H/4, W/4)`."""
+        """Return the features of the first stack: `(B, width, H/4, W/4)`."""
         return self.run(0, self.stem(image))
 
     def stem(self, image: Tensor) -> Tensor:
@@ -136,22 +128,18 @@ class StackedHourglass(PoseModel):
         return self.features[stack](self.hgs[stack](x))
 
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Heatmaps to keypoints `(B, K, 2)` in pixels of the input, and scores `(B, K)`."""
+        """Decode heatmaps to keypoints `(B, K, 2)` in pixels of the input, and scores `(B, K)`."""
         if self.decoding == "princeton":
             return decode_princeton(output)
-        return heatmaps.decode(output, stride=STRIDE, offset=OFFSET, method=self.decoding)
+        return heatmaps.decode(output, stride=self.stride, offset=self.offset, method=self.decoding)
 
     @torch.no_grad()
     def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
         """Keypoints `(B, K, 2)` in pixels of `image` and scores `(B, K)`; `flip` averages with the mirror image."""
-        return predict_heatmaps(self, image, flip=flip, shift=False)
-
-    def example_input(self, batch: int = 1) -> Tensor:
-        """A random image of the paper's size, `(batch, 3, 256, 256)`."""
-        return torch.rand(batch, 3, 256, 256)
+        return predict_heatmaps(self, image, flip=flip)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Fresh heatmap layers for other keypoints; 0 takes them away, and the stacks that look at them."""
+        """Replace the heatmap layers for other keypoints; 0 removes them and all stacks but the first."""
         self.set_keypoints(num_keypoints, skeleton)
         width, stacks = self.num_features, self.num_stacks if num_keypoints else 1
         del self.hgs[stacks:], self.features[stacks:], self.merge_features[stacks - 1 :]
@@ -168,10 +156,6 @@ class StackedHourglass(PoseModel):
         later = [f"{name}.{stack}" for name in ("hgs", "features") for stack in range(stacks, self.num_stacks)]
         self.head_keys = (*type(self).head_keys, *later, *(() if num_keypoints else ("merge_features",)))
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade a second forward pass of each hourglass for its activations' memory."""
-        self.grad_checkpointing = enable
-
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Depth of each parameter, for timm's layer-wise learning rates: stem, stacks, heatmap layers."""
         blocks = r"^(?:hgs|features|merge_features)\.(\d+)"
@@ -179,15 +163,15 @@ class StackedHourglass(PoseModel):
 
 
 class Hourglass(nn.Module):
-    """Down to the lowest resolution and up again, a detour at every scale on the way (Figure 3).
+    """One hourglass: pooling, recursion, upsampling, and a skip branch (Figure 3).
 
-    `(B, width, h, w)` in and out; `low2` is the hourglass of the next scale, and residuals at the last.
+    `(B, width, h, w)` in and out; `low2` is the hourglass of the next scale, or residual modules at the lowest.
     """
 
     def __init__(self, depth: int, width: int, num_modules: int) -> None:
         super().__init__()
         self.up1 = residuals(width, num_modules)
-        self.pool1 = MaxPool()
+        self.pool1 = nn.MaxPool2d(2)
         self.low1 = residuals(width, num_modules)
         self.low2 = Hourglass(depth - 1, width, num_modules) if depth > 1 else residuals(width, num_modules)
         self.low3 = residuals(width, num_modules)
@@ -198,7 +182,7 @@ class Hourglass(nn.Module):
 
 
 class Residual(nn.Module):
-    """1x1, 3x3 and 1x1 convolution, half as wide in between, each after normalisation and ReLU (Figure 4, left)."""
+    """Pre-activation bottleneck, half as wide in between (Figure 4, left)."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -214,34 +198,12 @@ class Residual(nn.Module):
         return out.add_(self.skip_layer(x))
 
 
-class ConvBNReLU(nn.Module):
-    """Convolution, normalisation, ReLU."""
-
-    def __init__(self, channels: int, width: int, kernel: int, *, stride: int = 1, bias: bool = True) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=bias)
-        self.bn = nn.BatchNorm2d(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.bn(self.conv(x)), inplace=True)
-
-
-class MaxPool(nn.Module):
-    """Max pooling, 2 x 2; where no gradient is wanted in a twentieth of the time that PyTorch's takes on a CPU."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled():
-            return F.max_pool2d(x, 2)
-        rows = torch.maximum(x[..., ::2, :], x[..., 1::2, :])
-        return torch.maximum(rows[..., ::2], rows[..., 1::2])
-
-
 def residuals(width: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(Residual(width, width) for _ in range(count)))
 
 
 def decode_princeton(output: Tensor) -> tuple[Tensor, Tensor]:
-    """The authors' second decoder: maps cut off at 1, a quarter of a cell either way, back between equal neighbours."""
+    """Decode as the authors' second code: maps clamped at 1, always a quarter of a cell along each axis."""
     maps = output.float().clamp(max=1)
     scores, index = maps.flatten(2).max(dim=-1)
     padded = F.pad(maps, (1, 1, 1, 1), mode="replicate")  # beyond the border lies the border
@@ -250,149 +212,7 @@ def decode_princeton(output: Tensor) -> tuple[Tensor, Tensor]:
     steps = torch.stack([right, below], dim=-1).flatten(2, 3).to(maps) / 2 - 0.25
     step = steps.gather(2, index[..., None, None].expand(-1, -1, 1, 2))[:, :, 0]
     cell = torch.stack([index % maps.shape[-1], index // maps.shape[-1]], dim=-1)
-    return torch.where((scores > 0)[..., None], (cell + step) * STRIDE + OFFSET, 0.0), scores
-
-
-class CornerNetHourglass(PoseModel):
-    """The backbone of CornerNet with one hourglass, as mmpose trained it under the name hourglass52.
-
-    Args:
-        width: channels at the highest resolution; the lower ones have up to twice as many.
-        num_keypoints: channels of the heatmaps; 0 leaves the head out, `forward` then returns its input features.
-        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when there are 17.
-        decoding: how `decode` refines the highest cell: "argmax", "quarter", "dark" or "soft".
-        flip_shift: shift mirrored heatmaps by one cell before averaging, as mmpose does.
-
-    Example:
-        >>> model = CornerNetHourglass(width=16)
-        >>> model(torch.rand(2, 3, 256, 128)).shape
-        torch.Size([2, 17, 64, 32])
-    """
-
-    head_keys = ("final_layer",)
-
-    def __init__(
-        self,
-        *,
-        width: int = 256,
-        num_keypoints: int = 17,
-        skeleton: str | Sequence[str] | None = None,
-        decoding: str = "quarter",
-        flip_shift: bool = True,
-    ) -> None:
-        super().__init__()
-        widths = [int(width * factor) for factor in CORNERNET_WIDTHS]
-        self.num_features, self.decoding, self.flip_shift = width, decoding, flip_shift
-
-        self.normalize = Normalize()
-        self.stem = nn.Sequential(
-            ConvBNReLU(3, width // 2, 7, stride=2, bias=False), Blocks(BasicBlock(width // 2, width, stride=2))
-        )
-        self.hourglass = StridedHourglass(widths, CORNERNET_BLOCKS)
-        self.out_conv = ConvBNReLU(width, width, 3, bias=False)
-        self.final_layer: nn.Module
-
-        initialize(self)
-        self.reset_head(num_keypoints, skeleton)
-
-    def forward(self, image: Tensor, *, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
-        """`(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)`; a 1-tuple of them with `all_stages`."""
-        output = self.final_layer(self.forward_features(image))
-        return (output,) if all_stages else output
-
-    def forward_features(self, image: Tensor) -> Tensor:
-        """What the head sees: `(B, width, H/4, W/4)`."""
-        check_image(image, STRIDE * 2 ** (len(CORNERNET_WIDTHS) - 1))
-        return self.out_conv(self.hourglass(self.stem(self.normalize(image))))
-
-    def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Heatmaps to keypoints `(B, K, 2)` in pixels of the input, and scores `(B, K)`."""
-        return heatmaps.decode(output, stride=STRIDE, method=self.decoding)
-
-    @torch.no_grad()
-    def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
-        """Keypoints `(B, K, 2)` in pixels of `image` and scores `(B, K)`; `flip` averages with the mirror image."""
-        return predict_heatmaps(self, image, flip=flip, shift=self.flip_shift)
-
-    def example_input(self, batch: int = 1) -> Tensor:
-        """A random image of mmpose's smaller size, `(batch, 3, 256, 256)`."""
-        return torch.rand(batch, 3, 256, 256)
-
-    def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """A fresh last layer for other keypoints; 0 takes it away."""
-        self.set_keypoints(num_keypoints, skeleton)
-        self.final_layer = nn.Conv2d(self.num_features, num_keypoints, 1) if num_keypoints else nn.Identity()
-        initialize(self.final_layer)
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade a second forward pass of each row of blocks for its activations' memory."""
-        for module in self.modules():
-            if isinstance(module, Blocks):
-                module.grad_checkpointing = enable
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Depth of each parameter, for timm's layer-wise learning rates: stem, hourglass, what follows it, head."""
-        return {"stem": r"^stem", "blocks": r"^hourglass", "neck": r"^out_conv", "head": r"^final_layer"}
-
-
-class StridedHourglass(nn.Module):
-    """An hourglass that strides where the paper's pools, and has a width for every resolution.
-
-    `(B, widths[0], h, w)` in and out; `low2` is the hourglass of the next scale, and blocks at the last.
-    """
-
-    def __init__(self, widths: Sequence[int], counts: Sequence[int]) -> None:
-        super().__init__()
-        (width, lower, *_), (count, lower_count, *_) = widths, counts
-        self.up1 = Blocks(*(BasicBlock(width, width) for _ in range(count)))
-        self.low1 = Blocks(BasicBlock(width, lower, stride=2), *(BasicBlock(lower, lower) for _ in range(count - 1)))
-        self.low2 = (
-            StridedHourglass(widths[1:], counts[1:])
-            if len(widths) > 2
-            else Blocks(*(BasicBlock(lower, lower) for _ in range(lower_count)))
-        )
-        self.low3 = Blocks(*(BasicBlock(lower, lower) for _ in range(count - 1)), BasicBlock(lower, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        low = self.low3(self.low2(self.low1(x)))
-        return self.up1(x) + F.interpolate(low, scale_factor=2.0, mode="nearest")
-
-
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut."""
-
-    def __init__(self, channels: int, width: int, *, stride: int = 1) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
-        self.conv2, self.bn2 = nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
-        self.downsample: nn.Module = nn.Identity()
-        if stride != 1 or channels != width:
-            shortcut = nn.Conv2d(channels, width, 1, stride, bias=False)
-            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        return F.relu(self.bn2(self.conv2(out)).add_(self.downsample(x)), inplace=True)
-
-
-class Blocks(nn.Sequential):
-    """Blocks in a row, which can forget their activations and compute them twice."""
-
-    grad_checkpointing = False
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.grad_checkpointing and self.training:
-            return checkpoint(super().forward, x, use_reentrant=False)
-        return super().forward(x)
-
-
-def initialize(module: nn.Module) -> None:
-    """Normal convolutions of standard deviation 0.001, as in mmpose."""
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d):
-            nn.init.normal_(part.weight, std=CORNERNET_INIT_STD)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
+    return torch.where((scores > 0)[..., None], (cell + step) * STRIDE + StackedHourglass.offset, 0.0), scores
 
 
 def mpii(kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -440,9 +260,3 @@ def hourglass_2_bearpaw(**kwargs: Any) -> StackedHourglass:
 def hourglass_8_bearpaw(**kwargs: Any) -> StackedHourglass:
     """Eight hourglasses with bearpaw's stem, 25.6 million parameters."""
     return StackedHourglass(**mpii({"num_stacks": 8, "stem": "bearpaw", **kwargs}))
-
-
-@register_model
-def hourglass52(**kwargs: Any) -> CornerNetHourglass:
-    """mmpose's hourglass52: CornerNet's backbone with one hourglass, 93.7 million parameters. Not the paper's."""
-    return CornerNetHourglass(**kwargs)

@@ -2,8 +2,8 @@
 
 arXiv 1902.09212.
 
-Keep a high-resolution branch from start to end. Stage by stage a branch of half the resolution and twice the width
-joins it, and after every few blocks each branch receives the sum of all branches, brought to its resolution.
+A high-resolution branch is kept from start to end. Each stage adds a branch of half the resolution and twice the width,
+and after every few blocks each branch receives the sum of all branches, resampled to its resolution.
 
     In   image     (B, 3, H, W)        RGB in [0, 1], H and W multiples of 32
     Out  heatmaps  (B, K, H/4, W/4)    from the high-resolution branch
@@ -22,13 +22,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from posezoo import heatmaps
-from posezoo.layers import Normalize, PoseModel, check_image, hub_state_dict, predict_heatmaps
+from posezoo.backbones import hub_state_dict
+from posezoo.contract import PoseModel, check_image, predict_heatmaps
+from posezoo.layers import Normalize
 from posezoo.registry import register_model
 
 MODULES_PER_STAGE = (1, 4, 3)  # stages 2, 3, 4 (section 3)
 BLOCKS_PER_MODULE = 4  # residual blocks per branch between two exchanges (section 3)
 STEM_WIDTH, STEM_OUT = 64, 256
-STRIDE = 4
 INIT_STD = 0.001
 
 
@@ -37,9 +38,9 @@ class HRNet(PoseModel):
 
     Args:
         width: channels of the high-resolution branch; the others have 2, 4 and 8 times as many.
-        num_keypoints: channels of the heatmaps; 0 leaves the head out, `forward` then returns its input features.
+        num_keypoints: channels of the heatmaps. 0 removes the heatmap layer, and `forward` returns features.
         skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when there are 17.
-        decoding: how `decode` refines the highest cell: "argmax", "quarter", "dark" or "soft".
+        decoding: how `decode` refines the highest cell: "argmax", "quarter", "dark", "soft" or "udp".
         flip_shift: shift mirrored heatmaps by one cell before averaging, as the authors do.
         pretrained_backbone: start from timm's ImageNet weights for this width, downloaded.
 
@@ -50,6 +51,8 @@ class HRNet(PoseModel):
     """
 
     head_keys = ("final_layer",)
+    input_size = (256, 192)
+    stride = 4.0
 
     def __init__(
         self,
@@ -64,7 +67,6 @@ class HRNet(PoseModel):
         super().__init__()
         widths = [width, 2 * width, 4 * width, 8 * width]
         self.num_features, self.decoding, self.flip_shift = width, decoding, flip_shift
-        self.grad_checkpointing = False
 
         self.normalize = Normalize()
         self.conv1, self.bn1 = nn.Conv2d(3, STEM_WIDTH, 3, 2, 1, bias=False), nn.BatchNorm2d(STEM_WIDTH)
@@ -85,13 +87,13 @@ class HRNet(PoseModel):
             )
         self.reset_head(num_keypoints, skeleton)
 
-    def forward(self, image: Tensor, *, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, image: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
         """`(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)`; a 1-tuple of them with `all_stages`."""
         output = self.final_layer(self.forward_features(image))
         return (output,) if all_stages else output
 
     def forward_features(self, image: Tensor) -> Tensor:
-        """The high-resolution branch after stage 4: `(B, width, H/4, W/4)`."""
+        """Return the high-resolution branch after stage 4: `(B, width, H/4, W/4)`."""
         check_image(image, 32)
         x = F.relu(self.bn1(self.conv1(self.normalize(image))))
         x = F.relu(self.bn2(self.conv2(x)))
@@ -111,26 +113,18 @@ class HRNet(PoseModel):
 
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Heatmaps to keypoints `(B, K, 2)` in pixels of the input, and scores `(B, K)`."""
-        return heatmaps.decode(output, stride=STRIDE, method=self.decoding)
+        return heatmaps.decode(output, stride=self.stride, method=self.decoding)
 
     @torch.no_grad()
     def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
         """Keypoints `(B, K, 2)` in pixels of `image` and scores `(B, K)`; `flip` averages with the mirror image."""
-        return predict_heatmaps(self, image, flip=flip, shift=self.flip_shift)
-
-    def example_input(self, batch: int = 1) -> Tensor:
-        """A random image of the paper's size, `(batch, 3, 256, 192)`."""
-        return torch.rand(batch, 3, 256, 192)
+        return predict_heatmaps(self, image, flip=flip)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """A fresh last layer for other keypoints; 0 takes it away."""
+        """Replace the heatmap layer for other keypoints; 0 removes it."""
         self.set_keypoints(num_keypoints, skeleton)
         self.final_layer = nn.Conv2d(self.num_features, num_keypoints, 1) if num_keypoints else nn.Identity()
         initialize(self.final_layer)
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade a second forward pass of each fusion module for its activations' memory."""
-        self.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Depth of each parameter, for timm's layer-wise learning rates: stem, stages (or their modules), head."""
@@ -189,7 +183,7 @@ class Bottleneck(nn.Module):
 
 
 def fuse(layers: Any, branches: list[Tensor]) -> Tensor:
-    """The sum of all branches, each brought to one resolution by its layer (Equation 1)."""
+    """Sum all branches after resampling them to one resolution (Equation 1)."""
     first, *others = (layer(x) for layer, x in zip(layers, branches, strict=True))
     return F.relu(sum(others, first))
 
@@ -200,13 +194,13 @@ def conv_bn(channels: int, width: int, kernel: int, stride: int = 1, *, relu: bo
 
 
 def stage(widths: Sequence[int], modules: int, *, last_outputs: int | None = None) -> nn.Sequential:
-    """`modules` high-resolution modules in a row; the last one may give fewer branches."""
+    """Build a stage of high-resolution modules; the last one may return fewer branches."""
     outputs = [len(widths)] * (modules - 1) + [last_outputs or len(widths)]
     return nn.Sequential(*(HighResolutionModule(widths, count) for count in outputs))
 
 
 def transition(before: Sequence[int], after: Sequence[int]) -> nn.ModuleList:
-    """What makes the branches of one stage into those of the next, which has one more, at half the resolution."""
+    """Build transition layers: adapt the existing branches and add one at half the resolution."""
     layers: list[nn.Module] = []
     for index, width in enumerate(after):
         if index >= len(before):  # the new branch starts from the last one
@@ -219,12 +213,12 @@ def transition(before: Sequence[int], after: Sequence[int]) -> nn.ModuleList:
 
 
 def branch_off(layers: nn.ModuleList, branches: list[Tensor]) -> list[Tensor]:
-    """Apply a `transition`: each branch goes on, and the last one also feeds the new one."""
+    """Apply a `transition`; the last branch is also the input of the new one."""
     return [layer(branches[min(index, len(branches) - 1)]) for index, layer in enumerate(layers)]
 
 
 def resample(widths: Sequence[int], source: int, target: int) -> nn.Module:
-    """A branch brought to another's width and resolution: a 1x1 convolution and copies up, 3x3 strides down."""
+    """Resample a branch to another's width and resolution: 1x1 convolution and upsampling, or strided 3x3."""
     if source == target:
         return nn.Identity()
     if source > target:

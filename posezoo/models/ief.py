@@ -2,37 +2,36 @@
 
 arXiv 1507.06550.
 
-Start everybody from one pose, draw it into extra channels beside the image, and let a network say how each keypoint
-should move, by a bounded step; draw the moved pose, ask again, four times. The network corrects, it never answers.
+Starting from the median pose, render the current keypoints as heatmaps, concatenate them with the image, and predict a
+bounded correction of each keypoint; repeat four times.
 
     In   image      (B, 3, 224, 224)   RGB in [0, 1], a point on the torso in the middle, at (112, 112)
     Out  keypoints  (B, K, 2)          pixels of the image; with `all_stages` after each of the four corrections
 
-The crop: the authors cut a square of `200 * scale` pixels around MPII's `objpos` (the person's height), bring it to
-256 x 256 and keep the middle 224 x 224, as `PersonCrop(size=(224, 224), padding=CROP_PADDING)` does to the boxes of
-`person_box(objpos, scale)`. Other boxes do as well, if the network was trained with them.
+The crop: a square of `200 * scale` pixels around MPII's `objpos` (`person_box`), as high as the person, is resized to
+256 x 256, of which the middle 224 x 224 are used: `padding` is 224/256.
 
-Training (fixed path consolidation): poses on the way are not the network's own but lie on the straight path from the
-initial pose to the truth (`fixed_path`), and the loss is `losses.bounded_correction`; `examples/train_ief.py` has the
-curriculum.
+Training (fixed path consolidation): the poses to be corrected are not predictions but lie on the straight path from the
+initial pose to the ground truth (`fixed_path`). The loss is `losses.bounded_correction`; `examples/train_ief.py` has
+the curriculum.
 
 Departures
-    - The paper's one convolution over 20 channels is written as the sum of two: `conv1` over image and marking point,
-      `feedback.conv1` over the K drawn keypoints. It is the same function, what does not change between the steps is
-      computed once, and all that depends on the number of keypoints is in `feedback`.
-    - `forward_features` is the trunk's answer to image and marking point, with nothing drawn (maps of 0, which is the
-      mean grey): what the network sees of a pose depends on the keypoints, and features must not.
-    - The scale is the caller's, as the crop is. The authors' second network, which chooses among crops of ten sizes,
-      is left out: how it was trained is not published.
+    - The paper's first convolution over 20 channels is the sum of two: `conv1` over image and marking point,
+      `feedback.conv1` over the K rendered keypoints. It is the same function. The first is computed once, and all
+      layers that depend on the number of keypoints are in `feedback`.
+    - `forward_features` takes image and marking point without keypoints (maps of 0, the mean grey), so that features do
+      not depend on the number of keypoints.
+    - The rendering g is fixed, as in the authors' code; the text allows for a learnt one.
+    - The scale is an input. The authors' second network, which chooses among crops of ten sizes, is left out, because
+      its training is not published.
     - The authors' code draws a Gaussian around `round(coordinate + 1)`, a leftover of MATLAB; here it lies at the
       coordinate itself. `legacy_offset=True` selects theirs.
-    - The standard deviation of the Gaussians is that of the authors' layer, 22.4 pixels. The value 5 in their
-      configuration is used nowhere; `sigma` sets another.
-    - GoogLeNet's auxiliary classifiers are left out. Its filters start as in Caffe's GoogLeNet (Xavier, biases 0.2),
-      where the authors start from ImageNet: torchvision's network of that name is another one (3x3 in place of 5x5,
-      batch normalisation instead of local response normalisation), and so are its weights.
+    - The standard deviation of the Gaussians is that of the authors' layer, 22.4 pixels; `sigma` sets another. The
+      value 5 in their configuration is unused.
+    - GoogLeNet's auxiliary classifiers are left out. Its filters are initialised as in Caffe's GoogLeNet (Xavier,
+      biases 0.2), where the authors start from ImageNet. torchvision's network of that name is another one.
     - Dropout before the last layer is GoogLeNet's; the authors' code does not show whether they kept it.
-    - The authors' archive, to be downloaded by hand, has neither a checksum nor terms, and may be gone. Its Caffe file
+    - The authors' archive, to be downloaded by hand, has neither checksum nor terms, and may be gone. Its Caffe file
       loads; the initial pose is in a pickle beside it: `model.feedback.initial_pose.copy_(...)`, less 16 pixels.
 """
 
@@ -45,7 +44,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from posezoo.layers import Normalize, PoseModel, check_image, predict_keypoints
+from posezoo.contract import PoseModel, check_image, predict_keypoints
+from posezoo.layers import Normalize, local_response_norm
 from posezoo.registry import register_model
 
 SIZE = 224  # pixels, height and width of the input
@@ -57,6 +57,7 @@ SIGMA = (2 * 0.001) ** -0.5  # pixels; the authors write exp(-0.001 d^2)
 MEAN_PIXEL = (117.3785, 117.6438, 110.1771)  # RGB, 0 to 255
 CROP_PADDING = 224 / 256  # of a crop of 256 pixels the middle 224 are used
 DROPOUT = 0.4  # GoogLeNet's
+LRN = {"k": 1.0, "alpha": 1e-4 / 5}  # Caffe's constants
 FILTER_STD = 0.1**0.5  # of the filters of drawn points before training: noise of variance 0.1
 # GoogLeNet's Table 1: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection
 INCEPTION_3 = ((64, 96, 128, 16, 32, 32), (128, 128, 192, 32, 96, 64))
@@ -71,19 +72,18 @@ INCEPTION_5 = ((256, 160, 320, 32, 128, 128), (384, 192, 384, 48, 128, 128))
 
 
 class IEF(PoseModel):
-    """Draw the pose, correct it, draw it again (Figure 1).
+    """Render the pose, predict a correction, repeat (Figure 1).
 
     Args:
-        num_keypoints: K; 0 leaves out what depends on it, `forward` then returns `forward_features`.
+        num_keypoints: K. 0 removes the layers that depend on it, and `forward` returns `forward_features`.
         skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when there are 17.
-        num_steps: T, how many corrections `forward` makes.
-        max_step: L, the unit of the network's corrections in pixels, and the bound of its targets (not of its
-            predictions).
-        sigma: standard deviation of a drawn keypoint in pixels.
-        legacy_offset: draw keypoints where the authors' code does, at `round(coordinate + 1)`.
+        num_steps: T, number of corrections.
+        max_step: L, the unit of the predicted corrections in pixels, and the bound of their targets.
+        sigma: standard deviation of a rendered keypoint in pixels.
+        legacy_offset: render keypoints at `round(coordinate + 1)`, as the authors' code.
 
-    The initial pose is a buffer that weights bring with them. In a new network, or after `reset_head`, all keypoints
-    lie on the marking point; `set_initial_pose` makes it the median of a training set, as in the paper.
+    The initial pose is a buffer, saved with the weights. In a new network, or after `reset_head`, all keypoints lie on
+    the marking point; `set_initial_pose` sets it to the median of a training set, as in the paper.
 
     Example:
         >>> model = IEF(num_keypoints=16, skeleton="mpii16").eval()
@@ -94,6 +94,8 @@ class IEF(PoseModel):
     """
 
     head_keys = ("feedback",)
+    input_size = (SIZE, SIZE)
+    padding = CROP_PADDING
 
     def __init__(
         self,
@@ -113,7 +115,6 @@ class IEF(PoseModel):
                 raise ValueError(f"{name}: expected pixels, more than 0, got {value!r}")
         self.num_steps, self.max_step = num_steps, max_step
         self.sigma, self.legacy_offset = sigma, legacy_offset
-        self.grad_checkpointing = False
 
         self.normalize = Normalize([value / 255 for value in MEAN_PIXEL], [1 / 255] * 3)  # to pixels around 0
         self.conv1 = nn.Conv2d(4, 64, 7, 2, 3)
@@ -131,38 +132,38 @@ class IEF(PoseModel):
         self.reset_head(num_keypoints, skeleton)
 
     def forward(
-        self, image: Tensor, *, keypoints: Tensor | None = None, all_stages: bool = False
+        self, image: Tensor, all_stages: bool = False, keypoints: Tensor | None = None
     ) -> Tensor | tuple[Tensor, ...]:
-        """The initial pose after T corrections, in pixels; or another pose after one.
+        """Correct the initial pose T times, or another pose once.
 
         Args:
             image: `(B, 3, 224, 224)` in [0, 1].
-            keypoints: `(B, K, 2)` pixels, a pose to correct once: the step that training teaches.
-            all_stages: the tuple of the poses after each correction instead.
+            all_stages: return the poses after each correction.
+            keypoints: `(B, K, 2)` pixels, a pose to correct once, the step that is trained.
 
         Returns:
-            `(B, K, 2)` pixels. Gradients reach the network through every correction, none through the drawn poses.
+            `(B, K, 2)` pixels. Gradients pass through every correction, not through the rendered poses.
         """
         if not self.num_keypoints:
             features = self.forward_features(image)
             return (features,) if all_stages else features
-        seen = self.look(image)
+        shared = self.first_layer(image)
         if keypoints is None:
             pose, num_steps = in_float32(self.initial_pose).expand(image.shape[0], -1, -1), self.num_steps
         else:
             pose, num_steps = check_pose(keypoints, image.shape[0], self.num_keypoints), 1
         stages = []
         for _ in range(num_steps):
-            pose = pose + self.max_step * self.correction(seen, pose)
+            pose = pose + self.max_step * self.correction(shared, pose)
             stages.append(pose)
         return tuple(stages) if all_stages else pose
 
     def forward_features(self, image: Tensor) -> Tensor:
-        """What GoogLeNet makes of image and marking point before any pose is drawn: `(B, 1024)`."""
-        return self.trunk(self.look(image))
+        """Return GoogLeNet's features of image and marking point, without keypoints: `(B, 1024)`."""
+        return self.trunk(self.first_layer(image))
 
-    def look(self, image: Tensor) -> Tensor:
-        """The part of the first convolution that sees image and marking point: `(B, 64, 112, 112)`, before the ReLU."""
+    def first_layer(self, image: Tensor) -> Tensor:
+        """Apply the first convolution to image and marking point: `(B, 64, 112, 112)`, before the ReLU."""
         check_image(image)
         if image.shape[-2:] != (SIZE, SIZE):
             raise ValueError(
@@ -172,22 +173,22 @@ class IEF(PoseModel):
         mark = self.render(torch.tensor([[MARK]], device=image.device)).to(image.dtype)
         return self.conv1(torch.cat([self.normalize(image), mark.expand(image.shape[0], -1, -1, -1)], dim=1))
 
-    def correction(self, seen: Tensor, pose: Tensor) -> Tensor:
-        """f: how each keypoint of `pose` `(B, K, 2)` should move, in units of `max_step`: `(B, K, 2)`."""
-        drawn = self.feedback.conv1(self.render(pose.detach()).to(seen.dtype))
-        output = self.feedback.fc(self.dropout(self.trunk(seen + drawn)))
+    def correction(self, shared: Tensor, pose: Tensor) -> Tensor:
+        """Predict f, the correction of a pose `(B, K, 2)` in units of `max_step`: `(B, K, 2)`."""
+        rendered = self.feedback.conv1(self.render(pose.detach()).to(shared.dtype))
+        output = self.feedback.fc(self.dropout(self.trunk(shared + rendered)))
         return rearrange(output, "b (xy k) -> b k xy", xy=2)  # all dx, then all dy
 
     def render(self, pose: Tensor) -> Tensor:
-        """g: one map per keypoint, `(B, K, 2)` pixels to `(B, K, 224, 224)`."""
+        """Render g, a map per keypoint: `(B, K, 2)` pixels to `(B, K, 224, 224)`."""
         return draw(round_half_away(pose + 1) if self.legacy_offset else pose, sigma=self.sigma)
 
     def trunk(self, x: Tensor) -> Tensor:
-        """GoogLeNet (its Table 1) behind its first convolution: `(B, 64, 112, 112)` to `(B, 1024)`."""
+        """Run GoogLeNet (its Table 1) after its first convolution: `(B, 64, 112, 112)` to `(B, 1024)`."""
         x = x.contiguous(memory_format=torch.channels_last)  # on the CPU pooling is many times faster so
-        x = normalize_response(shrink(F.relu(x)))  # 56 x 56
+        x = local_response_norm(shrink(F.relu(x)), **LRN)  # 56 x 56
         x = F.relu(self.conv2(F.relu(self.conv2_reduce(x))))
-        x = shrink(normalize_response(x))  # 28 x 28
+        x = shrink(local_response_norm(x, **LRN))  # 28 x 28
         x = shrink(self.run(self.inception3, x))  # 14 x 14
         x = shrink(self.run(self.inception4, x))  # 7 x 7
         return self.run(self.inception5, x).mean(dim=(-2, -1))
@@ -200,21 +201,21 @@ class IEF(PoseModel):
 
     @property
     def initial_pose(self) -> Tensor:
-        """y_0, from which everybody starts: `(K, 2)` pixels."""
+        """y_0, the pose before the first correction: `(K, 2)` pixels."""
         if not self.num_keypoints:
             raise ValueError("initial_pose: this model has no keypoints; give it some with reset_head(num_keypoints)")
         return self.feedback.initial_pose
 
     @torch.no_grad()
     def set_initial_pose(self, keypoints: Tensor, visible: Tensor | None = None) -> None:
-        """Start from the median of poses, taken for each coordinate over the people in whom the keypoint is labelled.
+        """Set the initial pose to the median of visible keypoints, per coordinate.
 
         Args:
-            keypoints: `(N, K, 2)` pixels of the crops; the value of an unlabelled one does not matter.
-            visible: `(N, K)`, True where labelled; None: all are.
+            keypoints: `(N, K, 2)` pixels of the crops; any value where not visible.
+            visible: `(N, K)` bool; None: all visible.
 
         Raises:
-            ValueError: wrong shapes, a keypoint that nobody has, or a labelled one that is not finite.
+            ValueError: wrong shapes, a keypoint that is never visible, or a visible one that is not finite.
 
         Example:
             >>> model = IEF(num_keypoints=2)
@@ -224,41 +225,30 @@ class IEF(PoseModel):
         """
         if keypoints.ndim != 3 or keypoints.shape[1:] != self.initial_pose.shape:
             raise ValueError(f"keypoints: expected (N, {self.num_keypoints}, 2), got shape {tuple(keypoints.shape)}")
-        labelled = check_visible(keypoints, visible)
-        if not labelled.any(dim=0).all():
-            index = int((~labelled.any(dim=0)).nonzero()[0])
+        mask = check_visible(keypoints, visible)
+        if not mask.any(dim=0).all():
+            index = int((~mask.any(dim=0)).nonzero()[0])
             raise ValueError(f"set_initial_pose: keypoint {index} is not labelled in any of the {len(keypoints)} poses")
-        known = in_float32(keypoints).masked_fill(~labelled[..., None], torch.nan)
+        known = in_float32(keypoints).masked_fill(~mask[..., None], torch.nan)
         self.initial_pose.copy_(known.nanquantile(0.5, dim=0))
 
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """The keypoints `(B, K, 2)` in pixels, as they are, and scores `(B, K)` of 1: the paper has none."""
+        """Return keypoints `(B, K, 2)` in pixels and scores `(B, K)` of 1; the paper has no scores."""
         keypoints = in_float32(output)
         return keypoints, torch.ones_like(keypoints[..., 0])
 
     @torch.no_grad()
     def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
-        """Keypoints `(B, K, 2)` in pixels of `image` after T corrections, inside or not, and scores `(B, K)`, all 1.
+        """Return keypoints `(B, K, 2)` in pixels of `image` and scores `(B, K)` of 1, by T corrections.
 
         `flip` averages with the mirror image, which the authors do not do.
         """
         return predict_keypoints(self, image, flip=flip)
 
-    def example_input(self, batch: int = 1) -> Tensor:
-        """A random image of the only size there is, `(batch, 3, 224, 224)`."""
-        return torch.rand(batch, 3, SIZE, SIZE)
-
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Other keypoints: fresh filters for their maps, a fresh last layer, and the marking point as initial pose.
-
-        0 takes all that away.
-        """
+        """Replace rendering filters, last layer and initial pose for other keypoints; 0 removes them."""
         self.set_keypoints(num_keypoints, skeleton)
         self.feedback = Feedback(num_keypoints) if num_keypoints else nn.Identity()
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade a second forward pass of each Inception block for its activations' memory."""
-        self.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Depth of each parameter, for timm's layer-wise learning rates: stem, Inception blocks, feedback."""
@@ -267,7 +257,7 @@ class IEF(PoseModel):
 
 
 class Feedback(nn.Module):
-    """What depends on the keypoints: how they are seen once drawn, how they are corrected, where they start."""
+    """Layers that depend on the number of keypoints: rendering convolution, regression head, initial pose."""
 
     initial_pose: Tensor
 
@@ -281,7 +271,7 @@ class Feedback(nn.Module):
 
 
 class Inception(nn.Module):
-    """Four branches side by side (GoogLeNet, Figure 2b); the widths as in its Table 1."""
+    """Inception block with four branches (GoogLeNet, Figure 2b); widths as in its Table 1."""
 
     def __init__(self, channels: int, widths: tuple[int, int, int, int, int, int]) -> None:
         super().__init__()
@@ -305,7 +295,7 @@ class Inception(nn.Module):
 
 
 def inceptions(channels: int, table: Sequence[tuple[int, int, int, int, int, int]]) -> nn.Sequential:
-    """Inception blocks in a row."""
+    """Stack Inception blocks."""
     blocks = []
     for widths in table:
         blocks.append(Inception(channels, widths))
@@ -314,22 +304,12 @@ def inceptions(channels: int, table: Sequence[tuple[int, int, int, int, int, int
 
 
 def shrink(x: Tensor) -> Tensor:
-    """GoogLeNet's pooling: half the size, rounded up."""
+    """Pool to half the size, rounded up, as GoogLeNet."""
     return F.max_pool2d(x, 3, 2, ceil_mode=True)
 
 
-def normalize_response(x: Tensor) -> Tensor:
-    """Local response normalisation over five channels, with Caffe's constants.
-
-    As `F.local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=1)`, which is slower and does without bfloat16 on the CPU.
-    """
-    squares = F.pad(x.square(), (0, 0, 0, 0, 2, 2))
-    total = sum(squares[:, shift : shift + x.shape[1]] for shift in range(5))
-    return x / (1 + 1e-4 / 5 * total) ** 0.75
-
-
 def draw(pose: Tensor, size: tuple[int, int] = (SIZE, SIZE), *, sigma: float = SIGMA) -> Tensor:
-    """g: a pose as images, a Gaussian for each keypoint, from -50 far away from it to 50 at it.
+    """Render g: a Gaussian for each keypoint, from -50 in the distance to 50 at the keypoint.
 
     Args:
         pose: `(B, K, 2)` pixels; of a keypoint outside the frame only the tail shows.
@@ -352,7 +332,7 @@ def draw(pose: Tensor, size: tuple[int, int] = (SIZE, SIZE), *, sigma: float = S
 
 
 def bounded(displacement: Tensor, max_step: float = MAX_STEP) -> Tensor:
-    """e: displacements `(..., 2)`, those longer than `max_step` pixels cut to that length.
+    """Bound displacements e `(..., 2)` to a length of `max_step` pixels.
 
     Example:
         >>> bounded(torch.tensor([[3.0, 4.0], [-60.0, 0.0], [0.0, 0.0]])).tolist()
@@ -369,12 +349,12 @@ def fixed_path(
     num_steps: int = NUM_STEPS,
     max_step: float = MAX_STEP,
 ) -> Tensor:
-    """The poses that training corrects: from the initial pose straight towards the truth, by `max_step` at most.
+    """Return the training poses: from the initial pose straight to the ground truth, in steps of `max_step` at most.
 
     Args:
         initial_pose: `(K, 2)` pixels.
-        target: `(..., K, 2)` pixels, the truth; the value of a missing keypoint does not matter.
-        visible: `(..., K)`, True where labelled; missing keypoints stay where they start. None: all are.
+        target: `(..., K, 2)` pixels, ground truth; any value where not visible.
+        visible: `(..., K)` bool; invisible keypoints stay at the initial pose. None: all visible.
         num_steps: T.
         max_step: L, pixels.
 
@@ -382,7 +362,7 @@ def fixed_path(
         `(T + 1, ..., K, 2)`: y_0 to y_T. Training corrects the first T, one at a time.
 
     Raises:
-        ValueError: wrong shapes, or a labelled keypoint that is not finite.
+        ValueError: wrong shapes, or a visible keypoint that is not finite.
 
     Example:
         >>> path = fixed_path(torch.tensor([[100.0, 100.0]]), torch.tensor([[130.0, 100.0]]), num_steps=3)
@@ -393,16 +373,16 @@ def fixed_path(
         raise ValueError(
             f"target: expected (..., {initial_pose.shape[0]}, 2) as the initial pose, got shape {tuple(target.shape)}"
         )
-    labelled = check_visible(target, visible)
+    mask = check_visible(target, visible)
     poses = [initial_pose.expand_as(target)]
     for _ in range(num_steps):
         step = bounded(target - poses[-1], max_step)
-        poses.append(torch.where(labelled[..., None], poses[-1] + step, poses[-1]))
+        poses.append(torch.where(mask[..., None], poses[-1] + step, poses[-1]))
     return torch.stack(poses)
 
 
 def person_box(point: Tensor, scale: Tensor) -> Tensor:
-    """The authors' square around a person, for a crop with `padding=CROP_PADDING`.
+    """Return the authors' square around a person, for a crop with `padding=CROP_PADDING`.
 
     Args:
         point: `(N, 2)` pixels of the image, on the torso; MPII's `objpos`.
@@ -420,7 +400,7 @@ def person_box(point: Tensor, scale: Tensor) -> Tensor:
 
 
 def check_pose(keypoints: Tensor, batch: int, num_keypoints: int) -> Tensor:
-    """The pose in float32 or better, or an error about its shape."""
+    """Return the pose in float32 at least; check its shape."""
     if keypoints.shape != (batch, num_keypoints, 2):
         raise ValueError(
             f"keypoints: expected a pose for each image, ({batch}, {num_keypoints}, 2) pixels, got shape "
@@ -430,27 +410,27 @@ def check_pose(keypoints: Tensor, batch: int, num_keypoints: int) -> Tensor:
 
 
 def check_visible(keypoints: Tensor, visible: Tensor | None) -> Tensor:
-    """Which keypoints are labelled, bool, or an error about shapes and values."""
-    labelled = torch.ones_like(keypoints[..., 0], dtype=torch.bool) if visible is None else visible > 0
-    if labelled.shape != keypoints.shape[:-1]:
-        raise ValueError(f"visible: expected {tuple(keypoints.shape[:-1])} like keypoints, got {tuple(labelled.shape)}")
-    if not torch.isfinite(keypoints[labelled]).all():
+    """Return a bool mask of the visible keypoints; check shapes and values."""
+    mask = torch.ones_like(keypoints[..., 0], dtype=torch.bool) if visible is None else visible > 0
+    if mask.shape != keypoints.shape[:-1]:
+        raise ValueError(f"visible: expected {tuple(keypoints.shape[:-1])} like keypoints, got {tuple(mask.shape)}")
+    if not torch.isfinite(keypoints[mask]).all():
         raise ValueError("keypoints: a labelled keypoint is NaN or infinite; mark missing ones in `visible`")
-    return labelled
+    return mask
 
 
 def in_float32(x: Tensor) -> Tensor:
-    """In float32 or better: 224 pixels do not fit into bfloat16's 8 bits."""
+    """Return `x` in float32 at least, because 224 pixels do not fit into bfloat16's 8 bits."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def round_half_away(x: Tensor) -> Tensor:
-    """Rounded as the authors' Python 2 does: halves go away from 0."""
+    """Round halves away from 0, as the authors' Python 2."""
     return (x + 0.5 * x.sign()).trunc()
 
 
 def initialize(module: nn.Module) -> None:
-    """Caffe's GoogLeNet: uniform weights of variance 1 / fan-in ("xavier"), biases 0.2, and 0 in the last layer."""
+    """Initialise as Caffe's GoogLeNet: uniform with variance 1 / fan-in, biases 0.2, and 0 in the last layer."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):
             nn.init.kaiming_uniform_(part.weight, nonlinearity="linear")

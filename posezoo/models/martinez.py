@@ -1,21 +1,21 @@
 """A Simple Yet Effective Baseline for 3D Human Pose Estimation (Martinez, Hossain, Romero, Little; ICCV 2017).
 
-arXiv 1705.03098. The 2D keypoints of one frame go through fully connected layers of 1024 units, two pairs of which have
-a shortcut around them, and come out as the same keypoints in 3D. No image, no camera, no time.
+arXiv 1705.03098. Fully connected layers of 1024 units, with shortcuts around two pairs of them, regress the 3D pose of
+a frame from its 2D keypoints. No image, no camera, no time.
 
-    In   keypoints  (B, T, K, 2)    pixels; frames do not see each other, (B, 1, K, 2) is a batch of single frames
+    In   keypoints  (B, T, K, 2)    pixels; frames are independent, (B, 1, K, 2) is a batch of single frames
     Out  pose3d     (B, T, K, 3)    mm in the camera's frame, relative to the pelvis, which is 0
 
 Departures
-    - The paper's 2D keypoints are 16, Human3.6M's without Neck/Nose. Ours are the 17 of `h36m17`, of which the network
-      does not look at that one; `neck=True` lets it, as in mmpose. Its answers leave out the pelvis, which is put back.
+    - The paper's 2D keypoints are 16, Human3.6M's without Neck/Nose. Inputs here are the 17 of `h36m17`, of which that
+      one is ignored; `neck=True` uses it, as in mmpose. The network does not predict the pelvis, which is inserted.
     - The 14 keypoints of the option `predict_14` are `num_keypoints=14, skeleton=FOURTEEN`.
-    - Max-norm is the authors' code: each layer's weights are divided by their norm over the whole matrix where that is
-      above 1, training and testing alike, and the gradient sees the division. PyTorch ports clip the gradient instead
-      or do without: `max_norm=False`.
+    - Max-norm is the authors' code: each layer's weights are divided by the norm of the whole matrix where that is
+      above 1, in training and testing, and the gradient passes through the division. PyTorch ports clip the gradient
+      instead or have none: `max_norm=False`.
     - Batch normalisation has PyTorch's constants; `batch_norm="tensorflow"` those of the authors' code.
-    - 2D statistics are those of raw pixels, as in the paper, which binds weights to the cameras that they were trained
-      with. `frame="person"` makes the network see the pose alone (`layers.PoseNormalize`).
+    - 2D statistics are those of raw pixels, as in the paper, which ties weights to the cameras of the training data.
+      `frame="person"` makes inputs independent of the camera (`layers.PoseNormalize`).
 """
 
 from collections.abc import Sequence
@@ -27,9 +27,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from posezoo.layers import (
+from posezoo.contract import (
     PoseModel,
-    PoseNormalize,
     check_batch_norm,
     check_keypoints,
     decode_pose3d,
@@ -38,31 +37,32 @@ from posezoo.layers import (
     predict_pose3d,
     root_of,
 )
+from posezoo.layers import PoseNormalize
 from posezoo.registry import register_model
 
 BATCH_NORMS = {"torch": (1e-5, 0.1), "tensorflow": (1e-3, 0.01)}  # epsilon and momentum
 MAX_NORM = 1.0  # section 3.2
-FOURTEEN = (  # what the authors' option predict_14 leaves of Human3.6M's 17
+FOURTEEN = (  # of Human3.6M's 17, by the authors' option predict_14
     *("right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "thorax", "head"),
     *("left_shoulder", "left_elbow", "left_wrist", "right_shoulder", "right_elbow", "right_wrist"),
 )
 
 
 class Martinez(PoseModel):
-    """Keypoints of a frame to the same in 3D (figure 1).
+    """2D keypoints of a frame to its 3D pose (figure 1).
 
     Args:
-        num_keypoints: 3D keypoints that it answers with; 0 leaves the head out, `forward` then returns its input.
+        num_keypoints: 3D keypoints. 0 removes the head, and `forward` returns features.
         skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is `h36m17` when there are 17. A
-            skeleton's pelvis is the root: the network does not predict it.
-        input_keypoints: 2D keypoints that it sees: a skeleton's name, the keypoints' names, or just their number.
-        neck: look at Human3.6M's Neck/Nose too.
+            skeleton's pelvis is the root, which is not predicted.
+        input_keypoints: 2D keypoints: a skeleton's name, the keypoints' names, or their number.
+        neck: use Human3.6M's Neck/Nose too.
         linear_size: units of each layer (section 3.2: 1024).
         num_blocks: pairs of layers with a shortcut (section 3.2: 2).
         dropout: section 3.2: 0.5.
         max_norm: keep the norm of each layer's weights below 1.
         batch_norm: "torch" or "tensorflow", whose epsilon and momentum to use.
-        frame: "pixels" or "person", in which frame the network sees keypoints.
+        frame: "pixels" or "person", the frame of the input (`layers.PoseNormalize`).
 
     Example:
         >>> model = Martinez(linear_size=64).eval()
@@ -95,14 +95,13 @@ class Martinez(PoseModel):
             raise ValueError(f"batch_norm: expected one of {', '.join(BATCH_NORMS)}, got {batch_norm!r}")
         self.num_inputs, self.input_skeleton = input_skeleton(input_keypoints)
         names = self.input_skeleton.keypoints if self.input_skeleton else ("",) * self.num_inputs
-        self.seen = [index for index, name in enumerate(names) if neck or name != "neck_nose"]
+        self.used = [index for index, name in enumerate(names) if neck or name != "neck_nose"]
         self.num_features, self.max_norm = linear_size, max_norm
-        self.grad_checkpointing = False
 
         root = root_of(self.input_skeleton) or 0
         self.normalize = PoseNormalize(self.num_inputs, frame=frame, framewise=True, root=root)
         epsilon, momentum = BATCH_NORMS[batch_norm]
-        self.w1 = Linear(2 * len(self.seen), linear_size, max_norm)
+        self.w1 = Linear(2 * len(self.used), linear_size, max_norm)
         self.batch_norm1 = nn.BatchNorm1d(linear_size, epsilon, momentum)
         self.dropout = nn.Dropout(dropout)
         self.linear_stages = nn.ModuleList(
@@ -111,7 +110,7 @@ class Martinez(PoseModel):
         self.w2: nn.Module
         self.reset_head(num_keypoints, skeleton)
 
-    def forward(self, keypoints: Tensor, *, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, keypoints: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
         """`(B, T, K, 2)` pixels to `(B, T, K, 3)` mm relative to the root; a 1-tuple of it with `all_stages`."""
         features = self.forward_features(keypoints)
         output = self.w2(features)
@@ -121,11 +120,11 @@ class Martinez(PoseModel):
         return (output,) if all_stages else output
 
     def forward_features(self, keypoints: Tensor) -> Tensor:
-        """What the head sees: `(B, T, linear_size)`."""
+        """Return the input of the head: `(B, T, linear_size)`."""
         check_keypoints(keypoints, self.num_inputs)
         batch, frames = keypoints.shape[:2]
         check_batch_norm(self, batch * frames)
-        units = self.normalize(keypoints)[:, :, self.seen]
+        units = self.normalize(keypoints)[:, :, self.used]
         x = self.w1(rearrange(units, "b t k d -> (b t) (k d)"))
         x = self.dropout(F.relu(self.batch_norm1(x)))
         saving = self.grad_checkpointing and self.training
@@ -142,21 +141,13 @@ class Martinez(PoseModel):
         """Poses `(B, T, K, 3)` in mm and scores `(B, T, K)`; `flip` averages with the mirrored pose."""
         return predict_pose3d(self, keypoints, self, flip=flip)
 
-    def example_input(self, batch: int = 1) -> Tensor:
-        """Random keypoints `(batch, 1, K, 2)` in an image of 1000 x 1000 pixels."""
-        return 1000 * torch.rand(batch, 1, self.num_inputs, 2)
-
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """A fresh last layer, and fresh 3D statistics, for other keypoints; 0 takes it away."""
+        """Replace the last layer and reset the 3D statistics for other keypoints; 0 removes the layer."""
         self.set_keypoints(num_keypoints, skeleton)
         self.root = root_of(self.skeleton)
         self.normalize.reset_head(num_keypoints, self.root)
         predicted = num_keypoints - (self.root is not None)
         self.w2 = Linear(self.num_features, 3 * predicted, self.max_norm) if num_keypoints else nn.Identity()
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade a second forward pass of each block for its activations' memory."""
-        self.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Depth of each parameter, for timm's layer-wise learning rates: first layer, blocks, head."""
@@ -164,7 +155,7 @@ class Martinez(PoseModel):
 
 
 class Block(nn.Module):
-    """Twice linear, batch normalisation, ReLU, dropout, and the shortcut; nothing follows the sum."""
+    """Residual block: twice linear, batch normalisation, ReLU, dropout; nothing follows the sum."""
 
     def __init__(self, size: int, dropout: float, max_norm: bool, epsilon: float, momentum: float) -> None:
         super().__init__()
@@ -178,7 +169,7 @@ class Block(nn.Module):
 
 
 class Linear(nn.Linear):
-    """A fully connected layer that scales its weights down to `MAX_NORM`, and starts as the authors' do."""
+    """A fully connected layer with max-norm and the authors' initialisation."""
 
     def __init__(self, inputs: int, outputs: int, max_norm: bool) -> None:
         super().__init__(inputs, outputs)

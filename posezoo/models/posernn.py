@@ -1,39 +1,42 @@
 """Recurrent Human Pose Estimation, "PoseRNN" (Chen, Low; Stanford CS231A project, 2016).
 
-Say where the joints are one after the other, so that each answer may depend on the ones before it. Three networks share
-VGG16's convolutions: one regresses all joints at once, the baseline; one reads the image into an LSTM that names a
-joint per step; one lets its LSTM look at another part of the image before every step.
+Joints are predicted one after the other, so that each prediction depends on those before. Three networks share VGG16's
+convolutions: the baseline regresses all joints at once; an LSTM predicts one joint per step; a second LSTM attends to
+another part of the image at every step.
 
     In   image      (B, 3, 224, 224)      RGB in [0, 1]; `posernn_attention` takes any multiples of 16
     Out  keypoints  (B, K, 2)             pixels of the image, in the skeleton's order whatever the order of the steps
-         weights    (B, K, H/16, W/16)    where the LSTM looked for each keypoint: `PoseAttentionLSTM.attend`
+         attention  (B, K, H/16, W/16)    attention map of each keypoint: `PoseAttentionLSTM.attend`
 
-The crop is the tight box of the joints and 20 pixels around it, stretched to 224 x 224 (`keep_aspect = False`).
 Training: half the sum of squared pixel errors over steps and batch (`losses.keypoint_l2`), Adam at 1e-3, halved every
-1,000 of 10,000 iterations, 25 people each, no augmentation (`examples/train_posernn.py`). The paper's LSTM came out
-behind its baseline, close to the mean pose: PCKh 21.5 and 32.8 on MPII; attention did not change that.
+1,000 of 10,000 iterations, 25 people each, no augmentation (`examples/train_posernn.py`). The paper's LSTM scores below
+its baseline, close to the mean pose: PCKh 21.5 and 32.8 on MPII, with and without attention.
 
 The paper and its code (github.com/electric26/posernn, of which the copy styanddty/posernn is left) describe different
-networks. What the paper says is the default, and the code where it says nothing.
+networks. The paper is the default, and the code where the paper says nothing.
 
 Departures
-    - The code normalises with the statistics of the batch at hand, in tests too; here batch norm keeps running ones, so
-      that people do not depend on who else is in the batch. `affine=True` adds the scale and shift that it lacks.
+    - The crop is the tight box of the joints and 20 pixels of the photograph on each side, stretched to 224 x 224.
+      `padding` is a factor: 1.1, the same for people 400 pixels high.
+    - The code normalises with the statistics of the batch, in tests too. Here batch norm has running statistics, so
+      that predictions do not depend on the rest of the batch. `affine=True` adds the scale and shift that the code
+      lacks.
     - Convolution, batch norm, ReLU is the order of the code that trained the published numbers;
       `bn_order="conv_relu_bn"` is the paper's. `batch_norm=False` leaves it out of the convolutions, for ImageNet's
       VGG16 (`pretrained_backbone=True`), as the code's `_pt` networks do.
     - Two LSTM layers 128 wide are the paper's. The code's network is `layers=1, hidden=256, head="mlp", init="slice"`.
-    - The LSTM's first state comes from the CNN, says the paper: `init="learned"` is a linear map of pool5. The code
-      means all of pool5, of which TensorFlow takes the first numbers, a corner of the image: `init="slice"`.
-    - `head="step"`: each step projects on its own, after a batch norm with one mean and variance for all of the LSTM's
-      output, as in the code. `head="shared"`: one projection and no norm, the least that the paper says.
-    - Forget gates start with a bias of 1, which TensorFlow adds at every step. Biases of convolutions start at 0.
-    - The code's attention does not run, and would let location t alone decide where step t looks. Here, as in Xu et al.
-      (ICML 2015), one network scores every location from its annotation and the LSTM's output. Its widths are the
-      code's, 128 and 128; it has no batch norm, whose running statistics would be those of no step.
+      The attention variant has one layer of 512, as in the code.
+    - The LSTM's initial state comes from the CNN in the paper: `init="learned"` is a linear map of pool5. The code
+      passes all of pool5, of which TensorFlow takes the first numbers, a corner of the image: `init="slice"`.
+    - `head="step"`: a projection per step, after a batch norm with one mean and variance for the LSTM's output, as in
+      the code. `head="shared"`: one projection and no norm, the least that the paper requires.
+    - Forget gates have an initial bias of 1, which TensorFlow adds at every step. Initial biases of convolutions are 0.
+    - The code's attention does not run, and would score location t at step t only. Here, as in Xu et al. (ICML 2015),
+      one network scores every location from its annotation and the LSTM's output. Its widths are the code's, 128 and
+      128; it has no batch norm, because running statistics would mix the steps.
     - The steps' order on MPII is the code's (`SEQUENCE`), although a comment there has the right elbow where index 10,
-      the right wrist, is. Other skeletons are told in their own order; `sequence` sets any.
-    - A joint is missing if the data say so; in the code a coordinate is if it is not above 0.
+      the right wrist, is. Other skeletons have their own order; `sequence` sets any.
+    - Joints are missing by the data's flags; in the code a coordinate is missing if it is not above 0.
     - No weights: the authors published none.
 """
 
@@ -46,7 +49,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from posezoo.layers import Normalize, PoseModel, check_image, hub_state_dict, predict_keypoints, xavier_linear
+from posezoo.backbones import hub_state_dict
+from posezoo.contract import PoseModel, check_image, predict_keypoints
+from posezoo.layers import Normalize, xavier_linear
 from posezoo.registry import register_model
 
 SIZE = 224  # pixels, height and width of the input
@@ -60,10 +65,12 @@ SEQUENCE = (9, 8, 10, 14, 12, 13, 7, 6, 0, 1, 2, 3, 4, 5, 11, 15)
 
 
 class VGG16Pose(PoseModel):
-    """VGG16's convolutions (Table 1) and what else the three networks have in common."""
+    """VGG16's convolutions (Table 1), decoding and prediction of the three networks."""
 
     head_keys = ("head",)
+    input_size = (SIZE, SIZE)
     keep_aspect = False
+    padding = 1.1
     num_features: int
     head: nn.Module
 
@@ -71,7 +78,6 @@ class VGG16Pose(PoseModel):
         super().__init__()
         if bn_order not in ("conv_bn_relu", "conv_relu_bn"):
             raise ValueError(f'bn_order: expected "conv_bn_relu" or "conv_relu_bn", got {bn_order!r}')
-        self.grad_checkpointing = False
         self.normalize = Normalize(mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))  # the code's raw 0 to 255
         self.features = vgg16(pools, batch_norm, bn_order, affine)
         if pretrained_backbone:
@@ -85,32 +91,24 @@ class VGG16Pose(PoseModel):
             self.normalize = Normalize()
 
     def convolve(self, image: Tensor) -> Tensor:
-        """The last feature map: pool5 or conv5_3."""
+        """Return the last feature map: pool5 or conv5_3."""
         x = self.normalize(image)
         if not (self.grad_checkpointing and self.training):
             return self.features(x)
         pools = (index + 1 for index, layer in enumerate(self.features) if isinstance(layer, nn.MaxPool2d))
-        # cut behind a pooling, never before a ReLU, which overwrites what it is given
+        # cut after a pooling, never before a ReLU, which overwrites its input
         for start, end in pairwise(sorted({0, *pools, len(self.features)})):
             x = checkpoint(self.features[start:end], x, use_reentrant=False)
         return x
 
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Keypoints `(B, K, 2)`, the output itself in float32, and scores `(B, K)`, all 1: the paper has none."""
+        """Return keypoints `(B, K, 2)` in float32 and scores `(B, K)` of 1; the paper has no scores."""
         return output.float(), torch.ones_like(output[..., 0], dtype=torch.float32)
 
     @torch.no_grad()
     def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
         """Keypoints `(B, K, 2)` in pixels of `image` and scores `(B, K)`; `flip` averages with the mirror image."""
         return predict_keypoints(self, image, flip=flip)
-
-    def example_input(self, batch: int = 1) -> Tensor:
-        """A random image of the paper's size, `(batch, 3, 224, 224)`."""
-        return torch.rand(batch, 3, SIZE, SIZE)
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade a second forward pass of the convolutions for their activations' memory."""
-        self.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Depth of each parameter, for timm's layer-wise learning rates: convolutions, what follows them, head."""
@@ -123,13 +121,13 @@ class VGG16Pose(PoseModel):
 
 
 class PoseCNN(VGG16Pose):
-    """All keypoints at once: two dense layers and a linear one after VGG16's convolutions (section 4.1).
+    """Regression of all keypoints at once by three layers after VGG16's convolutions (section 4.1).
 
     Args:
-        num_keypoints: K; 0 leaves the last layer out, `forward` then returns its input.
+        num_keypoints: K. 0 removes the last layer, and `forward` returns features.
         skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is MPII's when there are 16 and
             COCO's when there are 17.
-        fc_width: of the two dense layers; 256 is the code's `base_small`.
+        fc_width: units of the two dense layers; 256 is the code's `base_small`.
         batch_norm: False leaves it out of the convolutions.
         bn_order: "conv_bn_relu" (code) or "conv_relu_bn" (paper).
         affine: batch norms have a scale and a shift.
@@ -164,19 +162,19 @@ class PoseCNN(VGG16Pose):
         self.fc7 = Dense(fc_width, fc_width, bn_order, affine)
         self.reset_head(num_keypoints, skeleton)
 
-    def forward(self, image: Tensor, *, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, image: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
         """`(B, 3, 224, 224)` in [0, 1] to keypoints `(B, K, 2)` in its pixels; a 1-tuple of them with `all_stages`."""
         output = self.head(self.forward_features(image))
         return (output,) if all_stages else output
 
     def forward_features(self, image: Tensor) -> Tensor:
-        """What the head sees: the second dense layer, `(B, fc_width)`."""
+        """Return the second dense layer: `(B, fc_width)`."""
         check_size(image)
         pool5 = flatten(self.convolve(image))
         return self.fc7(self.fc6(pool5))
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """A fresh last layer for other keypoints; 0 takes it away."""
+        """Replace the last layer for other keypoints; 0 removes it."""
         self.set_keypoints(num_keypoints, mpii_of_16(num_keypoints, skeleton))
         self.head = nn.Identity()
         if num_keypoints:
@@ -186,20 +184,19 @@ class PoseCNN(VGG16Pose):
 
 
 class PoseLSTM(VGG16Pose):
-    """One keypoint per step of an LSTM that sees all of pool5 at every step (section 4.2, Figure 1).
+    """One keypoint per step of an LSTM with pool5 as input (section 4.2, Figure 1).
 
     Args:
-        num_keypoints: K, the number of steps; 0 leaves the projections out, `forward` then returns pool5.
+        num_keypoints: K, the number of steps. 0 removes the projections, and `forward` returns pool5.
         skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is MPII's when there are 16 and
             COCO's when there are 17.
         hidden: width of an LSTM layer (section 4.2: 128; code: 256).
-        layers: how many (section 4.2: 2; code: 1).
-        init: where the first state comes from: "learned", a linear map of pool5; "zeros"; "slice", the first numbers
-            of pool5 (code).
-        head: what turns a step's output into a point: "step", batch norm and a linear layer per step; "mlp", with a
-            dense layer in between (code); "shared", one linear layer for all steps.
-        sequence: the order in which the keypoints are said, as their indices; None is `SEQUENCE` for MPII's skeleton
-            and the natural order for others. `reset_head` goes back to None.
+        layers: number of LSTM layers (section 4.2: 2; code: 1).
+        init: initial state: "learned", a linear map of pool5; "zeros"; "slice", the first numbers of pool5 (code).
+        head: projection of a step's output: "step", batch norm and a linear layer per step; "mlp", with a dense layer
+            in between (code); "shared", one linear layer for all steps.
+        sequence: keypoint index of each step. Defaults to `SEQUENCE` for MPII's skeleton, else to the skeleton's order.
+            `reset_head` resets it.
         batch_norm: False leaves it out of the convolutions.
         bn_order: "conv_bn_relu" (code) or "conv_relu_bn" (paper).
         affine: batch norms have a scale and a shift.
@@ -255,19 +252,19 @@ class PoseLSTM(VGG16Pose):
         self.reset_head(num_keypoints, skeleton)
         order_steps(self, sequence)
 
-    def forward(self, image: Tensor, *, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, image: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
         """`(B, 3, 224, 224)` in [0, 1] to keypoints `(B, K, 2)` in its pixels; a 1-tuple of them with `all_stages`."""
         features = self.forward_features(image)
-        output = self.tell(flatten(features)) if self.num_keypoints else features
+        output = self.run_steps(flatten(features)) if self.num_keypoints else features
         return (output,) if all_stages else output
 
     def forward_features(self, image: Tensor) -> Tensor:
-        """What the LSTM sees: pool5, `(B, 512, 7, 7)`."""
+        """Return pool5, the LSTM's input: `(B, 512, 7, 7)`."""
         check_size(image)
         return self.convolve(image)
 
-    def tell(self, pool5: Tensor) -> Tensor:
-        """`(B, 25088)` to keypoints `(B, K, 2)`, one per step."""
+    def run_steps(self, pool5: Tensor) -> Tensor:
+        """Map pool5 `(B, 25088)` to keypoints `(B, K, 2)`, one per step."""
         states = self.initial_states(pool5)
         first, *others = cast(Iterable[LSTMCell], self.lstm)
         drive = first.input(pool5)  # the same at every step
@@ -281,7 +278,7 @@ class PoseLSTM(VGG16Pose):
         return torch.stack([keypoints[keypoint] for keypoint in range(self.num_keypoints)], dim=1)
 
     def initial_states(self, pool5: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """For each layer (c, h), `(B, hidden)` each."""
+        """Return (c, h) of each layer, `(B, hidden)` each."""
         size = 2 * len(self.lstm) * self.hidden
         if self.first_state is not None:
             state = self.first_state(pool5)
@@ -291,14 +288,14 @@ class PoseLSTM(VGG16Pose):
         return list(zip(parts[::2], parts[1::2], strict=True))
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Fresh projections for other keypoints, said in the default order; 0 takes them away."""
+        """Replace the projections for other keypoints, in the default order; 0 removes them."""
         self.set_keypoints(num_keypoints, mpii_of_16(num_keypoints, skeleton))
         order_steps(self, None)
         heads = min(num_keypoints, 1) if self.head_kind == "shared" else num_keypoints
         self.head = nn.ModuleList(self.projection() for _ in range(heads))
 
     def projection(self) -> nn.Module:
-        """From the LSTM's output to (x, y)."""
+        """Create the projection of the LSTM's output to (x, y)."""
         if self.head_kind == "shared":
             return xavier_linear(self.hidden, 2)
         # one mean and one variance for all numbers of the batch
@@ -308,14 +305,14 @@ class PoseLSTM(VGG16Pose):
 
 
 class PoseAttentionLSTM(VGG16Pose):
-    """One keypoint per step of an LSTM that chooses what it sees of the image (section 4.3).
+    """One keypoint per step of an LSTM with attention to the image (section 4.3).
 
     Args:
-        num_keypoints: K, the number of steps; 0 leaves the projections out, `forward` then returns the annotations.
+        num_keypoints: K, the number of steps. 0 removes the projections, and `forward` returns the annotations.
         skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is MPII's when there are 16 and
             COCO's when there are 17.
-        sequence: the order in which the keypoints are said, as their indices; None is `SEQUENCE` for MPII's skeleton
-            and the natural order for others. `reset_head` goes back to None.
+        sequence: keypoint index of each step. Defaults to `SEQUENCE` for MPII's skeleton, else to the skeleton's order.
+            `reset_head` resets it.
         batch_norm: False leaves it out of the convolutions.
         bn_order: "conv_bn_relu" (code) or "conv_relu_bn" (paper).
         affine: batch norms have a scale and a shift.
@@ -323,8 +320,8 @@ class PoseAttentionLSTM(VGG16Pose):
 
     Example:
         >>> model = PoseAttentionLSTM(num_keypoints=14, skeleton="lsp14").eval()
-        >>> keypoints, weights = model.attend(torch.rand(1, 3, 64, 96))
-        >>> keypoints.shape, weights.shape
+        >>> keypoints, attention = model.attend(torch.rand(1, 3, 64, 96))
+        >>> keypoints.shape, attention.shape
         (torch.Size([1, 14, 2]), torch.Size([1, 14, 4, 6]))
     """
 
@@ -355,63 +352,63 @@ class PoseAttentionLSTM(VGG16Pose):
         self.reset_head(num_keypoints, skeleton)
         order_steps(self, sequence)
 
-    def forward(self, image: Tensor, *, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, image: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
         """`(B, 3, H, W)` in [0, 1] to keypoints `(B, K, 2)` in its pixels; a 1-tuple of them with `all_stages`."""
         features = self.forward_features(image)
-        output = self.tell(features)[0] if self.num_keypoints else features
+        output = self.run_steps(features)[0] if self.num_keypoints else features
         return (output,) if all_stages else output
 
     def forward_features(self, image: Tensor) -> Tensor:
-        """What the LSTM looks at: the annotations, conv5_3, `(B, 512, H/16, W/16)`."""
+        """Return the annotations, conv5_3: `(B, 512, H/16, W/16)`."""
         check_image(image, STRIDE)
         check_batch(self, image[:, 0].numel() // STRIDE**2)
         return self.convolve(image)
 
     def attend(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Keypoints and where the network looked for each.
+        """Return keypoints and the attention map of each.
 
         Args:
             image: `(B, 3, H, W)` in [0, 1].
 
         Returns:
-            keypoints: as of `forward`, `(B, K, 2)`.
-            weights: `(B, K, H/16, W/16)`, each map sums to 1; cell (i, j) stands for the 16 x 16 pixels from
-                (16 i, 16 j). `posezoo.viz.draw_attention` draws them.
+            keypoints: `(B, K, 2)`, those of `forward`.
+            attention: `(B, K, H/16, W/16)`, each map sums to 1; cell (i, j) covers the 16 x 16 pixels from (16 i, 16
+                j). `posezoo.viz.draw_attention` draws them.
 
         Raises:
             ValueError: the network has no keypoints, or what `forward` raises.
         """
         if not self.num_keypoints:
-            raise ValueError("attend: this network has no head, so it looks for nothing; reset_head(16) gives it one")
-        return self.tell(self.forward_features(image))
+            raise ValueError("attend: this network has no head; model.reset_head(16) gives it one")
+        return self.run_steps(self.forward_features(image))
 
-    def tell(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """`(B, 512, h, w)` to keypoints `(B, K, 2)` and attention weights `(B, K, h, w)`."""
+    def run_steps(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Map annotations `(B, 512, h, w)` to keypoints `(B, K, 2)` and attention maps `(B, K, h, w)`."""
         annotations = features.flatten(2).mT  # (B, locations, 512)
-        seen = self.attention.annotation(annotations)  # the same at every step
+        projected = self.attention.annotation(annotations)  # the same at every step
         c = h = annotations.mean(dim=1)
         keypoints: dict[int, Tensor] = {}
-        looks: dict[int, Tensor] = {}
+        attention: dict[int, Tensor] = {}
         for keypoint in self.sequence:
-            weights = self.attention(seen, h)
-            context = (weights[:, None] @ annotations)[:, 0]
+            attention[keypoint] = self.attention(projected, h)
+            context = (attention[keypoint][:, None] @ annotations)[:, 0]
             c, h = self.lstm(self.lstm.input(context), (c, h))
-            keypoints[keypoint], looks[keypoint] = self.head[keypoint](h), weights
+            keypoints[keypoint] = self.head[keypoint](h)
         order = range(self.num_keypoints)
-        maps = torch.stack([looks[keypoint] for keypoint in order], dim=1)
+        maps = torch.stack([attention[keypoint] for keypoint in order], dim=1)
         return torch.stack([keypoints[keypoint] for keypoint in order], dim=1), maps.unflatten(2, features.shape[2:])
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Fresh projections for other keypoints, said in the default order; 0 takes them away."""
+        """Replace the projections for other keypoints, in the default order; 0 removes them."""
         self.set_keypoints(num_keypoints, mpii_of_16(num_keypoints, skeleton))
         order_steps(self, None)
         self.head = nn.ModuleList(xavier_linear(CHANNELS, 2) for _ in range(num_keypoints))
 
 
 class LSTMCell(nn.Module):
-    """One step of a long short-term memory (section 4.2), from what `input` makes of x and the state before.
+    """One LSTM step (section 4.2) from the projected input and the state before.
 
-    The 4 gates lie as in PyTorch: i, f, g, o (TensorFlow: i, g, f, o).
+    The order of gates is PyTorch's: i, f, g, o (TensorFlow: i, g, f, o).
     """
 
     def __init__(self, inputs: int, hidden: int) -> None:
@@ -425,7 +422,7 @@ class LSTMCell(nn.Module):
         nn.init.ones_(self.input.bias[hidden : 2 * hidden])
 
     def forward(self, drive: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """`(B, 4 hidden)` and (c, h), `(B, hidden)` each, to the next (c, h)."""
+        """Map `(B, 4 hidden)` and (c, h), `(B, hidden)` each, to the next (c, h)."""
         c, h = state
         i, f, g, o = (drive + self.recurrent(h)).chunk(4, dim=1)
         c = f.sigmoid() * c + i.sigmoid() * g.tanh()
@@ -434,9 +431,9 @@ class LSTMCell(nn.Module):
 
 
 class Attention(nn.Module):
-    """How much of each location to look at, from its annotation and the LSTM's output: an MLP and a softmax.
+    """Attention over locations, from annotations and the LSTM's output, by an MLP and a softmax.
 
-    The first layer sees the two side by side; `annotation`, its part for the one, is the same at every step.
+    The first layer is the sum of two: `annotation`, the same at every step, and `state`.
     """
 
     def __init__(self, channels: int, hidden: int, width: int) -> None:
@@ -446,15 +443,15 @@ class Attention(nn.Module):
         self.middle = xavier_linear(width, width)
         self.score = xavier_linear(width, 1)
 
-    def forward(self, seen: Tensor, h: Tensor) -> Tensor:
-        """`annotation(...)`, `(B, locations, width)`, and h, `(B, hidden)`, to weights `(B, locations)`."""
-        x = F.relu(seen + self.state(h)[:, None])
+    def forward(self, projected: Tensor, h: Tensor) -> Tensor:
+        """Map `annotation(...)` `(B, locations, width)` and h `(B, hidden)` to attention `(B, locations)`."""
+        x = F.relu(projected + self.state(h)[:, None])
         x = F.relu(self.middle(x))
         return self.score(x)[..., 0].softmax(dim=1)
 
 
 class Dense(nn.Module):
-    """Linear layer, batch norm and ReLU, or ReLU before the batch norm."""
+    """Linear layer, batch norm and ReLU, in the order of `bn_order`."""
 
     def __init__(self, inputs: int, width: int, bn_order: str, affine: bool) -> None:
         super().__init__()
@@ -469,7 +466,7 @@ class Dense(nn.Module):
 
 
 def vgg16(pools: int, batch_norm: bool, bn_order: str, affine: bool) -> nn.Sequential:
-    """VGG16's convolutions, numbered as torchvision's and timm's, with the first `pools` of the five poolings."""
+    """Build VGG16's convolutions, numbered as in torchvision, with the first `pools` of the five poolings."""
     layers: list[nn.Module] = []
     channels = 3
     for number, widths in enumerate(WIDTHS):
@@ -487,17 +484,17 @@ def vgg16(pools: int, batch_norm: bool, bn_order: str, affine: bool) -> nn.Seque
 
 
 def flatten(features: Tensor) -> Tensor:
-    """`(B, C, h, w)` to `(B, h w C)`, location by location, as TensorFlow has them."""
+    """Flatten `(B, C, h, w)` to `(B, h w C)`, location by location, as TensorFlow."""
     return features.movedim(1, -1).flatten(1)
 
 
 def mpii_of_16(num_keypoints: int, skeleton: str | Sequence[str] | None) -> str | Sequence[str] | None:
-    """The skeleton asked for; for 16 keypoints without names MPII's, which the paper's are."""
+    """Return the given skeleton, or MPII's for 16 keypoints without names."""
     return "mpii16" if skeleton is None and num_keypoints == 16 else skeleton
 
 
 def order_steps(model: PoseLSTM | PoseAttentionLSTM, sequence: Sequence[int] | None) -> None:
-    """Set which keypoint each step says; None is the code's order for MPII's skeleton, for others the natural one."""
+    """Set the keypoint of each step; None is the code's order for MPII's skeleton, else the skeleton's order."""
     count = model.num_keypoints
     if sequence is not None and sorted(sequence) != list(range(count)):
         raise ValueError(
@@ -514,17 +511,17 @@ def check_size(image: Tensor) -> None:
     height, width = image.shape[-2:]
     if (height, width) != (SIZE, SIZE):
         raise ValueError(
-            f"image: expected ({SIZE}, {SIZE}), got ({height}, {width}); sizes that work: only this one, because what "
-            "follows the convolutions is as large as their output. Stretch the person's box to it"
+            f"image: expected ({SIZE}, {SIZE}), got ({height}, {width}); sizes that work: only this one, because the "
+            "layers after the convolutions depend on it. Stretch the person's box to it"
         )
 
 
 def check_batch(module: nn.Module, values: int) -> None:
-    """Refuse to train on a batch of which a batch norm would see one value per channel: it has no variance."""
+    """Check that a training batch has more than one value per channel, as batch norm needs for a variance."""
     norms = (part for part in module.modules() if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d))
     if module.training and values == 1 and any(norm.training for norm in norms):
         raise ValueError(
-            "image: batch norm cannot be trained on one person, who is his own mean; pass batches of 2 or more (in a "
+            "image: batch norm cannot be trained on one person, which has no variance; pass batches of 2 or more (in a "
             "loader, drop_last=True), or call model.eval()"
         )
 
@@ -543,5 +540,5 @@ def posernn_lstm(**kwargs: Any) -> PoseLSTM:
 
 @register_model
 def posernn_attention(**kwargs: Any) -> PoseAttentionLSTM:
-    """One keypoint per step of an LSTM 512 wide that looks around between the steps, 17.0 million parameters."""
+    """One keypoint per step of an LSTM 512 wide with attention, 17.0 million parameters."""
     return PoseAttentionLSTM(**kwargs)

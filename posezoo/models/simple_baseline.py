@@ -1,7 +1,7 @@
 """Simple Baselines for Human Pose Estimation and Tracking (Xiao, Wu, Wei; ECCV 2018; arXiv 1804.06208).
 
-An image classifier without its classifier, three transposed convolutions back to a quarter of the input's size, and a
-1x1 convolution that turns features into one heatmap per keypoint. Nothing else.
+A classification backbone, three transposed convolutions up to a quarter of the input's size, and a 1x1 convolution with
+one heatmap per keypoint.
 
     In   image     (B, 3, H, W)        RGB in [0, 1], H and W multiples of 32
     Out  heatmaps  (B, K, H/4, W/4)
@@ -9,8 +9,9 @@ An image classifier without its classifier, three transposed convolutions back t
 Departures
     - The authors feed BGR images normalised with RGB constants. Here images are RGB; the converter of their checkpoints
       (`posezoo.checkpoints`) folds the swap into the first convolution and the normalisation buffers.
-    - The trunk is timm's, so that any timm backbone can take the ResNet's place; keys are the authors' with `backbone.`
-      in front, as in mmpose. Trunks of stride 16 (vision transformers) want `num_deconvs=2` for quarter-size heatmaps.
+    - The backbone is timm's, so that any timm backbone can take the ResNet's place; keys are the authors' with
+      `backbone.` in front, as in mmpose. Backbones of stride 16 (vision transformers) need `num_deconvs=2` for heatmaps
+      of a quarter of the input's size.
     - `caffe_style=True` selects the authors' second ResNet, whose stride sits on the first 1x1 of a block.
 """
 
@@ -21,7 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from posezoo import heatmaps
-from posezoo.layers import Normalize, PoseModel, check_image, predict_heatmaps, timm_trunk
+from posezoo.backbones import timm_backbone
+from posezoo.contract import PoseModel, check_image, predict_heatmaps
+from posezoo.layers import Normalize
 from posezoo.registry import register_model
 
 INIT_STD = 0.001  # of the head's convolutions (section 4.1)
@@ -33,13 +36,13 @@ class SimpleBaseline(PoseModel):
 
     Args:
         backbone: any timm network, by name.
-        num_keypoints: channels of the heatmaps; 0 leaves the head out, `forward` then returns its input features.
+        num_keypoints: channels of the heatmaps. 0 removes the heatmap layer, and `forward` returns features.
         skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when there are 17.
-        num_deconvs: how many doublings (section 4.1: 3).
+        num_deconvs: number of transposed convolutions, each doubling the resolution (section 4.1: 3).
         deconv_width: channels of each (section 4.1: 256).
         deconv_kernel: 4, 3 or 2 (Table 3: 4 is best).
         caffe_style: put the ResNet's strides on the first 1x1 convolutions.
-        decoding: how `decode` refines the highest cell: "argmax", "quarter", "dark" or "soft".
+        decoding: how `decode` refines the highest cell: "argmax", "quarter", "dark", "soft" or "udp".
         flip_shift: shift mirrored heatmaps by one cell before averaging, as the authors do.
         pretrained_backbone: start from timm's ImageNet weights, downloaded.
 
@@ -50,6 +53,8 @@ class SimpleBaseline(PoseModel):
     """
 
     head_keys = ("final_layer",)
+    input_size = (256, 192)
+    stride: float
 
     def __init__(
         self,
@@ -68,31 +73,31 @@ class SimpleBaseline(PoseModel):
         super().__init__()
         if deconv_kernel not in PADDING:
             raise ValueError(f"deconv_kernel: expected one of {sorted(PADDING)}, got {deconv_kernel!r}")
-        self.backbone, mean, std = timm_trunk(backbone, pretrained=pretrained_backbone)
+        self.backbone, mean, std = timm_backbone(backbone, pretrained=pretrained_backbone)
         self.normalize = Normalize(mean, std)
         if caffe_style:
             stride_on_first_conv(self.backbone)
         channels, reduction = self.backbone.feature_info.channels()[-1], self.backbone.feature_info.reduction()[-1]
         self.input_multiple = max(32, reduction)
         self.stride = reduction / 2**num_deconvs
-        self.trunk_channels, self.num_features = channels, deconv_width if num_deconvs else channels
+        self.backbone_channels, self.num_features = channels, deconv_width if num_deconvs else channels
         self.decoding, self.flip_shift = decoding, flip_shift
 
         self.deconv_layers = deconvolutions(channels, deconv_width, num_deconvs, deconv_kernel)
         self.final_layer: nn.Module
         self.reset_head(num_keypoints, skeleton)
 
-    def forward(self, image: Tensor, *, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, image: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
         """`(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)`; a 1-tuple of them with `all_stages`."""
         features = self.forward_features(image)
         output = self.final_layer(features)
         return (output,) if all_stages else output
 
     def forward_features(self, image: Tensor) -> Tensor:
-        """What the head sees: `(B, deconv_width, H/4, W/4)`."""
+        """Return the input of the heatmap layer: `(B, deconv_width, H/4, W/4)`."""
         check_image(image, self.input_multiple)
         features = self.backbone(self.normalize(image))[-1]
-        if features.shape[1] != self.trunk_channels:  # some timm networks keep channels last
+        if features.shape[1] != self.backbone_channels:  # some timm networks keep channels last
             features = features.movedim(-1, 1)
         return self.deconv_layers(features)
 
@@ -103,19 +108,15 @@ class SimpleBaseline(PoseModel):
     @torch.no_grad()
     def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
         """Keypoints `(B, K, 2)` in pixels of `image` and scores `(B, K)`; `flip` averages with the mirror image."""
-        return predict_heatmaps(self, image, flip=flip, shift=self.flip_shift)
-
-    def example_input(self, batch: int = 1) -> Tensor:
-        """A random image of the paper's size, `(batch, 3, 256, 192)`."""
-        return torch.rand(batch, 3, 256, 192)
+        return predict_heatmaps(self, image, flip=flip)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """A fresh last layer for other keypoints; 0 takes it away."""
+        """Replace the heatmap layer for other keypoints; 0 removes it."""
         self.set_keypoints(num_keypoints, skeleton)
         self.final_layer = final_layer(self.num_features, num_keypoints)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade a second forward pass of the backbone for its activations' memory."""
+        """Enable gradient checkpointing of the backbone."""
         self.backbone.set_grad_checkpointing(enable)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
@@ -130,7 +131,7 @@ class SimpleBaseline(PoseModel):
 
 
 def deconvolutions(channels: int, width: int, count: int, kernel: int) -> nn.Sequential:
-    """`count` times ConvTranspose, BatchNorm, ReLU; each doubles height and width."""
+    """Stack `count` times ConvTranspose, BatchNorm, ReLU; each doubles height and width."""
     padding, output_padding = PADDING[kernel]
     layers: list[nn.Module] = []
     for _ in range(count):
@@ -142,7 +143,7 @@ def deconvolutions(channels: int, width: int, count: int, kernel: int) -> nn.Seq
 
 
 def final_layer(channels: int, num_keypoints: int) -> nn.Module:
-    """One 1x1 convolution to heatmaps, or for no keypoints nothing."""
+    """Build the 1x1 convolution to heatmaps, or the identity for 0 keypoints."""
     if not num_keypoints:
         return nn.Identity()
     head = nn.Conv2d(channels, num_keypoints, 1)

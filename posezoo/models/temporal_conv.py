@@ -1,22 +1,21 @@
 """3D Human Pose Estimation in Video with Temporal Convolutions (Pavllo, Feichtenhofer, Grangier, Auli; CVPR 2019).
 
-arXiv 1811.11742, known as VideoPose3D. The 2D keypoints of a video are a sequence of vectors; dilated convolutions
-along time, each block three times as wide as the one before, turn every 27, 81 or 243 frames into one pose, that of the
-frame in the middle.
+arXiv 1811.11742, known as VideoPose3D. Dilated convolutions along time, each block three times as wide as the one
+before, predict the 3D pose of a frame from the 2D keypoints of the 27, 81 or 243 frames around it.
 
     In   keypoints  (B, T, K, 2)             pixels, T at least the receptive field R
     Out  pose3d     (B, T - R + 1, K, 3)     mm in the camera's frame, relative to the pelvis
 
-Frame t of the answer belongs to frame t + (R - 1) / 2 of the keypoints, with `causal=True` to frame t + R - 1, the last
-it has seen. `predict` repeats the first and the last frame, and answers for all T of a video of any length.
+Frame t of the output belongs to frame t + (R - 1) / 2 of the input, with `causal=True` to frame t + R - 1, the last of
+its receptive field. `predict` pads a video with copies of its first and last frame, and returns poses of all T frames.
 
 The authors train on windows of R frames with a second network, strided where this one is dilated, which computes only
-what the one answer needs. Here it is the same network: given exactly R frames it strides, and weights are the same.
+the one pose. Here it is the same network with the same weights: given exactly R frames it strides.
 
 Departures
-    - The authors see x from -1 to 1 over the image's width and answer in metres. Here both are statistics. A new model
-      has metres; `model.normalize.fit_image((H, W))` sets the rest. `normalize.fit` takes z-scores instead, and
-      `frame="person"` the pose alone, without camera and image (`layers.PoseNormalize`).
+    - The authors' inputs are x from -1 to 1 over the image's width, their outputs metres. Here both are statistics. A
+      new model has metres; `model.normalize.fit_image((H, W))` sets the rest. `normalize.fit` sets z-scores instead,
+      and `frame="person"` makes inputs independent of camera and image (`layers.PoseNormalize`).
     - The network predicts the pelvis too, whose target is 0, and the paper's error counts it. `forward` is the paper's;
       `decode` and `predict` put the pelvis to 0, where it is by definition.
     - The second network, for the position of the root in semi-supervised training, is left out.
@@ -32,9 +31,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from posezoo.layers import (
+from posezoo.contract import (
     PoseModel,
-    PoseNormalize,
     check_batch_norm,
     check_keypoints,
     decode_pose3d,
@@ -42,21 +40,22 @@ from posezoo.layers import (
     predict_pose3d,
     root_of,
 )
+from posezoo.layers import PoseNormalize
 from posezoo.registry import register_model
 
 
 class TemporalConv(PoseModel):
-    """Keypoints of a video to 3D, one convolution along time after the other (figure 2).
+    """2D keypoints of a video to 3D poses, by convolutions along time (figure 2).
 
     Args:
-        num_keypoints: 3D keypoints that it answers with; 0 leaves the head out, `forward` then returns its input.
+        num_keypoints: 3D keypoints. 0 removes the head, and `forward` returns features.
         skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is `h36m17` when there are 17.
-        input_keypoints: 2D keypoints that it sees: a skeleton's name, the keypoints' names, or just their number.
+        input_keypoints: 2D keypoints: a skeleton's name, the keypoints' names, or their number.
         filter_widths: of the first convolution and of each block, odd; their product is the receptive field.
         channels: of every convolution (section 5.2: 1024).
         dropout: section 5.2: 0.25.
-        causal: look at past frames only.
-        frame: "pixels" or "person", in which frame the network sees keypoints.
+        causal: use past frames only.
+        frame: "pixels" or "person", the frame of the input (`layers.PoseNormalize`).
 
     Example:
         >>> model = TemporalConv(channels=64).eval()
@@ -87,7 +86,7 @@ class TemporalConv(PoseModel):
         self.num_inputs, self.input_skeleton = input_skeleton(input_keypoints)
         self.filter_widths, self.causal = tuple(filter_widths), causal
         self.receptive_field = math.prod(filter_widths)
-        self.num_features, self.grad_checkpointing = channels, False
+        self.num_features = channels
 
         root = root_of(self.input_skeleton) or 0
         self.normalize = PoseNormalize(self.num_inputs, frame=frame, framewise=True, root=root)
@@ -100,7 +99,7 @@ class TemporalConv(PoseModel):
         self.shrink: nn.Module
         self.reset_head(num_keypoints, skeleton)
 
-    def forward(self, keypoints: Tensor, *, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, keypoints: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
         """`(B, T, K, 2)` pixels to `(B, T - R + 1, K, 3)` mm from the root; a 1-tuple of it with `all_stages`."""
         output = self.forward_features(keypoints)
         if self.num_keypoints:
@@ -109,7 +108,7 @@ class TemporalConv(PoseModel):
         return (output,) if all_stages else output
 
     def forward_features(self, keypoints: Tensor) -> Tensor:
-        """What the head sees: `(B, T - R + 1, channels)`."""
+        """Return the input of the head: `(B, T - R + 1, channels)`."""
         check_keypoints(keypoints, self.num_inputs)
         batch, frames = keypoints.shape[:2]
         if frames < self.receptive_field:
@@ -131,18 +130,18 @@ class TemporalConv(PoseModel):
         return rearrange(x, "b c t -> b t c")
 
     def block(self, x: Tensor, block: int, stride: int, dilation: int) -> Tensor:
-        """A convolution over time, one over channels, and the shortcut from the frames that the answers belong to."""
+        """Apply a convolution over time and one over channels, with a shortcut from the frames of the output."""
         over_time, over_channels = 2 * block, 2 * block + 1
         y = self.layers_conv[over_time](x, stride=stride, dilation=dilation)
         y = self.dropout(F.relu(self.layers_bn[over_time](y), inplace=True))
         y = self.layers_bn[over_channels](self.layers_conv[over_channels](y))
         y = self.dropout(F.relu(y, inplace=True))
-        last = (self.filter_widths[block + 1] - 1) * dilation  # of the frames under the first answer's filter
+        last = (self.filter_widths[block + 1] - 1) * dilation  # of the frames under the first output's filter
         own = last if self.causal else last // 2
         return y + x[:, :, own::stride][:, :, : y.shape[2]]
 
     def pad(self, keypoints: Tensor) -> Tensor:
-        """The video with its first and last frame repeated, so that every frame of it gets an answer."""
+        """Repeat the first and last frame of a video, so that every frame gets a pose."""
         check_keypoints(keypoints, self.num_inputs)
         frames, missing = keypoints.shape[1], self.receptive_field - 1
         before = missing if self.causal else missing // 2
@@ -161,20 +160,12 @@ class TemporalConv(PoseModel):
         """
         return predict_pose3d(self, keypoints, lambda video: self(self.pad(video)), flip=flip)
 
-    def example_input(self, batch: int = 1) -> Tensor:
-        """Random keypoints `(batch, R, K, 2)` in an image of 1000 x 1000 pixels."""
-        return 1000 * torch.rand(batch, self.receptive_field, self.num_inputs, 2)
-
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """A fresh last layer, and fresh 3D statistics, for other keypoints; 0 takes it away."""
+        """Replace the last layer and reset the 3D statistics for other keypoints; 0 removes the layer."""
         self.set_keypoints(num_keypoints, skeleton)
         self.root = root_of(self.skeleton)
         self.normalize.reset_head(num_keypoints, self.root)
         self.shrink = nn.Conv1d(self.num_features, 3 * num_keypoints, 1) if num_keypoints else nn.Identity()
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade a second forward pass of each block for its activations' memory."""
-        self.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Depth of each parameter, for timm's layer-wise learning rates: first convolution, convolutions, head."""
@@ -182,7 +173,7 @@ class TemporalConv(PoseModel):
 
 
 class Filter(nn.Conv1d):
-    """A convolution along time that is told at each call whether to step over frames or to spread over them."""
+    """A convolution along time whose stride and dilation are arguments of the call."""
 
     def forward(self, input: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
         return F.conv1d(input, self.weight, self.bias, stride=stride, dilation=dilation)

@@ -161,7 +161,10 @@ def read_record(place: str, cache_dir: str | Path | None = None) -> tuple[str, W
         if parse_hub_source(rest)[2] != WEIGHTS_FILE:
             raise ValueError(f"{place}: expected a repository, hf-hub:org/name[@revision], got a file in it")
         config = read_config(find(Weights(sources=(f"{place}/{CONFIG_FILE}",)), cache_dir))
-    record = Weights.from_dict({**config["weights"], "sources": (place,), "kwargs": config["kwargs"]})
+    settings = config.get("input", {})  # absent in folders of posezoo 0.1
+    record = Weights.from_dict(
+        {**config["weights"], "sources": (place,), "kwargs": config["kwargs"], "input": settings}
+    )
     return config["architecture"], dataclasses.replace(record, architecture=config["architecture"])
 
 
@@ -183,6 +186,10 @@ def _write(
     fields = {**_inherited(model).to_dict(), "architecture": architecture, **record_fields}
     if metrics is not None:
         fields = {**fields, "metrics": metrics, "metrics_by": fields.get("metrics_by") or "posezoo"}
+    # training may have changed the input's size; a size that the caller gives wins
+    settings: dict[str, Any] = getattr(model, "input_settings", dict)()
+    size = record_fields.get("input_size") or settings.get("input_size") or fields.get("input_size")
+    fields, settings = {**fields, "input_size": size, "input": {}}, {**settings, "input_size": size and list(size)}
     record = Weights.from_dict(fields)
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -195,6 +202,7 @@ def _write(
         "posezoo_version": __version__,
         "architecture": architecture,
         "kwargs": kwargs,
+        "input": {name: value for name, value in settings.items() if value is not None},
         "weights": record.to_dict(),
     }
     with replacing(directory / CONFIG_FILE) as temporary:

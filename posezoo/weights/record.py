@@ -33,6 +33,7 @@ class Weights:
         size: of the file, bytes.
         kwargs: constructor arguments of the network, without those of the codec's decoding.
         input_size: `(H, W)` in pixels.
+        input: other settings of the model's input, see `PoseModel.input_settings`.
         skeleton: a name of `posezoo.list_skeletons()`.
         codec: encoding of the training heatmaps: "msra", rounded to cells; "gaussian", not rounded;
             "dark" and "udp", not rounded and with a decoding of their own; "": no heatmaps.
@@ -67,6 +68,7 @@ class Weights:
     size: int | None = None
     kwargs: dict[str, Any] = field(default_factory=dict)
     input_size: tuple[int, int] | None = None
+    input: dict[str, Any] = field(default_factory=dict)
     skeleton: str = ""
     codec: str = ""
     channel_order: str = ""

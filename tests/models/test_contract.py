@@ -4,6 +4,7 @@ import copy
 import functools
 import inspect
 import json
+import re
 import shutil
 import typing
 
@@ -12,6 +13,7 @@ import torch
 from torch.testing import assert_close
 
 import posezoo
+from posezoo.geometry import flip_keypoints
 
 
 def model_class(name):
@@ -24,22 +26,26 @@ def count_parameters(name):
         return sum(parameter.numel() for parameter in posezoo.create(name).parameters())
 
 
-def smallest_of_each_class():
+def family(name):
+    """The class, and the name without its sizes: networks of one class that differ in more than size."""
+    return model_class(name), re.sub(r"_?w?\d+s?(?=_|$)", "", name)
+
+
+def smallest_of_each(kind):
     names = sorted(posezoo.list_models(), key=count_parameters)
-    return {model_class(name): name for name in reversed(names)}.values()
+    return list({kind(name): name for name in reversed(names)}.values())
+
+
+def or_slow(quick):
+    return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in NAMES]
 
 
 NAMES = posezoo.list_models()
-QUICK = list(smallest_of_each_class())
-# what takes seconds per layer runs on the smallest network of each class, and on the others with `-m slow`
-QUICK_OR_SLOW = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NAMES]
-# everything else runs on every network, but on the largest of a class that has smaller ones only with `-m slow`
-HEAVY = 60_000_000  # parameters
+QUICK = smallest_of_each(model_class)
+# a test of seconds runs on the smallest network of each class, others on that of each family, all with `-m slow`
+QUICK_OR_SLOW = or_slow(QUICK)
+FAMILIES_OR_SLOW = or_slow({*QUICK, *smallest_of_each(family)})
 FEW_LAYERS = ("CPM", "Martinez", "TemporalConv", "Tompson")
-NOT_HEAVY_OR_SLOW = [
-    pytest.param(name, marks=() if name in QUICK or count_parameters(name) < HEAVY else pytest.mark.slow)
-    for name in NAMES
-]
 
 
 def of_kind(kind, names=NAMES):
@@ -48,7 +54,7 @@ def of_kind(kind, names=NAMES):
 
 
 # what is asked of some models only, put above a test of the fixture `model`
-FOR_IMAGES = pytest.mark.parametrize("model", of_kind("image", NOT_HEAVY_OR_SLOW), indirect=True)
+FOR_IMAGES = pytest.mark.parametrize("model", of_kind("image", FAMILIES_OR_SLOW), indirect=True)
 FOR_KEYPOINTS = pytest.mark.parametrize("model", of_kind("keypoints", QUICK_OR_SLOW), indirect=True)
 
 
@@ -104,7 +110,7 @@ def predicted_shape(model, given):
     return (*given.shape[:2], model.num_keypoints, 3)
 
 
-@pytest.fixture(scope="module", params=NOT_HEAVY_OR_SLOW)
+@pytest.fixture(scope="module", params=FAMILIES_OR_SLOW)
 def model(request):
     return build(request.param)
 
@@ -175,11 +181,20 @@ def test_decode_and_predict_stay_in_the_image(model):
 
 @FOR_IMAGES
 def test_flip_treats_an_image_and_its_mirror_image_alike(model):
-    """With flip averaging, the heatmaps of a mirrored image are the mirrored heatmaps, up to the one-cell shift."""
-    image = small_input(model, 1)
-    _, scores = model.predict(image, flip=True)
-    _, mirrored = model.predict(image.flip(-1), flip=True)
-    assert mirrored.shape == scores.shape
+    """With flip averaging, keypoints of a mirrored image, mirrored back, are those of the image, within a cell."""
+    image = small_input(model, 2)
+    keypoints, scores = model.predict(image, flip=True)
+    mirrored, mirrored_scores = model.predict(image.flip(-1), flip=True)
+    flip_index = model.skeleton.flip_index
+    back = flip_keypoints(mirrored, image.shape[-1], flip_index)
+    found = scores > 0  # a map without a positive value has its keypoint at (0, 0)
+    apart = (back - keypoints).abs().amax(dim=-1)[found]
+    near = apart <= (2 if model.flip_shift else 1) * (model.stride or 0) + 1e-3 * float(keypoints.abs().max())
+    # a pixel between the default centres of CPM, and a cell between shifted maps, decide where two cells are as high
+    least = 0.6 if model.flip_shift or type(model).__name__ == "CPM" else 1
+    assert near.numel() == 0 or near.float().mean() >= least
+    swapped = mirrored_scores[:, list(flip_index)]
+    assert_close(swapped, scores, rtol=0.2, atol=0.1 * float(scores.abs().max()))
 
 
 def test_every_parameter_receives_a_gradient(model):
@@ -350,7 +365,7 @@ def test_half_the_model_in_bfloat16_runs(model):
     assert torch.isfinite(keypoints).all()
 
 
-@FOR_IMAGES
+@pytest.mark.parametrize("model", of_kind("image", QUICK), indirect=True)
 @pytest.mark.parametrize(
     ("spoil", "fix"),
     [
@@ -477,13 +492,7 @@ def test_overfits_two_drawn_dots(name):
     dots = torch.tensor([[[40.0, 24.0]], [[80.0, 100.0]]])
     image, _ = encode(dots, size=(128, 128), stride=1, sigma=4, method="gaussian")
     image = image.expand(-1, 3, -1, -1)
-    # where the cells lie, asked from the model's own decoder
-    one = torch.zeros(1, 1, 32, 32)
-    one[..., 8, 8] = 1
-    stride = 128 / model(image).shape[-1]
-    offset = float(model.decode(one)[0][0, 0, 0]) - 8 * stride
-    size = (round(128 / stride),) * 2
-    target, _ = encode(dots, size=size, stride=stride, offset=offset, method="gaussian")
+    ((target, _),) = model.encode_targets(dots, None, model(image, all_stages=True)[-1:], method="gaussian")
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for _ in range(120):
         loss = sum(heatmap_mse(stage, target) for stage in model(image, all_stages=True))

@@ -209,7 +209,7 @@ def test_the_vgg_trunk_starts_from_imagenet(tmp_path, monkeypatch):
     file = tmp_path / "model.safetensors"
     save_file(published, file)
     asked = []
-    monkeypatch.setattr("posezoo.weights.find", lambda record, *_: asked.append(record.sources[0]) or file)
+    monkeypatch.setattr("posezoo.backbones.find", lambda record, *_: asked.append(record.sources[0]) or file)
     names = [
         "conv1_1",
         "conv1_2",

@@ -12,16 +12,10 @@ from torch.testing import assert_close
 
 import posezoo
 from posezoo.geometry import denormalize_points, normalize_points
+from posezoo.layers import local_response_norm
 from posezoo.losses import keypoint_mse
-from posezoo.models.deeppose import (
-    DeepPose,
-    DeepPoseRegression,
-    displacement_statistics,
-    inside,
-    local_response_norm,
-    simulated_predictions,
-    whole_image,
-)
+from posezoo.models.deeppose import DeepPose, displacement_statistics, simulated_predictions, whole_image
+from posezoo.models.deeppose_resnet import DeepPoseRegression, inside
 from posezoo.weights import WeightsNotFoundError
 
 NARROW = (4, 4, 6, 6, 4, 16, 16)
@@ -546,7 +540,7 @@ def test_stages_and_boxes_that_do_not_fit_are_refused():
             model(image, stage=stage)
     with pytest.raises(ValueError, match="say which stage they are for"):
         model(image, boxes=boxes)
-    with pytest.raises(ValueError, match="stage 1 looks at the whole image"):
+    with pytest.raises(ValueError, match="stage 1 takes the whole image"):
         model(image, stage=1, boxes=boxes)
     with pytest.raises(ValueError, match=r"stage 2 needs \(B, ..., 14, 4\).*got None; model.simulate"):
         model(image, stage=2)

@@ -83,7 +83,7 @@ def test_imagenet_trunk_is_timms(tmp_path, monkeypatch):
     file = tmp_path / "model.safetensors"
     save_file(theirs.state_dict(), file)
     asked = []
-    monkeypatch.setattr("posezoo.weights.find", lambda record, *_: asked.append(record.sources[0]) or file)
+    monkeypatch.setattr("posezoo.backbones.find", lambda record, *_: asked.append(record.sources[0]) or file)
     ours = posezoo.create("hrnet_w32", width=18, pretrained_backbone=True, features_only=True).eval()
     assert asked == ["hf-hub:timm/hrnet_w18.ms_in1k"]
     assert "pretrained_backbone" not in ours.kwargs  # saved and loaded again, it asks for no download

@@ -14,16 +14,17 @@ from torch.testing import assert_close
 import posezoo
 from posezoo.data import PersonCrop
 from posezoo.heatmaps import encode
+from posezoo.layers import local_response_norm
 from posezoo.losses import bounded_correction
 from posezoo.models.ief import (
     CROP_PADDING,
     IEF,
+    LRN,
     MARK,
     SIGMA,
     bounded,
     draw,
     fixed_path,
-    normalize_response,
     person_box,
     shrink,
 )
@@ -82,16 +83,16 @@ def test_two_convolutions_are_the_papers_one_over_twenty_channels(model, image):
     weight = torch.cat([model.conv1.weight[:, :3], model.feedback.conv1.weight, model.conv1.weight[:, 3:]], dim=1)
     one = F.conv2d(torch.cat([pixels, draw(pose), mark], dim=1), weight, model.conv1.bias, stride=2, padding=3)
     with torch.no_grad():
-        two = model.look(image) + model.feedback.conv1(draw(pose))
+        two = model.first_layer(image) + model.feedback.conv1(draw(pose))
     assert_close(two, one, rtol=0, atol=1e-4 * float(one.detach().abs().max()))
 
 
 def test_pooling_rounds_up_and_normalises_as_caffe():
     assert [shrink(torch.empty(1, 1, side, side)).shape[-1] for side in (112, 56, 28, 14)] == [56, 28, 14, 7]
     x = 300 * torch.randn(2, 9, 5, 4, dtype=torch.float64)
-    assert_close(normalize_response(x), F.local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=1))
+    assert_close(local_response_norm(x, **LRN), F.local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=1))
     scale = 1 + 1e-4 / 5 * (x[0, 2:7, 1, 1] ** 2).sum()  # Caffe divides alpha by the number of channels
-    assert_close(normalize_response(x)[0, 4, 1, 1], x[0, 4, 1, 1] / scale**0.75)
+    assert_close(local_response_norm(x, **LRN)[0, 4, 1, 1], x[0, 4, 1, 1] / scale**0.75)
 
 
 # Caffe's bvlc_googlenet with 20 input channels and 32 outputs, run by OpenCV 4.14 (float32) on the weights of `fill`,

@@ -33,8 +33,8 @@ def test_layers():
     with torch.device("meta"):
         model = posezoo.create("martinez")
     assert (model.w1.in_features, model.w2.out_features) == (32, 48)
-    assert len(model.seen) == 16
-    assert get_skeleton("h36m17").index("neck_nose") not in model.seen
+    assert len(model.used) == 16
+    assert get_skeleton("h36m17").index("neck_nose") not in model.used
     assert len(model.linear_stages) == 2
     assert model.dropout.p == 0.5
     assert model.batch_norm1.eps == 1e-5
@@ -81,7 +81,7 @@ def test_agrees_with_the_authors(max_norm, first, total):
             value = 1 + 0.2 * value
         tensor.data.copy_(torch.from_numpy(value).view(tensor.shape))
     keypoints = torch.zeros(2, 1, 17, 2)
-    keypoints[:, :, model.seen] = torch.from_numpy(np.sin(0.11 * np.arange(64))).float().view(2, 1, 16, 2)
+    keypoints[:, :, model.used] = torch.from_numpy(np.sin(0.11 * np.arange(64))).float().view(2, 1, 16, 2)
     with torch.no_grad():
         output = model(keypoints)[:, 0, 1:].flatten(1) / 1000
     assert_close(output[:, :4], torch.tensor(first), rtol=0, atol=1e-7)
@@ -166,7 +166,7 @@ def test_fourteen_and_sixteen_keypoints():
     detector.load_state_dict(state, strict=False)
     keypoints = full.example_input(2)
     with torch.no_grad():
-        assert_close(detector(keypoints[:, :, full.seen]), full(keypoints))
+        assert_close(detector(keypoints[:, :, full.used]), full(keypoints))
 
 
 def test_one_frame_is_no_batch_to_train_on():

@@ -152,7 +152,7 @@ def test_each_step_says_its_keypoint(head, sequence):
     x = random_pool5(3)
     with torch.no_grad():
         outputs, _ = torch_lstm(model)(x.expand(16, -1, -1), starts(x, layers=2, hidden=8))
-        answers = model.tell(x)
+        answers = model.run_steps(x)
         for step, keypoint in enumerate(order):
             project = model.head[0 if head == "shared" else keypoint]
             assert_close(answers[:, keypoint], project(outputs[step]), rtol=1e-9, atol=1e-9)
@@ -279,7 +279,7 @@ def test_the_first_state_makes_a_difference_to_the_first_step_and_later_ones():
         torch.manual_seed(3)
         for parameter in (*model.lstm.parameters(), *model.head.parameters()):
             nn.init.normal_(parameter, std=0.02)
-        answers[init] = model.tell(random_pool5(2))
+        answers[init] = model.run_steps(random_pool5(2))
     for one, other in (("learned", "zeros"), ("zeros", "slice"), ("slice", "learned")):
         assert ((answers[one] - answers[other]).abs().amin(dim=-1) > 0).all()
 
@@ -300,7 +300,7 @@ def test_attention_is_the_loops_of_the_paper():
     """Section 4.3, one person, one step and one location at a time."""
     model = small_attention(num_keypoints=3, sequence=[1, 2, 0])
     features = random_annotations(2)
-    keypoints, weights = model.tell(features)
+    keypoints, weights = model.run_steps(features)
     scorer, cell = model.attention, model.lstm
     first = torch.cat([scorer.annotation.weight, scorer.state.weight], dim=1)
     for person in range(2):
@@ -324,7 +324,7 @@ def test_attention_is_the_loops_of_the_paper():
 
 def test_weights_are_shares():
     model = small_attention()
-    _, weights = model.tell(10 * random_annotations(2, 5, 7))
+    _, weights = model.run_steps(10 * random_annotations(2, 5, 7))
     assert weights.shape == (2, 16, 5, 7)
     assert (weights >= 0).all()
     assert_close(weights.sum(dim=(-2, -1)), torch.ones(2, 16, dtype=torch.float64))
@@ -336,8 +336,8 @@ def test_attention_follows_its_locations():
     features = random_annotations(2)
     shuffled = features.flatten(2)[..., torch.randperm(12, generator=torch.Generator().manual_seed(4))]
     order = torch.randperm(12, generator=torch.Generator().manual_seed(4))
-    keypoints, weights = model.tell(features)
-    same, moved = model.tell(shuffled.unflatten(2, (3, 4)))
+    keypoints, weights = model.run_steps(features)
+    same, moved = model.run_steps(shuffled.unflatten(2, (3, 4)))
     assert_close(same, keypoints)
     assert_close(moved.flatten(2), weights.flatten(2)[..., order])
     assert weights.std() > 1e-3
@@ -357,7 +357,7 @@ def test_where_one_location_has_all_the_weight_the_context_is_its_annotation(loc
         model.attention.score.weight[0, 0] = 1.0
         contexts = []
         model.lstm.input.register_forward_pre_hook(lambda module, inputs: contexts.append(inputs[0]))
-        _, weights = model.tell(features)
+        _, weights = model.run_steps(features)
     assert len(contexts) == 2
     for context in contexts:
         assert_close(context[0], features[0].flatten(1)[:, location], rtol=0, atol=1e-12)
@@ -367,7 +367,7 @@ def test_where_one_location_has_all_the_weight_the_context_is_its_annotation(loc
 def test_equal_scores_look_at_everything_alike():
     model = small_attention(num_keypoints=2)
     nn.init.zeros_(model.attention.score.weight)
-    _, weights = model.tell(random_annotations(1))
+    _, weights = model.run_steps(random_annotations(1))
     assert_close(weights, torch.full_like(weights, 1 / 12))
 
 
@@ -395,7 +395,7 @@ def test_attend_is_forward_and_says_where():
 def test_people_have_states_of_their_own(make):
     model = make(num_keypoints=5)
     x = random_pool5(3) if make is small_lstm else random_annotations(3)
-    answer = (lambda x: model.tell(x)) if make is small_lstm else (lambda x: model.tell(x)[0])
+    answer = (lambda x: model.run_steps(x)) if make is small_lstm else (lambda x: model.run_steps(x)[0])
     with torch.no_grad():
         together = answer(x)
         assert_close(answer(x), together, rtol=0, atol=0)  # nothing is left over from the call before
@@ -414,7 +414,7 @@ def test_a_missing_joint_teaches_nothing_in_any_position(missing):
     target[:, missing] = torch.nan
     seen = torch.ones(2, 16, dtype=torch.bool)
     seen[:, missing] = False
-    keypoint_l2(model.tell(random_pool5(2)), target, seen, half=True).backward()
+    keypoint_l2(model.run_steps(random_pool5(2)), target, seen, half=True).backward()
     for keypoint, project in enumerate(model.head):
         gradients = [parameter.grad for parameter in project.parameters()]
         assert any(gradient.any() for gradient in gradients) == (keypoint != missing)
@@ -431,9 +431,9 @@ def test_later_joints_follow_from_earlier_states_and_not_the_other_way_round():
         return (output[0] + 1, output[1]) if len(calls) == 4 else output
 
     with torch.no_grad():
-        plain = model.tell(random_pool5(1))
+        plain = model.run_steps(random_pool5(1))
         model.lstm[0].register_forward_hook(disturb)
-        disturbed = model.tell(random_pool5(1))
+        disturbed = model.run_steps(random_pool5(1))
     changed = (plain != disturbed).any(dim=-1)[0]
     assert [bool(changed[keypoint]) for keypoint in SEQUENCE] == [False] * 4 + [True] * 12
 
@@ -456,8 +456,8 @@ def test_batch_norm_of_one_person_is_refused_in_training():
 
     mlp = small_lstm(hidden=8, head="mlp").train()
     with pytest.raises(ValueError, match="2 or more"):
-        mlp.tell(random_pool5(1))
-    assert small_lstm(hidden=8, head="step").train().tell(random_pool5(1)).shape == (1, 16, 2)
+        mlp.run_steps(random_pool5(1))
+    assert small_lstm(hidden=8, head="step").train().run_steps(random_pool5(1)).shape == (1, 16, 2)
 
 
 def test_sizes_that_work_are_named():
@@ -575,7 +575,7 @@ def test_imagenet_trunk_is_timms(batch_norm, tmp_path, monkeypatch):
     file = tmp_path / "model.safetensors"
     save_file(state, file)
     asked = []
-    monkeypatch.setattr("posezoo.weights.find", lambda record, *_: asked.append(record.sources[0]) or file)
+    monkeypatch.setattr("posezoo.backbones.find", lambda record, *_: asked.append(record.sources[0]) or file)
     ours = build("posernn_attention", pretrained_backbone=True, batch_norm=batch_norm, affine=batch_norm)
     assert asked == [f"hf-hub:timm/{name}.tv_in1k"]
     assert ours.normalize.mean.tolist() == pytest.approx([0.485, 0.456, 0.406])

@@ -338,9 +338,17 @@ def test_features_can_be_kept():
     features, expected = model.forward_features(clip), model(clip, all_stages=True)
     for stage, pose3d in zip(model.forward_head(features, all_stages=True), expected, strict=True):
         assert torch.equal(stage, pose3d)
+    first, states = model.run_stages(features[:, :4])
+    second = model.forward_head(features[:, 4:], states=states)
+    assert_close(torch.cat([first[-1], second], dim=1), expected[-1], rtol=0, atol=1e-9)
+
+
+def test_states_of_the_caller_stay_as_they_are():
+    model, clip = small(), random_clip(2, 6)
     states = [None] * 3
-    parts = [model.forward_head(part, states=states) for part in features.split(4, dim=1)]
-    assert_close(torch.cat(parts, dim=1), expected[-1], rtol=0, atol=1e-9)
+    first = model(clip[:, :3], states=states)
+    assert states == [None] * 3
+    assert torch.equal(model(clip[:, :3], states=states), first)
 
 
 def test_a_stream_carries_its_state_over_any_cut():

@@ -48,7 +48,7 @@ def by_hand(model, window, *, reverse=True):
     """One window `(T, K, 2)` to `(T, 16, 3)` mm, a scalar loop over frames; no dropout."""
     state = {name: value.detach().numpy() for name, value in model.state_dict().items()}
     normal = (window.numpy() - state["normalize.keypoints.mean"]) / state["normalize.keypoints.std"]
-    frames = [normal[t][model.seen].reshape(-1) for t in range(len(normal))]
+    frames = [normal[t][model.used].reshape(-1) for t in range(len(normal))]
     memory = hidden = np.zeros(model.hidden_size)
     for frame in reversed(frames) if reverse else frames:
         memory, hidden = step_by_hand(state, "encoder", frame, memory, hidden)
@@ -133,8 +133,8 @@ def test_size_of_the_parts():
         assert (cell.dropout.p, cell.recurrent_dropout.p) == (0.5, 0.5)
     assert count(model.output) == 49_200
     assert model.example_input(2).shape == (2, 5, 17, 2)
-    assert get_skeleton("h36m17").index("neck_nose") not in model.seen
-    assert len(model.seen) == 16
+    assert get_skeleton("h36m17").index("neck_nose") not in model.used
+    assert len(model.used) == 16
 
 
 def test_starts_with_glorots_weights():
@@ -161,22 +161,20 @@ def test_the_cell_is_tensorflows():
     """The variances are so small that the epsilon decides: with 1e-5 the memory would be 0.99627869, not 1."""
     cell = cell_of_two()
     x, state = torch.ones(1, 2), (torch.tensor([[0.0, 0.1]]), torch.tensor([[0.2, 0.3]]))
-    for step in (cell, cell.folded()):
-        memory, hidden = step(x, state)
-        assert_close(memory, torch.tensor([[-1.0, 1.0]]), rtol=0, atol=1e-6)
-        assert_close(hidden, torch.tensor([[-0.38079708, 0.38079708]]), rtol=0, atol=1e-6)
+    memory, hidden = cell(x, state)
+    assert_close(memory, torch.tensor([[-1.0, 1.0]]), rtol=0, atol=1e-6)
+    assert_close(hidden, torch.tensor([[-0.38079708, 0.38079708]]), rtol=0, atol=1e-6)
 
 
 def test_the_cell_without_normalisation_is_tensorflows():  # two of them, one on top of the other
     cell = cell_of_two(layer_norm=False)
     torch.nn.init.constant_(cell.gates.bias, 0.5)
-    for step in (cell, cell.folded()):
-        first = step(torch.ones(1, 2), (torch.tensor([[0.0, 0.1]]), torch.tensor([[0.2, 0.3]])))
-        assert_close(first[0], torch.tensor([[0.8020075, 0.89599884]]), rtol=0, atol=1e-6)
-        assert_close(first[1], torch.tensor([[0.56668288, 0.60858738]]), rtol=0, atol=1e-6)
-        second = step(first[1], (torch.tensor([[0.4, 0.5]]), torch.tensor([[0.6, 0.7]])))
-        assert_close(second[0], torch.tensor([[1.17500675, 1.26892781]]), rtol=0, atol=1e-6)
-        assert_close(second[1], torch.tensor([[0.70230919, 0.72581059]]), rtol=0, atol=1e-6)
+    first = cell(torch.ones(1, 2), (torch.tensor([[0.0, 0.1]]), torch.tensor([[0.2, 0.3]])))
+    assert_close(first[0], torch.tensor([[0.8020075, 0.89599884]]), rtol=0, atol=1e-6)
+    assert_close(first[1], torch.tensor([[0.56668288, 0.60858738]]), rtol=0, atol=1e-6)
+    second = cell(first[1], (torch.tensor([[0.4, 0.5]]), torch.tensor([[0.6, 0.7]])))
+    assert_close(second[0], torch.tensor([[1.17500675, 1.26892781]]), rtol=0, atol=1e-6)
+    assert_close(second[1], torch.tensor([[0.70230919, 0.72581059]]), rtol=0, atol=1e-6)
 
 
 def authors_weights(size=4):
@@ -207,7 +205,7 @@ def authors_model(**kwargs):
 
 def authors_data(model, frames):
     window = torch.zeros(1, frames, 17, 2)
-    window[:, :, model.seen] = torch.from_numpy(np.sin(0.11 * np.arange(frames * 32))).float().view(1, frames, 16, 2)
+    window[:, :, model.used] = torch.from_numpy(np.sin(0.11 * np.arange(frames * 32))).float().view(1, frames, 16, 2)
     target = torch.from_numpy(np.cos(0.07 * np.arange(frames * 48))).float().view(1, frames, 16, 3)
     return window, target
 
@@ -479,7 +477,7 @@ def test_long_videos_are_taken_in_parts(monkeypatch):
     model, video = build(), keypoints(60, batch=2)
     expected, _ = model.predict(video)
     for windows in (1, 7, 56, 112, 1000):
-        monkeypatch.setattr("posezoo.models.seq2seq3d.AT_A_TIME", windows)
+        monkeypatch.setattr("posezoo.models.seq2seq3d.WINDOWS_TOGETHER", windows)
         assert_close(model.predict(video)[0], expected)
 
 
@@ -573,10 +571,10 @@ def test_sixteen_keypoints_of_a_detector():
     assert detector.encoder.project.in_features == full.encoder.project.in_features == 32
     state = full.state_dict()
     detector.load_state_dict(
-        {key: value[full.seen] if "normalize.keypoints" in key else value for key, value in state.items()}
+        {key: value[full.used] if "normalize.keypoints" in key else value for key, value in state.items()}
     )
     video = keypoints(7)
-    assert_close(detector.predict(video[:, :, full.seen])[0], full.predict(video)[0])
+    assert_close(detector.predict(video[:, :, full.used])[0], full.predict(video)[0])
     moved = video.clone()
     moved[:, :, get_skeleton("h36m17").index("neck_nose")] += 50
     assert torch.equal(full.predict(moved)[0], full.predict(video)[0])

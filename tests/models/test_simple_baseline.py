@@ -144,7 +144,7 @@ def test_imagenet_trunk_is_timms(tmp_path, monkeypatch):
     file = tmp_path / "model.safetensors"
     save_file(theirs.state_dict(), file)
     asked = []
-    monkeypatch.setattr("posezoo.weights.find", lambda record, *_: asked.append(record.sources[0]) or file)
+    monkeypatch.setattr("posezoo.backbones.find", lambda record, *_: asked.append(record.sources[0]) or file)
     ours = posezoo.create("simple_baseline_resnet18", pretrained_backbone=True)
     assert asked == ["hf-hub:timm/resnet18.a1_in1k"]
     assert torch.equal(ours.backbone.layer4[1].conv2.weight, theirs.layer4[1].conv2.weight)

@@ -12,9 +12,7 @@ from posezoo import heatmaps
 from posezoo.losses import coarse_to_fine_sse, heatmap_cross_entropy, heatmap_sse
 from posezoo.models.tompson import (
     FineModel,
-    SpatialModel,
     Tompson,
-    convolve,
     highest_cell,
     local_contrast,
     paste,
@@ -22,6 +20,7 @@ from posezoo.models.tompson import (
     upscale,
     windows,
 )
+from posezoo.spatial_model import SpatialModel, convolve
 
 SMALL = {"width": 8, "fc_width": 16}
 
@@ -206,7 +205,7 @@ def test_missing_joints_teach_nothing():
     keypoints = torch.rand(2, 3, 2) * 64
     keypoints[0, 1] = torch.nan
     visible = torch.tensor([[True, False, True], [False, False, False]])
-    frames = [model.frame(stage) for stage in (0, 1)]
+    frames = [model.heatmap_frame(stage) for stage in (0, 1)]
     pairs = [
         (stage, *heatmaps.encode(keypoints, visible, size=tuple(stage.shape[-2:]), stride=s, offset=o, sigma=1.5))
         for stage, (s, o) in zip(stages, frames, strict=True)
@@ -222,7 +221,7 @@ def test_missing_joints_teach_nothing():
 
 
 def coarse_and_oracle(pooling, crop, size, dots):
-    """`look_again` with a fine model that answers with the crop of the image itself."""
+    """`refine` with a fine model that answers with the crop of the image itself."""
     model = Tompson(pooling=pooling, crop=crop, num_keypoints=len(dots), **SMALL)
 
     class Oracle(torch.nn.Module):
@@ -236,7 +235,7 @@ def coarse_and_oracle(pooling, crop, size, dots):
     cells = torch.tensor([[x // pooling, y // pooling] for x, y in dots])
     early = [picture] + [picture.new_zeros(len(dots), 1, 4, 4)] * 3
     # one joint for each picture
-    return model, model.look_again(early, cells[:, None], size)
+    return model, model.refine(early, cells[:, None], size)
 
 
 @pytest.mark.parametrize(("pooling", "crop"), [(4, 36), (8, 36), (8, 40), (16, 36)])
@@ -262,7 +261,7 @@ def test_windows_are_cut_at_the_same_place_in_every_layer():
         model, seen = Tompson(crop=crop, num_keypoints=1, width=1, fc_width=2), []
         model.fine = torch.nn.Module()
         model.fine.forward = lambda crops, seen=seen: (seen.extend(crops), crops[0][:, :, 0])[1]
-        model.look_again(early, torch.tensor([[[joint[0] // 8, joint[1] // 8]]]), size)
+        model.refine(early, torch.tensor([[[joint[0] // 8, joint[1] // 8]]]), size)
         corner = [8 * (at // 8) + 4 - crop // 2 for at in joint]
         for window, stride, late in zip(seen, strides, rest, strict=True):
             assert window.shape[-1] == crop // stride
@@ -595,7 +594,7 @@ def test_mirrored_torso_belongs_to_the_mirrored_person():
     torch.manual_seed(0)
     model = Tompson(num_keypoints=2, skeleton=["left_hand", "right_hand"], spatial_model=True, **SMALL).eval()
     asked = []
-    model.agreeing = lambda coarse, torso: (asked.append(torso), coarse)[1]
+    model.spatial_model_energies = lambda coarse, torso: (asked.append(torso), coarse)[1]
     model.predict(torch.rand(1, 3, 64, 64), flip=True, torso=torch.tensor([[10.0, 20.0]]))
     assert [torso.tolist() for torso in asked] == [[[10.0, 20.0]], [[53.0, 20.0]]]
 
@@ -734,7 +733,7 @@ def test_overfits_drawn_figures_to_below_a_pixel():
     model = Tompson(num_keypoints=3, width=16, fc_width=32, dropout=0.0, decoding="dark")
     targets = []
     for stage, size in ((0, (16, 16)), (1, (128, 128))):
-        stride, offset = model.frame(stage)
+        stride, offset = model.heatmap_frame(stage)
         target, _ = heatmaps.encode(keypoints, size=size, stride=stride, offset=offset, sigma=1.5, method="gaussian")
         targets.append(target)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
@@ -757,9 +756,38 @@ def test_a_window_without_a_positive_value_answers_with_its_highest():
     windows[0, 0, 30, 7] = -0.5
     windows[0, 1, 3, 4] = 0.25
     corner = torch.tensor([[[40, 60], [100, 20]]])
-    keypoints, scores = model.decode(paste(windows, corner, (256, 256)))
+    mask = paste(torch.ones_like(windows, dtype=torch.bool), corner, (256, 256))
+    keypoints, scores = model.decode(paste(windows, corner, (256, 256)), mask=mask)
     assert keypoints.tolist() == [[[47, 90], [104, 23]]]
     assert scores.tolist() == [[-0.5, 0.25]]
     nowhere, scores = model.decode(torch.zeros(1, 2, 256, 256))
     assert nowhere.tolist() == [[[0, 0], [0, 0]]]
     assert scores.tolist() == [[0, 0]]
+
+
+def test_a_value_of_exactly_0_inside_of_the_window_counts():
+    """Outside of the window is a mask, not the value 0."""
+    model = Tompson(layout="mpii", num_keypoints=1, width=4, fc_width=8).eval()
+    corner = torch.tensor([[[40, 60]]])
+    windows = torch.full((1, 1, 36, 36), -1.0)
+    windows[0, 0, 30, 7] = 0
+    mask = paste(torch.ones_like(windows, dtype=torch.bool), corner, (256, 256))
+    keypoints, scores = model.decode(paste(windows, corner, (256, 256)), mask=mask)
+    assert keypoints.tolist() == [[[47, 90]]]
+    assert scores.tolist() == [[0]]
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_predict_stays_inside_of_the_windows(flip):
+    """With no positive value in any window, keypoints lie inside of them all the same."""
+    torch.manual_seed(0)
+    model = Tompson(num_keypoints=2, skeleton=["left", "right"], **SMALL).eval()
+    with torch.no_grad():
+        model.fine.final_layer.weight.zero_()
+        model.fine.final_layer.bias.fill_(-1)
+    image = torch.rand(1, 3, 64, 64)
+    cells = highest_cell(model(image, all_stages=True)[0])
+    keypoints, scores = model.predict(image, flip=flip)
+    assert (scores < 0).all()
+    if not flip:
+        assert ((keypoints >= model.corners(cells)) & (keypoints < model.corners(cells) + model.crop)).all()
