@@ -27,14 +27,15 @@ _EXPORTS = {
     "Skeleton": "skeletons",
     "get_skeleton": "skeletons",
     "list_skeletons": "skeletons",
+    "register_skeleton": "skeletons",
     "People": "prediction",
     "predict": "prediction",
     "Poses3D": "lifting",
     "lift": "lifting",
 }
 _MODULES = (
-    "checkpoints", "convert", "data", "detectors", "evaluate", "export", "geometry", "heatmaps", "images", "layers", "lifting",
-    "losses", "metrics", "models", "prediction", "registry", "skeletons", "tracking", "video", "viz", "weights",
+    "checkpoints", "codecs", "convert", "data", "detectors", "evaluate", "export", "geometry", "heatmaps", "images",
+    "layers", "lifting", "losses", "metrics", "models", "prediction", "registry", "skeletons", "tracking", "video", "viz", "weights",
 )  # fmt: skip
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
@@ -42,6 +43,7 @@ __all__ = ["__version__", *_EXPORTS, *_MODULES]
 if TYPE_CHECKING:
     # the same names again, for type checkers and editors; tests/test_typing.py compares the two lists
     import posezoo.checkpoints as checkpoints
+    import posezoo.codecs as codecs
     import posezoo.convert as convert
     import posezoo.data as data
     import posezoo.detectors as detectors
@@ -76,7 +78,7 @@ if TYPE_CHECKING:
         model_entrypoint,
         register_model,
     )
-    from posezoo.skeletons import Skeleton, get_skeleton, list_skeletons
+    from posezoo.skeletons import Skeleton, get_skeleton, list_skeletons, register_skeleton
     from posezoo.weights import Weights, push_to_hub, save_pretrained
 else:
     # hidden from type checkers, for which a module with `__getattr__` has every name, misspelt ones too
