@@ -35,7 +35,8 @@ _EXPORTS = {
 }
 _MODULES = (
     "checkpoints", "codecs", "convert", "data", "detectors", "evaluate", "export", "geometry", "heatmaps", "images",
-    "layers", "lifting", "losses", "metrics", "models", "prediction", "registry", "skeletons", "tracking", "video", "viz", "weights",
+    "layers", "lifting", "losses", "metrics", "models", "prediction", "registry", "skeletons", "tracking", "video",
+    "viz", "weights",
 )  # fmt: skip
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]

@@ -124,8 +124,8 @@ def crop_matrix(
     height, width = (size[0] - 1, size[1] - 1) if corner_aligned else size
     scale_x = width / covered[:, 0]
     scale_y = height / covered[:, 1] if corner_aligned or not keep_aspect else scale_x
-    angle = torch.as_tensor(rotation, dtype=middle.dtype, device=middle.device).expand(len(middle)) * (math.pi / 180)
-    mirrored = torch.as_tensor(flip, dtype=torch.bool, device=middle.device).expand(len(middle))
+    angle = _each(rotation, middle).to(middle) * (math.pi / 180)
+    mirrored = _each(flip, middle).bool()
     mirror = torch.where(mirrored, -1.0, 1.0).to(middle)
     cos, sin = angle.cos(), angle.sin()
     linear = torch.stack(
@@ -421,6 +421,13 @@ def flip_keypoints(keypoints: ArrayT, width: int, flip_index: Sequence[int]) -> 
     """
     x, y = as_floats(keypoints, "keypoints")[..., list(flip_index), :].unbind(-1)
     return same_kind(keypoints, torch.stack([width - 1 - x, y], dim=-1))
+
+
+def _each(value: Array | float, like: Tensor) -> Tensor:
+    """One value per row of `like`: `(N,)`, on its device."""
+    number = isinstance(value, float | int)  # kept apart, so that tracing and fake tensors need no NumPy
+    values = torch.as_tensor(value, device=like.device) if number else as_tensor(value, like)
+    return values.expand(len(like))
 
 
 def _floating(images: Array, name: str) -> Tensor:

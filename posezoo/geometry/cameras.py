@@ -226,6 +226,7 @@ def look_at(
         )
     forward, right = forward / distance, right / level
     rotation = torch.stack([right, torch.linalg.cross(forward, right, dim=-1), forward], dim=-2)
+    focal = focal if isinstance(focal, float | int) else as_floats(focal, "focal")
     lengths = torch.as_tensor(focal, dtype=position.dtype, device=position.device)
     return Camera(
         rotation=rotation,

@@ -492,9 +492,9 @@ _SKELETONS: dict[str, Skeleton] = {
             ),
         ),
         # Loper et al., "SMPL", SIGGRAPH Asia 2015: the joints of the body model, in the order of smplx/joint_names.py
-        # and of HumanML3D's code. Bones are (parent, child). Its pelvis lies 8 to 9 cm above the middle of the hips (rest
-        # pose of the mean shape), its neck and head are the joints at both ends of the neck: other points than those of
-        # the same names in images, and named apart.
+        # and of HumanML3D's code. Bones are (parent, child). Its pelvis lies 8 to 9 cm above the middle of the hips (in
+        # the rest pose of the mean shape), its neck and head are the joints at both ends of the neck: other points than
+        # those of the same names in images, and named apart.
         Skeleton(
             "smpl24",
             (

@@ -127,7 +127,7 @@ class Skeleton:
         return partners(self.name, self.keypoints) if self.pairs is None else self.pairs
 
     def _as_pair(self, pair: Any) -> tuple[int, int]:
-        ends = tuple(pair) if isinstance(pair, Sequence) and not isinstance(pair, str) else (pair,)
+        ends = tuple(pair) if isinstance(pair, Sequence) and not isinstance(pair, str) else ()
         ends = tuple(self.index(end) if isinstance(end, str) else end for end in ends)
         if len(ends) != 2 or ends[0] == ends[1] or not all(_is_index(end, len(self.keypoints)) for end in ends):
             raise ValueError(
