@@ -58,8 +58,8 @@ def convert(
         ValueError: for unknown skeletons, or shapes that do not match the source skeleton.
 
     Example:
-        >>> pose = np.zeros((17, 2), dtype=np.float32)
-        >>> pose[11], pose[12] = (40, 90), (60, 94)                       # the hips
+        >>> pose = torch.zeros(17, 2)
+        >>> pose[11:13] = torch.tensor([[40.0, 90.0], [60.0, 94.0]])      # the hips
         >>> converted, valid = convert(pose, "coco17", "mpii16")
         >>> mpii = get_skeleton("mpii16")
         >>> converted[mpii.index("pelvis")].tolist(), bool(valid[mpii.index("head_top")])
