@@ -434,7 +434,7 @@ def _floating(images: Array, name: str) -> Tensor:
     """Tensor of the images; integers are refused, because their range is not [0, 1]."""
     pixels = as_tensor(images)
     if not pixels.is_floating_point():
-        raise ValueError(f"{name}: expected floats, got {pixels.dtype}; uint8 becomes floats by `image / 255`")
+        raise ValueError(f"{name}: expected floats, got {pixels.dtype}; convert uint8 with `image / 255`")
     return pixels
 
 
