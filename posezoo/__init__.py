@@ -27,15 +27,16 @@ _EXPORTS = {
     "Skeleton": "skeletons",
     "get_skeleton": "skeletons",
     "list_skeletons": "skeletons",
+    "register_skeleton": "skeletons",
     "People": "prediction",
     "predict": "prediction",
     "Poses3D": "lifting",
     "lift": "lifting",
 }
 _MODULES = (
-    "backbones", "checkpoints", "contract", "convert", "data", "detectors", "evaluate", "export", "geometry",
-    "heatmaps", "images", "layers", "lifting", "losses", "metrics", "models", "prediction", "registry", "skeletons",
-    "spatial_model", "tracking", "video", "viz", "weights",
+    "backbones", "checkpoints", "codecs", "contract", "convert", "data", "detectors", "evaluate", "export",
+    "geometry", "heatmaps", "images", "layers", "lifting", "losses", "metrics", "models", "prediction", "registry",
+    "skeletons", "spatial_model", "tracking", "video", "viz", "weights",
 )  # fmt: skip
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     # the same names again, for type checkers and editors; tests/test_typing.py compares the two lists
     import posezoo.backbones as backbones
     import posezoo.checkpoints as checkpoints
+    import posezoo.codecs as codecs
     import posezoo.contract as contract
     import posezoo.convert as convert
     import posezoo.data as data
@@ -80,7 +82,7 @@ if TYPE_CHECKING:
         model_entrypoint,
         register_model,
     )
-    from posezoo.skeletons import Skeleton, get_skeleton, list_skeletons
+    from posezoo.skeletons import Skeleton, get_skeleton, list_skeletons, register_skeleton
     from posezoo.weights import Weights, push_to_hub, save_pretrained
 else:
     # hidden from type checkers, for which a module with `__getattr__` has every name, misspelt ones too

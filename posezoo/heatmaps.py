@@ -6,6 +6,9 @@ the block of pixels pooled into it (Stacked Hourglass, Convolutional Pose Machin
 networks), it lies in the middle of its block, at `offset = (stride - 1) / 2`, and a mirrored map
 needs no shift. Unbiased data processing (UDP) uses the same functions with
 `stride = ((H - 1) / (h - 1), (W - 1) / (w - 1))`.
+
+Arrays may be NumPy or torch: results are of the kind of the first argument. Integers become
+float32.
 """
 
 from collections.abc import Sequence
@@ -14,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from posezoo.arrays import Array, ArrayT, as_floats, as_tensor, same_kind
+
 ENCODINGS = ("msra", "truncated", "gaussian")
 DECODINGS = ("argmax", "quarter", "dark", "soft")
 DARK_KERNEL = 11  # cells; width of the smoothing that DARK applies before its Taylor step
@@ -21,8 +26,8 @@ DARK_SIGMA = 2.0  # OpenCV's default for a kernel of 11: 0.3 * ((11 - 1) / 2 - 1
 
 
 def encode(
-    keypoints: Tensor,
-    visible: Tensor | None = None,
+    keypoints: ArrayT,
+    visible: Array | None = None,
     *,
     size: tuple[int, int],
     stride: float | tuple[float, float] = 4.0,
@@ -30,7 +35,7 @@ def encode(
     sigma: float = 2.0,
     method: str = "msra",
     floor: float = 0.0,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[ArrayT, ArrayT]:
     """Encode keypoints as heatmaps with one Gaussian of peak 1 each.
 
     Args:
@@ -61,30 +66,23 @@ def encode(
         >>> int(heatmaps.argmax()) == 30 * 48 + 23, weights.tolist()
         (True, [[1.0]])
     """
-    if keypoints.ndim != 3 or keypoints.shape[-1] != 2:
-        raise ValueError(f"keypoints: expected (B, K, 2) pixels, got shape {tuple(keypoints.shape)}")
     if method not in ENCODINGS:
         raise ValueError(f"method: expected one of {ENCODINGS}, got {method!r}")
-    keypoints = keypoints if keypoints.is_floating_point() else keypoints.float()
-    weights = keypoints.new_ones(keypoints.shape[:2]) if visible is None else visible.to(keypoints)
-    if weights.shape != keypoints.shape[:2]:
-        raise ValueError(f"visible: expected {tuple(keypoints.shape[:2])} like keypoints, got {tuple(weights.shape)}")
-    if not torch.isfinite(keypoints[weights > 0]).all():
-        raise ValueError("keypoints: a visible keypoint is NaN or infinite; mark missing ones in `visible`")
+    points, weights = visible_keypoints(keypoints, visible)
 
-    stride_y, stride_x = _pair(stride)
-    center = (torch.where(weights[..., None] > 0, keypoints, 0.0) - offset) / keypoints.new_tensor([stride_x, stride_y])
+    stride_y, stride_x = pair_of(stride)
+    center = (points - offset) / points.new_tensor([stride_x, stride_y])
     cell = (center + 0.5).trunc()
     reach = 3 * sigma
     middle = cell if method == "msra" else center
     edge = center if method == "gaussian" else cell
-    lengths = keypoints.new_tensor([size[1], size[0]])
+    lengths = points.new_tensor([size[1], size[0]])
     inside = ((edge - reach < lengths) & (edge + reach + 1 >= 0)).all(dim=-1)
     weights = weights * inside
 
     profiles = []  # the Gaussian is the product of a profile along x and one along y
     for axis, length in enumerate((size[1], size[0])):
-        at = torch.arange(length, device=keypoints.device, dtype=keypoints.dtype)
+        at = torch.arange(length, device=points.device, dtype=points.dtype)
         profile = torch.exp(-((at - middle[..., axis, None]) ** 2) / (2 * sigma**2))
         if method != "gaussian":
             profile = profile * ((at - cell[..., axis, None]).abs() <= reach)
@@ -92,10 +90,36 @@ def encode(
     heatmaps = profiles[1][..., :, None] * profiles[0][..., None, :]
     if floor:
         heatmaps = heatmaps * (heatmaps >= floor)
-    return heatmaps * (weights > 0)[..., None, None], weights
+    heatmaps = heatmaps * (weights > 0)[..., None, None]
+    return same_kind(keypoints, heatmaps), same_kind(keypoints, weights)
 
 
-def merge_people(heatmaps: Tensor) -> Tensor:
+def visible_keypoints(keypoints: Array, visible: Array | None) -> tuple[Tensor, Tensor]:
+    """Return keypoints to encode, 0 where invisible, and their weights, both as tensors.
+
+    Args:
+        keypoints: `(B, K, 2)` pixels (x, y), an array or a tensor.
+        visible: `(B, K)` bool or weights. Defaults to all visible.
+
+    Raises:
+        ValueError: wrong shapes, or a visible keypoint that is not finite.
+
+    Example:
+        >>> visible_keypoints(torch.tensor([[[1, 2], [3, 4]]]), torch.tensor([[True, False]]))[0].tolist()
+        [[[1.0, 2.0], [0.0, 0.0]]]
+    """
+    points = as_floats(keypoints, "keypoints")
+    if points.ndim != 3 or points.shape[-1] != 2:
+        raise ValueError(f"keypoints: expected (B, K, 2) pixels, got shape {tuple(points.shape)}")
+    weights = points.new_ones(points.shape[:2]) if visible is None else as_tensor(visible).to(points)
+    if weights.shape != points.shape[:2]:
+        raise ValueError(f"visible: expected {tuple(points.shape[:2])} like keypoints, got {tuple(weights.shape)}")
+    if not torch.isfinite(points[weights > 0]).all():
+        raise ValueError("keypoints: a visible keypoint is NaN or infinite; mark missing ones in `visible`")
+    return torch.where(weights[..., None] > 0, points, 0.0), weights
+
+
+def merge_people(heatmaps: ArrayT) -> ArrayT:
     """Merge the heatmaps of people: their sum, at most 1 (Convolutional Pose Machines).
 
     Args:
@@ -109,12 +133,13 @@ def merge_people(heatmaps: Tensor) -> Tensor:
         >>> merge_people(torch.tensor([0.75, 0.125, 0.5, 0.25]).view(1, 2, 2, 1, 1)).flatten().tolist()
         [1.0, 0.375]
     """
-    if heatmaps.ndim != 5:
-        raise ValueError(f"heatmaps: expected (B, P, K, h, w), got shape {tuple(heatmaps.shape)}")
-    return heatmaps.sum(dim=1).clamp(max=1)
+    maps = as_floats(heatmaps, "heatmaps")
+    if maps.ndim != 5:
+        raise ValueError(f"heatmaps: expected (B, P, K, h, w), got shape {tuple(maps.shape)}")
+    return same_kind(heatmaps, maps.sum(dim=1).clamp(max=1))
 
 
-def with_background(heatmaps: Tensor) -> Tensor:
+def with_background(heatmaps: ArrayT) -> ArrayT:
     """Append a background map: 1 minus the maximum over keypoints, at least 0.
 
     Args:
@@ -127,17 +152,18 @@ def with_background(heatmaps: Tensor) -> Tensor:
         >>> with_background(torch.tensor([0.75, 0.25]).view(1, 2, 1, 1)).flatten().tolist()
         [0.75, 0.25, 0.25]
     """
-    return torch.cat([heatmaps, (1 - heatmaps.amax(dim=1, keepdim=True)).clamp(min=0)], dim=1)
+    maps = as_floats(heatmaps, "heatmaps")
+    return same_kind(heatmaps, torch.cat([maps, (1 - maps.amax(dim=1, keepdim=True)).clamp(min=0)], dim=1))
 
 
 def decode(
-    heatmaps: Tensor,
+    heatmaps: ArrayT,
     *,
     stride: float | tuple[float, float] = 4.0,
     offset: float = 0.0,
     method: str = "quarter",
     sharpness: float = 20.0,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[ArrayT, ArrayT]:
     """Decode heatmaps to keypoints and scores.
 
     Args:
@@ -162,32 +188,33 @@ def decode(
         >>> decode(heatmaps, method="dark")[0].round(decimals=1).tolist()
         [[[90.0, 120.0]]]
     """
-    if heatmaps.ndim != 4:
-        raise ValueError(f"heatmaps: expected (B, K, h, w), got shape {tuple(heatmaps.shape)}")
+    maps = as_floats(heatmaps, "heatmaps")
+    if maps.ndim != 4:
+        raise ValueError(f"heatmaps: expected (B, K, h, w), got shape {tuple(maps.shape)}")
     if method not in (*DECODINGS, "udp"):
         raise ValueError(f"method: expected one of {(*DECODINGS, 'udp')}, got {method!r}")
-    heatmaps = heatmaps if heatmaps.dtype == torch.float64 else heatmaps.float()
-    height, width = heatmaps.shape[-2:]
-    scores, index = heatmaps.flatten(2).max(dim=-1)
+    maps = maps if maps.dtype == torch.float64 else maps.float()
+    height, width = maps.shape[-2:]
+    scores, index = maps.flatten(2).max(dim=-1)
     cell = torch.stack([index % width, index // width], dim=-1)
     if method == "quarter":
-        at = cell + _quarter(heatmaps, cell)
+        at = cell + _quarter(maps, cell)
     elif method == "dark":
-        at = cell + _dark(heatmaps, cell)
+        at = cell + _dark(maps, cell)
     elif method == "udp":
-        at = cell + _udp(heatmaps, cell)
+        at = cell + _udp(maps, cell)
     elif method == "soft":
-        at = _soft_argmax(heatmaps, sharpness)
+        at = soft_argmax(maps, sharpness)
     else:
-        at = cell.to(heatmaps)
-    stride_y, stride_x = _pair(stride)
+        at = cell.to(maps)
+    stride_y, stride_x = pair_of(stride)
     if method == "udp":
         stride_y, stride_x = ((n * s - 1) / max(n - 1, 1) for n, s in ((height, stride_y), (width, stride_x)))
     at = at * at.new_tensor([stride_x, stride_y]) + offset
-    return torch.where((scores > 0)[..., None], at, 0.0), scores
+    return same_kind(heatmaps, torch.where((scores > 0)[..., None], at, 0.0)), same_kind(heatmaps, scores)
 
 
-def flip_average(heatmaps: Tensor, mirrored: Tensor, flip_index: Sequence[int], *, shift: bool = False) -> Tensor:
+def flip_average(heatmaps: ArrayT, mirrored: Array, flip_index: Sequence[int], *, shift: bool = False) -> ArrayT:
     """Average the heatmaps of an image with those of its mirror image, mirrored back.
 
     Args:
@@ -205,14 +232,21 @@ def flip_average(heatmaps: Tensor, mirrored: Tensor, flip_index: Sequence[int], 
         >>> flip_average(torch.ones(1, 2, 4, 4), torch.ones(1, 2, 4, 4), (1, 0)).mean().item()
         1.0
     """
-    back = mirrored.flip(-1)[:, list(flip_index)]
+    maps = as_floats(heatmaps, "heatmaps")
+    back = as_floats(mirrored, "mirrored", maps).flip(-1)[:, list(flip_index)]
     if shift:
         back = torch.cat([back[..., :1], back[..., :-1]], dim=-1)
-    return (heatmaps + back) / 2
+    return same_kind(heatmaps, (maps + back) / 2)
 
 
-def _pair(stride: float | tuple[float, float]) -> tuple[float, float]:
-    return (stride[0], stride[1]) if isinstance(stride, tuple | list) else (stride, stride)
+def pair_of(value: float | tuple[float, float]) -> tuple[float, float]:
+    """Return a number for both axes as (y, x), and a pair unchanged.
+
+    Example:
+        >>> pair_of(4.0)
+        (4.0, 4.0)
+    """
+    return (value[0], value[1]) if isinstance(value, tuple | list) else (value, value)
 
 
 def _at(heatmaps: Tensor, cell: Tensor, dx: int, dy: int) -> Tensor:
@@ -287,8 +321,13 @@ def _blur(heatmaps: Tensor) -> Tensor:
     return sum(weight * rows[..., i : i + height, :] for i, weight in enumerate(kernel))
 
 
-def _soft_argmax(heatmaps: Tensor, sharpness: float) -> Tensor:
-    """Expected cell (x, y) under the softmax of each map: `(B, K, 2)`."""
+def soft_argmax(heatmaps: Tensor, sharpness: float) -> Tensor:
+    """Return the expected cell (x, y) under the softmax of each map: `(B, K, h, w) -> (B, K, 2)`.
+
+    Example:
+        >>> soft_argmax(torch.tensor([[[[0.0, 9.0, 0.0]]]]), sharpness=2.0).tolist()
+        [[[1.0, 0.0]]]
+    """
     height, width = heatmaps.shape[-2:]
     chance = (heatmaps.flatten(2) * sharpness).softmax(dim=-1).view_as(heatmaps)
     x = torch.arange(width, device=heatmaps.device, dtype=heatmaps.dtype)

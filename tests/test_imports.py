@@ -15,8 +15,9 @@ FACE = PACKAGE / "__init__.py"  # exports everything, lazily
 
 # the floors of the house, from the ground up; a part imports only from the floors below, and from itself
 FLOORS = (
-    {"version", "skeletons", "geometry", "heatmaps", "losses", "images"},
-    {"weights"},
+    {"version", "arrays"},
+    {"skeletons", "geometry", "heatmaps", "losses", "images"},
+    {"weights", "codecs"},
     {"viz", "layers"},
     {"metrics"},
     {"data"},
@@ -40,8 +41,8 @@ MAY_IMPORT = {
     "layers": {"geometry"},
     "spatial_model": {"layers"},
     "viz": {"images", "skeletons"},
-    "metrics": {"geometry", "skeletons"},
-    "data": {"geometry", "images", "skeletons"},
+    "metrics": {"arrays", "geometry", "skeletons"},
+    "data": {"arrays", "geometry", "images", "skeletons"},
     "backbones": {"layers", "weights"},
     "contract": {"geometry", "heatmaps", "layers", "skeletons", "weights"},
     "checkpoints": {"layers", "weights"},
@@ -49,7 +50,7 @@ MAY_IMPORT = {
     "evaluate": {"data", "metrics", "skeletons"},
     "registry": {"checkpoints", "weights"},
     "models": {"backbones", "contract", "geometry", "heatmaps", "layers", "registry", "spatial_model"},
-    "detectors": {"geometry", "images"},
+    "detectors": {"arrays", "geometry", "images"},
     "video": set(),
     "tracking": {"geometry", "metrics"},
     "prediction": {"detectors", "geometry", "images", "registry", "skeletons"},

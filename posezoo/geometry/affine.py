@@ -4,6 +4,9 @@ Points are (x, y) in pixels, the centre of the top-left pixel is (0, 0), sizes a
 map is a `(..., 2, 3)` matrix that takes points of one frame to another; `crop_matrix` builds the
 one from the image to a crop, `warp` resamples pixels with it and `transform_points` transforms
 keypoints, so that both always agree.
+
+Arrays may be NumPy or torch: results are of the kind of the first argument. Integers become
+float32.
 """
 
 import math
@@ -13,8 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from posezoo.arrays import Array, ArrayT, as_floats, as_tensor, same_kind
 
-def tight_box(keypoints: Tensor, visible: Tensor) -> Tensor:
+
+def tight_box(keypoints: ArrayT, visible: Array) -> ArrayT:
     """Return the smallest box around the visible keypoints: `(K, 2), (K,) -> (4,)`.
 
     The box is (x1, y1, x2, y2) in pixels, at least one pixel wide and high.
@@ -26,16 +31,17 @@ def tight_box(keypoints: Tensor, visible: Tensor) -> Tensor:
         >>> tight_box(torch.tensor([[1.0, 2.0], [3.0, 9.0], [7.0, 7.0]]), torch.tensor([True, True, False])).tolist()
         [1.0, 2.0, 3.0, 9.0]
     """
-    points = keypoints[visible]
+    points = as_floats(keypoints, "keypoints")
+    points = points[as_tensor(visible, points) > 0]
     if not len(points):
         raise ValueError("tight_box: no keypoint is visible, so there is no box; leave this person out")
     low, high = points.amin(dim=0), points.amax(dim=0)
-    return torch.cat([low, torch.maximum(high, low + 1)])
+    return same_kind(keypoints, torch.cat([low, torch.maximum(high, low + 1)]))
 
 
 def box_to_crop(
-    boxes: Tensor, size: tuple[int, int], *, padding: float = 1.25, keep_aspect: bool = True
-) -> tuple[Tensor, Tensor]:
+    boxes: ArrayT, size: tuple[int, int], *, padding: float = 1.25, keep_aspect: bool = True
+) -> tuple[ArrayT, ArrayT]:
     """Return centre and extent, in pixels of the image, of the crop for each box.
 
     The short side of a box is extended to the aspect ratio of `size`, then both sides are
@@ -60,34 +66,35 @@ def box_to_crop(
         >>> center.tolist(), (extent / 200).tolist()
         ([[140.0, 150.0]], [[0.9375, 1.25]])
     """
-    if boxes.ndim != 2 or boxes.shape[-1] != 4:
-        raise ValueError(f"boxes: expected (N, 4) as (x1, y1, x2, y2) pixels, got shape {tuple(boxes.shape)}")
-    boxes = boxes if boxes.is_floating_point() else boxes.float()
-    extent = boxes[:, 2:] - boxes[:, :2]
-    bad = ~(torch.isfinite(boxes).all(dim=1) & (extent > 0).all(dim=1))
+    corners = as_floats(boxes, "boxes")
+    if corners.ndim != 2 or corners.shape[-1] != 4:
+        raise ValueError(f"boxes: expected (N, 4) as (x1, y1, x2, y2) pixels, got shape {tuple(corners.shape)}")
+    extent = corners[:, 2:] - corners[:, :2]
+    bad = ~(torch.isfinite(corners).all(dim=1) & (extent > 0).all(dim=1))
     if bad.any():
         index = int(bad.nonzero()[0])
         raise ValueError(
-            f"boxes: box {index} is {boxes[index].tolist()}; expected finite (x1, y1, x2, y2) pixels with x2 > x1 and "
-            "y2 > y1. Boxes given as (x, y, w, h) need x2 = x + w, y2 = y + h"
+            f"boxes: box {index} is {corners[index].tolist()}; expected finite (x1, y1, x2, y2) pixels with x2 > x1 "
+            "and y2 > y1. Boxes given as (x, y, w, h) need x2 = x + w, y2 = y + h"
         )
-    if not keep_aspect:
-        return boxes[:, :2] + extent / 2, extent * padding
-    aspect = size[1] / size[0]
-    width = torch.maximum(extent[:, 0], extent[:, 1] * aspect)
-    return boxes[:, :2] + extent / 2, torch.stack([width, width / aspect], dim=1) * padding
+    center = corners[:, :2] + extent / 2
+    if keep_aspect:
+        aspect = size[1] / size[0]
+        width = torch.maximum(extent[:, 0], extent[:, 1] * aspect)
+        extent = torch.stack([width, width / aspect], dim=1)
+    return same_kind(boxes, center), same_kind(boxes, extent * padding)
 
 
 def crop_matrix(
-    center: Tensor,
-    extent: Tensor,
+    center: ArrayT,
+    extent: Array,
     size: tuple[int, int],
     *,
-    rotation: Tensor | float = 0.0,
-    flip: Tensor | bool = False,
+    rotation: Array | float = 0.0,
+    flip: Array | bool = False,
     corner_aligned: bool = False,
     keep_aspect: bool = True,
-) -> Tensor:
+) -> ArrayT:
     """Return the affine map from image pixels to pixels of a crop of `size`.
 
     Args:
@@ -112,13 +119,14 @@ def crop_matrix(
         >>> transform_points(center, crop_matrix(center, extent, (256, 192))).round(decimals=3).tolist()
         [[[96.0, 128.0]]]
     """
-    dtype = center.dtype if center.is_floating_point() else torch.float32
-    center, extent = precise(center), precise(extent)
+    middle = as_floats(center, "center")
+    dtype, middle, covered = middle.dtype, precise(middle), precise(as_floats(extent, "extent", middle))
     height, width = (size[0] - 1, size[1] - 1) if corner_aligned else size
-    scale_x = width / extent[:, 0]
-    scale_y = height / extent[:, 1] if corner_aligned or not keep_aspect else scale_x
-    angle = torch.as_tensor(rotation, dtype=center.dtype, device=center.device).expand(len(center)) * (math.pi / 180)
-    mirror = torch.where(torch.as_tensor(flip, device=center.device).expand(len(center)), -1.0, 1.0).to(center)
+    scale_x = width / covered[:, 0]
+    scale_y = height / covered[:, 1] if corner_aligned or not keep_aspect else scale_x
+    angle = _each(rotation, middle).to(middle) * (math.pi / 180)
+    mirrored = _each(flip, middle).bool()
+    mirror = torch.where(mirrored, -1.0, 1.0).to(middle)
     cos, sin = angle.cos(), angle.sin()
     linear = torch.stack(
         [
@@ -127,23 +135,25 @@ def crop_matrix(
         ],
         dim=-2,
     )
-    middle = center.new_tensor([width / 2, height / 2])
-    return torch.cat([linear, middle[:, None] - linear @ center[..., None]], dim=-1).to(dtype)
+    target = middle.new_tensor([width / 2, height / 2])
+    matrix = torch.cat([linear, target[:, None] - linear @ middle[..., None]], dim=-1)
+    return same_kind(center, matrix.to(dtype))
 
 
-def invert(matrix: Tensor) -> Tensor:
+def invert(matrix: ArrayT) -> ArrayT:
     """Invert affine maps, `(..., 2, 3) -> (..., 2, 3)`.
 
     Example:
         >>> invert(torch.tensor([[2.0, 0.0, 4.0], [0.0, 2.0, 6.0]])).tolist()
         [[0.5, 0.0, -2.0], [0.0, 0.5, -3.0]]
     """
-    exact = precise(matrix)
+    given = as_floats(matrix, "matrix")
+    exact = precise(given)
     linear = torch.linalg.inv(exact[..., :2])
-    return torch.cat([linear, -linear @ exact[..., 2:]], dim=-1).to(matrix.dtype)
+    return same_kind(matrix, torch.cat([linear, -linear @ exact[..., 2:]], dim=-1).to(given.dtype))
 
 
-def compose(second: Tensor, first: Tensor) -> Tensor:
+def compose(second: ArrayT, first: Array) -> ArrayT:
     """Return the affine map that applies `first`, then `second`; both `(..., 2, 3)`.
 
     Example:
@@ -151,13 +161,16 @@ def compose(second: Tensor, first: Tensor) -> Tensor:
         >>> transform_points(torch.zeros(1, 2), compose(double, shift)).tolist()
         [[2.0, 0.0]]
     """
-    dtype = torch.promote_types(second.dtype, first.dtype)
-    second, first = precise(second), precise(first)
-    linear = second[..., :2] @ first[..., :2]
-    return torch.cat([linear, second[..., :2] @ first[..., 2:] + second[..., 2:]], dim=-1).to(dtype)
+    outer = as_floats(second, "second")
+    inner = as_floats(first, "first", outer)
+    dtype = torch.promote_types(outer.dtype, inner.dtype)
+    outer, inner = precise(outer), precise(inner)
+    linear = outer[..., :2] @ inner[..., :2]
+    moved = outer[..., :2] @ inner[..., 2:] + outer[..., 2:]
+    return same_kind(second, torch.cat([linear, moved], dim=-1).to(dtype))
 
 
-def transform_points(points: Tensor, matrix: Tensor) -> Tensor:
+def transform_points(points: ArrayT, matrix: Array) -> ArrayT:
     """Transform points to another frame.
 
     Args:
@@ -171,12 +184,14 @@ def transform_points(points: Tensor, matrix: Tensor) -> Tensor:
         >>> transform_points(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0, 10], [0, 1, 20]])).tolist()
         [[11.0, 22.0]]
     """
-    dtype = torch.promote_types(points.dtype, matrix.dtype)
-    points, matrix = precise(points), precise(matrix)
-    return (points @ matrix[..., :2].mT + matrix[..., 2][..., None, :]).to(dtype)
+    given = as_floats(points, "points")
+    affine = as_floats(matrix, "matrix", given)
+    dtype = torch.promote_types(given.dtype, affine.dtype)
+    exact, affine = precise(given), precise(affine)
+    return same_kind(points, (exact @ affine[..., :2].mT + affine[..., 2][..., None, :]).to(dtype))
 
 
-def warp(images: Tensor, matrix: Tensor, size: tuple[int, int], *, mode: str = "bilinear") -> Tensor:
+def warp(images: ArrayT, matrix: Array, size: tuple[int, int], *, mode: str = "bilinear") -> ArrayT:
     """Resample images into another frame; pixels outside an image are 0.
 
     Args:
@@ -196,24 +211,23 @@ def warp(images: Tensor, matrix: Tensor, size: tuple[int, int], *, mode: str = "
         >>> warp(dot, torch.tensor([[[1.0, 0, -1], [0, 1, 0]]]), (5, 5))[0, 0, 2].tolist()
         [0.0, 0.0, 1.0, 0.0, 0.0]
     """
-    if not images.is_floating_point():
-        raise ValueError(f"images: expected floats, got {images.dtype}; convert uint8 with `images.float() / 255`")
+    pixels = _floating(images, "images")
     height, width = size
-    inverse = invert(precise(matrix))
-    x = torch.arange(width, device=images.device, dtype=inverse.dtype)
-    y = torch.arange(height, device=images.device, dtype=inverse.dtype)
+    inverse = invert(precise(as_floats(matrix, "matrix", pixels)))
+    x = torch.arange(width, device=pixels.device, dtype=inverse.dtype)
+    y = torch.arange(height, device=pixels.device, dtype=inverse.dtype)
     points = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).view(1, height * width, 2)
     source = transform_points(points, inverse)
     # grid_sample without align_corners puts pixel i of n at (2 i + 1) / n - 1; this also holds for a single pixel
-    extent = source.new_tensor([images.shape[-1], images.shape[-2]])
+    extent = source.new_tensor([pixels.shape[-1], pixels.shape[-2]])
     grid = ((2 * source + 1) / extent - 1).view(-1, height, width, 2)
-    dtype = torch.promote_types(images.dtype, torch.float32)  # half precision would miss by whole pixels
-    wide = images.to(dtype).expand(len(matrix), -1, -1, -1)
+    dtype = torch.promote_types(pixels.dtype, torch.float32)  # half precision would miss by whole pixels
+    wide = pixels.to(dtype).expand(len(inverse), -1, -1, -1)
     sampled = F.grid_sample(wide, grid.to(dtype), mode=mode, padding_mode="zeros", align_corners=False)
-    return sampled.to(images.dtype)
+    return same_kind(images, sampled.to(pixels.dtype))
 
 
-def shrink(image: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+def shrink(image: ArrayT, factor: int) -> tuple[ArrayT, ArrayT]:
     """Average an image over `factor x factor` blocks; also return the affine map to the new frame.
 
     Bilinear interpolation with a large reduction skips most pixels and aliases; averaging first
@@ -232,12 +246,14 @@ def shrink(image: Tensor, factor: int) -> tuple[Tensor, Tensor]:
         >>> tuple(small.shape), transform_points(torch.tensor([[0.5, 0.5]]), matrix).tolist()
         ((1, 3, 3, 2), [[0.0, 0.0]])
     """
-    small = F.avg_pool2d(image, factor, ceil_mode=True, count_include_pad=False)
+    pixels = _floating(image, "image")
+    small = F.avg_pool2d(pixels, factor, ceil_mode=True, count_include_pad=False)
     offset = (1 - factor) / 2 / factor  # the first block's centre lies (factor - 1) / 2 pixels in
-    return small, torch.tensor([[1 / factor, 0, offset], [0, 1 / factor, offset]], device=image.device)
+    matrix = torch.tensor([[1 / factor, 0, offset], [0, 1 / factor, offset]], device=pixels.device)
+    return same_kind(image, small), same_kind(image, matrix)
 
 
-def crop(image: Tensor, matrix: Tensor, size: tuple[int, int]) -> Tensor:
+def crop(image: ArrayT, matrix: Array, size: tuple[int, int]) -> ArrayT:
     """Crop one image without aliasing.
 
     Where a crop reduces the image twofold or more, blocks of pixels are averaged first (`shrink`).
@@ -255,19 +271,21 @@ def crop(image: Tensor, matrix: Tensor, size: tuple[int, int]) -> Tensor:
         >>> crop(torch.ones(3, 100, 100), matrix, (20, 20)).shape
         torch.Size([1, 3, 20, 20])
     """
-    shrinkage = torch.linalg.det(matrix[:, :, :2]).abs().rsqrt()
-    factors = shrinkage.clamp(1, min(image.shape[-2:])).log2().floor().exp2().long()
-    crops = image.new_zeros(len(matrix), image.shape[0], *size)
+    pixels = _floating(image, "image")
+    matrices = as_floats(matrix, "matrix", pixels)
+    shrinkage = torch.linalg.det(matrices[:, :, :2]).abs().rsqrt()
+    factors = shrinkage.clamp(1, min(pixels.shape[-2:])).log2().floor().exp2().long()
+    crops = pixels.new_zeros(len(matrices), pixels.shape[0], *size)
     for factor in factors.unique().tolist():
         chosen = factors == factor
-        small, to_small = shrink(image[None], factor)
-        crops[chosen] = warp(small, compose(matrix[chosen], invert(to_small).to(matrix)), size)
-    return crops
+        small, to_small = shrink(pixels[None], factor)
+        crops[chosen] = warp(small, compose(matrices[chosen], invert(to_small).to(matrices)), size)
+    return same_kind(image, crops)
 
 
 def letterbox(
-    image: Tensor, size: tuple[int, int], *, align: str = "center", fill: float = 0.0
-) -> tuple[Tensor, Tensor]:
+    image: ArrayT, size: tuple[int, int], *, align: str = "center", fill: float = 0.0
+) -> tuple[ArrayT, ArrayT]:
     """Resize an image to fit into `size` and pad it; also return the affine map to the new frame.
 
     Pixels are interpolated, not averaged, as in OpenCV's default, which most detectors were trained
@@ -295,19 +313,21 @@ def letterbox(
     """
     if align not in ("center", "corner", "stretch"):
         raise ValueError(f"align: expected center, corner or stretch, got {align!r}")
-    height, width = image.shape[-2:]
+    pixels = _floating(image, "image")
+    height, width = pixels.shape[-2:]
     ratio = min(size[0] / height, size[1] / width)
     inner = size if align == "stretch" else (max(1, round(height * ratio)), max(1, round(width * ratio)))
     bottom, right = size[0] - inner[0], size[1] - inner[1]
     top, left = (bottom // 2, right // 2) if align == "center" else (0, 0)
-    resized = F.interpolate(image[None], inner, mode="bilinear", align_corners=False)[0]
+    resized = F.interpolate(pixels[None], inner, mode="bilinear", align_corners=False)[0]
     boxed = F.pad(resized, (left, right - left, top, bottom - top), value=fill)
     x, y = inner[1] / width, inner[0] / height
-    matrix = [[x, 0, (x - 1) / 2 + left], [0, y, (y - 1) / 2 + top]]  # pixel i reaches from i - 0.5 to i + 0.5
-    return boxed, torch.tensor(matrix, dtype=torch.promote_types(image.dtype, torch.float32), device=image.device)
+    rows = [[x, 0, (x - 1) / 2 + left], [0, y, (y - 1) / 2 + top]]  # pixel i reaches from i - 0.5 to i + 0.5
+    matrix = torch.tensor(rows, dtype=torch.promote_types(pixels.dtype, torch.float32), device=pixels.device)
+    return same_kind(image, boxed), same_kind(image, matrix)
 
 
-def normalize_points(points: Tensor, boxes: Tensor) -> Tensor:
+def normalize_points(points: ArrayT, boxes: Array) -> ArrayT:
     """Normalise points to a box, with centre (0, 0) and corners (-0.5, -0.5) and (0.5, 0.5).
 
     N(y; b) of DeepPose (Equation 1).
@@ -323,22 +343,24 @@ def normalize_points(points: Tensor, boxes: Tensor) -> Tensor:
         >>> normalize_points(torch.tensor([126.0, 77.0]), torch.tensor([90.0, 50.0, 150.0, 110.0])).tolist()
         [0.10000000149011612, -0.05000000074505806]
     """
-    low, high = boxes[..., :2], boxes[..., 2:]
-    return (points - (low + high) / 2) / (high - low)
+    given = as_floats(points, "points")
+    low, high = as_floats(boxes, "boxes", given).split(2, dim=-1)
+    return same_kind(points, (given - (low + high) / 2) / (high - low))
 
 
-def denormalize_points(points: Tensor, boxes: Tensor) -> Tensor:
+def denormalize_points(points: ArrayT, boxes: Array) -> ArrayT:
     """Convert normalised points to pixels, the inverse of `normalize_points`.
 
     Example:
         >>> denormalize_points(torch.tensor([0.5, -0.25]), torch.tensor([90.0, 50.0, 150.0, 110.0])).tolist()
         [150.0, 65.0]
     """
-    low, high = boxes[..., :2], boxes[..., 2:]
-    return points * (high - low) + (low + high) / 2
+    given = as_floats(points, "points")
+    low, high = as_floats(boxes, "boxes", given).split(2, dim=-1)
+    return same_kind(points, given * (high - low) + (low + high) / 2)
 
 
-def crop_boxes(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+def crop_boxes(images: ArrayT, boxes: Array, size: tuple[int, int]) -> ArrayT:
     """Crop boxes from each image and stretch them to `size`; pixels outside an image are 0.
 
     Interpolation is bilinear where a box is magnified; where it is reduced, a pixel of the crop is
@@ -362,29 +384,31 @@ def crop_boxes(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
         >>> crop_boxes(image, box, (1, 2)).tolist()
         [[[[[0.5, 2.5]]]]]
     """
-    if boxes.ndim < 2 or boxes.shape[0] != images.shape[0] or boxes.shape[-1] != 4:
+    source = _floating(images, "images")
+    corners = as_floats(boxes, "boxes", source)
+    if corners.ndim < 2 or corners.shape[0] != source.shape[0] or corners.shape[-1] != 4:
         raise ValueError(
-            f"boxes: expected (B, ..., 4) as (x1, y1, x2, y2) pixels, for {images.shape[0]} images, got "
-            f"{tuple(boxes.shape)}"
+            f"boxes: expected (B, ..., 4) as (x1, y1, x2, y2) pixels, for {source.shape[0]} images, got "
+            f"{tuple(corners.shape)}"
         )
-    flat = precise(boxes.flatten(1, -2) if boxes.ndim > 2 else boxes[:, None])
+    flat = precise(corners.flatten(1, -2) if corners.ndim > 2 else corners[:, None])
 
     def coverage(axis: int, count: int) -> Tensor:
         """Weights of image pixels in crop pixels along one axis: `(B, M, count, H or W)`."""
         low, extent = flat[..., axis, None], (flat[..., axis + 2] - flat[..., axis])[..., None] / count
         middles = low + extent * (torch.arange(count, device=flat.device, dtype=flat.dtype) + 0.5)
         width = extent.clamp(min=1)[..., None]  # at least one image pixel: bilinear
-        pixels = torch.arange(images.shape[3 - axis], device=flat.device, dtype=flat.dtype)
+        pixels = torch.arange(source.shape[3 - axis], device=flat.device, dtype=flat.dtype)
         # two intervals, 1 and `width` long, overlap by what is left of the mean length after their distance
         overlap = ((1 + width) / 2 - (middles[..., None] - pixels).abs()).clamp(0, 1)
-        return (overlap / width).to(images.dtype)
+        return (overlap / width).to(source.dtype)
 
     rows, columns = coverage(1, size[0]), coverage(0, size[1])
-    crops = torch.einsum("bmyh,bchw,bmxw->bmcyx", rows, images, columns)
-    return crops.reshape(*boxes.shape[:-1], *crops.shape[2:])
+    crops = torch.einsum("bmyh,bchw,bmxw->bmcyx", rows, source, columns)
+    return same_kind(images, crops.reshape(*corners.shape[:-1], *crops.shape[2:]))
 
 
-def flip_keypoints(keypoints: Tensor, width: int, flip_index: Sequence[int]) -> Tensor:
+def flip_keypoints(keypoints: ArrayT, width: int, flip_index: Sequence[int]) -> ArrayT:
     """Mirror keypoints horizontally: x becomes `width - 1 - x`, left and right are exchanged.
 
     Args:
@@ -395,12 +419,27 @@ def flip_keypoints(keypoints: Tensor, width: int, flip_index: Sequence[int]) -> 
         >>> flip_keypoints(torch.tensor([[0.0, 5.0], [3.0, 7.0]]), 10, (1, 0)).tolist()
         [[6.0, 7.0], [9.0, 5.0]]
     """
-    x, y = keypoints[..., list(flip_index), :].unbind(-1)
-    return torch.stack([width - 1 - x, y], dim=-1)
+    x, y = as_floats(keypoints, "keypoints")[..., list(flip_index), :].unbind(-1)
+    return same_kind(keypoints, torch.stack([width - 1 - x, y], dim=-1))
+
+
+def _each(value: Array | float, like: Tensor) -> Tensor:
+    """One value per row of `like`: `(N,)`, on its device."""
+    number = isinstance(value, float | int)  # kept apart, so that tracing and fake tensors need no NumPy
+    values = torch.as_tensor(value, device=like.device) if number else as_tensor(value, like)
+    return values.expand(len(like))
+
+
+def _floating(images: Array, name: str) -> Tensor:
+    """Tensor of the images; integers are refused, because their range is not [0, 1]."""
+    pixels = as_tensor(images)
+    if not pixels.is_floating_point():
+        raise ValueError(f"{name}: expected floats, got {pixels.dtype}; convert uint8 with `image / 255`")
+    return pixels
 
 
 def precise(tensor: Tensor) -> Tensor:
-    """Convert to double precision; to float32 on devices without it (MPS).
+    """Convert a tensor to double precision; to float32 on devices without it (MPS).
 
     In float32 a crop of an image 4,000 px wide is off by more than 1e-3 px. Autocast, which would
     round matrix products to 8 bits, does not change doubles.

@@ -1,16 +1,21 @@
-"""Person-relative keypoints and Procrustes alignment of poses."""
+"""Person-relative keypoints and Procrustes alignment of poses.
+
+Arrays may be NumPy or torch: results are of the kind of the first argument. Integers become
+float32.
+"""
 
 import math
 
 import torch
 from torch import Tensor
 
+from posezoo.arrays import Array, ArrayT, as_floats, as_tensor, same_kind
 from posezoo.geometry.affine import precise
 
 NEWTON_STEPS = 10  # of `_best_rotation`: nine leave 6e-9 of its trace, ten 5e-15, in the worst case it is used for
 
 
-def person_frame(keypoints: Tensor, visible: Tensor | None = None, *, root: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+def person_frame(keypoints: ArrayT, visible: Array | None = None, *, root: int = 0) -> tuple[ArrayT, ArrayT, ArrayT]:
     """Normalise keypoints to the person: relative to the root, in units of the person's size.
 
     The result does not depend on the person's position in the image, on the image's size, nor,
@@ -39,15 +44,17 @@ def person_frame(keypoints: Tensor, visible: Tensor | None = None, *, root: int 
         >>> (relative * scale + origin).tolist() == keypoints.tolist(), round(float(scale), 4)      # sqrt(25 / 2)
         (True, 3.5355)
     """
-    if keypoints.ndim < 3:
-        raise ValueError(f"keypoints: expected (..., T, K, D), got {tuple(keypoints.shape)}; add a time axis of 1")
+    points = as_floats(keypoints, "keypoints")
+    if points.ndim < 3:
+        raise ValueError(f"keypoints: expected (..., T, K, D), got {tuple(points.shape)}; add a time axis of 1")
     if visible is None:
-        points, mask = keypoints, torch.ones_like(keypoints[..., :1], dtype=torch.bool)
+        mask = torch.ones_like(points[..., :1], dtype=torch.bool)
     else:
-        if visible.shape != keypoints.shape[:-1]:
-            raise ValueError(f"visible: expected {tuple(keypoints.shape[:-1])}, got {tuple(visible.shape)}")
-        mask = visible[..., None] > 0
-        points = torch.where(mask, keypoints, 0.0)
+        flags = as_tensor(visible, points)
+        if flags.shape != points.shape[:-1]:
+            raise ValueError(f"visible: expected {tuple(points.shape[:-1])}, got {tuple(flags.shape)}")
+        mask = flags[..., None] > 0
+        points = torch.where(mask, points, 0.0)
     count = mask.sum(dim=-2, keepdim=True)
     middle = points.sum(dim=-2, keepdim=True) / count.clamp_min(1)
     origin = torch.where(mask[..., root, None, :], points[..., root, None, :], middle)
@@ -58,12 +65,12 @@ def person_frame(keypoints: Tensor, visible: Tensor | None = None, *, root: int 
     frames = (count > 0).sum(dim=-3, keepdim=True).clamp_min(1)
     scale = size.sum(dim=-3, keepdim=True) / frames
     scale = torch.where(scale > 0, scale, 1.0)
-    return relative / scale, origin, scale
+    return same_kind(keypoints, relative / scale), same_kind(keypoints, origin), same_kind(keypoints, scale)
 
 
 def procrustes(
-    source: Tensor, target: Tensor, *, scale: bool = True, weights: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
+    source: ArrayT, target: Array, *, scale: bool = True, weights: Array | None = None
+) -> tuple[ArrayT, ArrayT, ArrayT]:
     """Estimate the similarity or rigid transform between two sets of points by least squares.
 
     The rotation is a closed form (Markley, "Attitude Determination Using Vector Observations: A
@@ -101,12 +108,13 @@ def procrustes(
         >>> round(float(factor), 6), rotation.round().int().tolist()
         (2.0, [[0, -1, 0], [1, 0, 0], [0, 0, 1]])
     """
-    _, _, from_middle, to_middle, factor, rotation = _fit(source, target, scale, weights)
+    _, _, from_middle, to_middle, factor, rotation = _fit(*_poses(source, target, weights), scale)
     translation = to_middle - factor * (rotation * from_middle).sum(dim=1)
-    return factor, rotation.movedim((0, 1), (-2, -1)).contiguous(), translation.movedim(0, -1).contiguous()
+    rotation, translation = rotation.movedim((0, 1), (-2, -1)).contiguous(), translation.movedim(0, -1).contiguous()
+    return same_kind(source, factor), same_kind(source, rotation), same_kind(source, translation)
 
 
-def align(source: Tensor, target: Tensor, *, scale: bool = True, weights: Tensor | None = None) -> Tensor:
+def align(source: ArrayT, target: Array, *, scale: bool = True, weights: Array | None = None) -> ArrayT:
     """Align `source` to `target` by a similarity transform; without `scale`, by a rigid one.
 
     Arguments, errors and degenerate poses as for `procrustes`; `(..., K, 3) -> (..., K, 3)`.
@@ -116,10 +124,16 @@ def align(source: Tensor, target: Tensor, *, scale: bool = True, weights: Tensor
         >>> align(7 * pose - 1, pose).round(decimals=4).tolist() == pose.tolist()
         True
     """
-    dtype = torch.promote_types(source.dtype, target.dtype)
-    moved, _, to_middle = aligned(source, target, scale, weights)
+    poses, goals, shares = _poses(source, target, weights)
+    moved, _, to_middle = aligned(poses, goals, scale, shares)
     moved = (moved + to_middle).movedim((0, 1), (-2, -1))
-    return moved.to(dtype if dtype.is_floating_point else torch.float32)
+    return same_kind(source, moved.to(torch.promote_types(poses.dtype, goals.dtype)))
+
+
+def _poses(source: Array, target: Array, weights: Array | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Poses and weights as tensors on one device."""
+    poses = as_floats(source, "source")
+    return poses, as_floats(target, "target", poses), None if weights is None else as_tensor(weights, poses)
 
 
 # Below, the axes of points are (K, 3, ...) and those of matrices (3, 3, ...), with the batch last and contiguous:
@@ -127,7 +141,7 @@ def align(source: Tensor, target: Tensor, *, scale: bool = True, weights: Tensor
 
 
 def aligned(source: Tensor, target: Tensor, scale: bool, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Align as `align` does, but return centred points with the batch last: the fastest layout.
+    """Align tensors as `align` does, but return centred points with the batch last, the fastest layout.
 
     Args:
         source, target: `(..., K, 3)`, see `procrustes`.
@@ -144,14 +158,14 @@ def aligned(source: Tensor, target: Tensor, scale: bool, weights: Tensor | None)
         >>> moved.shape, bool((moved - goals).abs().max() < 1e-6)
         (torch.Size([4, 3, 1]), True)
     """
-    centred, goals, _, to_middle, factor, rotation = _fit(source, target, scale, weights)
+    centred, goals, _, to_middle, factor, rotation = _fit(source, target, weights, scale)
     turn = factor * rotation
     x, y, z = centred[:, :, None].unbind(dim=1)
     return (turn[:, 0] * x).addcmul_(turn[:, 1], y).addcmul_(turn[:, 2], z), goals, to_middle
 
 
 def _fit(
-    source: Tensor, target: Tensor, scale: bool, weights: Tensor | None
+    source: Tensor, target: Tensor, weights: Tensor | None, scale: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Centred points `(K, 3, ...)`, means `(3, ...)`, scale `(...)`, rotation `(3, 3, ...)`."""
     if source.shape != target.shape or source.ndim < 2 or source.shape[-1] != 3:

@@ -2,6 +2,8 @@
 
 World coordinates are in millimetres. In a camera's frame x points right, y down, z forward; pixels
 are (x, y), the centre of the top-left pixel is (0, 0).
+
+Arrays may be NumPy or torch: points are returned as the kind that was given. A camera holds tensors.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from posezoo.arrays import Array, ArrayT, as_floats, same_kind
 from posezoo.geometry.affine import precise
 
 
@@ -69,6 +72,9 @@ class Camera:
     def __post_init__(self) -> None:
         if self.lens not in LENSES:
             raise ValueError(f"lens: expected one of {', '.join(map(repr, LENSES))}, got {self.lens!r}")
+        for name in _CAMERA_SHAPES:
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, as_floats(getattr(self, name), name))
         like = self.focal
         for name, length in (("radial", 3), ("tangential", 2)):
             if getattr(self, name) is None:
@@ -102,7 +108,7 @@ class Camera:
         """
         return self._each(lambda part: part.to(device))
 
-    def world_to_camera(self, points: Tensor) -> Tensor:
+    def world_to_camera(self, points: ArrayT) -> ArrayT:
         """Convert world points, mm, to the camera's frame, mm: `(..., 3) -> (..., 3)`.
 
         Example:
@@ -111,17 +117,19 @@ class Camera:
             >>> camera.world_to_camera(torch.tensor([0.0, 1500.0, 4000.0])).tolist()
             [0.0, 0.0, 0.0]
         """
-        rotation, translation = self._lead(points, "rotation", "translation")
-        moved = (rotation @ (precise(points) - translation)[..., None])[..., 0]
-        return moved.to(_float_of(points))
+        given = as_floats(points, "points")
+        rotation, translation = self._lead(given, "rotation", "translation")
+        moved = (rotation @ (precise(given) - translation)[..., None])[..., 0]
+        return same_kind(points, moved.to(given.dtype))
 
-    def camera_to_world(self, points: Tensor) -> Tensor:
+    def camera_to_world(self, points: ArrayT) -> ArrayT:
         """Convert points from the camera's frame to the world, the inverse of `world_to_camera`."""
-        rotation, translation = self._lead(points, "rotation", "translation")
-        moved = (rotation.mT @ precise(points)[..., None])[..., 0] + translation
-        return moved.to(_float_of(points))
+        given = as_floats(points, "points")
+        rotation, translation = self._lead(given, "rotation", "translation")
+        moved = (rotation.mT @ precise(given)[..., None])[..., 0] + translation
+        return same_kind(points, moved.to(given.dtype))
 
-    def project(self, points: Tensor) -> Tensor:
+    def project(self, points: ArrayT) -> ArrayT:
         """Project points in the camera's frame, of any unit, to pixels: `(..., 3) -> (..., 2)`.
 
         A point in the camera's plane or behind it has no image and becomes NaN. The distortion
@@ -135,18 +143,19 @@ class Camera:
             >>> camera.project(torch.tensor([[1.0, 0.0, 2.0], [1.0, 0.0, -2.0]])).round(decimals=2).tolist()
             [[982.25, 499.75], [nan, nan]]
         """
-        focal, center, radial, tangential = self._lead(points, "focal", "center", "radial", "tangential")
-        points_ = precise(points)
-        depth = points_[..., 2:]
+        given = as_floats(points, "points")
+        focal, center, radial, tangential = self._lead(given, "focal", "center", "radial", "tangential")
+        exact = precise(given)
+        depth = exact[..., 2:]
         in_front = depth > 0
-        flat = points_[..., :2] / torch.where(in_front, depth, 1.0)
+        flat = exact[..., :2] / torch.where(in_front, depth, 1.0)
         if self.lens == "videopose3d":  # its constants are (p2, p1)
             tangential = tangential.flip(-1)
         square = flat.square().sum(dim=-1, keepdim=True)
         stretch = 1 + square * (radial[..., :1] + square * (radial[..., 1:2] + square * radial[..., 2:]))
         stretch = stretch + LENSES[self.lens] * (tangential.flip(-1) * flat).sum(dim=-1, keepdim=True)
         pixels = focal * (flat * stretch + tangential.flip(-1) * square) + center
-        return torch.where(in_front, pixels, torch.nan).to(_float_of(points))
+        return same_kind(points, torch.where(in_front, pixels, torch.nan).to(given.dtype))
 
     def _lead(self, points: Tensor, *names: str) -> list[Tensor]:
         """Parameters of the camera with the axes of the points `(..., 3)`, to broadcast."""
@@ -178,10 +187,10 @@ _CAMERA_SHAPES: dict[str, tuple[int, ...]] = {
 
 
 def look_at(
-    position: Tensor,
-    target: Tensor,
+    position: Array,
+    target: Array,
     *,
-    focal: Tensor | float,
+    focal: Array | float,
     size: tuple[int, int],
     up: Sequence[float] = (0.0, 1.0, 0.0),
 ) -> Camera:
@@ -203,7 +212,8 @@ def look_at(
         >>> camera.project(camera.world_to_camera(above_and_left)).tolist()
         [374.5, 474.5]
     """
-    position, target = precise(position), precise(target)
+    position = precise(as_floats(position, "position"))
+    target = precise(as_floats(target, "target", position))
     upward = torch.as_tensor(up, dtype=position.dtype, device=position.device)
     forward = target - position
     distance = forward.norm(dim=-1, keepdim=True)
@@ -216,6 +226,7 @@ def look_at(
         )
     forward, right = forward / distance, right / level
     rotation = torch.stack([right, torch.linalg.cross(forward, right, dim=-1), forward], dim=-2)
+    focal = focal if isinstance(focal, float | int) else as_floats(focal, "focal")
     lengths = torch.as_tensor(focal, dtype=position.dtype, device=position.device)
     return Camera(
         rotation=rotation,
@@ -224,10 +235,6 @@ def look_at(
         center=position.new_tensor([(size[1] - 1) / 2, (size[0] - 1) / 2]),
         size=size,
     )
-
-
-def _float_of(tensor: Tensor) -> torch.dtype:
-    return tensor.dtype if tensor.is_floating_point() else torch.float32
 
 
 def _dotted(shape: tuple[int, ...], lead: Sequence[int] = ()) -> str:

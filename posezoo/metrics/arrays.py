@@ -1,55 +1,14 @@
-"""NumPy arrays or torch tensors in, the same kind out: the conversions that all metrics share."""
+"""Masks of keypoints and the warning about predictions that are not finite, shared by the metrics."""
 
 import inspect
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Array = Any  # np.ndarray or torch.Tensor; a result is of the kind of its first argument
-
-
-def as_tensor(array: Array, like: Tensor | None = None) -> Tensor:
-    """Convert an array to a tensor, sharing its memory where possible; never write to the result.
-
-    Args:
-        array: NumPy array, tensor or list of numbers.
-        like: move the tensor to the device of this one. Defaults to no move.
-
-    Example:
-        >>> as_tensor(np.zeros((2, 3))[:, ::-1]).shape
-        torch.Size([2, 3])
-    """
-    if isinstance(array, Tensor):
-        tensor = array
-    elif isinstance(array, np.ndarray) and array.flags.carray and array.dtype.isnative:
-        tensor = torch.from_numpy(array)
-    else:  # torch refuses reversed arrays (`pred[:, ::-1]`) and warns about read-only ones
-        tensor = torch.from_numpy(np.array(array, order="C"))
-    return tensor if like is None else tensor.to(like.device)
-
-
-def as_numpy(values: Array) -> np.ndarray:
-    """Convert an array, a tensor on any device or a list to a NumPy array.
-
-    Example:
-        >>> as_numpy(torch.ones(2))
-        array([1., 1.], dtype=float32)
-    """
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-
-
-def same_kind(reference: Array, values: Tensor) -> Array:
-    """Return `values` as a tensor if `reference` is one, else as a NumPy array.
-
-    Example:
-        >>> same_kind(np.zeros(1), torch.ones(2))
-        array([1., 1.], dtype=float32)
-    """
-    return values if isinstance(reference, Tensor) else values.cpu().numpy()
+from posezoo.arrays import Array, as_tensor
 
 
 def finite_points(keypoints: np.ndarray) -> np.ndarray:

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from posezoo.metrics.arrays import Array, finite_points
+from posezoo.arrays import Array
+from posezoo.metrics.arrays import finite_points
 from posezoo.metrics.coco_files import Arrays, read_coco_ground_truth, read_coco_results
 from posezoo.metrics.oks import EPS, oks_sigmas
 from posezoo.skeletons import Skeleton

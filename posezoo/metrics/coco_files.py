@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from posezoo.metrics.arrays import as_numpy, finite_points
+from posezoo.arrays import as_numpy
+from posezoo.metrics.arrays import finite_points
 from posezoo.skeletons import Skeleton, get_skeleton
 
 Arrays = dict[str, np.ndarray]  # COCO's fields, one array each

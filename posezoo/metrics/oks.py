@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from posezoo.arrays import Array, as_numpy, as_tensor, same_kind
 from posezoo.geometry import precise
-from posezoo.metrics.arrays import Array, as_numpy, as_tensor, same_kind, warn_not_finite
+from posezoo.metrics.arrays import warn_not_finite
 from posezoo.skeletons import Skeleton, get_skeleton
 
 EPS = np.spacing(1)  # pycocotools adds it to areas, so that an area of 0 can be divided by

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from posezoo.arrays import Array, as_tensor, same_kind
 from posezoo.geometry import precise
-from posezoo.metrics.arrays import Array, as_tensor, same_kind, visible_mask, warn_not_finite
+from posezoo.metrics.arrays import visible_mask, warn_not_finite
 from posezoo.skeletons import Skeleton, get_skeleton
 
 End = str | tuple[str, ...]  # of a limb: a keypoint, or several whose mean it is

@@ -28,8 +28,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from posezoo.arrays import Array, as_tensor, same_kind
 from posezoo.geometry import aligned, precise
-from posezoo.metrics.arrays import Array, as_tensor, same_kind, warn_not_finite
+from posezoo.metrics.arrays import warn_not_finite
 from posezoo.skeletons import Skeleton, get_skeleton
 
 ALIGNMENTS = ("none", "root", "centroid", "rigid", "similarity")

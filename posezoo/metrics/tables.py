@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from posezoo.arrays import Array, as_tensor, same_kind
 from posezoo.geometry import precise
-from posezoo.metrics.arrays import Array, as_tensor, same_kind, visible_mask
+from posezoo.metrics.arrays import visible_mask
 from posezoo.metrics.pck import (
     LSP_LIMBS,
     counted_keypoints,

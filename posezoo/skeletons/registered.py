@@ -1,122 +1,9 @@
-"""Skeletons: names, bones and OKS sigmas of the keypoints of each data set, and their conversion.
+"""The table of registered skeletons, and the functions that read and extend it."""
 
-A `Skeleton` is names and bones; the mirror permutation follows from the `left_`/`right_` prefixes,
-so that it cannot disagree with the names. `convert` converts poses between skeletons, with a mask
-of the keypoints that the source has.
-
-A name means the same body point in every registered skeleton (comments give the data set's own word
-where it differs), so that `convert` can match by name. Two neighbours are distinct on purpose:
-`thorax` is the point between the shoulders; `neck` (LSP, CPM) and `upper_neck` (MPII) lie about
-0.15 torso lengths above it.
-"""
-
-import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from itertools import pairwise
 
-import numpy as np
-import torch
-
-Points = TypeVar("Points", np.ndarray, torch.Tensor)
-
-
-@dataclass(frozen=True)
-class Skeleton:
-    """Names, bones and sizes of the keypoints of a pose, in the order of the array's K axis.
-
-    Args:
-        name: name for messages; registered skeletons are looked up by it with `get_skeleton`.
-        keypoints: one unique name per keypoint; `left_x` and `right_x` are each other's mirror
-            image.
-        bones: pairs of indices, joined when drawing and used as limbs by metrics.
-        sigmas: per-keypoint constants of OKS, as fractions of the square root of the person's area.
-
-    Raises:
-        ValueError: for no names or repeated ones, bones that leave `0..K-1`, or sigmas that are not
-            K positive numbers.
-
-    Example:
-        >>> skeleton = Skeleton("face", ("nose", "left_eye", "right_eye"), bones=((0, 1), (0, 2)))
-        >>> len(skeleton), skeleton.flip_index, skeleton.index("left_eye")
-        (3, (0, 2, 1), 1)
-    """
-
-    name: str
-    keypoints: tuple[str, ...]
-    bones: tuple[tuple[int, int], ...] = ()
-    sigmas: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.keypoints, str):
-            raise ValueError(f"{self.name}: keypoints must be a sequence of names, got the string {self.keypoints!r}")
-        # lists are welcome (JSON has no tuples); stored as tuples so that a skeleton stays hashable
-        keypoints = tuple(self.keypoints)
-        bones = tuple(tuple(bone) if isinstance(bone, Sequence) else (bone,) for bone in self.bones)
-        object.__setattr__(self, "keypoints", keypoints)
-        object.__setattr__(self, "bones", bones)
-
-        if not keypoints or not all(isinstance(keypoint, str) and keypoint for keypoint in keypoints):
-            raise ValueError(f"{self.name}: keypoints must be one or more non-empty names, got {keypoints!r}")
-        repeated = sorted({keypoint for keypoint in keypoints if keypoints.count(keypoint) > 1})
-        if repeated:
-            raise ValueError(f"{self.name}: keypoint names must be unique, these repeat: {', '.join(repeated)}")
-        for bone in bones:
-            if len(bone) != 2 or bone[0] == bone[1] or not all(_is_index(end, len(keypoints)) for end in bone):
-                raise ValueError(
-                    f"{self.name}: a bone joins two different indices in 0..{len(keypoints) - 1}, got {bone!r}"
-                )
-        if self.sigmas is not None:
-            sigmas = tuple(float(sigma) for sigma in self.sigmas)
-            object.__setattr__(self, "sigmas", sigmas)
-            if len(sigmas) != len(keypoints) or not all(0 < sigma < float("inf") for sigma in sigmas):
-                raise ValueError(
-                    f"{self.name}: sigmas must be {len(keypoints)} positive numbers, one per keypoint, got {sigmas!r}"
-                )
-
-    def __len__(self) -> int:
-        return len(self.keypoints)
-
-    @property
-    def flip_index(self) -> tuple[int, ...]:
-        """Permutation that restores the order of mirrored keypoints, `flipped[..., flip_index, :]`.
-
-        Raises:
-            ValueError: when a `left_` keypoint lacks its `right_` one, or the other way round.
-        """
-        return tuple(self._mirror(index) for index in range(len(self.keypoints)))
-
-    @property
-    def mirror_pairs(self) -> tuple[tuple[int, int], ...]:
-        """Pairs of indices that are exchanged when the image is mirrored, the lower index first.
-
-        Raises:
-            ValueError: when a `left_` keypoint lacks its `right_` one, or the other way round.
-        """
-        return tuple((index, mirror) for index, mirror in enumerate(self.flip_index) if index < mirror)
-
-    def index(self, keypoint: str) -> int:
-        """Return the position of a keypoint on the K axis.
-
-        Raises:
-            ValueError: for an unknown name, with the closest names there are.
-        """
-        if keypoint not in self.keypoints:
-            raise ValueError(f"{self.name} has no keypoint {keypoint!r}. {_suggest(keypoint, self.keypoints)}")
-        return self.keypoints.index(keypoint)
-
-    def _mirror(self, index: int) -> int:
-        keypoint = self.keypoints[index]
-        for side, other in (("left_", "right_"), ("right_", "left_")):
-            if keypoint.startswith(side):
-                twin = other + keypoint.removeprefix(side)
-                if twin not in self.keypoints:
-                    raise ValueError(
-                        f"{self.name}: {keypoint!r} has no mirror image; add {twin!r}, or drop the prefix {side!r} "
-                        "if the point lies in the middle of the body"
-                    )
-                return self.keypoints.index(twin)
-        return index
+from posezoo.skeletons.skeleton import Skeleton, suggest
 
 
 def list_skeletons() -> list[str]:
@@ -127,6 +14,47 @@ def list_skeletons() -> list[str]:
         ['coco17', 'mpii16', 'mpii14', 'lsp14']
     """
     return list(_SKELETONS)
+
+
+def register_skeleton(
+    name: str,
+    keypoints: Sequence[str],
+    *,
+    bones: Sequence[Sequence[int]] = (),
+    sigmas: Sequence[float] | None = None,
+    pairs: Sequence[Sequence[int | str]] | None = None,
+) -> Skeleton:
+    """Register a skeleton under its name, for `get_skeleton` and every argument that takes a skeleton.
+
+    Args:
+        name: name to look it up by.
+        keypoints: names, see `Skeleton`. Use the names of the registered skeletons for the same
+            body points: `convert` matches by name.
+        bones: pairs of indices. Defaults to none.
+        sigmas: per-keypoint constants of OKS. Defaults to none.
+        pairs: mirror pairs (left, right). Defaults to those that the names tell.
+
+    Returns:
+        the registered skeleton.
+
+    Raises:
+        ValueError: a name that is taken, or what `Skeleton` refuses; also names with a side that
+            lacks its mirror image.
+
+    Example:
+        >>> skeleton = register_skeleton("mouse4", ["nose", "earL", "earR", "tail_base"], bones=[(0, 1), (0, 2)])
+        >>> get_skeleton("mouse4").flip_index
+        (0, 2, 1, 3)
+        >>> del _SKELETONS["mouse4"]
+    """
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"name: expected a non-empty text, got {name!r}")
+    if name in _SKELETONS:
+        raise ValueError(f"a skeleton {name!r} is registered already; choose another name")
+    skeleton = Skeleton(name, keypoints, bones, sigmas, pairs)  # type: ignore[arg-type]  # lists become tuples there
+    _ = skeleton.flip_index  # names without their mirror image are an error here, not in the first flip
+    _SKELETONS[name] = skeleton
+    return skeleton
 
 
 def get_skeleton(skeleton: str | Skeleton | Sequence[str]) -> Skeleton:
@@ -147,152 +75,13 @@ def get_skeleton(skeleton: str | Skeleton | Sequence[str]) -> Skeleton:
         return skeleton
     if isinstance(skeleton, str):
         if skeleton not in _SKELETONS:
-            raise ValueError(f"unknown skeleton {skeleton!r}. {_suggest(skeleton, tuple(_SKELETONS))}")
+            raise ValueError(f"unknown skeleton {skeleton!r}. {suggest(skeleton, tuple(_SKELETONS))}")
         return _SKELETONS[skeleton]
     if isinstance(skeleton, Sequence):
         return Skeleton(name="custom", keypoints=tuple(skeleton))
     raise ValueError(
         f"expected a skeleton's name, a Skeleton or a list of keypoint names, got {type(skeleton).__name__}"
     )
-
-
-def convert(
-    keypoints: Points,
-    source: str | Skeleton | Sequence[str],
-    target: str | Skeleton | Sequence[str],
-    visible: np.ndarray | torch.Tensor | None = None,
-) -> tuple[Points, Points]:
-    """Convert poses `(..., K_source, D)` between skeletons, `(..., K_target, D)` and a mask.
-
-    A target keypoint is the source keypoint of the same name, or else the first of these
-    derivations whose keypoints the source skeleton has:
-
-    | target | from | reason |
-    |---|---|---|
-    | `pelvis` | mean of both hips | MPII's pelvis is that mean, to a pixel |
-    | `thorax` | mean of both shoulders | MPII's thorax is that mean, to a pixel |
-    | `spine` | mean of pelvis and thorax | Human3.6M's joint lies at 48 % of the way up |
-    | `neck`, `upper_neck` | each other | LSP and MPII agree to 0.03 torso lengths; CPM trains on their union |
-    | `head`, `head_top` | each other | both are the top of the skull |
-    | `neck_nose` | `nose` | usual input of 2D-to-3D lifters trained on Human3.6M; the joint itself is inside the head |
-    | `face` | mean of both eyes and nose | its definition in FLIC's 7-keypoint order |
-
-    Derivations that would be guesses are left out: a neck from the shoulders (0.17 torso lengths
-    off), the top of the head from eyes or nose, a nose from the head. Those targets are zero and
-    not valid.
-
-    The `thorax` of Human3.6M and HumanEva is the base of the neck, a few centimetres above MPII's;
-    as elsewhere in the literature they are treated as one point. The means are taken in the image:
-    with a strong perspective the middle of two projected points is not the projection of their
-    middle.
-
-    Args:
-        keypoints: NumPy array or tensor `(..., K_source, D)`; keep scores and visibility flags out
-            of D. Integers become float32. A keypoint that is not finite counts as not visible (FLIC
-            marks absent points by NaN).
-        source: skeleton of `keypoints`: a name, a `Skeleton` or a list of keypoint names.
-        target: skeleton of the result.
-        visible: mask, COCO flags (0, 1, 2) or scores `(..., K_source)`; above zero counts as
-            visible. Defaults to all.
-
-    Returns:
-        converted: `(..., K_target, D)`, same type, device and dtype as `keypoints`, differentiable;
-            exactly 0 where not valid.
-        valid: bool `(..., K_target)`: the keypoint exists in the source, and every point it is
-            derived from is visible.
-
-    Raises:
-        ValueError: for unknown skeletons, or shapes that do not match the source skeleton.
-
-    Example:
-        >>> pose = np.zeros((17, 2), dtype=np.float32)
-        >>> pose[11], pose[12] = (40, 90), (60, 94)                       # the hips
-        >>> converted, valid = convert(pose, "coco17", "mpii16")
-        >>> mpii = get_skeleton("mpii16")
-        >>> converted[mpii.index("pelvis")].tolist(), bool(valid[mpii.index("head_top")])
-        ([50.0, 92.0], False)
-    """
-    source, target = get_skeleton(source), get_skeleton(target)
-    if not isinstance(keypoints, np.ndarray | torch.Tensor):
-        raise ValueError(
-            f"keypoints must be a NumPy array or a torch tensor, got {type(keypoints).__name__}; np.asarray makes one"
-        )
-    points = _as_tensor(keypoints)
-    if points.is_complex() or points.dtype == torch.bool:
-        raise ValueError(f"keypoints must be real numbers, got {keypoints.dtype}")
-    if not points.is_floating_point():
-        points = points.float()
-    if points.ndim < 2 or points.shape[-2] != len(source):
-        raise ValueError(
-            f"keypoints must be (..., {len(source)}, D) for the source skeleton {source.name!r}, "
-            f"got {tuple(keypoints.shape)}"
-        )
-
-    mask = torch.isfinite(points).all(dim=-1)
-    if visible is not None:
-        flags = _as_tensor(visible)
-        if flags.shape != mask.shape:
-            raise ValueError(
-                f"visible must be {tuple(mask.shape)}, one number per keypoint of {source.name!r}, "
-                f"got {tuple(flags.shape)}"
-            )
-        mask = mask & (flags.to(points.device) > 0)
-
-    # for each target keypoint the source indices it is the mean of; the loops are over K, never over people
-    rows = [_contributors(keypoint, source) for keypoint in target.keypoints]
-    valid = torch.stack([mask[..., row].all(dim=-1) & bool(row) for row in rows], dim=-1)
-    mean = torch.stack([points[..., row, :].mean(dim=-2) for row in rows], dim=-2)
-    converted = torch.where(valid[..., None], mean, torch.zeros_like(mean))
-    if isinstance(keypoints, np.ndarray):
-        return converted.numpy(), valid.numpy()
-    return converted, valid
-
-
-# Derivations of a target keypoint: {target: alternatives, each the names whose mean it is}. Only relations that hold to
-# annotation accuracy or define the point; the docstring of `convert` gives the reason of each.
-_HIPS, _SHOULDERS = ("left_hip", "right_hip"), ("left_shoulder", "right_shoulder")
-_DERIVED: dict[str, tuple[tuple[str, ...], ...]] = {
-    # MPII validation set, 2,857 people: within 0.015 head sizes (rounding) of the mean for 90 % of them
-    "pelvis": (_HIPS,),
-    "thorax": (_SHOULDERS,),
-    # Human3.6M's mean skeleton: pelvis to spine 238 mm, pelvis to thorax 493 mm with a straight back
-    "spine": (("pelvis", "thorax"), (*_HIPS, *_SHOULDERS)),
-    # median height above the shoulders in torso lengths: MPII 0.13, LSP 0.15
-    "neck": (("upper_neck",),),
-    "upper_neck": (("neck",),),
-    # Human3.6M's and HumanEva's "head" is the end of the head segment, where MPII and LSP annotate the head top
-    "head": (("head_top",),),
-    "head_top": (("head",),),
-    # the joint is named Neck/Nose; one way only, because as a nose it would be several centimetres too far back
-    "neck_nose": (("nose",),),
-    # by definition of the 7-keypoint order of FLIC
-    "face": (("left_eye", "right_eye", "nose"),),
-}
-
-
-def _contributors(keypoint: str, source: Skeleton) -> list[int]:
-    """Indices of the source keypoints whose mean is `keypoint`; empty if it cannot be derived."""
-    for names in ((keypoint,), *_DERIVED.get(keypoint, ())):
-        if all(name in source.keypoints for name in names):
-            return [source.keypoints.index(name) for name in names]
-    return []
-
-
-def _as_tensor(array: Any) -> torch.Tensor:
-    if isinstance(array, torch.Tensor):
-        return array
-    # a copy: torch cannot share memory with read-only or reversed arrays
-    return torch.from_numpy(np.array(array))
-
-
-def _is_index(value: Any, length: int) -> bool:
-    return isinstance(value, int) and 0 <= value < length
-
-
-def _suggest(name: str, known: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
-    question = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
-    return f"{question}Known: {', '.join(known)}"
 
 
 def _sides(*names: str) -> tuple[str, ...]:
@@ -313,6 +102,38 @@ _OPENPOSE_ARMS = (
 _OPENPOSE_LEGS = (*_side("right", "hip", "knee", "ankle"), *_side("left", "hip", "knee", "ankle"))
 _OPENPOSE_FACE = ("right_eye", "left_eye", "right_ear", "left_ear")
 _OPENPOSE_FEET = (*_side("left", "big_toe", "small_toe", "heel"), *_side("right", "big_toe", "small_toe", "heel"))
+
+_FINGERS = tuple(
+    f"{finger}_{joint}" for finger in ("thumb", "index", "middle", "ring", "pinky") for joint in range(1, 5)
+)
+# sigmas of COCO-WholeBody's evaluation, root of the hand and fingers
+_HAND_SIGMAS = (
+    *(0.029, 0.022, 0.035, 0.037, 0.047, 0.026, 0.025, 0.024, 0.035, 0.018, 0.024),
+    *(0.022, 0.026, 0.017, 0.021, 0.021, 0.032, 0.02, 0.019, 0.022, 0.031),
+)
+
+
+def _hand_bones(root: int) -> tuple[tuple[int, int], ...]:
+    """Bones from the root of a hand, at this index, to the tips of its fingers."""
+    fingers = [(root, *range(root + first, root + first + 4)) for first in (1, 5, 9, 13, 17)]
+    return tuple(bone for finger in fingers for bone in pairwise(finger))
+
+
+def _outline(first: int, last: int, *, closed: bool = False) -> tuple[tuple[int, int], ...]:
+    """Bones along consecutive keypoints; closed, also from the last to the first."""
+    return (*pairwise(range(first, last + 1)), *([(last, first)] if closed else []))
+
+
+# Mirror pairs of the 68 points of a face (iBUG's markup): jaw, brows, nose, eyes, outer and inner lips. The person's
+# left is the side of higher numbers in the jaw.
+_FACE_PAIRS = (
+    *((16 - i, i) for i in range(8)),
+    *((26 - i, 17 + i) for i in range(5)),
+    *((35, 31), (34, 32)),
+    *((45, 36), (44, 37), (43, 38), (42, 39), (47, 40), (46, 41)),
+    *((54, 48), (53, 49), (52, 50), (55, 59), (56, 58)),
+    *((64, 60), (63, 61), (65, 67)),
+)
 
 _SKELETONS: dict[str, Skeleton] = {
     skeleton.name: skeleton
@@ -589,6 +410,124 @@ _SKELETONS: dict[str, Skeleton] = {
                 *((0, 1), (0, 2), (1, 3), (2, 4), (5, 7), (7, 9), (6, 8), (8, 10), (5, 11), (6, 12), (11, 12)),
                 *((11, 13), (13, 15), (12, 14), (14, 16), (5, 17), (6, 17), (17, 18)),
                 *((15, 19), (19, 20), (15, 21), (16, 22), (22, 23), (16, 24)),
+            ),
+        ),
+        # Li et al., "PaStaNet" (CVPR 2020), the first 26 of the 136 keypoints of Halpe-FullBody: order of its README,
+        # sigmas of its own evaluation (halpecocotools/cocoeval.py), bones as in mmpose's halpe26.py. Halpe says Head,
+        # Neck and Hip; mmpose trains head and neck on the head top and neck of MPII, AI Challenger and CrowdPose.
+        # (mmpose lists other sigmas for the last nine: .026 .026 .066, and .079 for the feet.)
+        Skeleton(
+            "halpe26",
+            (
+                *("nose", *_sides("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")),
+                *("head_top", "neck", "pelvis", *_sides("big_toe", "small_toe", "heel")),
+            ),
+            bones=(
+                *((15, 13), (13, 11), (11, 19), (16, 14), (14, 12), (12, 19), (17, 18), (18, 19), (18, 5), (5, 7)),
+                *((7, 9), (18, 6), (6, 8), (8, 10), (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6)),
+                *((15, 20), (15, 22), (15, 24), (16, 21), (16, 23), (16, 25)),
+            ),
+            sigmas=(
+                *(0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107),
+                *(0.087, 0.087, 0.089, 0.089, 0.08, 0.08, 0.08, 0.089, 0.089, 0.089, 0.089, 0.089, 0.089),
+            ),
+        ),
+        # Jin et al., "Whole-Body Human Pose Estimation in the Wild" (COCO-WholeBody), ECCV 2020: body, feet, face, left
+        # and right hand, in the order and with the sigmas of its evaluation (myeval_wholebody.py); the same in mmpose's
+        # coco_wholebody.py. The face is iBUG's 68 points. The root of a hand is annotated apart from the body's wrist.
+        Skeleton(
+            "wholebody133",
+            (
+                *("nose", *_sides("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")),
+                *(*_OPENPOSE_FEET, *(f"face_{point}" for point in range(68))),
+                *(*_side("left", "hand_root", *_FINGERS), *_side("right", "hand_root", *_FINGERS)),
+            ),
+            bones=(
+                *((15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8)),
+                *((7, 9), (8, 10), (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6)),
+                *((15, 17), (15, 18), (15, 19), (16, 20), (16, 21), (16, 22)),
+                *(*_outline(23, 39), *_outline(40, 44), *_outline(45, 49), *_outline(50, 53), *_outline(54, 58)),
+                *(*_outline(59, 64, closed=True), *_outline(65, 70, closed=True)),
+                *(*_outline(71, 82, closed=True), *_outline(83, 90, closed=True)),
+                *((9, 91), *_hand_bones(91), (10, 112), *_hand_bones(112)),
+            ),
+            sigmas=(
+                *(0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107),
+                *(0.087, 0.087, 0.089, 0.089, 0.068, 0.066, 0.066, 0.092, 0.094, 0.094),
+                *(0.042, 0.043, 0.044, 0.043, 0.040, 0.035, 0.031, 0.025, 0.020, 0.023, 0.029, 0.032, 0.037, 0.038),
+                *(0.043, 0.041, 0.045, 0.013, 0.012, 0.011, 0.011, 0.012, 0.012, 0.011, 0.011, 0.013, 0.015, 0.009),
+                *(0.007, 0.007, 0.007, 0.012, 0.009, 0.008, 0.016, 0.010, 0.017, 0.011, 0.009, 0.011, 0.009, 0.007),
+                *(0.013, 0.008, 0.011, 0.012, 0.010, 0.034, 0.008, 0.008, 0.009, 0.008, 0.008, 0.007, 0.010, 0.008),
+                *(0.009, 0.009, 0.009, 0.007, 0.007, 0.008, 0.011, 0.008, 0.008, 0.008, 0.01, 0.008),
+                *(*_HAND_SIGMAS, *_HAND_SIGMAS),
+            ),
+            pairs=(
+                *((index, index + 1) for index in range(1, 17, 2)),
+                *((index, index + 3) for index in range(17, 20)),
+                *((23 + left, 23 + right) for left, right in _FACE_PAIRS),
+                *((index, index + 21) for index in range(91, 112)),
+            ),
+        ),
+        # One hand: OpenPose's order (Simon et al., CVPR 2017), which MediaPipe Hands, FreiHAND (Zimmermann et al., ICCV
+        # 2019, as in mmpose's freihand2d.py) and COCO-WholeBody share. Joints count from the palm; 4 is the tip, 1 of
+        # the thumb its carpometacarpal joint, 1 of a finger its knuckle. The mirror image of a left hand is a right
+        # one: no keypoints are exchanged. Sigmas of COCO-WholeBody.
+        Skeleton("hand21", ("wrist", *_FINGERS), bones=_hand_bones(0), sigmas=_HAND_SIGMAS),
+        # Bazarevsky et al., "BlazePose", CVPR workshop 2020: the landmarks and connections of MediaPipe Pose
+        # (PoseLandmark and POSE_CONNECTIONS in solutions/pose.py; the same list in ML Kit's documentation). pinky,
+        # index and thumb are knuckles, foot_index is the tip of the foot.
+        Skeleton(
+            "mediapipe33",
+            (
+                *("nose", *_side("left", "eye_inner", "eye", "eye_outer")),
+                *(*_side("right", "eye_inner", "eye", "eye_outer"), *_sides("ear"), "mouth_left", "mouth_right"),
+                *_sides("shoulder", "elbow", "wrist", "pinky", "index", "thumb"),
+                *_sides("hip", "knee", "ankle", "heel", "foot_index"),
+            ),
+            bones=(
+                *((0, 1), (1, 2), (2, 3), (3, 7), (0, 4), (4, 5), (5, 6), (6, 8), (9, 10), (11, 12), (11, 13)),
+                *((13, 15), (15, 17), (15, 19), (15, 21), (17, 19), (12, 14), (14, 16), (16, 18), (16, 20)),
+                *((16, 22), (18, 20), (11, 23), (12, 24), (23, 24), (23, 25), (24, 26), (25, 27), (26, 28)),
+                *((27, 29), (28, 30), (29, 31), (30, 32), (27, 31), (28, 32)),
+            ),
+        ),
+        # Loper et al., "SMPL", SIGGRAPH Asia 2015: the joints of the body model, in the order of smplx/joint_names.py
+        # and of HumanML3D's code. Bones are (parent, child). Its pelvis lies 8 to 9 cm above the middle of the hips (in
+        # the rest pose of the mean shape), its neck and head are the joints at both ends of the neck: other points than
+        # those of the same names in images, and named apart.
+        Skeleton(
+            "smpl24",
+            (
+                *("smpl_pelvis", *_sides("hip"), "spine1", *_sides("knee"), "spine2", *_sides("ankle"), "spine3"),
+                *(*_sides("foot"), "smpl_neck", *_sides("collar"), "smpl_head"),
+                *_sides("shoulder", "elbow", "wrist", "hand"),
+            ),
+            bones=(
+                *((0, 1), (0, 2), (0, 3), (1, 4), (2, 5), (3, 6), (4, 7), (5, 8), (6, 9), (7, 10), (8, 11), (9, 12)),
+                *((9, 13), (9, 14), (12, 15), (13, 16), (14, 17), (16, 18), (17, 19), (18, 20), (19, 21)),
+                *((20, 22), (21, 23)),
+            ),
+        ),
+        # Ionescu et al., "Human3.6M", TPAMI 2014: all 32 joints of the files, of which h36m17 has 17. The files say
+        # Hips, RightUpLeg, RightLeg, RightFoot, RightToeBase, Site, ..., Spine, Spine1, Neck, Head, Site, LeftShoulder,
+        # LeftArm, LeftForeArm, LeftHand, LeftHandThumb, Site, L_Wrist_End, Site, ...; numbers as in the H36M_NAMES of
+        # Martinez et al. and parents as in VideoPose3D's h36m_dataset.py. Bones are (parent, child). Some joints
+        # coincide: spine_base with the pelvis, the clavicles with the thorax, hand_thumb with the wrist.
+        Skeleton(
+            "h36m32",
+            (
+                *("pelvis", *_side("right", "hip", "knee", "ankle", "toe_base", "toe_end")),
+                *_side("left", "hip", "knee", "ankle", "toe_base", "toe_end"),
+                *("spine_base", "spine", "thorax", "neck_nose", "head"),
+                *_side("left", "clavicle", "shoulder", "elbow", "wrist"),
+                *_side("left", "hand_thumb", "hand_thumb_end", "wrist_end", "hand_end"),
+                *_side("right", "clavicle", "shoulder", "elbow", "wrist"),
+                *_side("right", "hand_thumb", "hand_thumb_end", "wrist_end", "hand_end"),
+            ),
+            bones=(
+                *((0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (0, 6), (6, 7), (7, 8), (8, 9), (9, 10), (0, 11), (11, 12)),
+                *((12, 13), (13, 14), (14, 15), (12, 16), (16, 17), (17, 18), (18, 19), (19, 20), (20, 21), (19, 22)),
+                *((22, 23), (12, 24), (24, 25), (25, 26), (26, 27), (27, 28), (28, 29), (27, 30), (30, 31)),
             ),
         ),
     )
