@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from posezoo.metrics.arrays import Array, as_numpy
+from posezoo.arrays import Array, as_numpy
 
 
 class Running(nn.Module):
