@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "models": {"models", "layers", "geometry", "heatmaps", "registry"},
     "losses": set(),
     "metrics": {"metrics", "geometry", "skeletons"},
-    "data": {"data", "geometry", "images", "skeletons"},
+    "data": {"data", "geometry", "images", "metrics", "skeletons"},
     "geometry": {"geometry"},
     "heatmaps": set(),
     "skeletons": set(),

@@ -63,6 +63,21 @@ def finite_points(keypoints: np.ndarray) -> np.ndarray:
     return mask & np.isfinite(keypoints[..., 1])
 
 
+def in_fractions(points: np.ndarray) -> bool:
+    """Whether points `(..., 2)` in pixels are fractions of an image instead.
+
+    No person, box or video is smaller than a pixel. Equal points are no fractions: zeros stand for
+    missing ones.
+
+    Example:
+        >>> in_fractions(np.array([[0.1, 0.2], [0.5, 0.9]])), in_fractions(np.zeros((17, 2)))
+        (True, False)
+    """
+    flat = points.reshape(-1, 2)
+    flat = flat[np.isfinite(flat).all(axis=1)]
+    return len(flat) > 1 and bool(np.abs(flat).max() <= 1 and np.ptp(flat, axis=0).any())
+
+
 def visible_mask(visible: Array | None, shape: Sequence[int], like: Tensor) -> Tensor:
     """Convert `visible` to a bool tensor `(N, K)` on the device of `like`.
 
