@@ -331,7 +331,7 @@ def test_files_that_cannot_be_read(capsys, tmp_path, files, monkeypatch):
     assert "objects" in fails(capsys, tmp_path / "objects.npy", *files[1:], "--metric", "pck")
     for name in ("scipy", "scipy.io"):
         monkeypatch.setitem(sys.modules, name, None)
-    assert "MATLAB files need scipy: pip install scipy" in fails(
+    assert "reading MATLAB files needs SciPy: pip install" in fails(
         capsys, tmp_path / "a.mat", *files[1:], "--metric", "pck"
     )
 

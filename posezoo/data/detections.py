@@ -85,8 +85,8 @@ def read_keypoints(
         found = read_h5_frames(path)
     else:
         raise ValueError(
-            f"{path}: expected .json, .npz, .npy, .csv, .h5, or a folder of OpenPose's .json files; markers in .c3d and "
-            ".trc files are not keypoints of images and are not read"
+            f"{path}: expected .json, .npz, .npy, .csv, .h5, or a folder of OpenPose's .json files; markers in "
+            ".c3d and .trc files are not keypoints of images and are not read"
         )
     if isinstance(found, dict):
         return {"skeleton": None} | found | ({} if skeleton is None else {"skeleton": skeleton})

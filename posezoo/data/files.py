@@ -47,7 +47,7 @@ def load_mat(path: Path, hint: str, *, squeeze: bool = True) -> dict[str, Any]:
     try:
         import scipy.io  # noqa: F401
     except ImportError as error:
-        raise ImportError(f"{path}: MATLAB files need scipy: pip install scipy") from error
+        raise ImportError("reading MATLAB files needs SciPy: pip install 'posezoo[data]'") from error
     if not path.is_file():
         raise ValueError(f"{path} is missing; {hint}")
     with path.open("rb") as file:

@@ -84,7 +84,7 @@ def _link(frames: Sequence[Sequence[np.ndarray]]) -> list[_Track]:
         if active and found:
             distances = _distances(np.stack([track.last for track in active]), np.stack(found))
             near = distances <= np.array([track.size for track in active])[:, None]
-            pairs = [(float(distances[at]), *map(int, at)) for at in zip(*np.nonzero(near), strict=True)]
+            pairs = [(float(distances[a, b]), int(a), int(b)) for a, b in np.argwhere(near)]
         taken: set[int] = set()
         joined: set[int] = set()
         for _, at, number in sorted(pairs):

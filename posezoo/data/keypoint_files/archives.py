@@ -82,7 +82,7 @@ def detectron(content: Mapping[str, Any], path: Path) -> Frames:
     """Read the `keypoints` of each frame by class: `(people, 4, K)` x, y, logit, probability."""
     frames = []
     for number, classes in enumerate(content["keypoints"]):
-        people = np.asarray(classes[-1]) if len(classes) else np.zeros(0)  # the last class is the person
+        people: Any = np.asarray(classes[-1] if len(classes) else [])  # the last class is the person
         if people.size and (people.ndim != 3 or people.shape[1] != 4 or people.dtype.kind != "f"):
             raise ValueError(
                 f"{path}: frame {number}: expected keypoints (people, 4, K), as VideoPose3D's infer_video_d2.py writes "

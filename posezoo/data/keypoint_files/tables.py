@@ -21,7 +21,9 @@ def read_csv_frames(path: Path) -> Frames:
     Raises:
         ValueError: the file is damaged or of another kind.
     """
-    levels, ids, values = {}, [], []
+    levels: dict[str, list[str]] = {}
+    ids: list[str] = []
+    values: list[list[float]] = []
     first = 1  # column of the first number; labelled frames have up to three columns of names before
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -47,7 +49,7 @@ def read_h5_frames(path: Path) -> Frames:
         ValueError: the file is damaged or of another kind.
     """
     try:
-        import h5py
+        import h5py  # type: ignore[import-untyped]
     except ImportError as error:
         raise ImportError(f"{path}: .h5 files need h5py: pip install h5py") from error
     try:

@@ -88,7 +88,7 @@ def openpose(contents: Sequence[Any], path: Path, count: int | None = None) -> F
     for content in contents:
         people = []
         for person in _people(content, path):
-            values = next((person[key] for key in OPENPOSE_KEYS if key in person), [])
+            values: Any = next((person[key] for key in OPENPOSE_KEYS if key in person), [])
             if len(values):
                 keypoints, has_scores = _keypoints(values, path, count, OPENPOSE_COUNTS)
                 people.append(keypoints)
