@@ -324,7 +324,7 @@ def test_files_that_cannot_be_read(capsys, tmp_path, files, monkeypatch):
     (tmp_path / "a.txt").write_text("1 2 3")
     assert "expected .json, .npy, .npz or .mat" in fails(capsys, tmp_path / "a.txt", *files[1:], "--metric", "pck")
     (tmp_path / "a.json").write_text("{")
-    assert "JSON is for coco-ap" in fails(capsys, tmp_path / "a.json", *files[1:], "--metric", "pck")
+    assert "is for coco-ap" in fails(capsys, tmp_path / "a.json", *files[1:], "--metric", "pck")
     assert "coco-ap reads COCO json" in fails(capsys, *files, "--metric", "coco-ap")
     assert "a.json" in fails(capsys, tmp_path / "a.json", "--gt", tmp_path / "a.json", "--metric", "coco-ap")
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)

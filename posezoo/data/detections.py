@@ -14,7 +14,7 @@ from posezoo.data.keypoint_files.frames import Frames, by_frame, natural
 from posezoo.data.keypoint_files.tables import read_csv_frames, read_h5_frames
 from posezoo.data.keypoint_files.texts import openpose, read_json_frames
 from posezoo.data.tracking import track_person
-from posezoo.skeletons import Skeleton, get_skeleton
+from posezoo.skeletons import Skeleton, get_skeleton, list_skeletons
 
 SUFFIXES = (".json", ".npz", ".npy", ".csv", ".h5")
 
@@ -70,7 +70,8 @@ def read_keypoints(
     path = Path(path)
     if not path.exists():
         raise ValueError(f"{path}: there is no such file or folder")
-    count = len(get_skeleton(skeleton)) if skeleton is not None else None
+    unknown = skeleton is None or (isinstance(skeleton, str) and skeleton not in list_skeletons())
+    count = None if skeleton is None or unknown else len(get_skeleton(skeleton))
     suffix = path.suffix.lower()
     found: Frames | dict[str, Any]
     if path.is_dir():
