@@ -612,3 +612,77 @@ def test_a_kernel_longer_than_the_video():
         warnings.simplefilter("error")
         smooth = filters.gaussian_filter(points, sigma=1e7)
     np.testing.assert_allclose(smooth, np.broadcast_to(points.mean(axis=0), points.shape))
+
+
+# ------------------------------------------------------------------------------------------------ a battery of mistakes
+
+WRONG = (None, "x", -1, 1e400, float("nan"), [], {}, [[]], True, 10**30, "\x1b[2J", [1, 2, 3], {"x": 1}, "9" * 6000)
+
+
+def places(content, path=()):
+    """Every place in a JSON document."""
+    yield path
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in items:
+        yield from places(value, (*path, key))
+
+
+def changed(content, path, value):
+    if not path:
+        return value
+    copy = content.copy()
+    copy[path[0]] = changed(content[path[0]], path[1:], value)
+    return copy
+
+
+def documents():
+    frame = [{"x": 0.1 * i, "y": 0.2, "visibility": 0.7} for i in range(4)]
+    truth = {
+        "images": [{"id": i, "file_name": f"{i}.png", "width": 120, "height": 100} for i in (1, 2)],
+        "annotations": [annotation(count=4), annotation(2, 2, count=4)],
+        "categories": [{"id": 1, "name": "person", "keypoints": list("abcd"), "skeleton": [[1, 2]]}],
+    }
+    found = [{"file_name": f"{i}.png", **entry} for i, entry in enumerate(results([person()[:4]] * 2, [1, 2]), 1)]
+    return {
+        "results": found,
+        "annotations": truth,
+        "openpose": {"version": 1.3, "people": [{"pose_keypoints_2d": person()[:4].ravel().tolist()}]},
+        "mmpose": {"meta_info": {"keypoint_id2name": dict(enumerate("abcd"))}, "instance_info": [
+            {"frame_id": 0, "instances": [{"keypoints": BODY[:4].tolist(), "keypoint_scores": [0.8] * 4}]}
+        ]},
+        "by image": {"0.jpg": {"people": [{"pose_keypoints_2d": person()[:4].ravel().tolist()}]}},
+        "mediapipe": {"width": 640, "height": 480, "frames": [frame, frame]},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", documents())
+def test_every_wrong_value_is_an_error_or_harmless(tmp_path, name):
+    """One value of a file is wrong: a ValueError that names the file, or keypoints; never another exception."""
+    random = np.random.default_rng(0)
+    document = json.loads(json.dumps(documents()[name]))
+    truth = documents()["annotations"]
+    for number in range(2):
+        Image.new("RGB", (120, 100)).save(tmp_path / f"{number + 1}.png")
+    everywhere = list(places(document))
+    messages, harmless = [], 0
+    for path in everywhere:
+        wrong = changed(document, path, WRONG[random.integers(len(WRONG))])
+        file = write(tmp_path / "wrong.json", wrong)
+        calls = [lambda: read_keypoints(file)["keypoints"]]  # noqa: B023
+        if name == "annotations":
+            calls += [lambda: COCO(tmp_path, file), lambda: coco_ap(file, [], sigmas=[0.1] * 4)]  # noqa: B023
+        if name == "results":
+            calls += [lambda: coco_ap(truth, file, sigmas=[0.1] * 4)]  # noqa: B023
+        for call in calls:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", UserWarning)
+                    call()
+                harmless += 1
+            except ValueError as error:
+                messages.append(str(error))
+            except Exception as error:
+                raise AssertionError(f"{path} of {wrong!s:.300}: {error!r:.300}") from error
+    print(f"{name}: {len(messages)} errors, {harmless} harmless")  # noqa: T201
+    assert messages
+    assert not [text for text in messages if not text.replace("\n", "").isprintable() or len(text) > 2000]

@@ -89,14 +89,19 @@ class COCO(Dataset[dict[str, Any]]):
     ) -> None:
         self.images, path = Path(images), Path(annotations)
         file = load_json(path, "expected person_keypoints_*.json of COCO's annotations")
-        listed = _read_images(path, file)
-        record = keypoint_category(file, path, category)
-        self.skeleton = get_skeleton(skeleton) if skeleton is not None else _skeleton(record, file, path)
-        kind = PERSON if record is None else record["id"]
-        if detections is None:
-            people = _read_people(path, file, listed, kind, len(self.skeleton))
-        else:
-            people = _read_detections(Path(detections), path, listed, min_score, kind, len(self.skeleton))
+        try:
+            listed = _read_images(path, file)
+            record = keypoint_category(file, path, category)
+            self.skeleton = get_skeleton(skeleton) if skeleton is not None else _skeleton(record, file, path)
+            kind = PERSON if record is None else record["id"]
+            if detections is None:
+                people = _read_people(path, file, listed, kind, len(self.skeleton))
+            else:
+                people = _read_detections(Path(detections), path, listed, min_score, kind, len(self.skeleton))
+        except (AttributeError, KeyError, OverflowError, TypeError) as error:
+            raise ValueError(
+                f"{path}: expected COCO's lists of images, annotations and categories ({printable(repr(error))})"
+            ) from error
         if not people:
             raise ValueError(
                 f"{detections or path}: expected people to crop, found none; is it a file of people's keypoints?"

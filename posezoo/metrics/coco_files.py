@@ -71,6 +71,9 @@ def read_coco_ground_truth(source: str | Path | Mapping[str, Any], *, num_keypoi
     if "annotations" in content:
         if "images" not in content:
             raise ValueError(f"{TRUTH}: has no `images`; expected a list of all images, with and without people")
+        for name in ("images", "annotations", "categories"):
+            if not isinstance(content.get(name, ()), list | tuple):
+                raise ValueError(f"{TRUTH}: {name}: expected a list of COCO's records, got {content[name]!r:.80}")
         left_out = _other_categories(content, num_keypoints)
         records = _complete(content["annotations"], left_out, num_keypoints)
         data = _columns(records, TRUTH, ("image_id", "category_id"), "keypoints", ("area",))
@@ -279,9 +282,12 @@ def load_coco(source: Any, what: str) -> Any:
     if not path.is_file():
         raise ValueError(f"{what}: no file {path}; expected a COCO json file")
     try:
-        return json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{what}: {path} is not JSON: {error}") from error
+    if not isinstance(content, Mapping | list):  # a text would be taken for the name of another file
+        raise ValueError(f"{what}: {path}: expected COCO's annotations or results, got {type(content).__name__}")
+    return content
 
 
 def match_file_names(results: Any, truth: Any) -> Any:
@@ -307,8 +313,8 @@ def match_file_names(results: Any, truth: Any) -> Any:
         >>> match_file_names([{"image_id": 0, "file_name": "photos/val/b.jpg"}], truth)[0]["image_id"]
         397133
     """
-    records = results.get("annotations") if isinstance(results, Mapping) else results
-    images = truth.get("images") if isinstance(truth, Mapping) else None
+    records: Any = results.get("annotations") if isinstance(results, Mapping) else results
+    images: Any = truth.get("images") if isinstance(truth, Mapping) else None
     if not _all_named(records) or not _all_named(images):
         return results
     known: dict[str, list[tuple[tuple[str, ...], Any]]] = {}
