@@ -26,6 +26,7 @@ from posezoo.skeletons import Skeleton, get_skeleton, list_skeletons
 
 PERSON = 1  # the category's id in COCO's own files
 AREA_OF_BOX = 0.53
+MAX_SIDE = 1 << 20  # pixels; JPEG has 16 bits for a side
 
 
 class COCO(Dataset[dict[str, Any]]):
@@ -246,10 +247,14 @@ _Person = tuple[int, int, np.ndarray, np.ndarray, np.ndarray, float, float]
 def _read_images(path: Path, file: Any) -> dict[int, tuple[str, int, int]]:
     """Name, width and height of each image by its id, in the order of the file."""
     try:
-        return {
+        listed = {
             image["id"]: (_file_name(image["file_name"]), int(image["width"]), int(image["height"]))
             for image in file["images"]
         }
+        wrong = [size for size in listed.values() if not (0 < size[1] < MAX_SIDE and 0 < size[2] < MAX_SIDE)]
+        if wrong:
+            raise ValueError(f"got a size of {wrong[0][1]} x {wrong[0][2]}")
+        return listed
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path}: expected images with id, file_name, width and height ({error!r}); is it one of COCO's annotation "
