@@ -84,3 +84,18 @@ def same_kind(reference: ArrayT, values: Any) -> ArrayT:
         array([1., 1.], dtype=float32)
     """
     return values if isinstance(reference, Tensor) else values.detach().cpu().numpy()
+
+
+def in_fractions(points: np.ndarray) -> bool:
+    """Return whether points `(..., 2)`, expected in pixels, are fractions of an image.
+
+    No person, box or video is smaller than a pixel. Equal points are no fractions: zeros stand for
+    missing ones.
+
+    Example:
+        >>> in_fractions(np.array([[0.1, 0.2], [0.5, 0.9]])), in_fractions(np.zeros((17, 2)))
+        (True, False)
+    """
+    flat = points.reshape(-1, 2)
+    flat = flat[np.isfinite(flat).all(axis=1)]
+    return len(flat) > 1 and bool(np.abs(flat).max() <= 1 and np.ptp(flat, axis=0).any())

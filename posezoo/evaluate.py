@@ -1,12 +1,12 @@
 """Score a file of predictions against a file of annotations, as `posezoo evaluate` does.
 
-Reads COCO json, NumPy's .npy and .npz, and MATLAB files, among them those of MPII, LSP, LSPET and
-FLIC as they are distributed. `ARRAY_METRICS` is the table of all metrics but COCO's AP, one row
+Reads COCO json, NumPy's .npy and .npz, MATLAB files, among them those of MPII, LSP, LSPET and FLIC
+as they are distributed, and the 2D keypoints of a video of one person in the formats of
+`posezoo.data.detections`. `ARRAY_METRICS` is the table of all metrics but COCO's AP, one row
 each.
 """
 
 import math
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from posezoo import metrics
+from posezoo.data.detections import read_keypoints
+from posezoo.data.files import load_arrays, load_mat, printable
 from posezoo.data.flic import read_flic_evaluation
 from posezoo.data.lsp import read_lsp_evaluation
 from posezoo.data.mpii import read_mpii_evaluation
@@ -150,7 +152,8 @@ def evaluate_files(
 
     Args:
         predictions: .json for "coco-ap", else .npy, .npz or .mat; `posezoo evaluate --help` lists
-            the arrays.
+            the arrays. Metrics in 2D also take what `read_keypoints` takes: OpenPose's, mmpose's,
+            DeepLabCut's files and others, with one person per frame.
         ground_truth: a file of the same kinds.
         metric: one of `METRICS`.
         skeleton: names the keypoints and gives the OKS sigmas.
@@ -173,7 +176,7 @@ def evaluate_files(
     if metric not in METRICS:
         raise ValueError(f"unknown metric {metric!r}; expected one of {', '.join(METRICS)}")
     for path in (predictions, ground_truth):
-        if not path.is_file():
+        if not path.is_file() and not (path.is_dir() and metric in METRICS_2D):
             raise ValueError(f"{path}: there is no such file")
     if metric == "coco-ap":
         return _coco(predictions, ground_truth, sigmas or skeleton)
@@ -278,8 +281,8 @@ def _read(path: Path, *, predictions: bool) -> dict[str, Any]:
     These are `keypoints` and, of annotations, those of `visible`, `normalizer`, `head_size` and
     `test` that the file has. `found` lists the arrays of the file, for messages.
     """
-    if path.suffix == ".json":
-        raise ValueError(f"{path}: JSON is for coco-ap; the other metrics read .npy, .npz and .mat")
+    if path.is_dir() or path.suffix.lower() in (".json", ".csv", ".h5"):
+        return _read_video(path, predictions=predictions)
     stored = _load(path)
     arrays: dict[str, Any] = {
         name: stored[name] for name in ("visible", "headboxes", "head_size", "normalizer") if name in stored
@@ -295,7 +298,7 @@ def _read(path: Path, *, predictions: bool) -> dict[str, Any]:
         )
         arrays = published | arrays
 
-    listed = ", ".join(sorted(stored)) or "nothing"
+    listed = printable(", ".join(sorted(stored))) or "nothing"
     if "keypoints" not in arrays:
         if "joints" in stored or "pred" in stored:
             shape = stored["joints" if "joints" in stored else "pred"].shape
@@ -320,23 +323,28 @@ def _read(path: Path, *, predictions: bool) -> dict[str, Any]:
     return arrays | {"found": listed}
 
 
+def _read_video(path: Path, *, predictions: bool) -> dict[str, Any]:
+    """Read the keypoints of a person in a video; missing ones are not visible."""
+    try:
+        video = read_keypoints(path, several=False)
+    except ValueError as error:
+        raise ValueError(f"{error}. COCO json of several people is for coco-ap; other metrics read arrays") from None
+    keypoints = np.asarray(video["keypoints"], float)
+    visible = np.isfinite(keypoints).all(axis=-1) & (np.asarray(video.get("scores", 1.0)) > 0)
+    if predictions:
+        return {"keypoints": np.where(visible[..., None], keypoints, np.nan)}
+    return {"keypoints": np.where(visible[..., None], keypoints, 0), "visible": visible, "found": "keypoints, visible"}
+
+
 def _load(path: Path) -> dict[str, Any]:
     """Read the arrays of a .npy, .npz or .mat file by name."""
-    try:
-        if path.suffix == ".npy":
-            return {"keypoints": np.load(path, allow_pickle=False)}
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                return dict(archive)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: is damaged, or holds objects instead of numbers: {error}") from None
+    if path.suffix in (".npy", ".npz"):
+        return load_arrays(path)
     if path.suffix == ".mat":
-        try:
-            import scipy.io
-        except ImportError:
-            raise ImportError(f"{path}: MATLAB files need scipy: pip install scipy") from None
-        try:
-            return {name: array for name, array in scipy.io.loadmat(path).items() if not name.startswith("__")}
-        except (ValueError, TypeError, NotImplementedError) as error:  # 7.3 files are HDF5, which scipy does not read
-            raise ValueError(f"{path}: cannot be read as a MATLAB file up to version 7: {error}") from None
-    raise ValueError(f"{path}: expected .json, .npy, .npz or .mat")
+        variables = load_mat(path, "", squeeze=False)
+        return {
+            name: array
+            for name, array in variables.items()
+            if not name.startswith("__") and isinstance(array, np.ndarray)
+        }
+    raise ValueError(f"{path}: expected .json, .npy, .npz or .mat, or keypoints of a video in .json, .csv or .h5")

@@ -324,14 +324,14 @@ def test_files_that_cannot_be_read(capsys, tmp_path, files, monkeypatch):
     (tmp_path / "a.txt").write_text("1 2 3")
     assert "expected .json, .npy, .npz or .mat" in fails(capsys, tmp_path / "a.txt", *files[1:], "--metric", "pck")
     (tmp_path / "a.json").write_text("{")
-    assert "JSON is for coco-ap" in fails(capsys, tmp_path / "a.json", *files[1:], "--metric", "pck")
+    assert "is for coco-ap" in fails(capsys, tmp_path / "a.json", *files[1:], "--metric", "pck")
     assert "coco-ap reads COCO json" in fails(capsys, *files, "--metric", "coco-ap")
     assert "a.json" in fails(capsys, tmp_path / "a.json", "--gt", tmp_path / "a.json", "--metric", "coco-ap")
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     assert "objects" in fails(capsys, tmp_path / "objects.npy", *files[1:], "--metric", "pck")
     for name in ("scipy", "scipy.io"):
         monkeypatch.setitem(sys.modules, name, None)
-    assert "MATLAB files need scipy: pip install scipy" in fails(
+    assert "reading MATLAB files needs SciPy: pip install" in fails(
         capsys, tmp_path / "a.mat", *files[1:], "--metric", "pck"
     )
 

@@ -41,9 +41,9 @@ mocap.cs.cmu.edu. The database was created with funding from NSF EIA-0196217."
 
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +53,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from posezoo.data.files import load_arrays
 from posezoo.data.mocap import Motion, Rig, joint_positions, read_amc, read_asf, read_bvh, resample
 from posezoo.geometry import Camera
 from posezoo.skeletons import get_skeleton
 
+MAX_BYTES = 1 << 30  # of a file in an archive; CMU's longest recording has 30 MB
 UNIT = 25.4 / 0.45  # mm; `length 0.45` in the .asf files
 SAMPLE = Path(__file__).parent / "samples" / "uneven_ground.npz"  # ships with the package
 
@@ -282,7 +284,10 @@ class _Files:
         self.clips = dict.fromkeys([*self.motions, *self.read[".npz"]])
         self.rigs: dict[str, Rig] = {}
         if not self.clips:
-            raise ValueError(f"{root} holds no .amc, .bvh or .npz; expected CMU motion capture, unpacked or zipped")
+            raise ValueError(
+                f"{root} holds no .amc, .bvh or .npz; expected CMU motion capture, unpacked or zipped. Marker files "
+                "(.c3d) are not read, as they have no joints"
+            )
 
     def rig(self, name: str) -> Rig:
         subject = subject_of(name)
@@ -294,7 +299,15 @@ class _Files:
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> Callable[[], bytes]:
-    return lambda: archive.read(name)
+    def read() -> bytes:
+        if archive.getinfo(name).file_size > MAX_BYTES:
+            raise ValueError(f"{archive.filename}: {name} has more than {MAX_BYTES} bytes; unpack the archive")
+        try:
+            return archive.read(name)
+        except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{archive.filename}: {name} is damaged ({error}); download it again") from error
+
+    return read
 
 
 def _text(read: Callable[[], bytes]) -> str:
@@ -321,9 +334,9 @@ def _video(files: _Files, name: str, fps: float | None, restore: bool) -> dict[s
 
 def _read_clip(data: bytes, name: str, restore: bool) -> tuple[Tensor, float]:
     try:
-        with np.load(BytesIO(data), allow_pickle=False) as arrays:
-            keypoints, fps = torch.from_numpy(np.array(arrays["keypoints"], dtype=np.float64)), float(arrays["fps"])
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+        arrays = load_arrays(data, f"{name}.npz")
+        keypoints, fps = torch.from_numpy(np.array(arrays["keypoints"], dtype=np.float64)), float(arrays["fps"])
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{name}.npz: expected the arrays keypoints and fps ({error})") from error
     if keypoints.ndim != 3 or keypoints.shape[1:] != (17, 3) or not len(keypoints) or not fps > 0:
         raise ValueError(f"{name}.npz: expected keypoints (T, 17, 3) and fps > 0, got {tuple(keypoints.shape)}, {fps}")

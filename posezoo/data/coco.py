@@ -1,4 +1,4 @@
-"""COCO's people with keypoints (2017).
+"""COCO's people with keypoints (2017), and files of other keypoints in COCO's format.
 
 Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014.
 
@@ -6,20 +6,27 @@ Reads `person_keypoints_*.json` as distributed, without pycocotools, and selects
 Baselines and HRNet do: crowds, people without an annotated keypoint and people with an area of zero
 are excluded; boxes are clipped to the image. For evaluation, boxes can be read from a file of
 detections instead.
+
+The keypoints are those of the file's category, so that the files of annotation tools are read too.
+An annotation without `area`, as in CrowdPose, gets 0.53 times the area of its box, which is the
+share of a person's segment in the evaluations of CrowdPose and AI Challenger.
 """
 
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from posezoo.data.files import file_names, load_json, read_image
-from posezoo.skeletons import get_skeleton
+from posezoo.arrays import in_fractions
+from posezoo.data.files import file_names, load_json, printable, read_image
+from posezoo.skeletons import Skeleton, get_skeleton, list_skeletons
 
-NUM_KEYPOINTS = 17
-PERSON = 1  # the category's id
+PERSON = 1  # the category's id in COCO's own files
+AREA_OF_BOX = 0.53
+MAX_SIDE = 1 << 20  # pixels; JPEG has 16 bits for a side
 
 
 class COCO(Dataset[dict[str, Any]]):
@@ -34,8 +41,12 @@ class COCO(Dataset[dict[str, Any]]):
             sample per box, in the order of the file, not clipped to the image. Defaults to the
             annotated boxes.
         min_score: minimum score of detections. Defaults to all, as in the papers.
+        category: name or id of the category to read. Defaults to the only one with keypoints, or
+            of several the one called person.
+        skeleton: of the keypoints. Defaults to the names and bones of the file's category, or to
+            COCO-17 for 17 keypoints without names.
 
-    Yields samples as `posezoo.data` describes, in COCO-17 order, image by image, with
+    Yields samples as `posezoo.data` describes, in the category's order, image by image, with
 
         index            index of the sample
         image_id         the image's id
@@ -65,7 +76,7 @@ class COCO(Dataset[dict[str, Any]]):
         (torch.Size([17, 2]), [0.0, 10.0, 45.0, 60.0], 7)
     """
 
-    skeleton = get_skeleton("coco17")
+    skeleton = get_skeleton("coco17")  # of COCO's own files
 
     def __init__(
         self,
@@ -74,14 +85,24 @@ class COCO(Dataset[dict[str, Any]]):
         *,
         detections: str | Path | None = None,
         min_score: float = 0.0,
+        category: str | int | None = None,
+        skeleton: str | Skeleton | Sequence[str] | None = None,
     ) -> None:
         self.images, path = Path(images), Path(annotations)
         file = load_json(path, "expected person_keypoints_*.json of COCO's annotations")
-        listed = _read_images(path, file)
-        if detections is None:
-            people = _read_people(path, file, listed)
-        else:
-            people = _read_detections(Path(detections), path, listed, min_score)
+        try:
+            listed = _read_images(path, file)
+            record = keypoint_category(file, path, category)
+            self.skeleton = get_skeleton(skeleton) if skeleton is not None else _skeleton(record, file, path)
+            kind = PERSON if record is None else record["id"]
+            if detections is None:
+                people = _read_people(path, file, listed, kind, len(self.skeleton))
+            else:
+                people = _read_detections(Path(detections), path, listed, min_score, kind, len(self.skeleton))
+        except (AttributeError, KeyError, OverflowError, TypeError) as error:
+            raise ValueError(
+                f"{path}: expected COCO's lists of images, annotations and categories ({printable(repr(error))})"
+            ) from error
         if not people:
             raise ValueError(
                 f"{detections or path}: expected people to crop, found none; is it a file of people's keypoints?"
@@ -91,7 +112,8 @@ class COCO(Dataset[dict[str, Any]]):
             list, zip(*people, strict=True)
         )
         self.names = [listed[image][0] for image in self.image_ids]
-        missing = sorted(set(self.names) - file_names(self.images))
+        self.sizes = [listed[image][1:] for image in self.image_ids]  # (width, height)
+        missing = sorted(set(self.names) - _listing(self.images, self.names))
         if missing:
             raise ValueError(
                 f"{self.images / missing[0]} is missing, like {len(missing)} of the {len(set(self.names))} images "
@@ -109,8 +131,15 @@ class COCO(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = range(len(self))[index]
         visible = self.visible[index]
+        image = read_image(self.images / self.names[index])
+        if image.shape[:0:-1] != self.sizes[index]:
+            raise ValueError(
+                f"{self.images / self.names[index]} is {image.shape[2]} x {image.shape[1]} pixels when upright, its "
+                f"annotations are for {self.sizes[index][0]} x {self.sizes[index][1]}; use the images that were "
+                "annotated, neither resized nor rotated"
+            )
         sample = {
-            "image": read_image(self.images / self.names[index]),
+            "image": image,
             "keypoints": torch.where(visible[:, None], self.keypoints[index], 0.0),
             "visible": visible,
             "box": self.boxes[index],
@@ -122,6 +151,95 @@ class COCO(Dataset[dict[str, Any]]):
         return sample | {"annotation_id": self.annotation_ids[index], "area": self.areas[index]}
 
 
+def keypoint_category(file: Mapping[str, Any], path: Path, wanted: str | int | None = None) -> dict[str, Any] | None:
+    """Return the category of a COCO file whose keypoints are to be read.
+
+    Args:
+        file: content of the file.
+        path: for error messages.
+        wanted: name or id. Defaults to the only category with keypoints, or of several the one
+            called person.
+
+    Returns:
+        The category's record; None for files without categories.
+
+    Raises:
+        ValueError: malformed categories, none or more than one that fits.
+
+    Example:
+        >>> file = {"categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "person"}]}
+        >>> keypoint_category(file, Path("people.json"))["id"]
+        2
+    """
+    listed = file.get("categories") or []
+    try:
+        named = {category["id"]: str(category.get("name", "")) for category in listed}
+        annotated = [category for category in listed if category.get("keypoints")] or list(listed)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: expected categories with id, name and keypoints ({error!r})") from error
+    if wanted is not None:
+        chosen = [record for record in listed if wanted in (record["id"], record.get("name"))]
+    elif len(annotated) > 1:
+        chosen = [category for category in annotated if named[category["id"]].lower() == "person"]
+    else:
+        chosen = annotated
+    if len(chosen) != 1 and (listed or wanted is not None):
+        names = ", ".join(f"{printable(name, 40)} (id {identity})" for identity, name in list(named.items())[:20])
+        raise ValueError(
+            f"{path}: expected one category {'called person' if wanted is None else repr(wanted)}, got {len(chosen)}; "
+            f"choose with category= among {names or 'none'}"
+        )
+    return chosen[0] if chosen else None
+
+
+def _skeleton(category: dict[str, Any] | None, file: Mapping[str, Any], path: Path) -> Skeleton:
+    """The skeleton with the names and bones of a category."""
+    names = tuple((category or {}).get("keypoints") or ())
+    known = next((name for name in list_skeletons() if get_skeleton(name).keypoints == names), None)
+    if known:
+        return get_skeleton(known)
+    if names:
+        bones = [bone for bone in (category or {}).get("skeleton") or [] if len(bone) == 2]
+        try:
+            pairs = tuple((int(start) - 1, int(end) - 1) for start, end in bones)  # COCO counts from 1
+            return Skeleton(str((category or {}).get("name", "custom")), names, pairs)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path}: the category's keypoints and skeleton are malformed ({error}); give skeleton="
+            ) from error
+    annotated = (record["keypoints"] for record in file.get("annotations") or [] if _has_keypoints(record, category))
+    numbers = len(next(annotated, [0] * 3 * len(COCO.skeleton)))
+    if numbers % 3 == 0 and numbers != 3 * len(COCO.skeleton):
+        raise ValueError(
+            f"{path}: annotations have {numbers // 3} keypoints, which their category does not name; give skeleton=, a "
+            "list of their names"
+        )
+    return COCO.skeleton
+
+
+def _has_keypoints(record: Any, category: dict[str, Any] | None) -> bool:
+    if not isinstance(record, dict) or not isinstance(record.get("keypoints"), list):
+        return False
+    return bool(record["keypoints"]) and (category is None or record.get("category_id") == category["id"])
+
+
+def _listing(folder: Path, names: list[str]) -> set[str]:
+    """Files in a folder and in the sub-folders that the names have."""
+    found: set[str] = file_names(folder)
+    for parent in {PurePosixPath(name).parent for name in names} - {PurePosixPath()}:
+        if (folder / parent).is_dir():
+            found |= {str(parent / name) for name in file_names(folder / parent)}
+    return found
+
+
+def _file_name(name: str) -> str:
+    """A name with / between folders, as Windows has \\, and without ./ before it."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"file_name {name!r} is outside the folder of images")
+    return str(path)
+
+
 # image, annotation, box, keypoints, visible, area, score
 _Person = tuple[int, int, np.ndarray, np.ndarray, np.ndarray, float, float]
 
@@ -129,17 +247,24 @@ _Person = tuple[int, int, np.ndarray, np.ndarray, np.ndarray, float, float]
 def _read_images(path: Path, file: Any) -> dict[int, tuple[str, int, int]]:
     """Name, width and height of each image by its id, in the order of the file."""
     try:
-        return {
-            image["id"]: (image["file_name"], int(image["width"]), int(image["height"])) for image in file["images"]
+        listed = {
+            image["id"]: (_file_name(image["file_name"]), int(image["width"]), int(image["height"]))
+            for image in file["images"]
         }
-    except (KeyError, TypeError, ValueError) as error:
+        wrong = [size for size in listed.values() if not (0 < size[1] < MAX_SIDE and 0 < size[2] < MAX_SIDE)]
+        if wrong:
+            raise ValueError(f"got a size of {wrong[0][1]} x {wrong[0][2]}")
+        return listed
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path}: expected images with id, file_name, width and height ({error!r}); is it one of COCO's annotation "
             "files?"
         ) from error
 
 
-def _read_people(path: Path, file: Any, listed: dict[int, tuple[str, int, int]]) -> list[_Person]:
+def _read_people(
+    path: Path, file: Any, listed: dict[int, tuple[str, int, int]], category: Any, count: int
+) -> list[_Person]:
     if "annotations" not in file:
         raise ValueError(f"{path} has no annotations; give detections= to work on a detector's boxes")
     order = {image: place for place, image in enumerate(listed)}
@@ -147,21 +272,27 @@ def _read_people(path: Path, file: Any, listed: dict[int, tuple[str, int, int]])
     for number, record in enumerate(file["annotations"]):
         try:
             image, identity = record["image_id"], record["id"]
-            if record.get("iscrowd") or record["category_id"] != PERSON:
+            if record.get("iscrowd") or record["category_id"] != category or record.get("keypoints", []) == []:
                 continue
-            triples = np.array(record["keypoints"], float).reshape(NUM_KEYPOINTS, 3)
-            corner, area = np.array(record["bbox"], float).reshape(4), float(record["area"])
+            triples = np.array(record["keypoints"], float).reshape(count, 3)
+            corner = np.array(record["bbox"], float).reshape(4)
+            area = float(record.get("area", AREA_OF_BOX * corner[2] * corner[3]))
             _, width, height = listed[image]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{path}: annotation {number} (from 0) is malformed ({error!r}); expected id, image_id of one of the "
-                f"images, category_id, area, bbox (4,) and keypoints ({3 * NUM_KEYPOINTS},); download the file again"
+                f"images, category_id, bbox (4,) and keypoints ({3 * count},); download the file again"
             ) from error
         if not np.isfinite([*triples.ravel(), *corner, area]).all():
             raise ValueError(
                 f"{path}: annotation {number} (from 0, id {identity}) has a number that is not finite; remove it"
             )
         visible = triples[:, 2] > 0
+        if in_fractions(corner.reshape(2, 2)) or in_fractions(triples[visible, :2]):
+            raise ValueError(
+                f"{path}: annotation {number} (from 0, id {identity}) has its box or keypoints in fractions of the "
+                "image, expected pixels; multiply them by its width and height"
+            )
         low = np.maximum(corner[:2], 0)
         high = np.minimum((width - 1, height - 1), low + np.maximum(corner[2:] - 1, 0))
         if visible.any() and area > 0 and (high >= low).all():
@@ -171,18 +302,19 @@ def _read_people(path: Path, file: Any, listed: dict[int, tuple[str, int, int]])
 
 
 def _read_detections(
-    path: Path, annotations: Path, listed: dict[int, tuple[str, int, int]], min_score: float
+    path: Path, annotations: Path, listed: dict[int, tuple[str, int, int]], min_score: float, category: Any, count: int
 ) -> list[_Person]:
     records = load_json(path, "expected a json list of detections")
     if not isinstance(records, list):
         raise ValueError(f"{path}: expected a list of detections, got {type(records).__name__}")
-    nothing = np.zeros((NUM_KEYPOINTS, 2)), np.zeros(NUM_KEYPOINTS, bool)
+    nothing = np.zeros((count, 2)), np.zeros(count, bool)
     people = []
     for number, record in enumerate(records):
         try:
             image, score = record["image_id"], float(record["score"])
-            person = record.get("category_id", PERSON) == PERSON
+            person = record.get("category_id", category) == category
             corner, size = np.array(record["bbox"], float).reshape(2, 2)
+            known = image in listed
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{path}: detection {number} (from 0) is malformed ({error!r}); expected image_id, bbox (x, y, w, h) "
@@ -190,7 +322,7 @@ def _read_detections(
             ) from error
         if not person or score < min_score:
             continue
-        if image not in listed:
+        if not known:
             raise ValueError(
                 f"{path}: detection {number} (from 0) is in image {image}, which {annotations.name} does not list; "
                 "the two files must be of the same set of images"
@@ -199,6 +331,11 @@ def _read_detections(
             raise ValueError(
                 f"{path}: detection {number} (from 0) has bbox {[*corner.tolist(), *size.tolist()]} and score {score}; "
                 "expected finite (x, y, w, h) with w and h of 0 or more; remove it"
+            )
+        if in_fractions(np.stack([corner, size])):
+            raise ValueError(
+                f"{path}: detection {number} (from 0) has its box in fractions of the image, expected pixels; multiply "
+                "it by the image's width and height"
             )
         people.append((image, -1, np.concatenate([corner, corner + np.maximum(size, 1)]), *nothing, np.nan, score))
     return people

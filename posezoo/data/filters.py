@@ -6,11 +6,13 @@ the ends are not published: here windows are centred, and the first and the last
 
 For keypoints with missing frames there are `gaussian_filter`, which is not causal, and the causal 1
 euro filter of Casiez, Roussel and Vogel (CHI 2012): `one_euro_filter` for a video, `OneEuroStream`
-for a camera. A keypoint with a NaN is missing. It stays NaN, and the filters skip its frame. Smooth
-the predictions of `posezoo.predict` for a video with
+for a camera. A keypoint with a NaN is missing. It stays NaN, and the filters skip its frame.
 
-    points = torch.from_numpy(np.stack([people.keypoints[0] for people in frames]))     # (T, K, 2)
-    scores = torch.from_numpy(np.stack([people.scores[0] for people in frames]))
+The filters take NumPy arrays or tensors and return the same kind. Smooth the predictions of
+`posezoo.predict` for a video with
+
+    points = np.stack([people.keypoints[0] for people in frames])                       # (T, K, 2)
+    scores = np.stack([people.scores[0] for people in frames])
     smooth = gaussian_filter(points, sigma=1.5, scores=scores)
 """
 
@@ -20,11 +22,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from posezoo.arrays import Array, as_tensor, same_kind
+
 WIDTH = 5  # frames (section 4.2 of Hossain and Little)
 REACH = 4  # standard deviations of the Gaussian; 6e-5 of its mass is beyond
 
 
-def mean_filter(points: Tensor, width: int = WIDTH) -> Tensor:
+def mean_filter(points: Array, width: int = WIDTH) -> Array:
     """Replace each frame by the mean of the `width` frames around it.
 
     Args:
@@ -39,10 +43,10 @@ def mean_filter(points: Tensor, width: int = WIDTH) -> Tensor:
         >>> mean_filter(torch.tensor([0.0, 0.0, 10.0, 0.0, 0.0, 0.0]).view(6, 1, 1)).flatten().tolist()
         [2.0, 2.0, 2.0, 2.0, 2.0, 0.0]
     """
-    return _windows(points, width).mean(dim=-1)
+    return same_kind(points, _windows(as_tensor(points), width).mean(dim=-1))
 
 
-def median_filter(points: Tensor, width: int = WIDTH) -> Tensor:
+def median_filter(points: Array, width: int = WIDTH) -> Array:
     """Replace each frame by the median of the `width` frames around it, per coordinate.
 
     Arguments and errors as for `mean_filter`.
@@ -51,10 +55,10 @@ def median_filter(points: Tensor, width: int = WIDTH) -> Tensor:
         >>> median_filter(torch.tensor([0.0, 0.0, 10.0, 0.0, 1.0, 1.0]).view(6, 1, 1)).flatten().tolist()
         [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
     """
-    return _windows(points, width).median(dim=-1).values
+    return same_kind(points, _windows(as_tensor(points), width).median(dim=-1).values)
 
 
-def gaussian_filter(points: Tensor, sigma: float, *, scores: Tensor | None = None) -> Tensor:
+def gaussian_filter(points: Array, sigma: float, *, scores: Array | None = None) -> Array:
     """Smooth with a Gaussian over time, weighted by the keypoints' scores.
 
     Weights are normalised by their sum over existing frames. Constant points are therefore
@@ -82,15 +86,17 @@ def gaussian_filter(points: Tensor, sigma: float, *, scores: Tensor | None = Non
     """
     if not 0 < sigma < math.inf:
         raise ValueError(f"sigma: expected a positive number of frames, got {sigma}")
+    given, points = points, as_tensor(points)
     seen = _seen(points)
     weights = seen.to(points.dtype)
     if scores is not None:
+        scores = as_tensor(scores, points)
         if scores.shape != points.shape[:-1] or not scores[seen[..., 0]].isfinite().all():
             raise ValueError(
                 f"scores: expected finite {tuple(points.shape[:-1])}, one per keypoint, got {tuple(scores.shape)}"
             )
         weights = weights * scores.clamp(min=0).to(points)[..., None].where(seen, 0)
-    reach = max(1, math.ceil(REACH * sigma))
+    reach = max(1, min(math.ceil(REACH * sigma), points.shape[-3] - 1))  # not beyond the video
     distance = torch.arange(-reach, reach + 1, dtype=points.dtype, device=points.device)
     kernel = (-(distance**2) / (2 * sigma**2)).exp().view(1, 1, -1)
 
@@ -100,7 +106,7 @@ def gaussian_filter(points: Tensor, sigma: float, *, scores: Tensor | None = Non
 
     total = blur(weights)
     smooth = torch.where(total > 0, blur(weights * points.where(seen, 0)) / total, points)
-    return smooth.where(seen, torch.nan)
+    return same_kind(given, smooth.where(seen, torch.nan))
 
 
 class OneEuroStream:
@@ -145,7 +151,7 @@ class OneEuroStream:
         self._smooth: Tensor | None = None  # NaN before the first frame of a keypoint
         self._speed = self._waited = torch.zeros(())
 
-    def __call__(self, points: Tensor, *, seconds: float | None = None) -> Tensor:
+    def __call__(self, points: Array, *, seconds: float | None = None) -> Array:
         """Filter the next frame.
 
         Args:
@@ -158,6 +164,7 @@ class OneEuroStream:
         Raises:
             ValueError: points of another shape or infinite, or a time that is not positive.
         """
+        given, points = points, as_tensor(points)
         seen = _seen(points[..., None, :, :]).squeeze(-3)
         if self._smooth is None:
             self._smooth, self._speed = torch.full_like(points, torch.nan), torch.zeros_like(points)
@@ -181,12 +188,12 @@ class OneEuroStream:
 
         self._waited = torch.where(seen, 0, elapsed)
         self._speed, self._smooth = speed.where(seen, self._speed), smooth.where(seen, self._smooth)
-        return smooth.where(seen, torch.nan)
+        return same_kind(given, smooth.where(seen, torch.nan))
 
 
 def one_euro_filter(
-    points: Tensor, fps: float, *, min_cutoff: float = 1.0, beta: float = 0.01, derivative_cutoff: float = 1.0
-) -> Tensor:
+    points: Array, fps: float, *, min_cutoff: float = 1.0, beta: float = 0.01, derivative_cutoff: float = 1.0
+) -> Array:
     """Filter a video with a new `OneEuroStream`.
 
     Args:
@@ -201,9 +208,10 @@ def one_euro_filter(
         >>> one_euro_filter(torch.tensor([5.0, torch.nan, 6.0, 5.0]).view(4, 1, 1), fps=30).flatten().tolist()
         [5.0, nan, 5.30..., 5.25...]
     """
-    _seen(points)
+    frames = as_tensor(points)
+    _seen(frames)
     stream = OneEuroStream(fps, min_cutoff=min_cutoff, beta=beta, derivative_cutoff=derivative_cutoff)
-    return torch.stack([stream(frame) for frame in points.unbind(dim=-3)], dim=-3)
+    return same_kind(points, torch.stack([stream(frame) for frame in frames.unbind(dim=-3)], dim=-3))
 
 
 def _share(cutoff: Tensor | float, elapsed: Tensor) -> Tensor:

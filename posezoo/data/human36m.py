@@ -24,12 +24,9 @@ frames of all videos, so that its phase differs between videos; `fps=2` takes th
 ... of each.
 """
 
-import pickle
 import re
 import xml.etree.ElementTree
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +35,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from posezoo.data.files import load_arrays, load_mat
 from posezoo.geometry import Camera
 from posezoo.skeletons import Skeleton, get_skeleton
 
@@ -229,8 +227,11 @@ def read_cameras(path: str | Path) -> dict[tuple[str, str], Camera]:
         raise ValueError(
             f"{path} is malformed ({error}); take metadata.xml from the data set's code release"
         ) from error
-    if len(numbers) != 300:
-        raise ValueError(f"{path}: expected 300 numbers in <w0>, got {len(numbers)}; is it Human3.6M's metadata.xml?")
+    if len(numbers) != 300 or not bool(numbers.isfinite().all()):
+        raise ValueError(
+            f"{path}: expected 300 numbers in <w0>, got {len(numbers)}, of them {int(numbers.isfinite().sum())} "
+            "finite; is it Human3.6M's metadata.xml?"
+        )
     outside, inside = numbers[:264].view(4, 11, 6), numbers[264:].view(4, 9)
     a, b, c = outside[..., :3].unbind(dim=-1)
     rotation = _turn(a, 0) @ _turn(b, 1) @ _turn(c, 2)
@@ -255,13 +256,8 @@ def read_prepared(path: Path, key: str) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{path} is missing; VideoPose3D's scripts write it")
     try:
-        with zipfile.ZipFile(path) as archive:
-            stream = BytesIO(archive.read(f"{key}.npy"))
-        version = np.lib.format.read_magic(stream)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = header(stream)
-        content = _Arrays(stream, encoding="latin1").load().item() if dtype.hasobject and shape == () else None
-    except Exception as error:  # the parsers raise various exceptions for damaged files
+        content = load_arrays(path, key=key, objects=True).get(key)
+    except ValueError as error:
         raise ValueError(f"{path}: {key} cannot be read ({error}); expected the format of VideoPose3D") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected {key} to be a dictionary, as VideoPose3D writes it")
@@ -279,23 +275,6 @@ class _Record(NamedTuple):
     keypoints: Tensor | None
     camera: Camera
     images: Path | None
-
-
-class _Arrays(pickle.Unpickler):
-    """Unpickler of arrays in dictionaries and lists that refuses everything else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        array, number = np.zeros(1), np.float32(0)
-        allowed = {
-            "_reconstruct": array.__reduce__()[0],
-            "_frombuffer": array.__reduce_ex__(5)[0],
-            "scalar": number.__reduce__()[0],
-            "ndarray": np.ndarray,
-            "dtype": np.dtype,
-        }
-        if module.split(".")[0] == "numpy" and name in allowed:
-            return allowed[name]
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, and only arrays are expected")
 
 
 def _take(name: str) -> str:
@@ -375,7 +354,7 @@ def _read_file(path: Path) -> np.ndarray:
         if path.suffix == ".h5":
             with _needed("h5py", path).File(path) as file:
                 return np.asarray(file["3D_positions"]).reshape(96, -1).T
-        return np.asarray(_needed("scipy.io", path).loadmat(path)["data"][0, 0])
+        return np.asarray(load_mat(path, "unpack it again", squeeze=False)["data"][0, 0])
     except ImportError:
         raise
     except Exception as error:  # the parsers raise various exceptions for damaged files

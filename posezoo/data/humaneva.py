@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from posezoo.data.files import load_mat
 from posezoo.data.human36m import read_prepared
 from posezoo.data.windows import valid_chunks
 from posezoo.geometry import Camera
@@ -218,13 +219,9 @@ def _prepared_chunks(path: Path, flat_path: Path, subject: str, trial: str) -> l
 
 def _exported_chunks(path: Path, start: int, end: int) -> list[_Chunk]:
     try:
-        import scipy.io
-    except ImportError as error:
-        raise ImportError("reading MATLAB files needs SciPy: pip install 'posezoo[data]'") from error
-    try:
-        arrays = scipy.io.loadmat(path)
+        arrays = load_mat(path, "export it again", squeeze=False)
         solid, flat = np.asarray(arrays["poses_3d"], np.float64), np.asarray(arrays["poses_2d"], np.float64)
-    except Exception as error:  # SciPy's parser raises various exceptions for damaged files
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not an export of ConvertHumanEva.m ({error})") from error
     length = end - start
     if solid.shape != (length, 15, 3) or flat.shape != (3, length, 15, 2):

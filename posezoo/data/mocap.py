@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 FPS = 120.0  # of CMU's recordings; .amc files do not state it
+MAX_JOINTS = 1000  # a person with hands and face has some 150
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,7 @@ class Rig:
             left to right, is the joint's local rotation.
         axes: `(J, 3, 3)` local coordinate frames of the rotations (`axis` of .asf).
         position_channels: channels of the root's x, y and z.
+        joint_channels: (joint, channels of x, y and z) of other joints whose position is recorded.
         degrees: unit of the rotation channels. False: radians.
         unit: mm in the unit of the position channels.
     """
@@ -40,6 +42,7 @@ class Rig:
     position_channels: tuple[int, int, int]
     degrees: bool
     unit: float
+    joint_channels: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,29 +87,38 @@ def read_asf(text: str, name: str = "the .asf") -> Rig:
         raise ValueError(
             f"{name}: there is no section :{missing[0]}; expected an .asf file, with units, root, bonedata, hierarchy"
         )
-    units = dict(re.findall(r"(\w+)\s+(\S+)", sections["units"]))
+    units = dict(re.findall(r"(\w+)\s+(\S+)", sections["units"].lower()))
+    angle = units.get("angle", "deg")[:3]
+    if angle not in ("deg", "rad"):
+        raise ValueError(f"{name}: expected the unit angle to be degrees or radians, got {units['angle'][:40]!r}")
+    _check_finite(text, name)
     try:
         unit = 25.4 / float(units.get("length", 1))
         root = {line.split()[0]: line.split()[1:] for line in sections["root"].splitlines() if line.split()}
         bones = {"root": {"axis": [*root["orientation"], root["axis"][0]], "dof": [v.lower() for v in root["order"]]}}
-        for block in re.findall(r"begin(.*?)end\b", sections["bonedata"], flags=re.S):
-            fields = {line.split()[0]: line.split()[1:] for line in block.splitlines() if line.split()}
+        for block in sections["bonedata"].split("begin")[1:]:
+            words = [line.split() for line in block.splitlines() if line.split()]
+            fields = {line[0]: line[1:] for line in words[: words.index(["end"])]}
             bones[fields["name"][0]] = fields
         # a bone of the file goes from a joint to the next: the joint of a bone is where the bone starts
-        parents = {"root": -1}
+        parents, numbers = {"root": -1}, {"root": 0}
         joints, starts = ["root"], [[float(v) for v in root["position"]]]
         for line in sections["hierarchy"].split("begin")[1].split("end")[0].splitlines():
             parent, *children = line.split() or ["", *()]
             for child in children:
-                parents[child] = joints.index(parent)
+                parents[child] = numbers[parent]
+                numbers[child] = len(joints)
                 joints.append(child)
                 starts.append(_direction(bones, parent))
-        for bone in [joint for i, joint in enumerate(joints) if i not in parents.values()]:
-            parents[f"{bone}_end"] = joints.index(bone)
+        if len(joints) > MAX_JOINTS:
+            raise ValueError(f"it has more than {MAX_JOINTS} joints")
+        inner = set(parents.values())
+        for bone in [joint for i, joint in enumerate(joints) if i not in inner]:
+            parents[f"{bone}_end"] = numbers[bone]
             joints.append(f"{bone}_end")
             starts.append(_direction(bones, bone))
         axes, turns, column = [], [], 0
-        degrees = units.get("angle", "deg") == "deg"
+        degrees = angle == "deg"
         for joint in joints:
             *angles, order = bones[joint]["axis"] if joint in bones else ["0", "0", "0", "XYZ"]
             spin = torch.tensor([[float(v) for v in angles]], dtype=torch.float64)
@@ -165,16 +177,19 @@ def read_amc(text: str, rig: Rig, name: str = "the .amc", *, fps: float = FPS) -
         raise ValueError(f"{name} is of another skeleton than its .asf: the first frame has {found}")
     # all numbers at once, which is many times faster than line by line; only a malformed file is searched for the line
     numbers = _numbers(" ".join(part[2] for part in parts))
+    begin = int(labels[0][:18])
     regular = rest == 0 and all(labels[i::width] == [label] * frames for i, label in enumerate(bones, start=1))
-    if not regular or len(numbers) != frames * sum(dofs) or labels[::width] != [str(i + 1) for i in range(frames)]:
+    if not regular or len(numbers) != frames * sum(dofs) or labels[::width] != [str(begin + i) for i in range(frames)]:
         wanted = list(zip(bones, dofs, strict=True))
         lines_of = [
             [(part[0], len(part[2].split())) for part in parts[i : i + width]] for i in range(0, len(parts), width)
         ]
-        bad = next((i for i, some in enumerate(lines_of, 1) if some != [(str(i), 0), *wanted]), 1)
+        bad = next((i for i, some in enumerate(lines_of, begin) if some != [(str(i), 0), *wanted]), begin)
         raise ValueError(
-            f"{name}: frame {bad} is incomplete or out of order, expected the lines of frame 1; download it again"
+            f"{name}: frame {bad} is incomplete or out of order, expected the lines of frame {begin}; download it again"
         )
+    if not np.isfinite(numbers).all():
+        _check_finite(text, name)
     # the bones are in the order of the file here, in that of the hierarchy in the rig
     ends = np.cumsum(dofs)
     columns = {label: range(end - count, end) for label, end, count in zip(bones, ends, dofs, strict=True)}
@@ -191,8 +206,11 @@ def read_bvh(text: str, name: str = "the .bvh", *, unit: float) -> Motion:
         unit: mm in the unit of length, which the file does not state: 10 for centimetres,
             `cmu.UNIT` for CMU.
 
+    The position channels of a joint replace its OFFSET, as in Blender, unless all of them are 0. For
+    the root they are added to it.
+
     Raises:
-        ValueError: the file is malformed, or another joint than the root has position channels.
+        ValueError: the file is malformed.
 
     Example:
         >>> file = (
@@ -205,7 +223,7 @@ def read_bvh(text: str, name: str = "the .bvh", *, unit: float) -> Motion:
         (50.0, ('Hips', 'Hips_end'), [[[0.0, 900.0, 0.0], [-100.0, 900.0, 0.0]]])
     """
     head, found, body = text.partition("MOTION")
-    match = re.match(r"\s*Frames:\s*(\d+)\s*Frame Time:\s*(\S+)[^\S\n]*\r?\n?", body)
+    match = re.match(r"\s*Frames:\s*(\d{1,9})\s*Frame Time:\s*(\S+)[^\S\n]*\r?\n?", body)
     if not found or not match or "HIERARCHY" not in head:
         raise ValueError(f"{name}: expected HIERARCHY, MOTION, Frames: and Frame Time:; is it a BVH file?")
     joints: list[str] = []
@@ -230,8 +248,13 @@ def read_bvh(text: str, name: str = "the .bvh", *, unit: float) -> Motion:
                 path.pop()
         counts = np.cumsum([0, *map(len, channels)])
         x, y, z = (channels[0].index(f"{letter}position") for letter in "xyz")
-        if any("position" in kind for some in channels[1:] for kind in some) or len(offsets) != len(joints):
-            raise ValueError("only the root may move, and each joint needs an OFFSET")
+        if len(offsets) != len(joints) or len(joints) > MAX_JOINTS:
+            raise ValueError(f"expected at most {MAX_JOINTS} joints, each with an OFFSET")
+        moving = [
+            (joint, tuple(int(counts[joint]) + some.index(f"{letter}position") for letter in "xyz"))
+            for joint, some in enumerate(channels)
+            if joint and any(kind.endswith("position") for kind in some)
+        ]
         turns = tuple(
             tuple(
                 ("xyz".index(kind[0]), int(start) + place)
@@ -240,21 +263,25 @@ def read_bvh(text: str, name: str = "the .bvh", *, unit: float) -> Motion:
             )
             for start, some in zip(counts, channels, strict=False)
         )
+        frames, step = int(match[1]), float(match[2])
     except (StopIteration, IndexError, ValueError) as error:
         raise ValueError(f"{name}: the hierarchy is malformed ({error}); download it again") from error
-    frames, step = int(match[1]), float(match[2])
     numbers = _numbers(body[match.end() :])
-    if not frames or len(numbers) != frames * counts[-1] or not step > 0:
+    if not frames or len(numbers) != frames * counts[-1] or not 0 < step < math.inf:
         raise ValueError(
             f"{name}: expected {frames} frames of {counts[-1]} numbers, got {len(numbers)} numbers; download it again"
         )
+    if not np.isfinite(numbers).all() or not np.isfinite(offsets).all():
+        _check_finite(text, name)
+    numbers = numbers.reshape(frames, -1)
+    moving = [(joint, columns) for joint, columns in moving if numbers[:, columns].any()]
     offset = unit * torch.tensor(offsets, dtype=torch.float64)
     rig = Rig(
         joints=tuple(joints), parents=tuple(parents), offsets=offset, rotation_channels=turns,
         axes=torch.eye(3, dtype=torch.float64).expand(len(joints), 3, 3), position_channels=(x, y, z), degrees=True,
-        unit=unit,
+        unit=unit, joint_channels=tuple(moving),
     )  # fmt: skip
-    return forward_kinematics(rig, numbers.reshape(frames, -1), name, _whole(1 / step))
+    return forward_kinematics(rig, numbers, name, _whole(1 / step))
 
 
 def forward_kinematics(rig: Rig, channels: np.ndarray, name: str, fps: float) -> Motion:
@@ -281,9 +308,14 @@ def forward_kinematics(rig: Rig, channels: np.ndarray, name: str, fps: float) ->
         rotations.append(local[:, joint] if parent < 0 else rotations[parent] @ local[:, joint])
     turned = torch.stack(rotations, dim=1)
     root = rig.offsets[0] + rig.unit * numbers[:, list(rig.position_channels)]
+    offsets = rig.offsets
+    if rig.joint_channels:
+        offsets = offsets.expand(len(numbers), -1, 3).clone()
+        for joint, columns in rig.joint_channels:
+            offsets[:, joint] = rig.unit * numbers[:, list(columns)]
     return Motion(
         name=name, fps=fps, joints=rig.joints, parents=rig.parents, offsets=rig.offsets,
-        positions=joint_positions(rig.parents, rig.offsets, turned, root), rotations=turned, angles=angles,
+        positions=joint_positions(rig.parents, offsets, turned, root), rotations=turned, angles=angles,
     )  # fmt: skip
 
 
@@ -292,7 +324,7 @@ def joint_positions(parents: Sequence[int], offsets: Tensor, rotations: Tensor, 
 
     Args:
         parents: index of each joint's parent, which comes before the joint; -1 for the root.
-        offsets: `(J, 3)` mm from the parent to the joint in the rest pose.
+        offsets: `(J, 3)` mm from the parent to the joint in the rest pose, or `(T, J, 3)`.
         rotations: `(T, J, 3, 3)` global rotations from the rest pose.
         root: `(T, 3)` mm position of the root.
 
@@ -306,7 +338,8 @@ def joint_positions(parents: Sequence[int], offsets: Tensor, rotations: Tensor, 
     """
     positions: list[Tensor] = []
     for joint, parent in enumerate(parents):
-        positions.append(root if parent < 0 else positions[parent] + rotations[:, parent] @ offsets[joint])
+        offset = offsets[..., joint, :, None]
+        positions.append(root if parent < 0 else positions[parent] + (rotations[:, parent] @ offset)[..., 0])
     return torch.stack(positions, dim=1)
 
 
@@ -376,6 +409,21 @@ def _numbers(text: str) -> np.ndarray:
         return np.array(text.split(), dtype=np.float64)
     except ValueError:
         return np.empty(0)
+
+
+def _check_finite(text: str, name: str) -> None:
+    """Refuse a text with a number that is NaN or infinite, as exporters write for lost markers."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        for word in line.split():
+            if word[-1] in "nNfFyY0123456789" and _not_finite(word):
+                raise ValueError(f"{name}, line {number}: {word[:20]!r} is not finite; fill the gap or cut the frame")
+
+
+def _not_finite(word: str) -> bool:
+    try:
+        return not math.isfinite(float(word))
+    except ValueError:
+        return False
 
 
 def _is_number(line: str) -> bool:

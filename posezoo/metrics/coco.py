@@ -14,9 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from posezoo.arrays import Array
+from posezoo.arrays import Array, in_fractions
 from posezoo.metrics.arrays import finite_points
-from posezoo.metrics.coco_files import Arrays, read_coco_ground_truth, read_coco_results
+from posezoo.metrics.coco_files import (
+    RESULTS,
+    TRUTH,
+    Arrays,
+    load_coco,
+    match_file_names,
+    read_coco_ground_truth,
+    read_coco_results,
+)
 from posezoo.metrics.oks import EPS, oks_sigmas
 from posezoo.skeletons import Skeleton
 
@@ -91,7 +99,8 @@ def coco_ap(
 
     Args:
         ground_truth: a COCO annotation file, its content, or arrays; see `read_coco_ground_truth`.
-        predictions: a COCO results file, its content, or arrays; see `read_coco_results`.
+        predictions: a COCO results file, its content, or arrays; see `read_coco_results`. Images
+            are matched by `file_name` if both files have it, otherwise by `image_id`.
             Predictions of a category that the ground truth does not list are left out, as in
             pycocotools.
         sigmas: `(K,)`, or a skeleton that has them.
@@ -109,8 +118,8 @@ def coco_ap(
 
     Raises:
         ValueError: for records that miss a field or hold a wrong one (the message names the
-            record), predictions in images that the ground truth does not list, or another number of
-            keypoints than of sigmas.
+            record), predictions in images that the ground truth does not list, another number of
+            keypoints than of sigmas, or keypoints in fractions of the image instead of pixels.
 
     Example:
         >>> import numpy as np
@@ -120,16 +129,22 @@ def coco_ap(
         >>> result["AP"], result["AR50"], result["APL"]
         (1.0, 1.0, -1.0)
     """
-    truth, found = read_coco_ground_truth(ground_truth), read_coco_results(predictions)
     if max_detections < 1:
         raise ValueError(f"max_detections: expected 1 or more, got {max_detections}")
     spread = oks_sigmas(sigmas)
+    annotations, results = load_coco(ground_truth, TRUTH), load_coco(predictions, RESULTS)
+    truth = read_coco_ground_truth(annotations, num_keypoints=len(spread))
+    found = read_coco_results(match_file_names(results, annotations))
     for name, keypoints in (("ground_truth", truth["keypoints"]), ("predictions", found["keypoints"])):
         if len(keypoints) and keypoints.shape[1] != len(spread):
             raise ValueError(
                 f"{name}: expected {len(spread)} keypoints, one per sigma, got {keypoints.shape[1]}; pass the `sigmas` "
                 "of your skeleton"
             )
+    labelled = truth["keypoints"][truth["keypoints"][..., 2] > 0]
+    for name, points in (("ground_truth", labelled), ("predictions", found["keypoints"])):
+        if in_fractions(points[..., :2]):
+            raise ValueError(f"{name}: keypoints are in fractions of the image, expected pixels; multiply by its size")
     if broken := int((~finite_points(found["keypoints"])).sum()):
         warnings.warn(f"{broken} predicted keypoints are not finite and count as misses", stacklevel=2)
     if (truth["id"] == 0).any():

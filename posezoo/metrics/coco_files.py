@@ -2,11 +2,15 @@
 
 `read_coco_ground_truth` and `read_coco_results` take files, their content or arrays, and return
 checked arrays, one per field of COCO's records; an error names the file, the record and the field.
+
+Annotations of boxes alone are people with no labelled keypoint, as in pycocotools. An annotation
+without `area` gets 0.53 times the area of its box, as in the evaluations of CrowdPose and AI
+Challenger.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -18,16 +22,20 @@ from posezoo.skeletons import Skeleton, get_skeleton
 
 Arrays = dict[str, np.ndarray]  # COCO's fields, one array each
 
+AREA_OF_BOX = 0.53
+
 TRUTH, RESULTS = "ground_truth", "predictions"  # as messages name them: the arguments of `coco_ap`
 
 
-def read_coco_ground_truth(source: str | Path | Mapping[str, Any]) -> Arrays:
+def read_coco_ground_truth(source: str | Path | Mapping[str, Any], *, num_keypoints: int | None = None) -> Arrays:
     """Read COCO keypoint annotations as arrays, one per field of COCO's records, and check them.
 
     Args:
         source: a json file, its content, or arrays (or tensors or lists) by COCO's names. Arrays
-            need `image_id`, `keypoints` and `area`; the other fields below are optional.
+            need `image_id`, `keypoints` and `area` or `bbox`; the other fields below are optional.
             `keypoints` without flags are all labelled.
+        num_keypoints: leave out categories whose list of keypoints is of another length. Defaults
+            to an error for annotations of different lengths.
 
     Returns:
         images: `(M,)` ids of the images to evaluate, with and without people. Defaults, for arrays,
@@ -37,7 +45,8 @@ def read_coco_ground_truth(source: str | Path | Mapping[str, Any]) -> Arrays:
         image_id: `(N,)` whole numbers or strings.
         category_id: `(N,)`. Defaults, for arrays, to 1.
         keypoints: `(N, K, 3)` pixels x, y, and COCO's flag: 0 not labelled, 1 occluded, 2 visible.
-        area: `(N,)` square pixels; in COCO's files the area of the segment.
+        area: `(N,)` square pixels; in COCO's files the area of the segment. Defaults to 0.53 times
+            that of `bbox`.
         bbox: `(N, 4)` pixels in COCO's order: left, top, width, height. Defaults to the extent of
             the labelled keypoints.
         iscrowd: `(N,)` 0 or 1. Defaults to 0.
@@ -54,7 +63,7 @@ def read_coco_ground_truth(source: str | Path | Mapping[str, Any]) -> Arrays:
         >>> truth["num_keypoints"].tolist(), truth["bbox"].tolist()
         ([17], [[1.0, 1.0, 0.0, 0.0]])
     """
-    content = _load(source, TRUTH)
+    content = load_coco(source, TRUTH)
     if not isinstance(content, Mapping):
         raise ValueError(
             f"{TRUTH}: expected COCO's annotations, a dict with images, annotations and categories, or a dict of "
@@ -63,14 +72,23 @@ def read_coco_ground_truth(source: str | Path | Mapping[str, Any]) -> Arrays:
     if "annotations" in content:
         if "images" not in content:
             raise ValueError(f"{TRUTH}: has no `images`; expected a list of all images, with and without people")
-        data = _columns(content.get("annotations"), TRUTH, ("image_id", "category_id"), "keypoints", ("area",))
-        data |= _optional_columns(content["annotations"], TRUTH)
+        for name in ("images", "annotations", "categories"):
+            if not isinstance(content.get(name, ()), list | tuple):
+                raise ValueError(f"{TRUTH}: {name}: expected a list of COCO's records, got {content[name]!r:.80}")
+        left_out = _other_categories(content, num_keypoints)
+        records = _complete(content["annotations"], left_out, num_keypoints)
+        data = _columns(records, TRUTH, ("image_id", "category_id"), "keypoints", ("area",))
+        data |= _optional_columns(records, TRUTH)
         data["images"] = [_field(image, "id", f"{TRUTH}: images", at) for at, image in enumerate(content["images"])]
         if "categories" in content:
             listed = enumerate(content["categories"])
-            data["categories"] = [_field(category, "id", f"{TRUTH}: categories", at) for at, category in listed]
+            found = [_field(category, "id", f"{TRUTH}: categories", at) for at, category in listed]
+            data["categories"] = [identity for identity in found if identity not in left_out]
     else:
-        data = _arrays(content, TRUTH, ("image_id", "keypoints", "area"))
+        data = _arrays(content, TRUTH, ("image_id", "keypoints", *(() if "bbox" in content else ("area",))))
+        if "area" not in data:
+            boxes = _numbers(data["bbox"], TRUTH, "bbox", (len(data["image_id"]), 4))
+            data["area"] = AREA_OF_BOX * boxes[:, 2] * boxes[:, 3]
 
     truth = _shared_fields(data, TRUTH)
     count, keypoints = len(truth["image_id"]), truth["keypoints"]
@@ -133,7 +151,7 @@ def read_coco_results(source: str | Path | Mapping[str, Any] | Sequence[Any]) ->
         >>> read_coco_results(results)["area"]
         array([600.])
     """
-    content = _load(source, RESULTS)
+    content = load_coco(source, RESULTS)
     if isinstance(content, Mapping) and "annotations" not in content:
         data = _arrays(content, RESULTS, ("image_id", "keypoints", "score"))
     else:
@@ -245,16 +263,132 @@ def write_coco_ground_truth(
     _write(path, content)
 
 
-def _load(source: Any, what: str) -> Any:
+def load_coco(source: Any, what: str) -> Any:
+    """Load a COCO json file; other sources are returned unchanged.
+
+    Args:
+        source: file, content or arrays.
+        what: `TRUTH` or `RESULTS`, for error messages.
+
+    Raises:
+        ValueError: the file is missing or damaged.
+
+    Example:
+        >>> load_coco([], RESULTS)
+        []
+    """
     if not isinstance(source, str | Path):
         return source
     path = Path(source)
     if not path.is_file():
         raise ValueError(f"{what}: no file {path}; expected a COCO json file")
     try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{what}: {path} is not JSON: {error}") from error
+    if not isinstance(content, Mapping | list):  # a text would be taken for the name of another file
+        raise ValueError(f"{what}: {path}: expected COCO's annotations or results, got {type(content).__name__}")
+    return content
+
+
+def match_file_names(results: Any, truth: Any) -> Any:
+    """Give results the `image_id` that the ground truth has for their `file_name`.
+
+    `posezoo predict --json` numbers images in the order of its arguments, annotation tools in that
+    of the upload, so that equal numbers mean nothing. Folders before the name may be missing on one
+    side.
+
+    Args:
+        results: content of a results file.
+        truth: content of a COCO annotation file.
+
+    Returns:
+        Copies of the results; `results` itself if not all results, or not all images of the ground
+        truth, have a `file_name`.
+
+    Raises:
+        ValueError: the ground truth has no such name, or has it in several folders.
+
+    Example:
+        >>> truth = {"images": [{"id": 397133, "file_name": "val/b.jpg"}]}
+        >>> match_file_names([{"image_id": 0, "file_name": "photos/val/b.jpg"}], truth)[0]["image_id"]
+        397133
+    """
+    records: Any = results.get("annotations") if isinstance(results, Mapping) else results
+    images: Any = truth.get("images") if isinstance(truth, Mapping) else None
+    if not _all_named(records) or not _all_named(images):
+        return results
+    known: dict[str, list[tuple[tuple[str, ...], Any]]] = {}
+    for image in images:
+        parts = _parts(image["file_name"])
+        known.setdefault(parts[-1], []).append((parts, image.get("id")))
+    identities: dict[str, Any] = {}
+    for at, record in enumerate(records):
+        name = record["file_name"]
+        if name not in identities:
+            parts = _parts(name)
+            near = [
+                ((min(len(parts), len(other)), -len(other)), identity)
+                for other, identity in known.get(parts[-1], ())
+                if _same_end(parts, other)
+            ]
+            nearest = max((overlap for overlap, _ in near), default=None)
+            fitting = [identity for overlap, identity in near if overlap == nearest]
+            if len(fitting) != 1:
+                raise ValueError(
+                    f"{_name(RESULTS, at)}: the ground truth has {len(fitting) or 'no'} images with the file_name "
+                    f"{name!r:.80}; predict the annotated images, with their folders, or remove file_name to match by "
+                    "image_id"
+                )
+            identities[name] = fitting[0]
+    return [{**record, "image_id": identities[record["file_name"]]} for record in records]
+
+
+def _all_named(records: Any) -> bool:
+    return (
+        isinstance(records, Sequence)
+        and bool(records)
+        and all(isinstance(record, Mapping) and _is_name(record.get("file_name")) for record in records)
+    )
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and bool(_parts(name))
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    return PurePosixPath(name.replace("\\", "/")).parts
+
+
+def _same_end(first: Sequence[str], second: Sequence[str]) -> bool:
+    length = min(len(first), len(second))
+    return first[-length:] == second[-length:]
+
+
+def _other_categories(content: Mapping[str, Any], num_keypoints: int | None) -> list[Any]:
+    """Ids of the categories that have keypoints, but not so many."""
+    listed = [category for category in content.get("categories") or () if isinstance(category, Mapping)]
+    lengths = {category.get("id"): len(category["keypoints"]) for category in listed if category.get("keypoints")}
+    return [identity for identity, length in lengths.items() if num_keypoints and length != num_keypoints]
+
+
+def _complete(records: Any, left_out: Sequence[Any], num_keypoints: int | None) -> Any:
+    """Annotations of the categories to read, with unlabelled keypoints for boxes, and with areas."""
+    if not isinstance(records, Sequence) or not all(isinstance(record, Mapping) for record in records):
+        return records
+    kept = [record for record in records if record.get("category_id") not in left_out]
+    lengths = (len(record["keypoints"]) for record in kept if isinstance(record.get("keypoints"), list | tuple))
+    width = next((length for length in lengths if length), 3 * (num_keypoints or 0))
+    complete = []
+    for record in kept:
+        more: dict[str, Any] = {}
+        if width and record.get("keypoints", ()) in ([], (), None):
+            more |= {"keypoints": [0] * width, "num_keypoints": 0}
+        if "area" not in record and "bbox" in record:
+            _check_numbers(record["bbox"], "bbox", 4, f"{TRUTH}: annotation of the id {record.get('id')}")
+            more["area"] = AREA_OF_BOX * record["bbox"][2] * record["bbox"][3]
+        complete.append({**record, **more} if more else record)
+    return complete
 
 
 def _columns(

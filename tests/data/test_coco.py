@@ -108,6 +108,7 @@ def test_the_crop_of_the_papers(tmp_path):
     """(140, 150) and (0.9375, 1.25) for a box of 80 x 200 at 256 x 192; here one pixel larger, which the cut takes."""
     person = annotation(1, 7, bbox=[100, 50, 81, 201])
     path = write(tmp_path, [person], images=[{"id": 7, "file_name": PHOTOGRAPHS[1][1], "width": 640, "height": 480}])
+    Image.new("RGB", (640, 480)).save(tmp_path / "val2017" / PHOTOGRAPHS[1][1])
     center, extent = box_to_crop(COCO(tmp_path / "val2017", path)[0]["box"][None], (256, 192))
     assert center.tolist() == [[140, 150]]
     assert (extent / 200).tolist() == [[0.9375, 1.25]]

@@ -159,7 +159,9 @@ def test_the_largest_person_is_followed_whatever_the_order(tmp_path):
         frames.append([people[k] for k in random.permutation(3)])
         expected.append(people[0])
     openpose(tmp_path, frames)
-    with pytest.warns(UserWarning, match="up to 3 people in a frame; the largest one at the beginning is tracked"):
+    with pytest.warns(
+        UserWarning, match="up to 3 people in a frame; the largest one, summed over all frames, is tracked"
+    ):
         check(read_keypoints(tmp_path), expected)
 
 
@@ -242,11 +244,11 @@ def test_wrong_files(tmp_path):
     fails(tmp_path / "nowhere.json", "there is no such file or folder")
     fails(tmp_path, "expected OpenPose's .json files in this folder, one per frame; found none")
     (tmp_path / "text.json").write_text("[1, 2")
-    fails(tmp_path / "text.json", "is damaged, or no JSON")
+    fails(tmp_path / "text.json", "cannot be read as json")
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\x00")
-    fails(tmp_path / "bytes.json", "is damaged, or no JSON")
+    fails(tmp_path / "bytes.json", "cannot be read as json")
     (tmp_path / "video.mp4").touch()
-    fails(tmp_path / "video.mp4", "expected .json, .npz, .npy, or a folder")
+    fails(tmp_path / "video.mp4", "expected .json, .npz, .npy, .csv, .h5, or a folder")
     for name in ("a.npz", "a.npy"):
         (tmp_path / name).write_bytes(b"nonsense")
         fails(tmp_path / name, "is damaged, or holds objects")
@@ -258,5 +260,5 @@ def test_wrong_files(tmp_path):
     fails(tmp_path / "c.npy", "is damaged, or holds objects")
     folder = openpose(tmp_path / "json", [[person(0, 18)], [person(1, 18)]])
     (folder / "video_2.json").write_text("{")
-    with pytest.raises(ValueError, match=r"video_2\.json: is damaged"):
+    with pytest.raises(ValueError, match=r"video_2\.json cannot be read"):
         read_keypoints(folder)
