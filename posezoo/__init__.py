@@ -27,14 +27,15 @@ _EXPORTS = {
     "Skeleton": "skeletons",
     "get_skeleton": "skeletons",
     "list_skeletons": "skeletons",
-    "People": "prediction",
+    "People": "people",
     "predict": "prediction",
     "Poses3D": "lifting",
     "lift": "lifting",
 }
 _MODULES = (
     "checkpoints", "data", "detectors", "evaluate", "export", "geometry", "heatmaps", "images", "layers", "lifting",
-    "losses", "metrics", "models", "prediction", "registry", "skeletons", "viz", "weights",
+    "losses", "metrics", "models", "people", "prediction", "progress", "registry", "skeletons", "viz", "weights",
+    "writing",
 )  # fmt: skip
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
@@ -54,14 +55,18 @@ if TYPE_CHECKING:
     import posezoo.losses as losses
     import posezoo.metrics as metrics
     import posezoo.models as models
+    import posezoo.people as people
     import posezoo.prediction as prediction
+    import posezoo.progress as progress
     import posezoo.registry as registry
     import posezoo.skeletons as skeletons
     import posezoo.viz as viz
     import posezoo.weights as weights
+    import posezoo.writing as writing
     from posezoo.checkpoints import load_checkpoint
     from posezoo.lifting import Poses3D, lift
-    from posezoo.prediction import People, predict
+    from posezoo.people import People
+    from posezoo.prediction import predict
     from posezoo.registry import (
         create,
         create_model,

@@ -21,10 +21,13 @@ MAY_IMPORT = {
     "skeletons": set(),
     "layers": {"geometry", "heatmaps", "skeletons", "weights"},
     "images": set(),
-    "viz": {"images", "skeletons"},
-    "prediction": {"geometry", "images", "registry", "skeletons", "detectors"},
+    "writing": set(),
+    "progress": set(),
+    "viz": {"images", "skeletons", "writing"},
+    "people": {"images", "skeletons", "viz", "writing"},
+    "prediction": {"geometry", "images", "people", "progress", "registry", "skeletons", "detectors"},
     "detectors": {"geometry", "images"},
-    "lifting": {"data", "images", "prediction", "skeletons", "viz"},
+    "lifting": {"data", "images", "people", "prediction", "progress", "skeletons", "viz"},
     "evaluate": {"metrics", "skeletons"},
 }
 FORBIDDEN_NAMES = {"utils.py", "common.py", "helpers.py", "base.py"}
