@@ -33,16 +33,18 @@ _EXPORTS = {
     "lift": "lifting",
 }
 _MODULES = (
-    "checkpoints", "data", "detectors", "evaluate", "export", "geometry", "heatmaps", "images", "layers", "lifting",
-    "losses", "metrics", "models", "people", "prediction", "progress", "registry", "skeletons", "viz", "weights",
-    "writing",
+    "catalogue", "checkpoints", "completion", "data", "detectors", "evaluate", "export", "geometry", "heatmaps",
+    "images", "layers", "lifting", "losses", "metrics", "models", "people", "prediction", "progress", "registry",
+    "skeletons", "viz", "weights", "writing",
 )  # fmt: skip
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
 
 if TYPE_CHECKING:
     # the same names again, for type checkers and editors; tests/test_typing.py compares the two lists
+    import posezoo.catalogue as catalogue
     import posezoo.checkpoints as checkpoints
+    import posezoo.completion as completion
     import posezoo.data as data
     import posezoo.detectors as detectors
     import posezoo.evaluate as evaluate

@@ -1,7 +1,7 @@
 """Progress bars that count finished work, on a terminal only."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 PROGRESS_FROM = 32  # items
 
@@ -40,3 +40,16 @@ def with_progress(
         for item in items:
             bar.update(weigh(item))
             yield item
+
+
+def say(line: str, file: Any) -> None:
+    """Print a line to `file`, above a progress bar if one is shown.
+
+    Example:
+        >>> import sys
+        >>> say("photo.jpg: 1 box", sys.stdout)
+        photo.jpg: 1 box
+    """
+    from huggingface_hub.utils import tqdm
+
+    tqdm.write(line, file=file)

@@ -29,6 +29,8 @@ MAY_IMPORT = {
     "detectors": {"geometry", "images"},
     "lifting": {"data", "images", "people", "prediction", "progress", "skeletons", "viz"},
     "evaluate": {"metrics", "skeletons"},
+    "catalogue": {"registry"},
+    "completion": set(),
 }
 FORBIDDEN_NAMES = {"utils.py", "common.py", "helpers.py", "base.py"}
 HEAVY = ("timm", "torchvision", "huggingface_hub", "PIL")
