@@ -175,25 +175,16 @@ class TransformersDetector:
     ) -> None:
         if isinstance(model, str | Path):
             try:
-                from transformers import AutoImageProcessor, AutoModelForObjectDetection
+                import transformers
             except ImportError as error:
                 raise ImportError("TransformersDetector needs the package transformers: pip install posezoo[detect]") \
                     from error  # fmt: skip
-            place, _, revision = (str(model), "", "") if Path(model).is_dir() else str(model).partition("@")
-            # offline, transformers repeats every request for half a minute before it looks into its cache
-            offline = "" if Path(place).is_dir() else _offline()
-            where = {"revision": revision or None, "local_files_only": bool(offline)}
+            place, revision = _place(str(model))
             try:
-                processor = processor or AutoImageProcessor.from_pretrained(place, **where)
-                model = AutoModelForObjectDetection.from_pretrained(place, **where)
+                processor = processor or transformers.AutoImageProcessor.from_pretrained(place, revision=revision)
+                model = transformers.AutoModelForObjectDetection.from_pretrained(place, revision=revision)
             except OSError as error:
-                if not offline:
-                    raise ValueError(f"detector {place}: {_first_sentence(error)}") from error
-                command = f"hf download {place}" + (f" --revision {revision}" if revision else "")
-                raise ValueError(
-                    f"detector {place}: it is not in the cache and {offline}; on a machine with network run `{command} "
-                    f"--local-dir detector`, copy the folder here and pass local-dir:detector"
-                ) from error
+                raise ValueError(f"detector {place}: {_first_sentence(error)}") from error
             device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         elif processor is None:
             raise ValueError(f"processor: expected the image processor that belongs to the {type(model).__name__}")
@@ -219,6 +210,30 @@ class TransformersDetector:
                 chosen = torch.isin(found["labels"], torch.tensor(self.labels, device=found["labels"].device))
                 results.append(_inside(found["boxes"][chosen], found["scores"][chosen], height, width))
         return results
+
+
+def _place(name: str) -> tuple[str, str | None]:
+    """Return a folder, or a name on the Hub and its revision.
+
+    Offline, transformers repeats every request for half a minute before it looks into its cache, so the folder in the
+    cache is passed to it.
+    """
+    if Path(name).is_dir():
+        return name, None
+    repo, _, revision = name.partition("@")
+    offline = _offline()
+    if not offline:
+        return repo, revision or None
+    import huggingface_hub
+
+    cached = huggingface_hub.try_to_load_from_cache(repo, "config.json", revision=revision or None)
+    if isinstance(cached, str):
+        return str(Path(cached).parent), None
+    command = f"hf download {repo} --local-dir detector" + (f" --revision {revision}" if revision else "")
+    raise ValueError(
+        f"detector {repo}: it is not in the cache and {offline}; on a machine with network run `{command}`, copy the "
+        "folder here and pass local-dir:detector"
+    )
 
 
 def _offline() -> str:
@@ -440,8 +455,8 @@ _NAMES = {"mmdeploy": {"dets", "labels"}, "boxes": {"boxes", "scores", "labels"}
 def _session(path: Path, device: str | torch.device | None) -> Any:
     if not path.is_file():
         raise ValueError(
-            f"{path}: there is no such file; download one, for instance YOLOX's {YOLOX_FILES}/yolox_s.onnx (Apache-2.0, "
-            "36 MB), and pass its path"
+            f"{path}: there is no such file; download one, for instance YOLOX's {YOLOX_FILES}/yolox_s.onnx (Apache-2.0), "
+            "and pass its path"
         )
     try:
         import onnxruntime

@@ -238,9 +238,8 @@ def predict_single_person(
     """Predict the 2D keypoints of the only person in a video, as input of `lift`.
 
     Works without a detector, in two passes: the first crops the whole of every frame, or `box`; the
-    second crops the bounding box of the keypoints of the first, median-filtered along time. Of each
-    frame the prediction with the higher mean score is returned, as by `posezoo.predict`. The person
-    has to fill a good part of the frame or of `box`. `posezoo.predict` with the boxes of a detector
+    second crops the bounding box of the keypoints of the first, median-filtered along time. As in
+    `posezoo.predict`, the second is returned unless its scores fall to half. The person has to fill a good part of the frame or of `box`. `posezoo.predict` with the boxes of a detector
     is more accurate.
 
     Args:

@@ -303,11 +303,9 @@ class People:
             return supervision.KeyPoints.empty()
         # by position, because the name of the scores changes between releases: points, classes, scores
         points = supervision.KeyPoints(
-            self.keypoints.astype(np.float32),
-            np.zeros(len(self), dtype=int),
-            self.scores.astype(np.float32),
+            self.keypoints.astype(np.float32), np.zeros(len(self), dtype=int), self.scores.astype(np.float32),
             data={"xyxy": self.boxes.astype(np.float32), "edges": [self.edges for _ in range(len(self))]},
-        )
+        )  # fmt: skip
         if hasattr(points, "detection_confidence"):  # older releases have none
             # without a detector, the score of a person is that of its keypoints, as in `to_coco`
             scores = self.scores.mean(axis=1) if self.box_scores is None else self.box_scores
