@@ -455,8 +455,8 @@ _NAMES = {"mmdeploy": {"dets", "labels"}, "boxes": {"boxes", "scores", "labels"}
 def _session(path: Path, device: str | torch.device | None) -> Any:
     if not path.is_file():
         raise ValueError(
-            f"{path}: there is no such file; download one, for instance YOLOX's {YOLOX_FILES}/yolox_s.onnx (Apache-2.0), "
-            "and pass its path"
+            f"{path}: there is no such file; download one, for instance YOLOX's {YOLOX_FILES}/yolox_s.onnx "
+            "(Apache-2.0), and pass its path"
         )
     try:
         import onnxruntime

@@ -239,8 +239,9 @@ def predict_single_person(
 
     Works without a detector, in two passes: the first crops the whole of every frame, or `box`; the
     second crops the bounding box of the keypoints of the first, median-filtered along time. As in
-    `posezoo.predict`, the second is returned unless its scores fall to half. The person has to fill a good part of the frame or of `box`. `posezoo.predict` with the boxes of a detector
-    is more accurate.
+    `posezoo.predict`, the second is returned unless its mean score is less than half of that of the
+    first. The person has to fill a good part of the frame or of `box`. `posezoo.predict` with the
+    boxes of a detector is more accurate.
 
     Args:
         frames: images as `posezoo.predict` takes them.

@@ -254,7 +254,7 @@ def test_completion(capsys, tmp_path, shell):
         (tmp_path / "script").write_text(out)
         for words, expected in {"pre": "predict", "predict --prec": "--precision", "info martinez.c": "martinez.cmu",
                                 "predict --precision b": "bf16"}.items():  # fmt: skip
-            ask = f'COMP_WORDS=(posezoo {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}}-1)); _posezoo; echo "${{COMPREPLY[@]}}"'
+            ask = f"COMP_WORDS=(posezoo {words}); COMP_CWORD={len(words.split())}; _posezoo; echo ${{COMPREPLY[@]}}"
             done = subprocess.run([program, "-c", f"source {tmp_path}/script; {ask}"], capture_output=True, text=True)
             assert (done.stdout, done.stderr) == (f"{expected}\n", "")
 
