@@ -1041,7 +1041,7 @@ def test_the_second_pass_crops_the_person_of_the_first():
     people = posezoo.predict(white(480, 640, box), model)
     assert [len(batch) for batch in model.batches] == [1, 1]
     found = np.concatenate([people.keypoints[0].min(axis=0), people.keypoints[0].max(axis=0)])
-    assert np.abs(found - box).max() < 3
+    assert np.abs(found - box).max() < 5  # three pixels of the crop
     assert np.abs(people.boxes[0] - box).max() < 15  # of the first pass, at a tenth of the resolution
     once = posezoo.predict(white(480, 640, box), model, second_pass=False)
     assert once.boxes.tolist() == [[0, 0, 480, 640]]
