@@ -1,7 +1,7 @@
 """Completion of commands, options and names for the shells bash, zsh and fish."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -29,7 +29,7 @@ complete -o default -F _posezoo posezoo
 """
 
 
-def script(shell: str, parser: argparse.ArgumentParser, names: dict[str, Sequence[str]]) -> str:
+def script(shell: str, parser: argparse.ArgumentParser, names: Mapping[str, Sequence[str]]) -> str:
     """Write the completion script of a command line.
 
     Args:
@@ -74,7 +74,9 @@ def script(shell: str, parser: argparse.ArgumentParser, names: dict[str, Sequenc
     return text if shell == "bash" else f"autoload -U +X bashcompinit && bashcompinit\n{text}"
 
 
-def _fish(commands: dict[str, argparse.ArgumentParser], helps: dict[str, str], names: dict[str, Sequence[str]]) -> str:
+def _fish(
+    commands: dict[str, argparse.ArgumentParser], helps: dict[str, str], names: Mapping[str, Sequence[str]]
+) -> str:
     lines = []
     for command, sub in commands.items():
         lines.append(f"complete -c posezoo -n __fish_use_subcommand -f -a {command} -d {_quoted(helps[command])}")
