@@ -28,15 +28,16 @@ _EXPORTS = {
     "get_skeleton": "skeletons",
     "list_skeletons": "skeletons",
     "register_skeleton": "skeletons",
-    "People": "prediction",
+    "People": "people",
     "predict": "prediction",
     "Poses3D": "lifting",
     "lift": "lifting",
 }
 _MODULES = (
-    "backbones", "checkpoints", "codecs", "contract", "convert", "data", "detectors", "evaluate", "export",
-    "geometry", "heatmaps", "images", "layers", "lifting", "losses", "metrics", "models", "prediction", "registry",
-    "skeletons", "spatial_model", "tracking", "video", "viz", "weights",
+    "backbones", "catalogue", "checkpoints", "codecs", "completion", "contract", "convert", "data", "detectors",
+    "evaluate", "export", "geometry", "heatmaps", "images", "layers", "lifting", "losses", "metrics", "models",
+    "people", "prediction", "progress", "registry", "skeletons", "spatial_model", "tracking", "video", "viz",
+    "weights", "writing",
 )  # fmt: skip
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
@@ -44,8 +45,10 @@ __all__ = ["__version__", *_EXPORTS, *_MODULES]
 if TYPE_CHECKING:
     # the same names again, for type checkers and editors; tests/test_typing.py compares the two lists
     import posezoo.backbones as backbones
+    import posezoo.catalogue as catalogue
     import posezoo.checkpoints as checkpoints
     import posezoo.codecs as codecs
+    import posezoo.completion as completion
     import posezoo.contract as contract
     import posezoo.convert as convert
     import posezoo.data as data
@@ -60,7 +63,9 @@ if TYPE_CHECKING:
     import posezoo.losses as losses
     import posezoo.metrics as metrics
     import posezoo.models as models
+    import posezoo.people as people
     import posezoo.prediction as prediction
+    import posezoo.progress as progress
     import posezoo.registry as registry
     import posezoo.skeletons as skeletons
     import posezoo.spatial_model as spatial_model
@@ -68,8 +73,10 @@ if TYPE_CHECKING:
     import posezoo.video as video
     import posezoo.viz as viz
     import posezoo.weights as weights
+    import posezoo.writing as writing
     from posezoo.lifting import Poses3D, lift
-    from posezoo.prediction import People, predict
+    from posezoo.people import People
+    from posezoo.prediction import predict
     from posezoo.registry import (
         create,
         create_model,

@@ -1,16 +1,49 @@
-"""Command line: `posezoo predict`, `lift`, `evaluate`, `list`, `info`, `convert`, `export`."""
+"""Command line: `posezoo predict`, `lift`, `evaluate`, `list`, `info`, `convert`, `export`, `completion`."""
 
 import argparse
+import contextlib
+import glob
 import json
 import math
+import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import posezoo
 
+EXAMPLES = """\
+examples:
+  posezoo predict photo.jpg --out drawn            keypoints of a photograph, drawn into the folder drawn
+  posezoo predict photos --json people.json        of a folder of photographs, as COCO results
+  posezoo predict group.jpg --detector yolox_s.onnx --out drawn
+  posezoo lift frames --out poses                  3D poses of the frames of a video
+  posezoo list --pretrained                        all weights; posezoo info NAME tells more of one
+"""
+PREDICT_HELP = """\
+Predict the keypoints of the people in images; draw them, or write them as COCO results.
+
+IMG is an image file, a folder of images, a quoted pattern such as 'photos/**/*.jpg', or - for a list of paths on the
+standard input. Without --box and --detector an image has one person, who is found in two passes: in the whole image,
+then in the box of the keypoints of the first pass. Results are written as they come. An image that cannot be read is
+named and left out.
+
+exit status: 0, 1 if some of the images could not be read, 2 after any other error
+"""
+PREDICT_EXAMPLES = """\
+examples:
+  posezoo predict photo.jpg --out drawn --names --legend
+  posezoo predict photos 'more/*.png' --json people.json --quiet
+  find . -name '*.jpg' | posezoo predict - --json - > people.json
+  posezoo predict group.jpg --box 10 20 200 400 --box 220 15 400 410 --out drawn --boxes
+"""
+LIFT_EXAMPLES = """\
+examples:
+  posezoo lift frames --out poses --json poses.json
+  posezoo lift openpose_json --skeleton body25 --out poses
+"""
 EVALUATE_HELP = """\
 Score predictions against annotations and print a table.
 
@@ -36,7 +69,8 @@ The input is one of
   .json       COCO results, as `posezoo predict --json` writes them, or COCO annotations
   .npz, .npy  keypoints (T, K, 2) pixels; .npz may also have scores, visible, skeleton
   a folder of OpenPose's .json files, one per frame
-  a folder of images, the frames, of one person, who fills most of them or of --box; see --image-model
+  a folder of images, or a quoted pattern such as 'frames/*.jpg': the frames, of one person, who fills most of them or
+  of --box; see --image-model
 Skeletons are those of posezoo.list_skeletons, for instance OpenPose's openpose18, body25 and body25b.
 """
 CONVERT_HELP = """\
@@ -55,17 +89,55 @@ Export a pretrained network, normalisation included, to ONNX or torch.export. In
 [0, 1], or for lifters 2D keypoints in pixels. The file is run with batches of one and three and compared with the
 network before it is written to its final name. ONNX needs `pip install 'posezoo[onnx]'`.
 """
+COMPLETION_HELP = """\
+Print a script that completes commands, options, and the names of models and skeletons.
+
+  bash   posezoo completion bash > ~/.local/share/bash-completion/completions/posezoo
+  zsh    posezoo completion zsh > ~/.posezoo-completion, and `source ~/.posezoo-completion` in ~/.zshrc
+  fish   posezoo completion fish > ~/.config/fish/completions/posezoo.fish
+"""
 FRAME_FILES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, or 2 after an error of the user."""
-    parser = argparse.ArgumentParser(prog="posezoo", description="A model zoo for human pose estimation.")
-    parser.add_argument("--version", action="version", version=f"posezoo {posezoo.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    """Run one command and return its exit code: 0; 1 if some images could not be read; 2 after an error."""
+    parser = command_line()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
+    try:
+        code = options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # of `posezoo list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        return 141  # of a program that SIGPIPE ends
+    except (ValueError, ImportError, OSError) as error:
+        print(f"posezoo: {error}", file=sys.stderr)
+        return 2
+    return code or 0
 
-    predict = commands.add_parser("predict", help="predict the keypoints of the people in images")
-    predict.add_argument("images", nargs="+", type=Path, metavar="IMG", help="image files")
+
+def command_line() -> argparse.ArgumentParser:
+    """Make the parser of the command line."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="posezoo", description="A model zoo for human pose estimation.", epilog=EXAMPLES, formatter_class=raw
+    )
+    parser.add_argument("--version", action="version", version=f"posezoo {posezoo.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--flip", action="store_true", help="average with the predictions for the mirrored input")
+    shared.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1; defaults to the GPU if there is one")
+    shared.add_argument("--precision", choices=("fp32", "bf16"), default="fp32",
+                        help="of the network for images; bf16 is automatic mixed precision")  # fmt: skip
+    shared.add_argument("--batch-size", type=int, metavar="N", help="people, or frames, per forward pass")
+    shared.add_argument("--quiet", action="store_true", help="no report, no progress bar, no warnings; errors only")
+
+    predict = commands.add_parser("predict", help="predict the keypoints of the people in images", parents=[shared],
+                                  formatter_class=raw, description=PREDICT_HELP, epilog=PREDICT_EXAMPLES)  # fmt: skip
+    predict.add_argument("images", nargs="+", metavar="IMG", help="files, folders, patterns, or -; see above")
     predict.add_argument("--out", type=Path, metavar="DIR", help="write drawings of the skeletons, one PNG per image")
     predict.add_argument("--json", type=Path, metavar="FILE", help="write COCO results; - for the standard output")
     predict.add_argument("--model", metavar="NAME", help="see `posezoo list --pretrained`")
@@ -73,17 +145,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     where.add_argument("--box", nargs=4, type=float, action="append", metavar=("X1", "Y1", "X2", "Y2"),
                        help="box of a person, in pixels; may be repeated; for one image")  # fmt: skip
     where.add_argument("--detector", metavar="NAME", help="person detector: FILE.onnx, hf-hub:org/name or "
-                       "local-dir:/path; defaults to the whole image as one person")  # fmt: skip
+                       "local-dir:/path; defaults to one person per image")  # fmt: skip
+    predict.add_argument("--no-second-pass", dest="second_pass", action="store_false",
+                       help="do not crop the person found in the whole image once more")  # fmt: skip
     predict.add_argument(
-        "--threshold", type=float, default=0.3, help="lowest score of drawn keypoints; defaults to 0.3"
+        "--threshold", type=float, default=0.3, help="lowest score of drawn keypoints, 0 to 1; defaults to 0.3"
     )
-    predict.add_argument("--flip", action="store_true", help="average with the predictions for the mirrored input")
+    predict.add_argument("--skeleton", metavar="NAME", help="skeleton of the results, for instance coco17")
+    for name, what in (("names", "names of the keypoints"), ("legend", "meaning of the colours"), ("boxes", "boxes")):
+        predict.add_argument(f"--{name}", action="store_true", help=f"draw the {what} too")
     predict.set_defaults(run=run_predict)
 
-    lift = commands.add_parser(
-        "lift", help="lift the keypoints of a video to 3D", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description=LIFT_HELP,
-    )  # fmt: skip
+    lift = commands.add_parser("lift", help="lift the keypoints of a video to 3D", parents=[shared],
+                               formatter_class=raw, description=LIFT_HELP, epilog=LIFT_EXAMPLES)  # fmt: skip
     lift.add_argument("input", type=Path, metavar="VIDEO", help="keypoints or frames, see above")
     lift.add_argument("--out", type=Path, metavar="DIR", help="write an animated GIF and a contact sheet, PNG")
     lift.add_argument("--json", type=Path, metavar="FILE", help="write the poses; - for the standard output")
@@ -91,7 +165,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lift.add_argument("--skeleton", metavar="NAME", help="skeleton of the keypoints, for files without one")
     lift.add_argument("--min-score", type=float, default=0.3, metavar="S",
                       help="keypoints with a lower score are missing; defaults to 0.3")  # fmt: skip
-    lift.add_argument("--flip", action="store_true", help="average with the predictions for the mirrored input")
     lift.add_argument("--fps", type=float, default=25.0, help="frames per second of the animation; defaults to 25")
     lift.add_argument(
         "--image-model", metavar="NAME", help="network for the 2D keypoints of frames; see `posezoo list --pretrained`"
@@ -126,14 +199,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     evaluate.set_defaults(run=run_evaluate)
 
     names = commands.add_parser("list", help="list the models")
-    names.add_argument("filter", nargs="?", default="", help="wildcards, for instance '*hourglass*'")
+    names.add_argument("filter", nargs="?", default="", metavar="FILTER", help="wildcards, for instance '*hourglass*'")
     names.add_argument(
         "--pretrained", action="store_true", help="list weights instead, with input size, skeleton, metrics and licence"
     )
     names.set_defaults(run=run_list)
 
-    info = commands.add_parser("info", help="print the record of a model and its weights")
-    info.add_argument("name", help="arch or arch.tag")
+    info = commands.add_parser("info", help="print paper, size and cost of a model, and the record of its weights")
+    info.add_argument("name", metavar="NAME", help="arch or arch.tag")
+    info.add_argument("--json", action="store_true", help="print JSON")
     info.set_defaults(run=run_info)
 
     convert = commands.add_parser(
@@ -163,97 +237,211 @@ def main(arguments: Sequence[str] | None = None) -> int:
     export.add_argument("--frames", type=int, metavar="T", help="length of videos; defaults to the receptive field")
     export.set_defaults(run=run_export)
 
-    options = parser.parse_args(arguments)
-    try:
-        options.run(options)
-    except (ValueError, ImportError, OSError) as error:
-        print(f"posezoo: {error}", file=sys.stderr)
-        return 2
-    return 0
+    completion = commands.add_parser("completion", help="print a script that completes commands, options and names",
+                                     formatter_class=raw, description=COMPLETION_HELP)  # fmt: skip
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="your shell")
+    completion.set_defaults(run=run_completion)
+    return parser
 
 
-def run_predict(options: argparse.Namespace) -> None:
-    from posezoo.images import load_image
-    from posezoo.prediction import DEFAULT_MODEL
-    from posezoo.viz import draw_keypoints
+def run_predict(options: argparse.Namespace) -> int:
+    from posezoo.prediction import DEFAULT_MODEL, predict_stream
+    from posezoo.progress import say, with_progress
+    from posezoo.writing import save_image
 
-    if options.box and len(options.images) > 1:
+    _check_options(options)
+    if not 0 <= options.threshold <= 1:
+        raise ValueError(f"--threshold: expected a number from 0 to 1, got {options.threshold:g}")
+    paths = _images(options.images)
+    if options.box and len(paths) > 1:
         raise ValueError("--box is for one image; call once per image")
-    targets = _drawing_paths(options.images, options.out) if options.out else {}
-    to_stdout = str(options.json) == "-"
-    if options.json and not to_stdout:
-        options.json.parent.mkdir(parents=True, exist_ok=True)  # first, because it may fail
-    boxes = [options.box] if options.box else None
-    everyone = posezoo.predict(
-        options.images, options.model or DEFAULT_MODEL, boxes, detector=options.detector, flip=options.flip
+    targets = _drawing_paths(paths, options.out) if options.out else {}
+    stream = predict_stream(
+        paths,
+        options.model or DEFAULT_MODEL,
+        [options.box] if options.box else None,
+        damaged="yield",
+        detector=options.detector,
+        second_pass=options.second_pass,
+        flip=options.flip,
+        batch_size=options.batch_size,
+        precision=options.precision,
+        device=options.device,
     )
-
-    report = sys.stderr if to_stdout else sys.stdout
-    results: list[dict[str, Any]] = []
-    for number, (path, people) in enumerate(zip(options.images, everyone, strict=True)):
-        confident = int((people.scores >= options.threshold).sum())
-        line = f"{path}: {len(people)} box{'es' * (len(people) != 1)}, {confident} of {people.scores.size} keypoints"
-        if path in targets:
-            from PIL import Image
-
-            names = people.skeleton or [str(keypoint) for keypoint in range(people.scores.shape[1])]
-            drawn = draw_keypoints(
-                load_image(path), people.keypoints, names, scores=people.scores, threshold=options.threshold
+    report = sys.stderr if str(options.json) == "-" else sys.stdout
+    errors: list[ValueError] = []
+    everyone = with_progress(stream, len(paths), False if options.quiet else None, "image")
+    with _json_list(options.json) as write:
+        for number, (path, people) in enumerate(zip(paths, everyone, strict=True)):
+            if isinstance(people, ValueError):
+                errors.append(people)
+                say(f"posezoo: {people}", sys.stderr)
+                continue
+            confident = int((people.scores >= options.threshold).sum())
+            line = (
+                f"{path}: {len(people)} box{'es' * (len(people) != 1)}, {confident} of {people.scores.size} keypoints"
             )
-            Image.fromarray(drawn).save(targets[path])
-            line += f", drawn in {targets[path]}"
-        print(line, file=report)
-        results += [{"file_name": str(path), **person} for person in people.to_coco(image_id=number)]
-    if to_stdout:
-        print(json.dumps(results))
-    elif options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            if path in targets:
+                drawn = people.draw(
+                    threshold=options.threshold, names=options.names, legend=options.legend, boxes=options.boxes
+                )
+                line += f", drawn in {save_image(targets[path], drawn)}"
+            for person in people.to_coco(image_id=number, skeleton=options.skeleton):
+                write({"file_name": str(path), **person})
+            if not options.quiet:
+                say(line, report)
+    if len(paths) > 1 and errors:
+        say(f"posezoo: {len(errors)} of {len(paths)} images could not be read", sys.stderr)
+    return (1 if len(errors) < len(paths) else 2) if errors else 0
+
+
+@contextlib.contextmanager
+def _json_list(target: Path | None) -> Iterator[Callable[[Any], None]]:
+    """Yield a function that appends to a JSON list, in a file that is renamed at the end, or on the standard output.
+
+    After an error what was written stays in the unfinished file, as a complete list.
+    """
+    if target is None:
+        yield lambda _: None
+        return
+    to_stdout = str(target) == "-"
+    part = target.with_name(f"{target.stem}.part{target.suffix}")
+    with contextlib.nullcontext(sys.stdout) if to_stdout else part.open("w", encoding="utf-8") as file:
+        count = 0
+
+        def write(entry: Any) -> None:
+            nonlocal count
+            file.write((",\n" if count else "[\n") + json.dumps(entry))
+            count += 1
+
+        try:
+            yield write
+        except BaseException:
+            if count and not to_stdout:
+                print(f"posezoo: {part} holds the results up to here", file=sys.stderr)
+            elif not to_stdout:
+                part.unlink()
+            raise
+        finally:
+            file.write("\n]\n" if count else "[]\n")
+    if not to_stdout:
+        part.replace(target)
+
+
+def _images(arguments: Sequence[str]) -> list[Path]:
+    """List the images of files, folders, patterns, and - for the paths on the standard input."""
+    from posezoo.data.detections import in_order
+
+    paths: list[Path] = []
+    for argument in arguments:
+        path = Path(argument)
+        if argument == "-":
+            found = [Path(line) for line in sys.stdin.read().splitlines() if line.strip()]
+            problem = "-: there are no paths on the standard input, one a line"
+        elif path.is_dir():
+            found = [file for file in in_order(path) if file.suffix.lower() in FRAME_FILES]
+            problem = f"{path}: there are no images in this folder, {' '.join(FRAME_FILES)}"
+        elif glob.has_magic(argument) and not path.exists():
+            found = [Path(file) for file in sorted(glob.glob(argument, recursive=True)) if Path(file).is_file()]
+            problem = f"{argument}: no file has such a name"
+        else:
+            found, problem = [path], ""
+        if not found:
+            raise ValueError(problem)
+        paths += found
+    return paths
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """Check what `predict` and `lift` share, and make the folders of their files."""
+    import torch
+
+    if options.batch_size is not None and options.batch_size < 1:
+        raise ValueError(f"--batch-size: expected 1 or more, got {options.batch_size}")
+    if options.device is not None:
+        try:
+            torch.empty(0, device=options.device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ValueError(f"--device: {options.device} is not available here; cpu always is ({reason})") from error
+    if options.json and str(options.json) != "-" and options.json.is_dir():
+        raise ValueError(f"--json: expected a file, {options.json} is a folder")
+    folders = {"--out": options.out, "--json": options.json.parent if options.json else None}
+    for name, folder in folders.items():
+        if folder is not None:
+            existing = next(path for path in (folder, *folder.parents) if path.exists())
+            if not existing.is_dir():
+                raise ValueError(f"{name}: expected a folder, {existing} is a file")
+    for folder in folders.values():
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)  # first, because it may fail
+
+
+def run_completion(options: argparse.Namespace) -> None:
+    from posezoo.completion import script
+
+    models = posezoo.list_models()
+    weights = posezoo.list_models(include_tags=True)
+    names = {
+        "--model": weights, "--image-model": weights, "name": weights, "filter": models,
+        "--skeleton": posezoo.list_skeletons(), "--device": ["cpu", "cuda"],
+    }  # fmt: skip
+    print(script(options.shell, command_line(), names), end="")
 
 
 def run_lift(options: argparse.Namespace) -> None:
     from posezoo.data.detections import read_keypoints
     from posezoo.lifting import DEFAULT_MODEL, IMAGE_MODEL, predict_single_person
+    from posezoo.writing import replacing
 
-    frames = _frames(options.input) if options.input.is_dir() else []
+    frames = _frames(options.input)
     for name, value in {"--box": options.box, "--image-model": options.image_model}.items():
         if value and not frames:
             raise ValueError(f"{name}: for a folder of images, {options.input} is none")
+    if not 0 < options.fps < math.inf:
+        raise ValueError(f"--fps: expected a positive number, got {options.fps:g}")
     to_stdout = str(options.json) == "-"
     for target in (options.out, None if to_stdout else options.json):
         if target and options.input.resolve() in (target.resolve(), *target.resolve().parents):
             raise ValueError(f"{target}: choose another place than the input, {options.input}")
-    if options.json and not to_stdout:
-        options.json.parent.mkdir(parents=True, exist_ok=True)  # first, because it may fail
-    if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
+    _check_options(options)
 
+    progress = False if options.quiet else None
+    run = {"flip": options.flip, "device": options.device, "progress": progress}
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always", UserWarning)
         if frames:
-            people = predict_single_person(frames, options.image_model or IMAGE_MODEL, options.box, flip=options.flip)
+            sizes = {"batch_size": options.batch_size, "precision": options.precision}
+            people = predict_single_person(frames, options.image_model or IMAGE_MODEL, options.box, **run, **sizes)
             video: dict[str, Any] = {"keypoints": people, "skeleton": options.skeleton}
         else:
             video = read_keypoints(options.input, options.skeleton)
-        model = options.model or DEFAULT_MODEL
-        poses = posezoo.lift(**video, model=model, min_score=options.min_score, flip=options.flip)
+            run["batch_size"] = options.batch_size or 4096
+        poses = posezoo.lift(**video, model=options.model or DEFAULT_MODEL, min_score=options.min_score, **run)
     for text in dict.fromkeys(str(warning.message) for warning in noted):
-        print(f"posezoo: warning: {text}", file=sys.stderr)
+        if not options.quiet:
+            print(f"posezoo: warning: {text}", file=sys.stderr)
 
     if to_stdout:
         print(json.dumps(poses.to_dict()))
     elif options.json:
-        options.json.write_text(json.dumps(poses.to_dict()) + "\n", encoding="utf-8")
+        with replacing(options.json) as part:
+            part.write_text(json.dumps(poses.to_dict()) + "\n", encoding="utf-8")
     line = f"{options.input}: {len(poses)} frame{'s' * (len(poses) != 1)}"
     if options.out:
-        name = options.input.stem if options.input.is_file() else options.input.resolve().name
-        line += f", drawn in {_draw_video(options.out / name, poses, frames, options.fps)}"
-    print(line, file=sys.stderr if to_stdout else sys.stdout)
+        whole = options.input.resolve() if options.input.exists() else options.input.resolve().parent  # of a pattern
+        name = whole.stem if whole.is_file() else whole.name
+        line += f", drawn in {_draw_video(options.out / name, poses, frames, options.fps, progress)}"
+    if not options.quiet:
+        print(line, file=sys.stderr if to_stdout else sys.stdout)
 
 
 def _frames(folder: Path) -> list[Path]:
-    """List the images in a folder; empty for a folder of OpenPose's json."""
+    """List the images in a folder or of a pattern; empty for a file, and for a folder of OpenPose's json."""
     from posezoo.data.detections import in_order
 
+    if not folder.is_dir():
+        return _images([str(folder)]) if glob.has_magic(str(folder)) and not folder.exists() else []
     files = in_order(folder)
     frames = [file for file in files if file.suffix.lower() in FRAME_FILES]
     tables = [file for file in files if file.suffix.lower() == ".json"]
@@ -263,17 +451,18 @@ def _frames(folder: Path) -> list[Path]:
     return frames
 
 
-def _draw_video(target: Path, poses: Any, frames: Sequence[Path], fps: float) -> Path:
+def _draw_video(target: Path, poses: Any, frames: Sequence[Path], fps: float, progress: bool | None) -> Path:
     """Write an animation of all frames and a contact sheet of twelve."""
-    from PIL import Image
-
+    from posezoo.progress import with_progress
     from posezoo.viz import contact_sheet, save_gif
+    from posezoo.writing import save_image
 
-    animation = save_gif(f"{target}.gif", poses.pictures(frames or None), fps=fps)
+    drawn = with_progress(poses.pictures(frames or None), len(poses), progress, "frame", "drawing")
+    animation = save_gif(f"{target}.gif", drawn, fps=fps)
     some = sorted({round(number * (len(poses) - 1) / 11) for number in range(12)})
     pictures = poses.pictures(frames or None, index=some, size=192)
     labels = [f"\nframe {frame}" for frame in some]  # below the name of the view
-    Image.fromarray(contact_sheet(pictures, labels, columns=2)).save(f"{target}.png")
+    save_image(f"{target}.png", contact_sheet(pictures, labels, columns=2))
     return animation
 
 
@@ -309,29 +498,17 @@ def run_evaluate(options: argparse.Namespace) -> None:
 
 
 def run_list(options: argparse.Namespace) -> None:
+    from posezoo.catalogue import MODEL_COLUMNS, WEIGHTS_COLUMNS, model_row, table, terminal_width, weights_row
+
     names = posezoo.list_models(options.filter, include_tags=options.pretrained)
     if options.pretrained:
         names = [name for name in names if "." in name]
     if not names:
         wanted = f" matches {options.filter!r}" if options.filter else ""
         raise ValueError(f"no model{' with weights' if options.pretrained else ''}{wanted}; `posezoo list` shows all")
-    rows = [_summary(name) if options.pretrained else (name,) for name in names]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _summary(name: str) -> tuple[str, ...]:
-    """Format a record: name, input, skeleton, codec, first metric, licence, place of the file."""
-    record = posezoo.get_pretrained_cfg(name)
-    assert record is not None, name
-    score = next(
-        (f"{data} {metric} {value:g}" for data, m in record.metrics.items() for metric, value in m.items()), ""
-    )
-    place = record.sources[0].partition(":")[0] if record.sources else ""
-    fetched = {"package": "shipped", "": "by hand, see `posezoo info`"}.get(place, "downloaded")
-    size = " x ".join(map(str, record.input_size or ()))
-    return name, size, record.skeleton, record.codec, score, record.license, fetched
+    header = WEIGHTS_COLUMNS if options.pretrained else MODEL_COLUMNS
+    rows = [weights_row(name) if options.pretrained else model_row(name) for name in names]
+    print(table(header, rows, terminal_width()))
 
 
 def run_convert(options: argparse.Namespace) -> None:
@@ -381,30 +558,13 @@ def run_export(options: argparse.Namespace) -> None:
 
 
 def run_info(options: argparse.Namespace) -> None:
-    import torch
+    from posezoo.catalogue import describe, facts
 
-    arch = options.name.partition(".")[0]
-    function = posezoo.model_entrypoint(arch)
-    record = posezoo.get_pretrained_cfg(options.name)
-    with torch.device("meta"):
-        model = posezoo.create(options.name)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    skeleton = model.skeleton.name if model.skeleton else "unnamed"
-    print(f"{options.name}: {(function.__doc__ or '').strip()}")
-    print(f"  parameters  {parameters:,}")
-    print(f"  keypoints   {model.num_keypoints} ({skeleton})")
-    print(f"  file        {function.__module__}")
-    tags = [name for name in posezoo.list_models(arch, include_tags=True) if "." in name]
-    print(f"  weights     {f'{chr(10)}{14 * chr(32)}'.join(tags) or 'none published'}")
-    if record is not None:
-        print("  record")
-        for field, value in record.to_dict().items():
-            print(f"    {field:13} {value if isinstance(value, str) else json.dumps(value)}")
+    print(json.dumps(facts(options.name), indent=1) if options.json else describe(options.name))
 
 
 def _drawing_paths(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
     """Choose one PNG per image in `folder`, with numbers where names repeat or are taken."""
-    folder.mkdir(parents=True, exist_ok=True)
     taken = {image.resolve() for image in images}
     targets = {}
     for image in dict.fromkeys(images):

@@ -19,6 +19,10 @@ one. None comes with weights.
 """
 
 import itertools
+import socket
+import threading
+import urllib.parse
+import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +34,9 @@ from torch import Tensor
 from posezoo.geometry import invert, letterbox, transform_points
 from posezoo.images import load_image, load_image_uint8
 
+CONNECT_TIMEOUT = 1.5  # seconds
+# under Apache-2.0; docs/detectors.md lists more
+YOLOX_FILES = "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0"
 THRESHOLD = 0.5  # lowest box score
 OVERLAP = 0.65  # intersection over union above which a box is suppressed; as in YOLOX's evaluation
 GREY = 114 / 255  # padding of a letterboxed image, in all YOLOs
@@ -73,7 +80,7 @@ def load_detector(name: str | Path, *, device: str | torch.device | None = None)
     Example:
         >>> load_detector("yolox.onnx")
         Traceback (most recent call last):
-        ValueError: yolox.onnx: there is no such file
+        ValueError: yolox.onnx: there is no such file; download one, for instance ...
     """
     kind, colon, rest = str(name).partition(":")
     if colon and kind in ("hf-hub", "local-dir") and rest:
@@ -148,7 +155,8 @@ class TransformersDetector:
             there is one.
 
     Raises:
-        ValueError: a model without its processor, or without the label.
+        ValueError: a model without its processor, or without the label; a name that is not in the
+            cache while the Hub cannot be reached.
         ImportError: the package transformers is missing.
 
     Example:
@@ -167,13 +175,16 @@ class TransformersDetector:
     ) -> None:
         if isinstance(model, str | Path):
             try:
-                from transformers import AutoImageProcessor, AutoModelForObjectDetection
+                import transformers
             except ImportError as error:
                 raise ImportError("TransformersDetector needs the package transformers: pip install posezoo[detect]") \
                     from error  # fmt: skip
-            place, _, revision = (str(model), "", "") if Path(model).is_dir() else str(model).partition("@")
-            processor = processor or AutoImageProcessor.from_pretrained(place, revision=revision or None)
-            model = AutoModelForObjectDetection.from_pretrained(place, revision=revision or None)
+            place, revision = _place(str(model))
+            try:
+                processor = processor or transformers.AutoImageProcessor.from_pretrained(place, revision=revision)
+                model = transformers.AutoModelForObjectDetection.from_pretrained(place, revision=revision)
+            except OSError as error:
+                raise ValueError(f"detector {place}: {_first_sentence(error)}") from error
             device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         elif processor is None:
             raise ValueError(f"processor: expected the image processor that belongs to the {type(model).__name__}")
@@ -199,6 +210,61 @@ class TransformersDetector:
                 chosen = torch.isin(found["labels"], torch.tensor(self.labels, device=found["labels"].device))
                 results.append(_inside(found["boxes"][chosen], found["scores"][chosen], height, width))
         return results
+
+
+def _place(name: str) -> tuple[str, str | None]:
+    """Return a folder, or a name on the Hub and its revision.
+
+    Offline, transformers repeats every request for half a minute before it looks into its cache, so the folder in the
+    cache is passed to it.
+    """
+    if Path(name).is_dir():
+        return name, None
+    repo, _, revision = name.partition("@")
+    offline = _offline()
+    if not offline:
+        return repo, revision or None
+    import huggingface_hub
+
+    cached = huggingface_hub.try_to_load_from_cache(repo, "config.json", revision=revision or None)
+    if isinstance(cached, str):
+        return str(Path(cached).parent), None
+    command = f"hf download {repo} --local-dir detector" + (f" --revision {revision}" if revision else "")
+    raise ValueError(
+        f"detector {repo}: it is not in the cache and {offline}; on a machine with network run `{command}`, copy the "
+        "folder here and pass local-dir:detector"
+    )
+
+
+def _offline() -> str:
+    """Return why the Hugging Face Hub cannot be reached, or ""; within two seconds."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    address = urllib.parse.urlsplit(constants.ENDPOINT)
+    proxy = urllib.request.getproxies().get(address.scheme)
+    if proxy and address.hostname and not urllib.request.proxy_bypass(address.hostname):
+        address = urllib.parse.urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    host, port = address.hostname or "", address.port or (443 if address.scheme == "https" else 80)
+    reason = [f"{host}:{port} did not answer within {CONNECT_TIMEOUT:g} s"]
+
+    def knock() -> None:
+        try:
+            socket.create_connection((host, port), timeout=CONNECT_TIMEOUT).close()
+            reason[0] = ""
+        except OSError as error:
+            reason[0] = f"{host}:{port} cannot be reached ({error})"
+
+    # a thread, because a name server may be silent for longer than the timeout of the connection
+    thread = threading.Thread(target=knock, daemon=True)
+    thread.start()
+    thread.join(CONNECT_TIMEOUT)
+    return reason[0]
+
+
+def _first_sentence(error: Exception) -> str:
+    return " ".join(str(error).split()).partition(". ")[0]
 
 
 class OnnxDetector:
@@ -388,7 +454,10 @@ _NAMES = {"mmdeploy": {"dets", "labels"}, "boxes": {"boxes", "scores", "labels"}
 
 def _session(path: Path, device: str | torch.device | None) -> Any:
     if not path.is_file():
-        raise ValueError(f"{path}: there is no such file")
+        raise ValueError(
+            f"{path}: there is no such file; download one, for instance YOLOX's {YOLOX_FILES}/yolox_s.onnx "
+            "(Apache-2.0), and pass its path"
+        )
     try:
         import onnxruntime
     except ImportError as error:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from posezoo.version import __version__
-from posezoo.weights import replacing
+from posezoo.writing import replacing
 
 CHECKED = (1, 3)  # batches on which a file that takes any number is compared with the model
 TOLERANCE = 1e-3  # of the largest number: outputs that differ by less are equal

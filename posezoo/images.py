@@ -5,7 +5,7 @@ all of them work on the same pixels.
 
 | input | conversion |
 |---|---|
-| file | upright by its EXIF orientation |
+| file, PIL image | upright by its EXIF orientation |
 | grey, one bit, palette | repeated or looked up to RGB |
 | CMYK, YCbCr, LAB | converted by Pillow |
 | 16 bits | divided by 65535 |
@@ -36,8 +36,8 @@ def load_image(image: "ImageLike") -> Tensor:
     Args:
         image: a path; a PIL image; an array `(H, W, 3)`; or a tensor `(3, H, W)`. Arrays and
             tensors are uint8, uint16 or float in [0, 1], with one (grey), three or four (RGBA)
-            channels; grey ones may lack the axis. The EXIF orientation of a file is applied. That
-            of a PIL image is not.
+            channels; grey ones may lack the axis. The EXIF orientation of files and PIL images is
+            applied.
 
     Raises:
         ValueError: a file that is missing or damaged, another type or shape, an empty image, values
@@ -106,7 +106,7 @@ def _from_array(image: np.ndarray) -> Tensor:
 
 
 def _read_file(path: Path) -> Tensor:
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     if path.is_dir():
         raise ValueError(f"{path} is a folder; list its images, for instance sorted(Path(...).glob('*.jpg'))")
@@ -114,17 +114,20 @@ def _read_file(path: Path) -> Tensor:
         raise ValueError(f"{path}: there is no such image")
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
+            image.load()
     except Exception as error:  # each of Pillow's decoders has its own
         raise ValueError(f"{path} is damaged, or not an image that Pillow can read: {error}") from error
-    return _from_pil(upright, str(path))
+    return _from_pil(image, str(path))
 
 
 def _from_pil(image: Any, name: str) -> Tensor:
     if 0 in image.size:
         raise ValueError(f"{name}: expected at least one pixel, got size {image.size}")
+    from PIL import ImageOps
+
     transparent = image.mode in ALPHA_MODES or "transparency" in image.info
     try:
+        image = ImageOps.exif_transpose(image)
         if image.mode.startswith(("I", "F")):  # 16 bits, which convert("RGB") would clip, and floats
             pixels = np.array(image, np.float32)
         else:

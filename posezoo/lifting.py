@@ -16,14 +16,24 @@ from torch import Tensor
 
 from posezoo.data.filters import median_filter
 from posezoo.images import load_image
+from posezoo.people import People
 from posezoo.prediction import DEFAULT_MODEL as IMAGE_MODEL
-from posezoo.prediction import People, eval_mode, model_name, predict, resolve_model
+from posezoo.prediction import (
+    better_pass,
+    eval_mode,
+    keypoint_box,
+    model_name,
+    predict,
+    resolve_model,
+)
+from posezoo.progress import with_progress
 from posezoo.skeletons import Skeleton, convert, get_skeleton, list_skeletons
 from posezoo.viz import draw_keypoints, pose3d_bounds, pose3d_pictures
 
 DEFAULT_MODEL = "martinez"
 OFTEN = 0.5  # share of the frames in which a keypoint is visible, from which on it needs no substitute
 SMOOTHING = 9  # frames of the median filter over the boxes of `predict_single_person`
+FRACTIONS = 2.0  # pixels; the extent of a person in OpenPose's scale of -1 to 1
 MARGIN = 0.15  # around the person in a drawn image, in units of the person
 LINE = 0.012  # line width, in units of the drawn image
 
@@ -135,6 +145,7 @@ def lift(
     flip: bool = False,
     batch_size: int = 4096,
     device: str | torch.device | None = None,
+    progress: bool | None = None,
 ) -> Poses3D:
     """Lift the 2D keypoints of one person in a video of any length to 3D.
 
@@ -170,6 +181,8 @@ def lift(
             both sides.
         device: device of the model. Defaults to the device the model is on; for a name to the GPU
             if there is one.
+        progress: show a progress bar, which counts the lifted frames. Defaults to True on a
+            terminal for 32 frames or more.
 
     Returns:
         `Poses3D` of the T frames.
@@ -201,6 +214,7 @@ def lift(
         if values.shape != visible.shape:
             raise ValueError(f"scores: expected {visible.shape}, one per keypoint, got {values.shape}")
         visible &= values >= min_score  # false for NaN
+    _check_pixels(points, visible)
 
     model = resolve_model(model, device, takes="keypoints", needs=["receptive_field"])
     if not model.num_keypoints:
@@ -213,7 +227,8 @@ def lift(
         warnings.warn(
             f"{gaps.sum()} of {complete.size} keypoints are interpolated along time: {', '.join(worst)}", stacklevel=2
         )
-    pose3d = _run(model, torch.from_numpy(converted), flip, batch_size)
+    parts = _run(model, torch.from_numpy(converted), flip, batch_size)
+    pose3d = torch.cat(list(with_progress(parts, len(converted), progress, "frame", "lifting", weigh=len)))
     return Poses3D(pose3d.numpy(), model.skeleton, converted, ~complete, getattr(model, "input_skeleton", None))
 
 
@@ -223,16 +238,17 @@ def predict_single_person(
     """Predict the 2D keypoints of the only person in a video, as input of `lift`.
 
     Works without a detector, in two passes: the first crops the whole of every frame, or `box`; the
-    second crops the bounding box of the keypoints of the first, median-filtered along time. The
-    person has to fill a good part of the frame or of `box`. `posezoo.predict` with the boxes of a
-    detector is more accurate.
+    second crops the bounding box of the keypoints of the first, median-filtered along time. As in
+    `posezoo.predict`, the second is returned unless its mean score is less than half of that of the
+    first. The person has to fill a good part of the frame or of `box`. `posezoo.predict` with the
+    boxes of a detector is more accurate.
 
     Args:
         frames: images as `posezoo.predict` takes them.
         model: a name, or a model of the zoo that takes images.
         box: (x1, y1, x2, y2) pixels, the region of the person in all frames. Defaults to the whole
             frame.
-        options: `flip`, `batch_size`, `device` and `progress` of `posezoo.predict`.
+        options: `flip`, `batch_size`, `precision`, `device` and `progress` of `posezoo.predict`.
 
     Returns:
         One `People` of one person per frame.
@@ -246,13 +262,15 @@ def predict_single_person(
         (3, (1, 14, 2))
     """
     frames = list(frames)
-    first = predict(frames, model, None if box is None else [[box]] * len(frames), **options)
-    boxes = np.array([_keypoint_box(person) for person in first]).reshape(-1, 1, 4)
+    # the second pass of `predict` has a box of its own for each frame; those of a video are smoothed
+    first = predict(frames, model, None if box is None else [[box]] * len(frames), second_pass=False, **options)
+    boxes = np.array([keypoint_box(person) for person in first]).reshape(-1, 1, 4)
     found = np.isfinite(boxes).all(axis=-1)
     if not found.any():
         return first
     smooth = median_filter(torch.from_numpy(_fill(boxes, found)), SMOOTHING)
-    return predict(frames, model, list(smooth.numpy()), **options)
+    second = predict(frames, model, list(smooth.numpy()), **options)
+    return [better_pass(*passes) for passes in zip(first, second, strict=True)]
 
 
 def _join(people: Any, skeleton: Any) -> tuple[np.ndarray, np.ndarray, Any]:
@@ -299,6 +317,19 @@ def _hint(shape: tuple[int, ...]) -> str:
     if len(shape) == 3:
         return "; scores go apart, lift(keypoints[..., :2], scores=keypoints[..., 2])" if shape[-1] == 3 else ""
     return "; lift one person at a time" if len(shape) == 4 else ""
+
+
+def _check_pixels(points: np.ndarray, visible: np.ndarray) -> None:
+    """Raise if everybody is smaller than two pixels, as keypoints in fractions of the image are."""
+    seen = np.where(visible[..., None], points, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of frames without a keypoint
+        extent = np.nanmax(np.nanmax(seen, axis=1) - np.nanmin(seen, axis=1))
+    if 0 < extent <= FRACTIONS:  # false for NaN, and for copies of one point
+        raise ValueError(
+            f"keypoints: the person is {extent:.3g} pixels large; keypoints are pixels, not fractions of the image: "
+            "multiply x by its width and y by its height"
+        )
 
 
 def _numbered(points: np.ndarray) -> list[str]:
@@ -372,26 +403,14 @@ def _fill(points: np.ndarray, visible: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def _run(model: Any, keypoints: Tensor, flip: bool, batch_size: int) -> Tensor:
-    """Run the network in eval mode on overlapping parts: poses `(T, K, 3)` on the CPU."""
+def _run(model: Any, keypoints: Tensor, flip: bool, batch_size: int) -> Iterator[Tensor]:
+    """Run the network in eval mode on overlapping parts: poses `(t, K, 3)` on the CPU, T in all."""
     # a receptive field lies anywhere between all before and all after its frame (causal networks), so each part gets
     # as many more frames on both sides; the predictions are then those for the whole video
     context = model.receptive_field - 1
     device = next(model.parameters()).device
-    parts = []
     with eval_mode(model):
         for start in range(0, len(keypoints), batch_size):
             first, stop = max(0, start - context), min(start + batch_size, len(keypoints))
             pose3d, _ = model.predict(keypoints[None, first : stop + context].to(device), flip=flip)
-            parts.append(pose3d[0, start - first : stop - first].float().cpu())
-    return torch.cat(parts)
-
-
-def _keypoint_box(person: People) -> np.ndarray:
-    """Return the bounding box `(4,)` of the confident keypoints; NaN if there are too few."""
-    scores, points = person.scores[0], person.keypoints[0]
-    sure = points[(scores > 0) & (scores >= scores.max() / 2)]
-    if len(sure) < 4:
-        return np.full(4, np.nan)
-    low, high = np.clip([sure.min(axis=0), sure.max(axis=0)], 0, person.image_size[::-1])
-    return np.concatenate([low, high]) if (high > low + 1).all() else np.full(4, np.nan)
+            yield pose3d[0, start - first : stop - first].float().cpu()

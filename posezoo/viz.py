@@ -3,8 +3,8 @@
 Every function returns new uint8 arrays `(H, W, 3)` and does not modify its input. Positions are (x,
 y) pixels of the image; the centre of the top-left pixel is (0, 0). Left, right and middle keypoints
 differ in colour, in hues that are safe for colour-blind readers, over a dark outline that keeps
-them legible on any background. Views of 3D poses are orthographic, so that lengths can be read off
-a grid.
+them legible on any background. Keypoints with low scores are faint. Views of 3D poses are
+orthographic, so that lengths can be read off a grid.
 
 Draw on the photograph or on the `[0, 1]` input of a model, not on an image normalised by mean and
 std.
@@ -20,12 +20,15 @@ import torch
 
 from posezoo.images import load_image_uint8
 from posezoo.skeletons import Skeleton, get_skeleton
+from posezoo.writing import replacing
 
 # Okabe & Ito, "Color Universal Design": sky blue and orange; near-white for what has no side
 LEFT, RIGHT, CENTRE = (86, 180, 233), (230, 159, 0), (240, 240, 240)
+SIDE_COLOURS = {"left": LEFT, "right": RIGHT}
 RIM = (24, 24, 28)
 PAPER, GRID = (38, 40, 46), (66, 69, 78)  # of the views in 3D
 GRID_STEP = 500.0  # mm
+FAINT = 0.35  # opacity of a keypoint at the threshold
 OVERSHOOT = 0.05  # by which floats may exceed [0, 1]
 # horizontal, vertical and depth axis of a view: axis of the camera frame (x right, y down, z forward) and its sign
 VIEWS = {
@@ -47,6 +50,8 @@ def draw_keypoints(
     boxes: Any = None,
     line_width: float | None = None,
     radius: float | None = None,
+    names: bool = False,
+    legend: bool = False,
 ) -> np.ndarray:
     """Draw the poses of one or more people, in pixels of the image, on a copy of it.
 
@@ -60,10 +65,13 @@ def draw_keypoints(
         scores: `(K,)` or `(N, K)`, or a mask as `posezoo.skeletons.convert` returns it. Defaults to
             drawing all.
         threshold: lowest score of a drawn keypoint. Bones are drawn between drawn keypoints only.
+            Keypoints below twice the threshold are faint, and so are their bones.
         boxes: `(4,)` or `(M, 4)`, `x1 y1 x2 y2` in pixels, drawn as thin frames. Defaults to none.
         line_width: width of a bone in pixels. Defaults to a width that follows the image's and the
             person's size.
         radius: radius of a keypoint in pixels. Defaults to one line width.
+        names: whether to write the name beside each drawn keypoint.
+        legend: whether to explain the colours, in the bottom left corner.
 
     Returns:
         uint8 `(H, W, 3)`.
@@ -83,11 +91,14 @@ def draw_keypoints(
     people = _numbers("keypoints", keypoints, (len(skeleton), 2), f"(x, y) of each keypoint of {skeleton.name!r}")
     # a comparison with NaN is false, and a million pixels away a point is as good as infinite
     shown = (np.abs(people) < 1e6).all(axis=-1)
+    opacity = np.ones(shown.shape)
     if scores is not None:
         values = _numbers("scores", scores, (len(skeleton),), f"one per keypoint of {skeleton.name!r}")
         if len(values) != len(people):
             raise ValueError(f"got keypoints of {len(people)} people and scores of {len(values)}; both need the same N")
         shown &= values >= threshold
+        if threshold > 0:
+            opacity = np.clip(FAINT + (1 - FAINT) * (np.nan_to_num(values) / threshold - 1), FAINT, 1)
     for name, size in (("line_width", line_width), ("radius", radius)):
         if size is not None and not 0 < size < math.inf:
             raise ValueError(f"{name} must be a positive number of pixels, got {size}")
@@ -99,24 +110,34 @@ def draw_keypoints(
             raise ValueError(f"boxes must be finite, got {frames.tolist()}; leave out the ones that are not")
         for x1, y1, x2, y2 in frames:
             corners = [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
-            sides = [(corners[i - 1], corners[i], 0.25 * widest, CENTRE) for i in range(4)]
+            sides = [(corners[i - 1], corners[i], 0.25 * widest, CENTRE, 1.0) for i in range(4)]
             _draw(canvas, sides, rim=0.2 * widest)
 
-    colours = [_side_colour(keypoint) for keypoint in skeleton.keypoints]
-    for person, seen in zip(people, shown, strict=True):
+    colours = _side_colours(skeleton)
+    for person, seen, sure in zip(people, shown, opacity, strict=True):
         if not seen.any():
             continue
         # thinner lines for small people, whom they would otherwise cover, down to a visible minimum
         extent = np.ptp(person[seen], axis=0).max()
         width = line_width or min(widest, max(1.5, widest / 3, 0.03 * extent))
         bones = [
-            (person[a], person[b], width / 2, _bone_colour(colours[a], colours[b]))
+            (person[a], person[b], width / 2, _bone_colour(colours[a], colours[b]), min(sure[a], sure[b]))
             for a, b in skeleton.bones
             if seen[a] and seen[b]
         ]
-        dots = [(person[i], person[i], radius or width, colours[i]) for i in np.flatnonzero(seen)]
+        dots = [(person[i], person[i], radius or width, colours[i], sure[i]) for i in np.flatnonzero(seen)]
         _draw(canvas, bones, rim=max(0.75, 0.3 * width))
         _draw(canvas, dots, rim=max(0.75, 0.25 * width))
+    if names:
+        labels = [(person[i], skeleton.keypoints[i], colours[i]) for person, seen in zip(people, shown, strict=True)
+                  for i in np.flatnonzero(seen)]  # fmt: skip
+        canvas = _write(canvas, [((x + 1.5 * widest, y), text, colour) for (x, y), text, colour in labels])
+    if legend:
+        meanings = {LEFT: "left of the person", RIGHT: "right of the person", CENTRE: "middle"}
+        used = [(colour, text) for colour, text in meanings.items() if colour in colours]
+        line = _text_size(canvas)
+        lowest = canvas.shape[0] - 1.5 * line * (len(used) - 0.5)
+        canvas = _write(canvas, [((line / 2, lowest + 1.5 * line * n), text, c) for n, (c, text) in enumerate(used)])
     return canvas
 
 
@@ -402,7 +423,6 @@ def save_gif(path: str | Path, pictures: Iterable[Any], *, fps: float = 25.0) ->
     if not 0 < fps < math.inf:
         raise ValueError(f"fps: expected a positive number, got {fps}")
     path = Path(path)
-    part = path.with_name(f"{path.name}.part")
 
     def frames() -> Iterator[Any]:
         clock, shape = 0.0, None
@@ -420,30 +440,29 @@ def save_gif(path: str | Path, pictures: Iterable[Any], *, fps: float = 25.0) ->
             frame.info["duration"] = 10 * delay
             yield frame
 
-    try:
+    with replacing(path) as part:
         rest = frames()
         first = next(rest, None)
         if first is None:
             raise ValueError("expected at least one picture, got none")
         first.save(part, "GIF", save_all=True, append_images=rest, loop=0)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 
-Stroke = tuple[Any, Any, float, tuple[int, int, int]]  # start, end, half width, colour
+Stroke = tuple[Any, Any, float, tuple[int, int, int], float]  # start, end, half width, colour, opacity
 
 
 def _draw(canvas: np.ndarray, strokes: Sequence[Stroke], rim: float) -> None:
     """Draw strokes, all outlines first, so that none cuts through the colour of a neighbour."""
-    for start, end, half_width, _ in strokes:
-        _stroke(canvas, start, end, half_width + rim, RIM)
-    for start, end, half_width, colour in strokes:
-        _stroke(canvas, start, end, half_width, colour)
+    for start, end, half_width, _, opacity in strokes:
+        _stroke(canvas, start, end, half_width + rim, RIM, opacity)
+    for start, end, half_width, colour, opacity in strokes:
+        _stroke(canvas, start, end, half_width, colour, opacity)
 
 
-def _stroke(canvas: np.ndarray, start: Any, end: Any, half_width: float, colour: tuple[int, int, int]) -> None:
+def _stroke(
+    canvas: np.ndarray, start: Any, end: Any, half_width: float, colour: tuple[int, int, int], opacity: float
+) -> None:
     """Draw an anti-aliased line with round ends, or a disc where start is end."""
     start, end = sorted((np.asarray(start, dtype=float), np.asarray(end, dtype=float)), key=lambda point: point[1])
     dx, dy = end - start
@@ -458,15 +477,17 @@ def _stroke(canvas: np.ndarray, start: Any, end: Any, half_width: float, colour:
         x, y = np.arange(x0, x1) - start[0], np.arange(top, bottom)[:, None] - start[1]
         along = np.clip((x * dx + y * dy) / max(dx * dx + dy * dy, 1e-12), 0, 1)
         distance = np.hypot(x - along * dx, y - along * dy)
-        cover = np.clip(half_width + 0.5 - distance, 0, 1)[..., None]
+        cover = opacity * np.clip(half_width + 0.5 - distance, 0, 1)[..., None]
         region = canvas[top:bottom, x0:x1]
         region[...] = np.rint(region + cover * (np.array(colour) - region))
 
 
-def _side_colour(keypoint: str) -> tuple[int, int, int]:
-    if keypoint.startswith("left_"):
-        return LEFT
-    return RIGHT if keypoint.startswith("right_") else CENTRE
+def _side_colours(skeleton: Skeleton) -> list[tuple[int, int, int]]:
+    try:
+        sides: Sequence[str] = skeleton.sides
+    except ValueError:  # a single arm lacks its mirror image; the names still tell the side
+        sides = [keypoint.partition("_")[0] for keypoint in skeleton.keypoints]
+    return [SIDE_COLOURS.get(side, CENTRE) for side in sides]
 
 
 def _bone_colour(a: tuple[int, int, int], b: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -495,17 +516,17 @@ def _view(
     canvas = np.array(_label(canvas, f"{view}, grid {step / 1000:g} m"))
 
     width = max(2.0, 0.014 * size)
-    colours = [_side_colour(keypoint) for keypoint in skeleton.keypoints]
+    colours = _side_colours(skeleton)
     strokes = []
     for person in placed:
         there = (np.abs(person) < 1e6).all(axis=-1)  # false for NaN
         for a, b in skeleton.bones:
             if there[a] and there[b]:
                 colour = _bone_colour(colours[a], colours[b])
-                strokes.append((person[a, 2] + person[b, 2], (person[a, :2], person[b, :2], width / 2, colour)))
+                strokes.append((person[a, 2] + person[b, 2], (person[a, :2], person[b, :2], width / 2, colour, 1.0)))
         for k in np.flatnonzero(there):
             # nearer than the bones that end in it, so that they do not cover it
-            strokes.append((2 * person[k, 2] - width, (person[k, :2], person[k, :2], 0.8 * width, colours[k])))
+            strokes.append((2 * person[k, 2] - width, (person[k, :2], person[k, :2], 0.8 * width, colours[k], 1.0)))
     strokes.sort(key=lambda stroke: -stroke[0])  # near strokes cover far ones
     _draw(canvas, [stroke for _, stroke in strokes], rim=0.3 * width)
     return canvas
@@ -574,6 +595,25 @@ def _label(picture: np.ndarray, text: str) -> np.ndarray:
     tile = Image.fromarray(picture)
     ImageDraw.Draw(tile).text((4, 2), text, fill=CENTRE, stroke_width=1, stroke_fill=RIM)
     return np.asarray(tile)
+
+
+def _text_size(canvas: np.ndarray) -> int:
+    return max(10, round(0.022 * min(canvas.shape[:2])))
+
+
+def _write(canvas: np.ndarray, texts: Sequence[tuple[Any, str, tuple[int, int, int]]]) -> np.ndarray:
+    """Write texts, each centred vertically on its position `(x, y)`, with a dark outline."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    picture, size = Image.fromarray(canvas), _text_size(canvas)
+    try:
+        font: Any = ImageFont.load_default(size)
+    except TypeError:  # Pillow 10.0 has one size only
+        font = ImageFont.load_default()
+    pen = ImageDraw.Draw(picture)
+    for (x, y), text, colour in texts:
+        pen.text((x, y - 0.6 * size), text.replace("_", " "), fill=colour, font=font, stroke_width=1, stroke_fill=RIM)
+    return np.array(picture)
 
 
 def _canvas(image: Any) -> np.ndarray:

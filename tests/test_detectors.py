@@ -5,6 +5,7 @@ compared with what was drawn.
 """
 
 import sys
+import time
 import types
 
 import numpy as np
@@ -498,6 +499,17 @@ def test_labels_are_found_by_name(yolos):
         TransformersDetector(model, processor, label="horse")
     with pytest.raises(ValueError, match="belongs to the YolosForObjectDetection"):
         TransformersDetector(model)
+
+
+def test_a_detector_that_is_not_in_the_cache(transformers, monkeypatch, tmp_path):
+    """Offline: one sentence, at once."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    start = time.monotonic()
+    with pytest.raises(ValueError, match=r"127.0.0.1:9 cannot be reached.*hf download someone/detector --local-dir"):
+        load_detector("hf-hub:someone/detector")
+    assert time.monotonic() - start < 2
 
 
 def test_without_transformers(monkeypatch):

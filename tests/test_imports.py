@@ -15,11 +15,11 @@ FACE = PACKAGE / "__init__.py"  # exports everything, lazily
 
 # the floors of the house, from the ground up; a part imports only from the floors below, and from itself
 FLOORS = (
-    {"version", "arrays"},
+    {"version", "arrays", "writing", "progress"},
     {"skeletons", "geometry", "heatmaps", "losses", "images"},
     {"weights", "codecs"},
     {"viz", "layers"},
-    {"metrics"},
+    {"metrics", "people"},
     {"data"},
     {"backbones", "spatial_model"},
     {"contract"},
@@ -30,31 +30,34 @@ FLOORS = (
     {"detectors", "video", "tracking"},
     {"prediction"},
     {"lifting"},
-    {"convert"},
+    {"convert", "catalogue", "completion"},
     {"__main__"},
 )
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 
 # parts that may import less than all floors below
 MAY_IMPORT = {
-    "weights": {"version", "skeletons"},
+    "weights": {"version", "skeletons", "writing"},
     "layers": {"geometry"},
     "spatial_model": {"layers"},
-    "viz": {"images", "skeletons"},
+    "viz": {"images", "skeletons", "writing"},
+    "people": {"images", "skeletons", "viz", "writing"},
     "metrics": {"arrays", "geometry", "skeletons"},
     "data": {"arrays", "geometry", "images", "skeletons"},
     "backbones": {"layers", "weights"},
     "contract": {"geometry", "heatmaps", "layers", "skeletons", "weights"},
     "checkpoints": {"layers", "weights"},
-    "export": {"contract", "skeletons", "version", "weights"},
+    "export": {"contract", "skeletons", "version", "weights", "writing"},
     "evaluate": {"data", "metrics", "skeletons"},
     "registry": {"checkpoints", "weights"},
     "models": {"backbones", "contract", "geometry", "heatmaps", "layers", "registry", "spatial_model"},
     "detectors": {"arrays", "geometry", "images"},
     "video": set(),
     "tracking": {"geometry", "metrics"},
-    "prediction": {"detectors", "geometry", "images", "registry", "skeletons"},
-    "lifting": {"data", "images", "prediction", "skeletons", "viz"},
+    "prediction": {"detectors", "geometry", "images", "people", "progress", "registry", "skeletons"},
+    "lifting": {"data", "images", "people", "prediction", "progress", "skeletons", "viz"},
+    "catalogue": {"registry"},
+    "completion": set(),
     "convert": {"checkpoints", "registry", "weights"},
 }
 FORBIDDEN_FILES = {"utils.py", "common.py", "helpers.py", "base.py"}

@@ -486,6 +486,12 @@ def test_wrong_keypoints(keypoints, says):
         posezoo.lift(keypoints, Oracle(), skeleton="h36m17")
 
 
+def test_fractions_of_the_image_are_no_keypoints(video):
+    for keypoints in (video / 1000, video / 500 - 1):
+        with pytest.raises(ValueError, match="keypoints are pixels, not fractions of the image"):
+            posezoo.lift(keypoints, skeleton="h36m17")
+
+
 def test_several_people_in_a_frame(video):
     crowd = People(video[:2], np.ones((2, 17), np.float32), np.zeros((2, 4), np.float32), H36M, (9, 9))
     with pytest.raises(ValueError, match="frame 1 has 2 people; leave one in each frame"):
@@ -704,7 +710,7 @@ def test_the_boxes_follow_the_person(monkeypatch):
     monkeypatch.setattr(posezoo.lifting, "predict", watcher)
     people = predict_single_person(range(20), "a model", flip=True)
     assert len(people) == 20
-    assert watcher.options == [{"flip": True}] * 2
+    assert watcher.options == [{"flip": True, "second_pass": False}, {"flip": True}]
     whole, boxes = watcher.boxes
     assert whole is None
     for frame in range(4, 16):  # a median of a straight line is its middle
@@ -714,7 +720,7 @@ def test_the_boxes_follow_the_person(monkeypatch):
 
 def test_doubtful_points_and_frames_do_not_pull_the_box(monkeypatch):
     track, scores = walk(), np.full((20, 5), 0.8, np.float32)
-    track[:, 4], scores[:, 4] = 400, 0.39  # half as sure as of the others
+    track[:, 4], scores[:, 4] = 400, 0.23  # much less sure than of the others
     track[7], scores[8] = 50, 0  # one point, nothing
     track[12] += 300  # a mistake in one frame
     watcher = Watcher(track, scores)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import types
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ from posezoo.geometry import box_to_crop, crop, crop_matrix
 from posezoo.images import load_image, load_image_uint8
 from posezoo.metrics import read_coco_results
 from posezoo.prediction import People
-from posezoo.skeletons import get_skeleton
+from posezoo.skeletons import Skeleton, get_skeleton
 from posezoo.weights import Weights
 
 SIZE = (64, 48)  # (H, W) of the oracle's input
@@ -403,12 +404,12 @@ def test_exif_orientation_of_a_file(tmp_path, photo, orientation):
     assert np.abs(people.keypoints[0] - points).max() < 0.1
 
 
-def test_a_pil_image_is_taken_as_it_lies(tmp_path, photo):
+def test_exif_orientation_of_a_pil_image(tmp_path, photo):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(photo[0]).save(tmp_path / "photo.png", exif=exif)
     with Image.open(tmp_path / "photo.png") as image:
-        assert posezoo.predict(image, Oracle()).image_size == (120, 90)
+        assert posezoo.predict(image, Oracle()).image_size == (90, 120)
 
 
 GREY = np.arange(0, 240, dtype=np.uint8).reshape(12, 20)
@@ -908,6 +909,18 @@ def test_to_supervision(people):
     found = dataclasses.replace(people, box_scores=np.array([0.5, 0.25], np.float32)).to_supervision()
     if hasattr(found, "detection_confidence"):
         assert found.detection_confidence.tolist() == [0.5, 0.25]
+        np.testing.assert_allclose(points.detection_confidence, [0.75, 0.25])
+    np.testing.assert_array_equal(points.data["xyxy"], people.boxes)
+
+
+def test_the_edge_annotator_of_supervision_draws(people):
+    supervision = pytest.importorskip("supervision", reason="the package supervision is not installed")
+    arm = Skeleton("arm", ("elbow", "wrist"), bones=((0, 1),))
+    boned = dataclasses.replace(people, skeleton=arm)
+    assert boned.edges == boned.to_supervision().data["edges"][0] == [(1, 2)]
+    canvas = np.zeros((50, 60, 3), np.uint8)
+    assert supervision.EdgeAnnotator(edges=boned.edges).annotate(canvas, boned.to_supervision()).any()
+    assert len(boned.to_supervision()[1].data["edges"]) == 1
 
 
 def test_supervision_works_with_them(people):
@@ -929,7 +942,7 @@ def test_to_supervision_whatever_the_release(people, monkeypatch, name):
 
     monkeypatch.setitem(sys.modules, "supervision", types.SimpleNamespace(KeyPoints=key_points))
     points = people.to_supervision()
-    assert points.keys() == {"xy", "class_id", name}
+    assert points.keys() == {"xy", "class_id", name, "data"}
     np.testing.assert_array_equal(points[name], people.scores)
     assert points["class_id"].tolist() == [0, 0]
 
@@ -993,3 +1006,187 @@ def test_on_a_terminal_it_is_shown_for_32_images(photo, monkeypatch):
         monkeypatch.setattr(sys, "stderr", terminal)
         posezoo.predict([photo[0]] * count, Oracle())
         assert ("32/32" in terminal.getvalue()) == (count == 32)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The second pass
+
+
+class Spotter(Oracle):
+    """Predicts the corners of what is white in its input, and scores by how much of the input that is."""
+
+    num_keypoints = 4
+    skeleton = get_skeleton(["nose", "left_eye", "right_eye", "neck"])
+
+    def predict(self, image, *, flip=False):
+        self.batches.append(image)
+        points, scores = [], []
+        for picture in image[:, 0]:
+            y, x = torch.nonzero(picture > 0.5, as_tuple=True)
+            corners = [(x.min(), y.min()), (x.max(), y.min()), (x.min(), y.max()), (x.max(), y.max())]
+            points.append(torch.tensor(corners).float())
+            scores.append(torch.full((4,), float((picture > 0.5).float().mean().sqrt())))
+        return torch.stack(points), torch.stack(scores)
+
+
+def white(width, height, box):
+    image = np.zeros((height, width, 3), np.uint8)
+    image[box[1] : box[3], box[0] : box[2]] = 255
+    return image
+
+
+def test_the_second_pass_crops_the_person_of_the_first():
+    box = np.array([200, 100, 260, 180])
+    model = Spotter()
+    people = posezoo.predict(white(480, 640, box), model)
+    assert [len(batch) for batch in model.batches] == [1, 1]
+    found = np.concatenate([people.keypoints[0].min(axis=0), people.keypoints[0].max(axis=0)])
+    assert np.abs(found - box).max() < 5  # three pixels of the crop
+    assert np.abs(people.boxes[0] - box).max() < 15  # of the first pass, at a tenth of the resolution
+    once = posezoo.predict(white(480, 640, box), model, second_pass=False)
+    assert once.boxes.tolist() == [[0, 0, 480, 640]]
+    assert once.scores.mean() < people.scores.mean()
+
+
+def test_second_passes_share_batches_and_leave_given_boxes_alone():
+    images = [white(96, 128, (10 + 5 * n, 20, 50 + 5 * n, 90)) for n in range(7)]
+    model = Spotter()
+    boxes = [None, [[0, 0, 96, 128]], None, None, None, None, None]
+    together = posezoo.predict(images, model, boxes, batch_size=64)
+    assert [len(batch) for batch in model.batches] == [7, 6]
+    assert together[1].boxes.tolist() == [[0, 0, 96, 128]]
+    for people, image, given in zip(together, images, boxes, strict=True):
+        alone = posezoo.predict(image, Spotter(), given)
+        np.testing.assert_allclose(people.keypoints, alone.keypoints, atol=1e-3)
+    posezoo.predict(images, detected := Spotter(), detector=lambda shown: [([[0, 0, 96, 128]], [1])] * len(shown))
+    assert [len(batch) for batch in detected.batches] == [7]
+
+
+def test_a_second_pass_that_loses_the_person_is_not_returned(monkeypatch):
+    model = Spotter()
+    spot = model.predict
+    lose = lambda image, *, flip=False: (spot(image)[0], torch.full((len(image), 4), 0.1 / len(model.batches) ** 3))  # noqa: E731
+    monkeypatch.setattr(model, "predict", lose)
+    assert posezoo.predict(white(96, 128, (10, 20, 50, 90)), model).boxes.tolist() == [[0, 0, 96, 128]]
+
+
+def test_images_that_wait_for_a_second_pass_do_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr(posezoo.prediction, "IMAGES_TOGETHER", 2 * 3 * 96 * 128 * 4)
+    model = Spotter()
+    assert len(posezoo.predict([white(96, 128, (10, 20, 50, 90))] * 5, model)) == 5
+    assert [len(batch) for batch in model.batches] == [2, 2, 2, 2, 1, 1]
+
+
+def test_a_stream_comes_one_by_one_and_goes_on_after_damaged_images(tmp_path, photo):
+    (tmp_path / "text.jpg").write_text("hello")
+    taken = []
+
+    def images():
+        for item in [photo[0], tmp_path / "text.jpg", photo[0]]:
+            taken.append(item)
+            yield item
+
+    stream = posezoo.prediction.predict_stream(images(), Oracle(), batch_size=1, damaged="yield")
+    assert next(stream).image is None
+    assert len(taken) == 1
+    error, last = stream
+    assert isinstance(error, ValueError)
+    assert "text.jpg is damaged" in str(error)
+    np.testing.assert_allclose(last.keypoints[0], photo[1], atol=0.3)
+    with pytest.raises(ValueError, match="is damaged"):
+        list(posezoo.prediction.predict_stream(images(), Oracle()))
+
+
+def test_fractions_of_the_image_are_no_boxes(photo):
+    with pytest.raises(ValueError, match="smaller than two pixels; boxes are in pixels, not fractions"):
+        posezoo.predict(photo[0], Oracle(), [[0.1, 0.1, 0.9, 0.9]])
+
+
+def test_mixed_precision(photo):
+    with pytest.raises(ValueError, match="precision: expected one of fp32, bf16"):
+        posezoo.predict(photo[0], Oracle(), precision="fp8")
+    exact = posezoo.predict(photo[0])
+    np.testing.assert_allclose(posezoo.predict(photo[0], precision="bf16").scores, exact.scores, atol=0.1)
+
+
+def test_threads_share_a_model_in_training_mode(photo):
+    model = posezoo.create("hrnet_w32", width=2, num_keypoints=3).train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with ThreadPoolExecutor(4) as pool:
+        everyone = list(pool.map(lambda _: posezoo.predict(photo[0], model), range(12)))
+    assert all(np.allclose(people.keypoints, everyone[0].keypoints, atol=1e-2) for people in everyone)
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert all(module.training for module in model.modules())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# People: selected, drawn, converted, written
+
+
+def test_people_are_a_sequence(people):
+    found = dataclasses.replace(people, box_scores=np.array([0.5, 0.25], np.float32))
+    assert [len(person) for person in found] == [1, 1]
+    for number, person in enumerate(found):
+        np.testing.assert_array_equal(person.keypoints, found.keypoints[number : number + 1])
+        assert person.box_scores.tolist() == [found.box_scores[number]]
+    np.testing.assert_array_equal(found[-1].scores, found.scores[1:])
+    for chosen in (slice(1, None), [1], np.array([False, True])):
+        np.testing.assert_array_equal(found[chosen].boxes, found.boxes[1:])
+    assert len(found[[]]) == len(found[5:]) == 0
+    with pytest.raises(IndexError, match="person 2: there are 2"):
+        found[2]
+    keypoints, scores = found.unpack()
+    assert keypoints is found.keypoints
+    assert scores is found.scores
+    assert repr(found[0]) == f"People(1 person, 2 keypoints of {people.skeleton.name}, image of 60 x 50)"
+
+
+def test_people_in_another_skeleton():
+    points = np.random.default_rng(0).uniform(0, 50, (2, 14, 2)).astype(np.float32)
+    lsp = People(points, np.full((2, 14), 0.5, np.float32), np.zeros((2, 4)), get_skeleton("lsp14"), (50, 60))
+    coco = lsp.to("coco17")
+    wrist = coco.skeleton.index("left_wrist")
+    np.testing.assert_array_equal(coco.keypoints[:, wrist], points[:, lsp.skeleton.index("left_wrist")])
+    assert np.isnan(coco.keypoints[:, 0]).all()  # the nose
+    assert coco.scores[0].tolist() == [0] * 5 + [0.5] * 12
+    results = lsp.to_coco(skeleton="coco17")
+    assert results[0]["keypoints"][:3] == [0, 0, 0]
+    assert len(results[0]["keypoints"]) == 51
+    assert results[0]["score"] == 0.5  # not less for keypoints that the network does not have
+    assert json.loads(json.dumps(coco.to_dict()))["people"][0]["keypoints"][0] is None
+    with pytest.raises(ValueError, match="have no names"):
+        dataclasses.replace(lsp, skeleton=None).to("coco17")
+
+
+def test_people_are_drawn_on_what_predict_was_given(tmp_path, photo):
+    Image.fromarray(photo[0]).save(tmp_path / "photo.png")
+    for image in (
+        photo[0],
+        tmp_path / "photo.png",
+        Image.fromarray(photo[0]),
+        torch.from_numpy(photo[0]).movedim(2, 0),
+    ):
+        people = posezoo.predict(image, Oracle())
+        drawn = people.draw(threshold=0, names=True, legend=True, boxes=True)
+        assert drawn.shape == photo[0].shape
+        np.testing.assert_array_equal(drawn, people.draw(photo[0], threshold=0, names=True, legend=True, boxes=True))
+        assert (drawn != photo[0]).any()
+    with pytest.raises(ValueError, match="expected 90 x 120 pixels, the image of the keypoints, got 120 x 90"):
+        people.draw(np.swapaxes(photo[0], 0, 1))
+    with pytest.raises(ValueError, match="no image of their own"):
+        dataclasses.replace(people, image=None).draw()
+    assert people[:0].draw(boxes=True).shape == photo[0].shape
+
+
+def test_people_are_saved(tmp_path, photo):
+    people = posezoo.predict(photo[0], Oracle())
+    with Image.open(people.save(tmp_path / "deep" / "drawn.png", threshold=0)) as drawn:
+        np.testing.assert_array_equal(np.asarray(drawn), people.draw(threshold=0))
+    table = json.loads(people.save(tmp_path / "people.json").read_text())
+    np.testing.assert_allclose(table["people"][0]["keypoints"], people.keypoints[0], atol=1e-3)
+    assert table["names"] == ["nose", "left_eye", "right_eye"]
+    with pytest.raises(ValueError, match=r"expected the name of an image, such as drawn\.png"):
+        people.save(tmp_path / "drawn.txt")
+    with pytest.raises(ValueError, match="numbers take no image and no names"):
+        people.save(tmp_path / "people.json", names=True)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["deep", "drawn.png", "people.json"]

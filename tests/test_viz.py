@@ -134,14 +134,38 @@ def test_default_widths_follow_the_image_and_the_person():
 
 @pytest.mark.parametrize("low", [0.29, float("nan"), -1.0])
 def test_a_low_score_hides_the_keypoint_and_its_bones(low):
-    everything = draw_keypoints(_grey(), POSE, STICK, scores=[0.9, 0.3, 0.9])
+    everything = draw_keypoints(_grey(), POSE, STICK, scores=[0.9, 0.6, 0.9])
     hidden = draw_keypoints(_grey(), POSE, STICK, scores=[0.9, low, 0.9])
-    np.testing.assert_array_equal(everything, draw_keypoints(_grey(), POSE, STICK))  # 0.3 is not below 0.3
+    np.testing.assert_array_equal(everything, draw_keypoints(_grey(), POSE, STICK))
     assert not (hidden == LEFT).all(axis=-1).any()
     assert not _changed(hidden)[:, :50].any()
     assert tuple(hidden[50, 75]) == RIGHT
-    assert (draw_keypoints(_grey(), POSE, STICK, scores=[0.9, 0.5, 0.9], threshold=0.6) == hidden).all()
+    assert (draw_keypoints(_grey(), POSE, STICK, scores=[0.9, 0.4, 0.9], threshold=0.45) == hidden).all()
     assert not _changed(draw_keypoints(_grey(), POSE, STICK, scores=[0, 0, 0])).any()
+
+
+def test_unsure_keypoints_are_faint():
+    sure = draw_keypoints(_grey(), POSE, STICK, scores=[0.9, 0.9, 0.9])
+    faint = draw_keypoints(_grey(), POSE, STICK, scores=[0.9, 0.3, 0.9])
+    x, y = POSE[1].astype(int)
+    assert tuple(sure[y, x]) == LEFT
+    distance = np.abs(faint[y, x].astype(int) - GREY).sum()
+    assert 0 < distance < np.abs(np.array(LEFT) - GREY).sum()
+    assert (faint[50, 75] == sure[50, 75]).all()  # the other arm
+
+
+def test_names_and_the_legend_are_written():
+    plain = draw_keypoints(_grey(300, 400), 3 * POSE, STICK)
+    named = draw_keypoints(_grey(300, 400), 3 * POSE, STICK, names=True)
+    legend = draw_keypoints(_grey(300, 400), 3 * POSE, STICK, legend=True)
+    added = (named != plain).any(axis=-1)
+    for x, y in 3 * POSE.astype(int):
+        assert added[y - 12 : y + 12, x : x + 90].any()
+    corner = (legend != plain).any(axis=-1)
+    assert corner[-60:, :150].any()
+    assert not corner[:200].any()
+    one = draw_keypoints(_grey(300, 400), [[9.0, 9.0]], ["left_hand"], legend=True)
+    assert not (one == RIGHT).all(axis=-1).any()  # only colours that are used
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])

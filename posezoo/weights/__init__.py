@@ -11,7 +11,6 @@ from posezoo.weights.folder import (
     push_to_hub,
     read_config,
     read_record,
-    replacing,
     save_pretrained,
 )
 from posezoo.weights.record import WEIGHTS_FILE, Weights
@@ -33,6 +32,5 @@ __all__ = [
     "read_config",
     "read_record",
     "read_state_dict",
-    "replacing",
     "save_pretrained",
 ]

@@ -1,13 +1,9 @@
 """Save a model into a folder or on the Hugging Face Hub: weights, config and model card."""
 
-import contextlib
 import dataclasses
 import json
-import os
 import re
 import tempfile
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +14,7 @@ from posezoo.skeletons import list_skeletons
 from posezoo.version import __version__
 from posezoo.weights.record import WEIGHTS_FILE, Weights, parse_hub_source, split_source
 from posezoo.weights.sources import file_sha256, find
+from posezoo.writing import replacing
 
 FORMAT = 1  # of config.json
 CONFIG_FILE, CARD_FILE = "config.json", "README.md"
@@ -256,17 +253,6 @@ def _cast(tensors: dict[str, Tensor], dtype: str | torch.dtype | None) -> dict[s
             raise ValueError(f"nothing was written: {key} {cause}")
         result[key] = copy
     return result
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that replaces `path` at the end, or is deleted on any error."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _card(record: Weights, name: str, text: str | None, input_kind: str) -> str:

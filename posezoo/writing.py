@@ -1,0 +1,55 @@
+"""Write files whole: a file is written beside its final name and renamed when it is complete."""
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to, and rename it at the end of the `with` block.
+
+    The folder is created. After an error the new file is removed, and one that was there before is
+    unchanged.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "deep", "poses.json")
+        >>> with replacing(path) as part:
+        ...     _ = part.write_text("[]")
+        >>> path.read_text(), [file.name for file in path.parent.iterdir()]
+        ('[]', ['poses.json'])
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # a name of its own, for two processes may write the same file; the suffix tells Pillow the format
+    part = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def save_image(path: str | Path, pixels: np.ndarray) -> Path:
+    """Write a uint8 array `(H, W, 3)`, RGB, as a PNG, a JPEG or another format of Pillow.
+
+    Raises:
+        ValueError: a suffix that is no format of Pillow.
+
+    Example:
+        >>> import tempfile
+        >>> save_image(Path(tempfile.mkdtemp(), "grey.png"), np.full((4, 5, 3), 90, np.uint8)).name
+        'grey.png'
+    """
+    from PIL import Image
+
+    path = Path(path)
+    if path.suffix.lower() not in Image.registered_extensions():
+        raise ValueError(f"{path}: expected the name of an image, such as {path.stem or 'drawing'}.png")
+    with replacing(path) as part:
+        Image.fromarray(pixels).save(part, quality=92)  # of a JPEG; PNG has none
+    return path
