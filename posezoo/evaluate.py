@@ -38,8 +38,8 @@ class Metric:
         options: keyword arguments that the caller may set, with their defaults.
         dimensions: of the keypoints, 2 or 3.
         rows: names of the values, "keypoints" or "bones".
-        means: means to add to the values, by name: "plain" over all values, or "labelled", in which
-            each keypoint weighs as often as it counts.
+        means: means to add to the values, by name: "plain" over all values; "labelled", in which
+            each keypoint weighs as often as it counts; or a function of `(pred, target, visible=...)`.
     """
 
     function: Callable[..., Any]
@@ -49,7 +49,7 @@ class Metric:
     options: Mapping[str, Any] = field(default_factory=dict)
     dimensions: int = 2
     rows: str = "keypoints"
-    means: Mapping[str, str] = field(default_factory=lambda: {"mean": "plain"})
+    means: Mapping[str, str | Callable[..., float]] = field(default_factory=lambda: {"mean": "plain"})
 
 
 _PCK_MEANS = {"mean": "plain", "labelled mean": "labelled"}
@@ -86,8 +86,11 @@ ARRAY_METRICS: dict[str, Metric] = {
         partial(metrics.pcp, loose=True), "PCP@{threshold:g} loose, per cent", inputs=("skeleton",),
         options={"threshold": 0.5}, rows="bones",
     ),
-    "rmse": Metric(metrics.rmse, "rmse, pixels", percent=False),
-    "mean-pixel-error": Metric(metrics.mean_pixel_error, "mean-pixel-error, pixels", percent=False),
+    # both totals are over all visible keypoints of all people, not over the keypoints' values
+    "rmse": Metric(metrics.rmse, "rmse, pixels", percent=False, means={"total": metrics.rmse_total}),
+    "mean-pixel-error": Metric(
+        metrics.mean_pixel_error, "mean-pixel-error, pixels", percent=False, means={"mean": "labelled"}
+    ),
     "mpjpe": _distance(metrics.mpjpe, f"mpjpe, {_IN_UNITS}, {_FROM_ROOT}"),
     "pa-mpjpe": _distance(metrics.pa_mpjpe, f"pa-mpjpe, {_IN_UNITS}"),
     "pa-mpjpe-rigid": _distance(partial(metrics.pa_mpjpe, scale=False), f"pa-mpjpe-rigid, {_IN_UNITS}"),
@@ -225,10 +228,14 @@ def _arrays(
     values = result.reshape(-1, result.shape[-1])  # distances come per pose, fractions once for all
     counts = (~np.isnan(values)).sum(axis=0)
     per_row = np.where(counts > 0, np.nansum(values, axis=0), np.nan) / np.maximum(counts, 1)
-    means = {
-        name: _plain_mean(values) if kind == "plain" else _labelled_mean(result, target, inputs, visible)
-        for name, kind in row.means.items()
-    }
+    means = {}
+    for name, kind in row.means.items():
+        if callable(kind):
+            means[name] = kind(points, target, visible=visible)
+        elif kind == "plain":
+            means[name] = _plain_mean(values)
+        else:
+            means[name] = _labelled_mean(result, target, inputs, visible)
     return Score(dict(zip(_names(row, skeleton, target), per_row.tolist(), strict=True)) | means, title, row.percent)
 
 

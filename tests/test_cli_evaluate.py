@@ -84,12 +84,23 @@ def test_every_2d_metric(capsys, files, metric):
     }[metric]()
     found = numbers(capsys, *files, "--metric", metric, "--skeleton", "lsp14")
     means = {}
-    if metric in ("pck", "pckh", "rmse", "mean-pixel-error"):  # the others are tables, with a total among their rows
-        means["mean"] = np.mean(expected)
-    if metric in ("pck", "pckh"):
-        means["labelled mean"] = metrics.labelled_mean(expected, visible)
+    if metric in ("pck", "pckh"):  # the tables of LSP have a total among their rows
+        means = {"mean": np.mean(expected), "labelled mean": metrics.labelled_mean(expected, visible)}
+    distance = np.linalg.norm(pred - target, axis=-1)[visible]  # pooled over people and keypoints
+    if metric == "rmse":
+        means["total"] = np.sqrt(np.mean(distance**2))
+    if metric == "mean-pixel-error":
+        means["mean"] = distance.mean()
     assert list(found.values()) == pytest.approx([*expected, *means.values()])
     assert list(found)[len(expected) :] == list(means)
+
+
+def test_the_total_of_rmse_is_pooled(capsys, tmp_path):
+    # joints that err by 0 and by 10 pixels: the papers' RMSE is sqrt(50), not the mean of 0 and 10
+    np.save(tmp_path / "pred.npy", np.array([[[0.0, 0.0], [6.0, 8.0]]]))
+    np.save(tmp_path / "gt.npy", np.zeros((1, 2, 2)))
+    found = numbers(capsys, tmp_path / "pred.npy", "--gt", tmp_path / "gt.npy", "--metric", "rmse")
+    assert found["total"] == pytest.approx(50**0.5)
 
 
 def test_skeletons_other_than_the_presets(capsys, tmp_path):
