@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "checkpoints": {"layers", "weights"},
     "export": {"contract", "skeletons", "version", "weights"},
     "evaluate": {"data", "metrics", "skeletons"},
-    "registry": {"checkpoints", "weights"},
+    "registry": {"checkpoints", "skeletons", "weights"},
     "models": {"backbones", "contract", "geometry", "heatmaps", "layers", "registry", "spatial_model"},
     "detectors": {"geometry", "images"},
     "video": set(),

@@ -15,8 +15,9 @@ from posezoo.weights.folder import (
     save_pretrained,
 )
 from posezoo.weights.record import WEIGHTS_FILE, Weights
+from posezoo.weights.shared import complete, read_shared
 from posezoo.weights.sources import WeightsNotFoundError, file_sha256, find
-from posezoo.weights.state_dict import fit, load_state_dict, read_state_dict
+from posezoo.weights.state_dict import fit, load_state_dict, read_state_dict, select_keypoints
 
 __all__ = [
     "CARD_FILE",
@@ -25,6 +26,7 @@ __all__ = [
     "WEIGHTS_FILE",
     "Weights",
     "WeightsNotFoundError",
+    "complete",
     "file_sha256",
     "find",
     "fit",
@@ -32,7 +34,9 @@ __all__ = [
     "push_to_hub",
     "read_config",
     "read_record",
+    "read_shared",
     "read_state_dict",
     "replacing",
     "save_pretrained",
+    "select_keypoints",
 ]
