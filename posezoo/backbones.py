@@ -1,10 +1,13 @@
 """Backbones of timm, and weights files of the Hugging Face Hub."""
 
+import copy
 import difflib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from posezoo.weights import Weights, find, read_state_dict
 
@@ -26,13 +29,16 @@ def import_timm(wanted: str) -> Any:
     return timm
 
 
-def timm_backbone(name: str, *, pretrained: bool = False) -> tuple[Any, tuple[float, ...], tuple[float, ...]]:
+def timm_backbone(
+    name: str, *, pretrained: bool = False, reductions: Sequence[int] = ()
+) -> tuple[Any, tuple[float, ...], tuple[float, ...]]:
     """Create a timm backbone, and return it with the mean and std that its ImageNet weights expect.
 
-    The backbone returns a list with one tensor, the last feature map.
+    The backbone returns a list of feature maps, the last one, or those of the strides `reductions`.
 
     Raises:
-        ValueError: an unknown network, one without feature maps, or weights that are not on the Hub.
+        ValueError: an unknown network, one without feature maps or without those strides, or weights that are not on
+            the Hub.
         ImportError: timm cannot be imported.
     """
     timm = import_timm(f"the backbone {name!r}")
@@ -47,10 +53,124 @@ def timm_backbone(name: str, *, pretrained: bool = False) -> tuple[Any, tuple[fl
             raise ValueError(f"pretrained_backbone: timm has no ImageNet weights of {name!r} on the Hub")
         weights = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(hub_file(config.hf_hub_id))}}
     try:
-        backbone = timm.create_model(name, features_only=True, out_indices=(-1,), **weights)
+        out_indices = strided_maps(name, reductions) if reductions else (-1,)
+        backbone = timm.create_model(name, features_only=True, out_indices=out_indices, **weights)
     except (AttributeError, NotImplementedError) as error:
         raise ValueError(f"backbone: timm's {name!r} yields no feature maps ({error}); choose another") from error
     return backbone, tuple(config.mean), tuple(config.std)
+
+
+def strided_maps(name: str, reductions: Sequence[int]) -> tuple[int, ...]:
+    """Return the indices of a timm network's feature maps of the given strides.
+
+    Raises:
+        ValueError: the network has no map of one of the strides.
+    """
+    with torch.device("meta"):
+        have = import_timm(name).create_model(name, features_only=True).feature_info.reduction()
+    absent = [stride for stride in reductions if stride not in have]
+    if absent:
+        raise ValueError(
+            f"backbone: expected feature maps of the strides {tuple(reductions)}, and timm's {name!r} has those of "
+            f"{tuple(have)}; choose another, such as tf_efficientnet_lite2 or resnet50"
+        )
+    return tuple(len(have) - 1 - have[::-1].index(stride) for stride in reductions)
+
+
+def channels_first(features: Tensor, channels: int) -> Tensor:
+    """Return a feature map `(B, channels, h, w)`; some timm networks keep channels last."""
+    return features if features.shape[1] == channels else features.movedim(-1, 1)
+
+
+def backbone_groups(coarse: bool, prefix: str = "") -> dict[str, str]:
+    """Return the expressions of `group_matcher` for a timm backbone under `backbone.`: stem and blocks."""
+    start = rf"^{prefix}backbone\."
+    blocks = start + r"(?:layer|blocks\.|stages[._])(\d+)" + ("" if coarse else r"(?:\.(\d+))?")
+    return {"stem": start + r"(?!(?:layer|blocks\.|stages[._])\d)", "blocks": blocks}
+
+
+class ExtendedConv(nn.Module):
+    """A convolution with further input channels behind those of an image: the sum of two convolutions.
+
+    Args:
+        conv: the convolution of the image; `image` is the same module.
+        channels: number of further inputs. Their filters, `more`, start at 0.
+    """
+
+    def __init__(self, conv: nn.Conv2d, channels: int) -> None:
+        super().__init__()
+        self.image = conv
+        self.set_channels(channels)
+
+    def set_channels(self, channels: int) -> None:
+        """Set the number of further inputs, with new filters."""
+        self.more: Any = None
+        if channels:
+            self.more = copy.deepcopy(self.image)
+            self.more.in_channels, self.more.bias = channels, None
+            self.more.weight = nn.Parameter(self.image.weight.detach()[:, :1].repeat(1, channels, 1, 1).zero_())
+
+    def forward(self, x: Tensor) -> Tensor:
+        image, more = x[:, : self.image.in_channels], x[:, self.image.in_channels :]
+        return self.image(image) + self.more(more) if self.more is not None else self.image(image)
+
+
+def extend_first_conv(backbone: nn.Module, channels: int) -> tuple[str, ExtendedConv]:
+    """Replace a backbone's first convolution by an `ExtendedConv`; return its name and it.
+
+    Raises:
+        ValueError: the first convolution does not take an RGB image.
+    """
+    name, conv = next((item for item in backbone.named_modules() if isinstance(item[1], nn.Conv2d)), ("", None))
+    if conv is None or conv.in_channels != 3 or conv.groups != 1:
+        raise ValueError(f"backbone: expected a first convolution over three channels, got {conv}; choose another")
+    parent, _, leaf = name.rpartition(".")
+    extended = ExtendedConv(conv, channels)
+    setattr(backbone.get_submodule(parent), leaf, extended)
+    return name, extended
+
+
+def load_backbone(backbone: nn.Module, source: nn.Module | Mapping[str, Tensor]) -> None:
+    """Copy the tensors of another network's backbone, which it has under `backbone.`.
+
+    Filters of an `ExtendedConv` for further inputs keep their values.
+
+    Args:
+        backbone: of `timm_backbone`.
+        source: a network with the same backbone, such as `simple_baseline_lite`, or its state dict.
+
+    Raises:
+        ValueError: another backbone, or none; `backbone` is unchanged.
+
+    Example:
+        >>> import posezoo
+        >>> source = posezoo.create("simple_baseline_resnet18")
+        >>> load_backbone(timm_backbone("resnet18")[0], source)
+    """
+    extended = [name for name, module in backbone.named_modules() if isinstance(module, ExtendedConv)]
+
+    def image_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Name the tensors as without an `ExtendedConv`."""
+        for name in extended:
+            state = {
+                key.replace(f"{name}.image.", f"{name}.", 1) if key.startswith(name) else key: value
+                for key, value in state.items()
+                if not key.startswith(f"{name}.more.")
+            }
+        return dict(state)
+
+    state = source.state_dict() if isinstance(source, nn.Module) else source
+    ours = image_part(backbone.state_dict())
+    theirs = image_part({key.removeprefix("backbone."): state[key] for key in state if key.startswith("backbone.")})
+    wrong = [k for k in {**ours, **theirs} if k not in ours or k not in theirs or ours[k].shape != theirs[k].shape]
+    if wrong:
+        raise ValueError(
+            f"source: expected the same backbone under 'backbone.'; {len(wrong)} of its tensors and the network's do "
+            f"not fit each other, the first is {wrong[0]}"
+        )
+    with torch.no_grad():
+        for key, value in theirs.items():
+            ours[key].copy_(value)
 
 
 def hub_file(repository: str) -> Path:

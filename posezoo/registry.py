@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from posezoo.checkpoints.loading import Checkpoint, load_weights, read_checkpoint
+from posezoo.skeletons import get_skeleton
 from posezoo.weights.folder import read_record
 from posezoo.weights.published import PUBLISHED, publish
 from posezoo.weights.record import HUB_SOURCE, Weights
@@ -116,7 +117,8 @@ def create(
 
     `kwargs` overrule the arguments of the weights' record, which overrule the architecture's
     defaults. The record counts only where it is asked for: by `pretrained=True`, a tag or a record.
-    A head for another `num_keypoints` than the weights' is not loaded.
+    A head for other keypoints than the weights' is not loaded, unless the weights name theirs and
+    have all of `skeleton`'s. `skeleton` alone sets `num_keypoints`, too.
 
     Args:
         model_name: `arch`, `arch.tag`, `hf-hub:org/name[@revision]` or `local-dir:/path`.
@@ -493,6 +495,8 @@ def _resolve_arguments(
     valid = _arguments(function)
     if valid is not None:
         _check_arguments(arch, given, valid)
+    if "skeleton" in given and "num_keypoints" not in given and (valid is None or "num_keypoints" in valid):
+        given = {**given, "num_keypoints": len(get_skeleton(given["skeleton"]))}
     record = record or Weights()
     # the codec's decoding is only for functions that take one; a wrong name in `kwargs` is an error
     known = {*record.kwargs, *(record.arguments if valid is None else valid)}

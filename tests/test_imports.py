@@ -49,7 +49,7 @@ MAY_IMPORT = {
     "checkpoints": {"layers", "weights"},
     "export": {"contract", "skeletons", "version", "weights", "writing"},
     "evaluate": {"data", "metrics", "skeletons"},
-    "registry": {"checkpoints", "weights"},
+    "registry": {"checkpoints", "skeletons", "weights"},
     "models": {"backbones", "contract", "geometry", "heatmaps", "layers", "registry", "spatial_model"},
     "detectors": {"arrays", "geometry", "images"},
     "video": set(),

@@ -12,7 +12,8 @@ from posezoo.checkpoints.state import State
 from posezoo.weights.folder import CONFIG_FILE, read_record
 from posezoo.weights.published import PUBLISHED
 from posezoo.weights.record import WEIGHTS_FILE, Weights
-from posezoo.weights.sources import file_sha256, find
+from posezoo.weights.shared import complete
+from posezoo.weights.sources import WeightsNotFoundError, file_sha256, find
 from posezoo.weights.state_dict import fit, read_state_dict
 
 logger = logging.getLogger("posezoo")
@@ -80,8 +81,10 @@ class Checkpoint:
         """
         kept = self.missing.keys(model) if self.missing else []
         own = model.state_dict()
+        record = self.record or Weights()
         try:
-            notes = fit(model, {**self.state, **{key: own[key] for key in kept}})
+            state = complete(self.state, record)
+            notes = fit(model, {**state, **{key: own[key] for key in kept}}, keypoints=record.keypoints)
         except ValueError as error:
             raise ValueError(f"{self.path}: {error}") from error
         for note in self.notes:
@@ -140,8 +143,9 @@ def known_file(path: str | Path) -> Weights | None:
 def load_weights(model: nn.Module, record: Weights, *, cache_dir: str | Path | None = None) -> None:
     """Find, verify, read, convert and copy a record's weights into a model.
 
-    Where the number of keypoints differs, the head keeps its values, everything else is loaded
-    strictly, and a warning of the logger "posezoo" names the tensors left out.
+    Where the keypoints differ, and are not among `record.keypoints`, the head keeps its values,
+    everything else is loaded strictly, and a warning of the logger "posezoo" names the tensors left
+    out. Tensors that the record shares with its base come from the base's file.
 
     Args:
         model: loaded in place.
@@ -149,7 +153,7 @@ def load_weights(model: nn.Module, record: Weights, *, cache_dir: str | Path | N
         cache_dir: folder for downloads; see `posezoo.weights.find`.
 
     Raises:
-        WeightsNotFoundError: (a ValueError) no source provides the file.
+        WeightsNotFoundError: (a ValueError) no source provides the file, or the base's.
         ValueError: the file does not fit; the model is unchanged.
 
     Example:
@@ -164,7 +168,10 @@ def load_weights(model: nn.Module, record: Weights, *, cache_dir: str | Path | N
             for note in left_out(state, record.format):
                 logger.info(note)
             state = convert(state, record.format)
-        fit(model, state, num_keypoints=record.kwargs.get("num_keypoints"))
+        state = complete(state, record, cache_dir)
+        fit(model, state, num_keypoints=record.kwargs.get("num_keypoints"), keypoints=record.keypoints)
+    except WeightsNotFoundError:
+        raise
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

@@ -33,6 +33,10 @@ Departures
       say. `standardize=True` also brings each crop to mean 0 and variance 1, as reimplementations do.
     - Simulated predictions get squares by the true diameter, predictions by the predicted one, as in the paper; a
       diameter is one pixel at least. "Dropout set to 0.6" is read as the probability of dropping.
+    - `backbone=` replaces the five convolutions of every stage by a timm backbone, of which the last feature map (7 x 7
+      for 220 pixels), and the two dense layers by a small neck: a 1x1 convolution with batch norm and ReLU, flattened,
+      and one dense layer (`neck_widths`). With `share_backbone=True` all stages have one backbone, which is meant to be
+      trained before and frozen, and a neck and a head of their own.
 """
 
 import re
@@ -45,14 +49,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from posezoo.backbones import backbone_groups, channels_first, timm_backbone
 from posezoo.contract import PoseModel, check_image, predict_keypoints, require_flip_index
 from posezoo.geometry import compose, crop, crop_boxes, denormalize_points, flip_keypoints, normalize_points
-from posezoo.layers import Normalize, local_response_norm
+from posezoo.layers import ConvBNReLU, Normalize, local_response_norm
 from posezoo.registry import register_model
 
 INPUT = 220  # pixels (section 3.1)
 WIDTHS = (96, 256, 384, 384, 256, 4096, 4096)  # channels of the seven layers (section 3.1)
 CONV1_PADDING = 4
+NECK_WIDTHS = (64, 512)  # of a timm backbone: channels of the 1x1 convolution, units of the dense layer
 DROPOUT = 0.6  # of the fully connected layers (section 3.1)
 STAGES = 3  # (section 4.1)
 SIGMA_LSP, SIGMA_FLIC = 2.0, 1.0  # side of a keypoint's square in diameters of the pose (section 4.1)
@@ -81,6 +87,11 @@ class DeepPose(PoseModel):
         lrn: constants of the normalisation layers, "alexnet" or "caffe".
         dropout: probability of dropping a unit of the fully connected layers.
         standardize: bring every crop to mean 0 and variance 1, per channel.
+        backbone: any timm network, by name, in place of the convolutions. Defaults to those of the paper; `widths`,
+            `groups` and `lrn` are theirs.
+        share_backbone: one timm backbone for all stages.
+        neck_widths: channels of the 1x1 convolution and units of the dense layer after a timm backbone.
+        pretrained_backbone: start the timm backbone from ImageNet's weights, downloaded.
 
     Example:
         >>> model = DeepPose(num_stages=2, widths=(8, 8, 8, 8, 8, 16, 16)).eval()
@@ -107,6 +118,10 @@ class DeepPose(PoseModel):
         lrn: str = "alexnet",
         dropout: float = DROPOUT,
         standardize: bool = False,
+        backbone: str | None = None,
+        share_backbone: bool = False,
+        neck_widths: Sequence[int] = NECK_WIDTHS,
+        pretrained_backbone: bool = False,
     ) -> None:
         super().__init__()
         if num_stages < 1:
@@ -118,16 +133,37 @@ class DeepPose(PoseModel):
         if lrn not in LRN:
             raise ValueError(f"lrn: expected one of {', '.join(LRN)}, got {lrn!r}")
         self.num_stages, self.sigma, self.diameter = num_stages, sigma, tuple(diameter)
-        self.make_trunk = partial(Trunk, widths=tuple(widths), groups=groups, lrn=lrn, dropout=dropout)
-        self.standardize, self.num_features = standardize, widths[-1]
-
+        if len(neck_widths) != len(NECK_WIDTHS):
+            raise ValueError(f"neck_widths: expected the widths of {len(NECK_WIDTHS)} layers, got {tuple(neck_widths)}")
+        if backbone is None and (share_backbone or pretrained_backbone):
+            raise ValueError("share_backbone and pretrained_backbone are for timm's; name one with backbone=")
+        self.standardize = standardize
+        self.backbone: Any = None  # of all stages
         self.normalize = Normalize()
+        if backbone is None:
+            self.make_trunk: Any = partial(Trunk, widths=tuple(widths), groups=groups, lrn=lrn, dropout=dropout)
+            self.num_features = widths[-1]
+        else:
+            shared, mean, std = timm_backbone(backbone, pretrained=pretrained_backbone)
+            self.normalize, self.num_features = Normalize(mean, std), neck_widths[-1]
+            self.backbone_channels = shared.feature_info.channels()[-1]
+            cells = (-(-INPUT // shared.feature_info.reduction()[-1])) ** 2
+            make = partial(Neck, self.backbone_channels, cells=cells, widths=tuple(neck_widths), dropout=dropout)
+            if share_backbone:
+                self.backbone, self.make_trunk = shared, make
+            else:
+                self.make_trunk = partial(BackboneTrunk, backbone, make, pretrained=pretrained_backbone)
         self.trunks = nn.ModuleList()
         self.heads = nn.ModuleList()
         self.reset_head(num_keypoints, skeleton)
 
     def forward(
-        self, image: Tensor, all_stages: bool = False, stage: int | None = None, boxes: Tensor | None = None
+        self,
+        image: Tensor | None,
+        all_stages: bool = False,
+        stage: int | None = None,
+        boxes: Tensor | None = None,
+        features: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, ...]:
         """Run the cascade: `(B, 3, H, W)` in [0, 1] to keypoints `(B, K, 2)` in pixels, or those of every stage.
 
@@ -140,11 +176,15 @@ class DeepPose(PoseModel):
                 1 is the whole image.
             boxes: of a later stage, `(B, ..., K, 4)` as (x1, y1, x2, y2) pixels, one around each keypoint, for outputs
                 `(B, ..., K, 2)`. From each crop only the output of its own keypoint is used.
+            features: of `backbone_features`, flattened to `(N, C, h, w)`, for training a stage on a frozen shared
+                backbone in place of the image; the output has every keypoint, `(N, K, 2)`.
 
         Raises:
             ValueError: an image of another size, an unknown stage, or boxes that do not fit it.
         """
-        image = self.prepare(image)
+        if features is not None:
+            return self.heads[self.checked(stage) - 1](self.trunks[self.checked(stage) - 1](features))
+        image = self.prepare(cast(Tensor, image))
         if not self.num_keypoints:
             features = self.run(1, self.shrink(image))
             return (features,) if all_stages else features
@@ -172,35 +212,73 @@ class DeepPose(PoseModel):
 
     def regress(self, image: Tensor, stage: int, boxes: Tensor | None = None) -> Tensor:
         """psi(N(x; b); theta_s), in units of the boxes: of a whole prepared image, or of one box per keypoint."""
-        if not 1 <= stage <= self.num_stages:
+        crops = self.crops(image, self.checked(stage), boxes)
+        if stage == 1:
+            return self.heads[0](self.run(1, crops))
+        return self.own_keypoints(stage, crops.flatten(0, -4)).view(*cast(Tensor, boxes).shape[:-1], 2)
+
+    def checked(self, stage: int | None) -> int:
+        if stage is None or not 1 <= stage <= self.num_stages:
             raise ValueError(f"stage: expected 1 to {self.num_stages}, got {stage}")
+        return stage
+
+    def crops(self, image: Tensor, stage: int, boxes: Tensor | None) -> Tensor:
+        """Cut the inputs of a stage's network from a prepared image: the whole one, or one square per box."""
         if stage == 1:
             if boxes is not None:
                 raise ValueError("boxes: stage 1 takes the whole image; leave boxes out")
-            return self.heads[0](self.run(1, self.shrink(image)))
+            return self.shrink(image)
         if boxes is None or boxes.ndim < 3 or boxes.shape[-2:] != (self.num_keypoints, 4):
             raise ValueError(
                 f"boxes: stage {stage} needs (B, ..., {self.num_keypoints}, 4), one box around each keypoint, got "
                 f"{None if boxes is None else tuple(boxes.shape)}; model.simulate() or model.joint_boxes() makes them"
             )
-        crops = crop_boxes(image, boxes, (INPUT, INPUT))
-        return self.own_keypoints(stage, crops.flatten(0, -4)).view(*boxes.shape[:-1], 2)
+        return crop_boxes(image, boxes, (INPUT, INPUT))
+
+    def backbone_features(self, image: Tensor, stage: int = 1, boxes: Tensor | None = None) -> Tensor:
+        """Return the shared backbone's feature maps of a stage's inputs, for `forward(features=...)`.
+
+        Args:
+            image: `(B, 3, H, W)` in [0, 1].
+            stage: counted from 1.
+            boxes: of a later stage, `(B, ..., K, 4)`.
+
+        Returns:
+            `(B, C, h, w)`, of a later stage `(B, ..., K, C, h, w)`.
+
+        Raises:
+            ValueError: the stages have no shared backbone, or what `forward` raises.
+        """
+        if self.backbone is None:
+            raise ValueError("the stages share no backbone; create the model with backbone=NAME, share_backbone=True")
+        crops = self.crops(self.prepare(image), self.checked(stage), boxes)
+        return self.convolve(crops.flatten(0, -4)).unflatten(0, crops.shape[:-3])
 
     def own_keypoints(self, stage: int, crops: Tensor) -> Tensor:
         """Regress keypoint i from crop i of each person: `(N K, 3, 220, 220)` to `(N K, 2)`, in units of the crops."""
         every = self.heads[stage - 1](self.run(stage, crops))
-        every = every.view(len(every) // self.num_keypoints, self.num_keypoints, self.num_keypoints, 2)
+        every = every.view(every.shape[0] // self.num_keypoints, self.num_keypoints, self.num_keypoints, 2)
         return torch.einsum("niic->nic", every).flatten(0, 1)
 
     def run(self, stage: int, crops: Tensor) -> Tensor:
         """Run a stage's network up to its seventh layer: `(N, 3, 220, 220) -> (N, 4096)`."""
+        trunk, x = self.trunks[stage - 1], self.convolve(crops)
+        if self.grad_checkpointing and self.training:
+            return checkpoint(trunk, x, use_reentrant=False)
+        return trunk(x)
+
+    def convolve(self, crops: Tensor) -> Tensor:
+        """Run what comes before a stage's own layers: standardisation and the shared backbone."""
         if self.standardize:
             variance, mean = torch.var_mean(crops, dim=(-2, -1), correction=0, keepdim=True)
             crops = (crops - mean) / (variance.sqrt() + 1e-5)
-        trunk = self.trunks[stage - 1]
-        if self.grad_checkpointing and self.training:
-            return checkpoint(trunk, crops, use_reentrant=False)
-        return trunk(crops)
+        return crops if self.backbone is None else channels_first(self.backbone(crops)[-1], self.backbone_channels)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Enable gradient checkpointing: training recomputes activations in the backward pass and stores fewer."""
+        super().set_grad_checkpointing(enable)
+        if self.backbone is not None:
+            self.backbone.set_grad_checkpointing(enable)
 
     def joint_boxes(self, keypoints: Tensor) -> Tensor:
         """Return the square around each predicted keypoint (Equation 7): `(..., K, 2) -> (..., K, 4)` pixels."""
@@ -327,7 +405,7 @@ class DeepPose(PoseModel):
         """
         check_image(image[None])
         width = self.input_size[1]
-        weight = self.trunks[0].get_parameter("conv1.weight")
+        weight = next(self.parameters())
         image, matrices = image.to(weight), matrices.to(weight.device)
         keypoints = self.cascade(image, matrices)
         if flip:
@@ -362,6 +440,9 @@ class DeepPose(PoseModel):
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Depth of each parameter, for timm's layer-wise learning rates: the seven layers, alike in all stages."""
+        if not isinstance(self.trunks[0], Trunk):
+            groups = backbone_groups(coarse, prefix=r"(?:trunks\.\d+\.)?")
+            return {**groups, "neck": r"^trunks\.\d+\.(?:neck\.)?(?:conv|fc)", "head": r"^heads"}
         return {"layers": r"^trunks\.\d+\.(?:conv|fc)(\d+)", "head": r"^heads"}
 
 
@@ -397,6 +478,31 @@ class Trunk(nn.Module):
 
     def norm(self, x: Tensor) -> Tensor:
         return local_response_norm(x, k=self.k, alpha=self.alpha)
+
+
+class Neck(nn.Module):
+    """The layers between a timm backbone and the last layer: `(N, channels, h, w)` to `(N, widths[1])`."""
+
+    def __init__(self, channels: int, *, cells: int, widths: Sequence[int], dropout: float) -> None:
+        super().__init__()
+        self.conv = ConvBNReLU(channels, widths[0], 1, bias=False)
+        self.fc = nn.Linear(widths[0] * cells, widths[1])
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(F.relu(self.fc(self.conv(x).flatten(1))))
+
+
+class BackboneTrunk(nn.Module):
+    """A stage's own timm backbone and neck: `(N, 3, 220, 220)` to `(N, units)`."""
+
+    def __init__(self, name: str, make_neck: Any, *, pretrained: bool) -> None:
+        super().__init__()
+        self.backbone = timm_backbone(name, pretrained=pretrained)[0]
+        self.neck = make_neck()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.neck(channels_first(self.backbone(x)[-1], self.backbone.feature_info.channels()[-1]))
 
 
 class Head(nn.Module):

@@ -30,6 +30,11 @@ Departures
       value 5 in their configuration is unused.
     - GoogLeNet's auxiliary classifiers are left out. Its filters are initialised as in Caffe's GoogLeNet (Xavier,
       biases 0.2), where the authors start from ImageNet. torchvision's network of that name is another one.
+    - `backbone=` replaces GoogLeNet by a timm backbone. Its first convolution takes 3 + K channels, the image and the K
+      rendered keypoints divided by 50. It keeps its filters of the image, and those of the keypoints start at 0, so
+      that training starts from the features of the pretrained backbone. There is no marking point. The last feature map
+      goes through a 1x1 convolution of `neck_width` channels with batch norm and ReLU and is flattened, in place of the
+      global average, which `neck_width=0` selects.
     - Dropout before the last layer is GoogLeNet's; the authors' code does not show whether they kept it.
     - The authors' archive, to be downloaded by hand, has neither checksum nor terms, and may be gone. Its Caffe file
       loads; the initial pose is in a pickle beside it: `model.feedback.initial_pose.copy_(...)`, less 16 pixels.
@@ -44,8 +49,9 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from posezoo.backbones import backbone_groups, channels_first, extend_first_conv, timm_backbone
 from posezoo.contract import PoseModel, check_image, predict_keypoints
-from posezoo.layers import Normalize, local_response_norm
+from posezoo.layers import ConvBNReLU, Normalize, local_response_norm
 from posezoo.registry import register_model
 
 SIZE = 224  # pixels, height and width of the input
@@ -54,6 +60,8 @@ NUM_STEPS = 4  # T, corrections
 MAX_STEP = 20.0  # L, pixels
 PEAK, FLOOR = 100.0, -50.0  # a drawn keypoint's height over the floor: together in the range of the image's pixels
 SIGMA = (2 * 0.001) ** -0.5  # pixels; the authors write exp(-0.001 d^2)
+RENDER_UNIT = 50.0  # by which rendered keypoints are divided for a timm backbone, whose images have variance 1
+NECK_WIDTH = 64  # channels after a timm backbone
 MEAN_PIXEL = (117.3785, 117.6438, 110.1771)  # RGB, 0 to 255
 CROP_PADDING = 224 / 256  # of a crop of 256 pixels the middle 224 are used
 DROPOUT = 0.4  # GoogLeNet's
@@ -81,6 +89,9 @@ class IEF(PoseModel):
         max_step: L, the unit of the predicted corrections in pixels, and the bound of their targets.
         sigma: standard deviation of a rendered keypoint in pixels.
         legacy_offset: render keypoints at `round(coordinate + 1)`, as the authors' code.
+        backbone: any timm network, by name, in place of GoogLeNet. Defaults to GoogLeNet.
+        neck_width: channels of the 1x1 convolution after a timm backbone; 0 for a global average.
+        pretrained_backbone: start the timm backbone from ImageNet's weights, downloaded.
 
     The initial pose is a buffer, saved with the weights. In a new network, or after `reset_head`, all keypoints lie on
     the marking point; `set_initial_pose` sets it to the median of a training set, as in the paper.
@@ -93,7 +104,7 @@ class IEF(PoseModel):
         >>> once = model(image, keypoints=torch.full((1, 16, 2), 100.0))  # one correction, from this pose
     """
 
-    head_keys = ("feedback",)
+    head_keys: tuple[str, ...] = ("feedback",)
     input_size = (SIZE, SIZE)
     padding = CROP_PADDING
 
@@ -106,6 +117,9 @@ class IEF(PoseModel):
         max_step: float = MAX_STEP,
         sigma: float = SIGMA,
         legacy_offset: bool = False,
+        backbone: str | None = None,
+        neck_width: int = NECK_WIDTH,
+        pretrained_backbone: bool = False,
     ) -> None:
         super().__init__()
         if not isinstance(num_steps, int) or num_steps < 1:
@@ -116,6 +130,23 @@ class IEF(PoseModel):
         self.num_steps, self.max_step = num_steps, max_step
         self.sigma, self.legacy_offset = sigma, legacy_offset
 
+        self.dropout = nn.Dropout(DROPOUT)
+        self.feedback: Any  # of class Feedback; without keypoints nothing
+        self.backbone: Any = None
+        if backbone is None:
+            self.build_googlenet()
+        else:
+            self.backbone, mean, std = timm_backbone(backbone, pretrained=pretrained_backbone)
+            self.normalize = Normalize(mean, std)
+            self.backbone_channels = self.backbone.feature_info.channels()[-1]
+            cells = (-(-SIZE // self.backbone.feature_info.reduction()[-1])) ** 2
+            self.first_conv, _ = extend_first_conv(self.backbone, 0)
+            self.head_keys = ("feedback", f"backbone.{self.first_conv}.more")
+            self.neck = ConvBNReLU(self.backbone_channels, neck_width, 1, bias=False) if neck_width else None
+            self.num_features = neck_width * cells if neck_width else self.backbone_channels
+        self.reset_head(num_keypoints, skeleton)
+
+    def build_googlenet(self) -> None:
         self.normalize = Normalize([value / 255 for value in MEAN_PIXEL], [1 / 255] * 3)  # to pixels around 0
         self.conv1 = nn.Conv2d(4, 64, 7, 2, 3)
         self.conv2_reduce = nn.Conv2d(64, 64, 1)
@@ -124,12 +155,9 @@ class IEF(PoseModel):
         self.inception4 = inceptions(480, INCEPTION_4)
         self.inception5 = inceptions(832, INCEPTION_5)
         self.num_features = 1024
-        self.dropout = nn.Dropout(DROPOUT)
-        self.feedback: Any  # of class Feedback; without keypoints nothing
         initialize(self)
         nn.init.kaiming_uniform_(self.conv1.weight[:, :3], nonlinearity="linear")
         nn.init.normal_(self.conv1.weight[:, 3:], std=FILTER_STD)  # the marking point's
-        self.reset_head(num_keypoints, skeleton)
 
     def forward(
         self, image: Tensor, all_stages: bool = False, keypoints: Tensor | None = None
@@ -163,20 +191,29 @@ class IEF(PoseModel):
         return self.trunk(self.first_layer(image))
 
     def first_layer(self, image: Tensor) -> Tensor:
-        """Apply the first convolution to image and marking point: `(B, 64, 112, 112)`, before the ReLU."""
+        """Apply the first convolution to image and marking point: `(B, 64, 112, 112)`, before the ReLU.
+
+        With a timm backbone it only normalises the image.
+        """
         check_image(image)
         if image.shape[-2:] != (SIZE, SIZE):
             raise ValueError(
                 f"image: expected ({SIZE}, {SIZE}), got {tuple(image.shape[-2:])}; resize or pad to ({SIZE}, {SIZE}). "
                 "No other size works: the initial pose, the step and the drawn keypoints are in pixels of that one"
             )
+        if self.backbone is not None:
+            return self.normalize(image)
         mark = self.render(torch.tensor([[MARK]], device=image.device)).to(image.dtype)
         return self.conv1(torch.cat([self.normalize(image), mark.expand(image.shape[0], -1, -1, -1)], dim=1))
 
     def correction(self, shared: Tensor, pose: Tensor) -> Tensor:
         """Predict f, the correction of a pose `(B, K, 2)` in units of `max_step`: `(B, K, 2)`."""
-        rendered = self.feedback.conv1(self.render(pose.detach()).to(shared.dtype))
-        output = self.feedback.fc(self.dropout(self.trunk(shared + rendered)))
+        maps = self.render(pose.detach()).to(shared.dtype)
+        if self.backbone is None:
+            x = shared + self.feedback.conv1(maps)
+        else:
+            x = torch.cat([shared, maps / RENDER_UNIT], dim=1)
+        output = self.feedback.fc(self.dropout(self.trunk(x)))
         return rearrange(output, "b (xy k) -> b k xy", xy=2)  # all dx, then all dy
 
     def render(self, pose: Tensor) -> Tensor:
@@ -185,6 +222,8 @@ class IEF(PoseModel):
 
     def trunk(self, x: Tensor) -> Tensor:
         """Run GoogLeNet (its Table 1) after its first convolution: `(B, 64, 112, 112)` to `(B, 1024)`."""
+        if self.backbone is not None:
+            return self.run_backbone(x)
         x = x.contiguous(memory_format=torch.channels_last)  # on the CPU pooling is many times faster so
         x = local_response_norm(shrink(F.relu(x)), **LRN)  # 56 x 56
         x = F.relu(self.conv2(F.relu(self.conv2_reduce(x))))
@@ -192,6 +231,17 @@ class IEF(PoseModel):
         x = shrink(self.run(self.inception3, x))  # 14 x 14
         x = shrink(self.run(self.inception4, x))  # 7 x 7
         return self.run(self.inception5, x).mean(dim=(-2, -1))
+
+    def run_backbone(self, x: Tensor) -> Tensor:
+        """Run a timm backbone on image and rendered keypoints, or on the image alone: `(B, 3 + K, 224, 224)`."""
+        features = channels_first(self.backbone(x)[-1], self.backbone_channels)
+        return features.mean(dim=(-2, -1)) if self.neck is None else self.neck(features).flatten(1)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Enable gradient checkpointing: training recomputes activations in the backward pass and stores fewer."""
+        super().set_grad_checkpointing(enable)
+        if self.backbone is not None:
+            self.backbone.set_grad_checkpointing(enable)
 
     def run(self, blocks: nn.Sequential, x: Tensor) -> Tensor:
         for block in blocks:
@@ -248,10 +298,16 @@ class IEF(PoseModel):
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
         """Replace rendering filters, last layer and initial pose for other keypoints; 0 removes them."""
         self.set_keypoints(num_keypoints, skeleton)
-        self.feedback = Feedback(num_keypoints) if num_keypoints else nn.Identity()
+        self.feedback = nn.Identity()
+        if num_keypoints:
+            self.feedback = Feedback(num_keypoints, self.num_features, filters=self.backbone is None)
+        if self.backbone is not None:
+            self.backbone.get_submodule(self.first_conv).set_channels(num_keypoints)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Depth of each parameter, for timm's layer-wise learning rates: stem, Inception blocks, feedback."""
+        if self.backbone is not None:
+            return {**backbone_groups(coarse), "neck": r"^neck", "head": r"^feedback"}
         block = r"^inception(\d)" + ("" if coarse else r"\.(\d+)")
         return {"stem": r"^conv[12]", "blocks": block, "head": r"^feedback"}
 
@@ -261,13 +317,14 @@ class Feedback(nn.Module):
 
     initial_pose: Tensor
 
-    def __init__(self, num_keypoints: int) -> None:
+    def __init__(self, num_keypoints: int, channels: int, *, filters: bool) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(num_keypoints, 64, 7, 2, 3, bias=False)
-        self.fc = nn.Linear(1024, 2 * num_keypoints)
+        self.conv1 = nn.Conv2d(num_keypoints, 64, 7, 2, 3, bias=False) if filters else None
+        self.fc = nn.Linear(channels, 2 * num_keypoints)
         self.register_buffer("initial_pose", torch.tensor(MARK).repeat(num_keypoints, 1))
         initialize(self)
-        nn.init.normal_(self.conv1.weight, std=FILTER_STD)
+        if self.conv1 is not None:
+            nn.init.normal_(self.conv1.weight, std=FILTER_STD)
 
 
 class Inception(nn.Module):

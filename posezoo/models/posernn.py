@@ -4,7 +4,8 @@ Joints are predicted one after the other, so that each prediction depends on tho
 convolutions: the baseline regresses all joints at once; an LSTM predicts one joint per step; a second LSTM attends to
 another part of the image at every step.
 
-    In   image      (B, 3, 224, 224)      RGB in [0, 1]; `posernn_attention` takes any multiples of 16
+    In   image      (B, 3, 224, 224)      RGB in [0, 1]; `posernn_attention` takes any multiples of 16 (or of 32,
+                                          the stride of its backbone)
     Out  keypoints  (B, K, 2)             pixels of the image, in the skeleton's order whatever the order of the steps
          attention  (B, K, H/16, W/16)    attention map of each keypoint: `PoseAttentionLSTM.attend`
 
@@ -37,7 +38,10 @@ Departures
     - The steps' order on MPII is the code's (`SEQUENCE`), although a comment there has the right elbow where index 10,
       the right wrist, is. Other skeletons have their own order; `sequence` sets any.
     - Joints are missing by the data's flags; in the code a coordinate is missing if it is not above 0.
-    - No weights: the authors published none.
+    - `backbone=` replaces VGG16's convolutions by a timm backbone, of which the last feature map (7 x 7 for 224 pixels)
+      and a 1x1 convolution of `neck_width` channels with batch norm and ReLU stand for pool5 and for conv5_3. The
+      baseline's dense layers keep their width, `fc_width`.
+    - The authors published no weights.
 """
 
 from collections.abc import Iterable, Sequence
@@ -49,15 +53,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from posezoo.backbones import hub_state_dict
+from posezoo.backbones import backbone_groups, channels_first, hub_state_dict, timm_backbone
 from posezoo.contract import PoseModel, check_image, predict_keypoints
-from posezoo.layers import Normalize, xavier_linear
+from posezoo.layers import ConvBNReLU, Normalize, xavier_linear
 from posezoo.registry import register_model
 
 SIZE = 224  # pixels, height and width of the input
 WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))  # VGG16, a pooling after each
 CHANNELS, CELLS = 512, (SIZE // 32) ** 2  # of pool5
 STRIDE = 16  # of the annotations, conv5_3
+NECK_WIDTH = 256  # channels after the last map of a timm backbone
 ATTENTION_WIDTH = 128  # of the two hidden layers that score a location (code)
 BN_EPS = 1e-6  # code
 # MPII indices, step by step (code): head and right arm, shoulders, trunk, legs, and the rest of the arms
@@ -74,10 +79,30 @@ class VGG16Pose(PoseModel):
     num_features: int
     head: nn.Module
 
-    def __init__(self, *, pools: int, batch_norm: bool, bn_order: str, affine: bool, pretrained_backbone: bool) -> None:
+    def __init__(
+        self,
+        *,
+        pools: int,
+        batch_norm: bool,
+        bn_order: str,
+        affine: bool,
+        backbone: str | None,
+        neck_width: int,
+        pretrained_backbone: bool,
+    ) -> None:
         super().__init__()
         if bn_order not in ("conv_bn_relu", "conv_relu_bn"):
             raise ValueError(f'bn_order: expected "conv_bn_relu" or "conv_relu_bn", got {bn_order!r}')
+        self.backbone: Any = None
+        if backbone:
+            self.backbone, mean, std = timm_backbone(backbone, pretrained=pretrained_backbone)
+            self.normalize = Normalize(mean, std)
+            self.backbone_channels = self.backbone.feature_info.channels()[-1]
+            self.map_stride = self.backbone.feature_info.reduction()[-1]
+            self.neck = ConvBNReLU(self.backbone_channels, neck_width, 1, bias=False)
+            self.channels, self.cells = neck_width, (-(-SIZE // self.map_stride)) ** 2
+            return
+        self.map_stride, self.channels, self.cells = STRIDE, CHANNELS, CELLS
         self.normalize = Normalize(mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))  # the code's raw 0 to 255
         self.features = vgg16(pools, batch_norm, bn_order, affine)
         if pretrained_backbone:
@@ -90,9 +115,13 @@ class VGG16Pose(PoseModel):
             self.features.load_state_dict({key: published[f"features.{key}"] for key in self.features.state_dict()})
             self.normalize = Normalize()
 
-    def convolve(self, image: Tensor) -> Tensor:
-        """Return the last feature map: pool5 or conv5_3."""
-        x = self.normalize(image)
+    def convolve(self, image: Tensor | None, features: Tensor | None = None) -> Tensor:
+        """Return the last feature map: pool5 or conv5_3, or the neck's after a timm backbone."""
+        if self.backbone is not None:
+            return self.neck(self.backbone_features(cast(Tensor, image)) if features is None else features)
+        if features is not None:
+            raise ValueError("features: expected None, because this network has no timm backbone; pass the image")
+        x = self.normalize(cast(Tensor, image))
         if not (self.grad_checkpointing and self.training):
             return self.features(x)
         pools = (index + 1 for index, layer in enumerate(self.features) if isinstance(layer, nn.MaxPool2d))
@@ -100,6 +129,17 @@ class VGG16Pose(PoseModel):
         for start, end in pairwise(sorted({0, *pools, len(self.features)})):
             x = checkpoint(self.features[start:end], x, use_reentrant=False)
         return x
+
+    def backbone_features(self, image: Tensor) -> Tensor:
+        """Return the timm backbone's last feature map `(B, C, h, w)`, before the neck, for `forward(features=...)`."""
+        check_image(image, self.map_stride)
+        return channels_first(self.backbone(self.normalize(image))[-1], self.backbone_channels)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Enable gradient checkpointing: training recomputes activations of the convolutions."""
+        super().set_grad_checkpointing(enable)
+        if self.backbone is not None:
+            self.backbone.set_grad_checkpointing(enable)
 
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Return keypoints `(B, K, 2)` in float32 and scores `(B, K)` of 1; the paper has no scores."""
@@ -112,12 +152,9 @@ class VGG16Pose(PoseModel):
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Depth of each parameter, for timm's layer-wise learning rates: convolutions, what follows them, head."""
-        return {
-            "stem": r"^features\.0\.",
-            "blocks": r"^features\.(\d+)",
-            "decoder": r"^(?!features|head)",
-            "head": r"^head",
-        }
+        vgg16 = {"stem": r"^features\.0\.", "blocks": r"^features\.(\d+)"}
+        convolutions = vgg16 if self.backbone is None else backbone_groups(coarse)
+        return {**convolutions, "decoder": r"^(?!features|backbone|head)", "head": r"^head"}
 
 
 class PoseCNN(VGG16Pose):
@@ -131,6 +168,8 @@ class PoseCNN(VGG16Pose):
         batch_norm: False leaves it out of the convolutions.
         bn_order: "conv_bn_relu" (code) or "conv_relu_bn" (paper).
         affine: batch norms have a scale and a shift.
+        backbone: any timm network, by name, in place of VGG16's convolutions. Defaults to those.
+        neck_width: channels of the 1x1 convolution after a timm backbone.
         pretrained_backbone: start the convolutions from ImageNet's, downloaded.
 
     Example:
@@ -148,6 +187,8 @@ class PoseCNN(VGG16Pose):
         batch_norm: bool = True,
         bn_order: str = "conv_bn_relu",
         affine: bool = False,
+        backbone: str | None = None,
+        neck_width: int = NECK_WIDTH,
         pretrained_backbone: bool = False,
     ) -> None:
         super().__init__(
@@ -155,22 +196,29 @@ class PoseCNN(VGG16Pose):
             batch_norm=batch_norm,
             bn_order=bn_order,
             affine=affine,
+            backbone=backbone,
+            neck_width=neck_width,
             pretrained_backbone=pretrained_backbone,
         )
         self.num_features = fc_width
-        self.fc6 = Dense(CELLS * CHANNELS, fc_width, bn_order, affine)
+        self.fc6 = Dense(self.cells * self.channels, fc_width, bn_order, affine)
         self.fc7 = Dense(fc_width, fc_width, bn_order, affine)
         self.reset_head(num_keypoints, skeleton)
 
-    def forward(self, image: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
-        """`(B, 3, 224, 224)` in [0, 1] to keypoints `(B, K, 2)` in its pixels; a 1-tuple of them with `all_stages`."""
-        output = self.head(self.forward_features(image))
+    def forward(
+        self, image: Tensor | None, all_stages: bool = False, features: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, ...]:
+        """`(B, 3, 224, 224)` in [0, 1] to keypoints `(B, K, 2)` in its pixels; a 1-tuple of them with `all_stages`.
+
+        `features`, of `backbone_features`, take the image's place in the training on a frozen timm backbone.
+        """
+        output = self.head(self.forward_features(image, features))
         return (output,) if all_stages else output
 
-    def forward_features(self, image: Tensor) -> Tensor:
+    def forward_features(self, image: Tensor | None, features: Tensor | None = None) -> Tensor:
         """Return the second dense layer: `(B, fc_width)`."""
-        check_size(image)
-        pool5 = flatten(self.convolve(image))
+        check_size(image, features)
+        pool5 = flatten(self.convolve(image, features))
         return self.fc7(self.fc6(pool5))
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
@@ -200,6 +248,8 @@ class PoseLSTM(VGG16Pose):
         batch_norm: False leaves it out of the convolutions.
         bn_order: "conv_bn_relu" (code) or "conv_relu_bn" (paper).
         affine: batch norms have a scale and a shift.
+        backbone: any timm network, by name, in place of VGG16's convolutions. Defaults to those.
+        neck_width: channels of the 1x1 convolution after a timm backbone.
         pretrained_backbone: start the convolutions from ImageNet's, downloaded.
 
     Example:
@@ -208,7 +258,6 @@ class PoseLSTM(VGG16Pose):
         torch.Size([1, 14, 2])
     """
 
-    num_features = CHANNELS
     sequence: tuple[int, ...]
     head: nn.ModuleList
 
@@ -225,6 +274,8 @@ class PoseLSTM(VGG16Pose):
         batch_norm: bool = True,
         bn_order: str = "conv_bn_relu",
         affine: bool = False,
+        backbone: str | None = None,
+        neck_width: int = NECK_WIDTH,
         pretrained_backbone: bool = False,
     ) -> None:
         super().__init__(
@@ -232,6 +283,8 @@ class PoseLSTM(VGG16Pose):
             batch_norm=batch_norm,
             bn_order=bn_order,
             affine=affine,
+            backbone=backbone,
+            neck_width=neck_width,
             pretrained_backbone=pretrained_backbone,
         )
         for name, value, known in (
@@ -243,7 +296,8 @@ class PoseLSTM(VGG16Pose):
         if layers < 1 or hidden < 1:
             raise ValueError(f"layers and hidden: expected 1 or more, got {layers} and {hidden}")
         self.hidden, self.init, self.head_kind, self.bn_order, self.affine = hidden, init, head, bn_order, affine
-        inputs = CELLS * CHANNELS
+        self.num_features = self.channels
+        inputs = self.cells * self.channels
         self.lstm = nn.ModuleList(LSTMCell(inputs if layer == 0 else hidden, hidden) for layer in range(layers))
         state = 2 * layers * hidden
         if init == "slice" and state > inputs:
@@ -252,16 +306,21 @@ class PoseLSTM(VGG16Pose):
         self.reset_head(num_keypoints, skeleton)
         order_steps(self, sequence)
 
-    def forward(self, image: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
-        """`(B, 3, 224, 224)` in [0, 1] to keypoints `(B, K, 2)` in its pixels; a 1-tuple of them with `all_stages`."""
-        features = self.forward_features(image)
-        output = self.run_steps(flatten(features)) if self.num_keypoints else features
+    def forward(
+        self, image: Tensor | None, all_stages: bool = False, features: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, ...]:
+        """`(B, 3, 224, 224)` in [0, 1] to keypoints `(B, K, 2)` in its pixels; a 1-tuple of them with `all_stages`.
+
+        `features`, of `backbone_features`, take the image's place in the training on a frozen timm backbone.
+        """
+        pool5 = self.forward_features(image, features)
+        output = self.run_steps(flatten(pool5)) if self.num_keypoints else pool5
         return (output,) if all_stages else output
 
-    def forward_features(self, image: Tensor) -> Tensor:
+    def forward_features(self, image: Tensor | None, features: Tensor | None = None) -> Tensor:
         """Return pool5, the LSTM's input: `(B, 512, 7, 7)`."""
-        check_size(image)
-        return self.convolve(image)
+        check_size(image, features)
+        return self.convolve(image, features)
 
     def run_steps(self, pool5: Tensor) -> Tensor:
         """Map pool5 `(B, 25088)` to keypoints `(B, K, 2)`, one per step."""
@@ -316,6 +375,8 @@ class PoseAttentionLSTM(VGG16Pose):
         batch_norm: False leaves it out of the convolutions.
         bn_order: "conv_bn_relu" (code) or "conv_relu_bn" (paper).
         affine: batch norms have a scale and a shift.
+        backbone: any timm network, by name, in place of VGG16's convolutions. Defaults to those.
+        neck_width: channels of the 1x1 convolution after a timm backbone, and width of the LSTM.
         pretrained_backbone: start the convolutions from ImageNet's, downloaded.
 
     Example:
@@ -325,7 +386,6 @@ class PoseAttentionLSTM(VGG16Pose):
         (torch.Size([1, 14, 2]), torch.Size([1, 14, 4, 6]))
     """
 
-    num_features = CHANNELS
     sequence: tuple[int, ...]
     head: nn.ModuleList
 
@@ -338,6 +398,8 @@ class PoseAttentionLSTM(VGG16Pose):
         batch_norm: bool = True,
         bn_order: str = "conv_bn_relu",
         affine: bool = False,
+        backbone: str | None = None,
+        neck_width: int = NECK_WIDTH,
         pretrained_backbone: bool = False,
     ) -> None:
         super().__init__(
@@ -345,24 +407,33 @@ class PoseAttentionLSTM(VGG16Pose):
             batch_norm=batch_norm,
             bn_order=bn_order,
             affine=affine,
+            backbone=backbone,
+            neck_width=neck_width,
             pretrained_backbone=pretrained_backbone,
         )
-        self.attention = Attention(CHANNELS, CHANNELS, ATTENTION_WIDTH)
-        self.lstm = LSTMCell(CHANNELS, CHANNELS)  # as wide as an annotation, whose mean is its first state
+        self.num_features = self.channels
+        self.attention = Attention(self.channels, self.channels, ATTENTION_WIDTH)
+        self.lstm = LSTMCell(self.channels, self.channels)  # as wide as an annotation, whose mean is its first state
         self.reset_head(num_keypoints, skeleton)
         order_steps(self, sequence)
 
-    def forward(self, image: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
-        """`(B, 3, H, W)` in [0, 1] to keypoints `(B, K, 2)` in its pixels; a 1-tuple of them with `all_stages`."""
-        features = self.forward_features(image)
-        output = self.run_steps(features)[0] if self.num_keypoints else features
+    def forward(
+        self, image: Tensor | None, all_stages: bool = False, features: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, ...]:
+        """`(B, 3, H, W)` in [0, 1] to keypoints `(B, K, 2)` in its pixels; a 1-tuple of them with `all_stages`.
+
+        `features`, of `backbone_features`, take the image's place in the training on a frozen timm backbone.
+        """
+        annotations = self.forward_features(image, features)
+        output = self.run_steps(annotations)[0] if self.num_keypoints else annotations
         return (output,) if all_stages else output
 
-    def forward_features(self, image: Tensor) -> Tensor:
+    def forward_features(self, image: Tensor | None, features: Tensor | None = None) -> Tensor:
         """Return the annotations, conv5_3: `(B, 512, H/16, W/16)`."""
-        check_image(image, STRIDE)
-        check_batch(self, image[:, 0].numel() // STRIDE**2)
-        return self.convolve(image)
+        if features is None:
+            check_image(cast(Tensor, image), self.map_stride)
+            check_batch(self, cast(Tensor, image)[:, 0].numel() // self.map_stride**2)
+        return self.convolve(image, features)
 
     def attend(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return keypoints and the attention map of each.
@@ -373,7 +444,7 @@ class PoseAttentionLSTM(VGG16Pose):
         Returns:
             keypoints: `(B, K, 2)`, those of `forward`.
             attention: `(B, K, H/16, W/16)`, each map sums to 1; cell (i, j) covers the 16 x 16 pixels from (16 i, 16
-                j). `posezoo.viz.draw_attention` draws them.
+                j). A timm backbone has its own stride, `map_stride`. `posezoo.viz.draw_attention` draws them.
 
         Raises:
             ValueError: the network has no keypoints, or what `forward` raises.
@@ -402,7 +473,7 @@ class PoseAttentionLSTM(VGG16Pose):
         """Replace the projections for other keypoints, in the default order; 0 removes them."""
         self.set_keypoints(num_keypoints, mpii_of_16(num_keypoints, skeleton))
         order_steps(self, None)
-        self.head = nn.ModuleList(xavier_linear(CHANNELS, 2) for _ in range(num_keypoints))
+        self.head = nn.ModuleList(xavier_linear(self.channels, 2) for _ in range(num_keypoints))
 
 
 class LSTMCell(nn.Module):
@@ -506,8 +577,11 @@ def order_steps(model: PoseLSTM | PoseAttentionLSTM, sequence: Sequence[int] | N
     model.kwargs = {**model.kwargs, "sequence": None if sequence is None else list(sequence)}
 
 
-def check_size(image: Tensor) -> None:
-    check_image(image)
+def check_size(image: Tensor | None, features: Tensor | None = None) -> None:
+    if features is not None:
+        return
+    check_image(cast(Tensor, image))
+    assert image is not None
     height, width = image.shape[-2:]
     if (height, width) != (SIZE, SIZE):
         raise ValueError(

@@ -30,6 +30,9 @@ Departures
     - The authors' code resets the LSTM states every 5 frames; the paper speaks of the whole sequence. The latter is
       the default, `predict(clip, clip_length=5)` and `stream(clip_length=5)` are the former.
     - seq_1 of Table 4, a fully connected layer in place of the LSTM, has no code and no stated activation: ReLU.
+    - `backbone=` replaces the trunk by a timm backbone and a neck: the feature maps of strides 8, 16 and 32, each
+      brought to `width` channels by a 1x1 convolution, are resized to the cells of the first one, added, and filtered
+      by a 3x3 convolution. `normalize` has the backbone's mean and standard deviation.
     - HumanEva's 14 keypoints have no pelvis: their poses are relative to their mean. So are those of unnamed ones.
 
 The authors' weights are two Torch7 files without licence, to be downloaded by hand: `posezoo.load_checkpoint` reads
@@ -46,6 +49,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from posezoo.backbones import backbone_groups, channels_first, load_backbone, timm_backbone
 from posezoo.contract import PoseModel, check_clip, decode_pose3d, require_flip_index, root_of
 from posezoo.layers import Normalize, PoseCodec, cpm_trunk
 from posezoo.registry import register_model
@@ -53,6 +57,7 @@ from posezoo.registry import register_model
 State = tuple[Tensor, Tensor]  # hidden and cell of an LSTM, (B, hidden) each
 
 STRIDE = 8  # of the trunk
+REDUCTIONS = (8, 16, 32)  # strides of a timm backbone's feature maps that the neck merges
 GREY = 0.5  # subtracted from images (the authors' code)
 GATES = 4  # input, candidate, forget, output: FastLSTM's order
 ADAPTIONS = {"paper": (5, 2), "code": (3, 1)}  # kernel and stride of the second convolution (section 3.3)
@@ -80,6 +85,9 @@ class RPSM(PoseModel):
         init: "xavier" or "torch7".
         width: channels of the 2D features; the trunk's other layers are proportional to it.
         hidden: units of the adaption module and of the LSTM.
+        backbone: any timm network with feature maps of strides 8, 16 and 32, by name, in place of the trunk. Defaults
+            to the trunk.
+        pretrained_backbone: start the timm backbone from ImageNet's weights, downloaded.
 
     Example:
         >>> model = RPSM(size=(64, 64), width=16, hidden=32)
@@ -112,6 +120,8 @@ class RPSM(PoseModel):
         init: str = "xavier",
         width: int = 128,
         hidden: int = 1024,
+        backbone: str | None = None,
+        pretrained_backbone: bool = False,
     ) -> None:
         super().__init__()
         check_choices(temporal=(temporal, TEMPORAL), adapt=(adapt, ADAPTIONS), init=(init, INITS))
@@ -127,9 +137,16 @@ class RPSM(PoseModel):
         self.temporal, self.adapt, self.init, self.rescale_bones = temporal, adapt, init, rescale_bones
         self.num_features, self.hidden = width, hidden
 
-        self.normalize = Normalize([GREY] * 3, [1.0] * 3)
-        self.trunk = PoseTrunk(width)
-        initialize(self.trunk, init)
+        self.backbone: Any = None
+        if backbone is None:
+            self.normalize = Normalize([GREY] * 3, [1.0] * 3)
+            self.trunk = PoseTrunk(width)
+            initialize(self.trunk, init)
+        else:
+            self.backbone, mean, std = timm_backbone(backbone, pretrained=pretrained_backbone, reductions=REDUCTIONS)
+            self.normalize = Normalize(mean, std)
+            self.neck = Neck(self.backbone.feature_info.channels(), width)
+            initialize(self.neck, init)
         self.specialised, self.adaption, self.recurrent = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         self.codec: PoseCodec
         self.reset_head(num_keypoints, skeleton)
@@ -155,7 +172,10 @@ class RPSM(PoseModel):
         """Return the features of each frame that all stages share: `(B, T, width, H/8, W/8)`."""
         check_clip(clip, self.input_size)
         frames = self.normalize(clip).flatten(0, 1)
-        features = self.trunk(frames, save_memory=self.grad_checkpointing and self.training)
+        if self.backbone is None:
+            features = self.trunk(frames, save_memory=self.grad_checkpointing and self.training)
+        else:
+            features = self.neck(self.backbone(frames))
         return features.unflatten(0, clip.shape[:2])
 
     def forward_head(
@@ -225,14 +245,24 @@ class RPSM(PoseModel):
     def load_trunk(self, source: nn.Module | Mapping[str, Tensor]) -> None:
         """Copy a trunk trained for 2D poses, with its image normalisation.
 
+        With a timm backbone, copy that, and the neck if the source is another RPSM with a neck.
+
         Args:
-            source: a `cpm_vgg_6s`, another RPSM or a `PoseTrunk`, or its state dict. Read published files of
+            source: with a timm backbone a network with the same one, such as `simple_baseline_lite`. Otherwise a
+                `cpm_vgg_6s`, another RPSM or a `PoseTrunk`, or its state dict. Read published files of
                 Convolutional Pose Machines with `posezoo.load_checkpoint(None, path)`, which folds BGR into RGB.
 
         Raises:
             ValueError: another trunk, or none; the model is unchanged.
         """
         state = source.state_dict() if isinstance(source, nn.Module) else source
+        if self.backbone is not None:
+            load_backbone(self.backbone, state)
+            neck = {key.removeprefix("neck."): value for key, value in state.items() if key.startswith("neck.")}
+            if neck.keys() == self.neck.state_dict().keys():
+                self.neck.load_state_dict(neck)
+            self.copy_normalization(state)
+            return
         prefix = "trunk." if any(key.startswith("trunk.") for key in state) else ""
         theirs = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         ours = self.trunk.state_dict()
@@ -244,13 +274,27 @@ class RPSM(PoseModel):
                 f"and the model's {len(wrong)} do not fit each other, the first is {wrong[0]}"
             )
         self.trunk.load_state_dict(theirs)
+        if prefix:
+            self.copy_normalization(state)
+
+    def copy_normalization(self, state: Mapping[str, Tensor]) -> None:
         for name in ("mean", "std"):
-            if prefix and f"normalize.{name}" in state:
+            if f"normalize.{name}" in state:
                 self.normalize.get_buffer(name).copy_(state[f"normalize.{name}"])
 
     def freeze_trunk(self, freeze: bool = True) -> None:
-        """Exclude the pre-trained trunk from training, as the authors do."""
-        self.trunk.requires_grad_(not freeze)
+        """Exclude the pre-trained trunk, or timm backbone and neck, from training, as the authors do.
+
+        Batch norms of a timm backbone keep updating their statistics in train mode; put `backbone` into eval mode.
+        """
+        for part in (self.trunk,) if self.backbone is None else (self.backbone, self.neck):
+            part.requires_grad_(not freeze)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Enable gradient checkpointing: training recomputes activations in the backward pass and stores fewer."""
+        super().set_grad_checkpointing(enable)
+        if self.backbone is not None:
+            self.backbone.set_grad_checkpointing(enable)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
         """Replace the layers of poses and the codec for other keypoints; 0 removes all stages."""
@@ -286,6 +330,8 @@ class RPSM(PoseModel):
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Depth of each parameter, for timm's layer-wise learning rates: the trunk's layers, then the rest."""
+        if self.backbone is not None:
+            return backbone_groups(coarse)
         return {"trunk": r"^trunk\.conv(\d)_" + ("" if coarse else r"(\d)")}
 
 
@@ -332,11 +378,37 @@ class PoseTrunk(nn.Sequential):
             num_keypoints: number of maps, the background included.
             design: "paper", one convolution (section 4); "cpm", two, as in a Convolutional Pose Machine.
         """
-        check_choices(design=(design, HEADS))
-        if design == "paper":
-            return nn.Sequential(nn.Conv2d(self.width, num_keypoints, 1))
-        hidden = 4 * self.width
-        return nn.Sequential(nn.Conv2d(self.width, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, num_keypoints, 1))
+        return heatmap_head(self.width, num_keypoints, design)
+
+
+class Neck(nn.Module):
+    """Merge a timm backbone's feature maps into those of stride 8: `(B, width, H/8, W/8)`."""
+
+    def __init__(self, channels: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.channels, self.width = tuple(channels), width
+        self.lateral = nn.ModuleList(nn.Conv2d(count, width, 1) for count in channels)
+        self.smooth = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        maps = [channels_first(x, count) for x, count in zip(maps, self.channels, strict=True)]
+        cells = maps[0].shape[-2:]
+        first, *others = (layer(x) for layer, x in zip(self.lateral, maps, strict=True))
+        for x in others:
+            first = first + F.interpolate(x, cells, mode="bilinear", align_corners=False)
+        return F.relu(self.smooth(F.relu(first)))
+
+    def heatmap_head(self, num_keypoints: int, *, design: str = "paper") -> nn.Sequential:
+        """Create a head for 2D heatmaps, see `PoseTrunk.heatmap_head`."""
+        return heatmap_head(self.width, num_keypoints, design)
+
+
+def heatmap_head(width: int, num_keypoints: int, design: str) -> nn.Sequential:
+    check_choices(design=(design, HEADS))
+    if design == "paper":
+        return nn.Sequential(nn.Conv2d(width, num_keypoints, 1))
+    hidden = 4 * width
+    return nn.Sequential(nn.Conv2d(width, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, num_keypoints, 1))
 
 
 class SpecialisedConvs(nn.Module):

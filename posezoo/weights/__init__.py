@@ -14,8 +14,9 @@ from posezoo.weights.folder import (
     save_pretrained,
 )
 from posezoo.weights.record import WEIGHTS_FILE, Weights
+from posezoo.weights.shared import complete, read_shared
 from posezoo.weights.sources import WeightsNotFoundError, file_sha256, find
-from posezoo.weights.state_dict import fit, load_state_dict, read_state_dict
+from posezoo.weights.state_dict import fit, load_state_dict, read_state_dict, select_keypoints
 
 __all__ = [
     "CARD_FILE",
@@ -24,6 +25,7 @@ __all__ = [
     "WEIGHTS_FILE",
     "Weights",
     "WeightsNotFoundError",
+    "complete",
     "file_sha256",
     "find",
     "fit",
@@ -31,6 +33,8 @@ __all__ = [
     "push_to_hub",
     "read_config",
     "read_record",
+    "read_shared",
     "read_state_dict",
     "save_pretrained",
+    "select_keypoints",
 ]

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from posezoo.skeletons import list_skeletons
 from posezoo.version import __version__
 from posezoo.weights.record import WEIGHTS_FILE, Weights, parse_hub_source, split_source
+from posezoo.weights.shared import read_shared
 from posezoo.weights.sources import file_sha256, find
 from posezoo.writing import replacing
 
@@ -32,6 +34,7 @@ def save_pretrained(
     dtype: str | torch.dtype | None = None,
     metrics: dict[str, dict[str, float]] | None = None,
     card: str | None = None,
+    exclude: Iterable[str] = (),
     **record_fields: Any,
 ) -> Path:
     """Save a model as model.safetensors, config.json and a model card (README.md) in a folder.
@@ -42,6 +45,8 @@ def save_pretrained(
         dtype: of the floating tensors in the file, for instance "float16". Defaults to the model's.
         metrics: `{dataset: {metric: value}}`. Those of the initial weights are not taken over.
         card: Markdown that replaces the generated text of the card.
+        exclude: names of submodules to leave out of the file, such as a frozen backbone. They need
+            `base=`, the name of published weights with equal tensors, from which loading takes them.
         **record_fields: other fields of `Weights`: data, data_license, license, input_size, ...
 
     Returns:
@@ -49,7 +54,8 @@ def save_pretrained(
 
     Raises:
         ValueError: a model that was not made by `create`, values that are not finite or overflow
-            in `dtype`, unknown fields.
+            in `dtype`, unknown fields, `exclude` without `base`, or excluded tensors that differ from
+            the base's.
 
     Example:
         >>> import posezoo, tempfile
@@ -58,7 +64,7 @@ def save_pretrained(
         ['README.md', 'config.json', 'model.safetensors']
     """
     directory = Path(directory).expanduser()
-    options = {"dtype": dtype, "metrics": metrics, "card": card, **record_fields}
+    options = {"dtype": dtype, "metrics": metrics, "card": card, "exclude": exclude, **record_fields}
     return _write(model, directory, name=f"local-dir:{directory}", **options)
 
 
@@ -173,6 +179,7 @@ def _write(
     dtype: str | torch.dtype | None = None,
     metrics: dict[str, dict[str, float]] | None = None,
     card: str | None = None,
+    exclude: Iterable[str] = (),
     **record_fields: Any,
 ) -> Path:
     """Write the three files. `name` is the one under which `posezoo.create` will find the model."""
@@ -181,6 +188,9 @@ def _write(
     architecture, kwargs = _identity(model)
     tensors = _cast(model.state_dict(), dtype)
     fields = {**_inherited(model).to_dict(), "architecture": architecture, **record_fields}
+    if exclude or fields.get("base"):
+        fields["shared"] = tuple(exclude)
+        tensors = _without_shared(tensors, fields.get("base", ""), fields["shared"])
     if metrics is not None:
         fields = {**fields, "metrics": metrics, "metrics_by": fields.get("metrics_by") or "posezoo"}
     # training may have changed the input's size; a size that the caller gives wins
@@ -228,8 +238,9 @@ def _inherited(model: nn.Module) -> Weights:
     record = getattr(model, "weights", None) or Weights()
     record = dataclasses.replace(
         record,
-        # the file's identity, and the scores measured with it, belong to the other file
+        # the file's identity, its content, and the scores measured with it belong to the other file
         **{"sources": (), "sha256": "", "size": None, "kwargs": {}, "format": "", "tag": ""},
+        **{"keypoints": (), "base": "", "shared": ()},
         **{"metrics": {}, "metrics_by": "", "protocol": ""},
         channel_order="RGB" if record.channel_order else "",  # loading has folded BGR into RGB
     )
@@ -237,6 +248,28 @@ def _inherited(model: nn.Module) -> Weights:
         skeleton = getattr(model.skeleton, "name", "")
         record = dataclasses.replace(record, skeleton=skeleton if skeleton in list_skeletons() else "")
     return record
+
+
+def _without_shared(tensors: dict[str, Tensor], base: str, shared: tuple[str, ...]) -> dict[str, Tensor]:
+    """Leave out the tensors of the submodules `shared`, which must be equal to the base's."""
+    if not base or not shared:
+        raise ValueError(
+            "exclude and base go together: the submodules to leave out, and the name of published weights that have "
+            f"them; got exclude={shared} and base={base!r}"
+        )
+    theirs = read_shared(base, shared)
+    ours = {key: value for key, value in tensors.items() if key.startswith(tuple(f"{name}." for name in shared))}
+    differ = [
+        key
+        for key in {**ours, **theirs}
+        if key not in ours or key not in theirs or not torch.equal(ours[key].float(), theirs[key].float())
+    ]
+    if differ:
+        raise ValueError(
+            f"nothing was written: {len(differ)} of the excluded tensors are not those of {base}, the first is "
+            f"{differ[0]}; leave exclude out to write a complete file"
+        )
+    return {key: value for key, value in tensors.items() if key not in ours}
 
 
 def _cast(tensors: dict[str, Tensor], dtype: str | torch.dtype | None) -> dict[str, Tensor]:

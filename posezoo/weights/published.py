@@ -33,5 +33,25 @@ def publish(architecture: str, records: dict[str, Weights]) -> None:
     }
 
 
+def published_record(name: str) -> Weights:
+    """Return the record of `arch.tag`.
+
+    Raises:
+        ValueError: no such record.
+
+    Example:
+        >>> published_record("martinez.cmu").skeleton
+        'h36m17'
+    """
+    architecture, _, tag = name.partition(".")
+    records = PUBLISHED.get(architecture, {})
+    if tag not in records:
+        known = ", ".join(f"{architecture}.{other}" for other in records)
+        raise ValueError(
+            f"there are no published weights {name!r}; {f'there are {known}' if known else 'see the tags'}"
+        )
+    return records[tag]
+
+
 for _row in (*IMAGE_NETWORKS, *LIFTERS):
     PUBLISHED.setdefault(_row.architecture, {})[_row.tag] = _row

@@ -13,6 +13,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from posezoo.skeletons import get_skeleton
+
 WEIGHTS_FILE = "model.safetensors"
 HUB_SOURCE = re.compile(
     r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>refs/pr/\d+|[^/@]+))?(?:/(?P<file>[^@]+\.[A-Za-z]\w*))?"
@@ -48,13 +50,17 @@ class Weights:
         license: terms of the weights.
         paper: link to the paper.
         origin: URL of the first publication.
+        keypoints: names of the head's rows in the file, where the network's skeleton is a selection or
+            another order of them: loading selects rows by name. (): the skeleton's.
+        base: `arch.tag` of another record, whose file has the tensors of the submodules `shared`.
+        shared: names of submodules that are in the base's file and not in this one.
         format: of the file, a name in `posezoo.checkpoints.FORMATS`; "": posezoo's own.
         tag: of the weights, the part of the name behind the dot.
         architecture: of the network, the part of the name before the dot.
 
     Raises:
-        ValueError: an unknown kind of source, a URL without sha256, a malformed sha256, or an
-            unknown channel order.
+        ValueError: an unknown kind of source, a URL without sha256, a malformed sha256, an unknown
+            channel order, a skeleton with keypoints that the file lacks, or `base` without `shared`.
 
     Example:
         >>> from posezoo import Weights
@@ -81,6 +87,9 @@ class Weights:
     license: str = ""
     paper: str = ""
     origin: str = ""
+    keypoints: tuple[str, ...] = ()
+    base: str = ""
+    shared: tuple[str, ...] = ()
     format: str = ""
     tag: str = ""
     architecture: str = ""
@@ -88,7 +97,8 @@ class Weights:
     def __post_init__(self) -> None:
         if isinstance(self.sources, str):
             raise ValueError(f"sources: expected a tuple, got the string {self.sources!r}; write ({self.sources!r},)")
-        object.__setattr__(self, "sources", tuple(self.sources))
+        for name in ("sources", "keypoints", "shared"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "sha256", self.sha256.lower())
         if self.input_size is not None:
             object.__setattr__(self, "input_size", tuple(self.input_size))
@@ -96,6 +106,18 @@ class Weights:
             raise ValueError(f"sha256: expected 8 to 64 hexadecimal digits, got {self.sha256!r}")
         if self.channel_order not in ("", "RGB", "BGR"):
             raise ValueError(f"channel_order: expected 'RGB' or 'BGR', got {self.channel_order!r}")
+        skeleton = self.kwargs.get("skeleton") or self.skeleton
+        if self.keypoints and skeleton:
+            absent = [name for name in get_skeleton(skeleton).keypoints if name not in self.keypoints]
+            if absent:
+                raise ValueError(
+                    f"keypoints: the skeleton has {', '.join(absent)}, and the file's are {', '.join(self.keypoints)}"
+                )
+        if bool(self.base) != bool(self.shared):
+            raise ValueError(
+                f"base and shared: expected both, a record's name and the submodules that its file has, got "
+                f"{self.base!r} and {self.shared}"
+            )
         for source in self.sources:
             kind, rest = split_source(source)
             if kind in ("http", "https") and not self.sha256:

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -165,8 +165,52 @@ def load_state_dict(model: nn.Module, state_dict: dict[str, Tensor], *, drop_pre
     return dropped
 
 
-def fit(model: nn.Module, state_dict: dict[str, Tensor], *, num_keypoints: int | None = None) -> tuple[str, ...]:
-    """Copy a state dict into a model, without the head where its number of keypoints differs.
+def select_keypoints(
+    state_dict: dict[str, Tensor], heads: Iterable[str], have: Sequence[str], want: Sequence[str]
+) -> dict[str, Tensor]:
+    """Select the rows of the head's tensors by the keypoints' names.
+
+    Args:
+        state_dict: of a network with a head for `have`.
+        heads: names of the head's submodules, whose tensors have one row per keypoint.
+        have: the keypoints' names, in the order of the rows.
+        want: names of the rows of the result.
+
+    Returns:
+        A state dict with new tensors for the head and the same ones for the rest.
+
+    Raises:
+        ValueError: names that are not in `have`, or a tensor of the head with another number of rows.
+
+    Example:
+        >>> import torch
+        >>> state = {"conv.weight": torch.ones(3), "head.bias": torch.tensor([0.0, 1.0, 2.0])}
+        >>> select_keypoints(state, ["head"], ["nose", "neck", "pelvis"], ["pelvis", "nose"])["head.bias"]
+        tensor([2., 0.])
+    """
+    absent = [name for name in want if name not in have]
+    if absent:
+        raise ValueError(f"the weights have no keypoints {', '.join(absent)}; they have {', '.join(have)}")
+    rows = [list(have).index(name) for name in want]
+    prefixes = tuple(f"{head}." for head in heads)
+    head = {key: value for key, value in state_dict.items() if prefixes and key.startswith(prefixes)}
+    odd = [f"{key} {tuple(value.shape)}" for key, value in head.items() if value.shape[:1] != (len(have),)]
+    if odd or not head:
+        raise ValueError(
+            f"rows can be selected by name where the head's tensors have one row for each of the {len(have)} "
+            f"keypoints; {f'others are {_first(odd)}' if odd else 'the weights have no head'}"
+        )
+    return {**state_dict, **{key: value[rows] for key, value in head.items()}}
+
+
+def fit(
+    model: nn.Module,
+    state_dict: dict[str, Tensor],
+    *,
+    num_keypoints: int | None = None,
+    keypoints: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """Copy a state dict into a model, without the head where its keypoints differ.
 
     A warning of the logger "posezoo" names the tensors left out.
 
@@ -174,6 +218,8 @@ def fit(model: nn.Module, state_dict: dict[str, Tensor], *, num_keypoints: int |
         model: its `head_keys` name the submodules of the head.
         state_dict: with the model's names; see `load_state_dict`.
         num_keypoints: of the state dict. Defaults to a comparison of the heads' shapes.
+        keypoints: names of the state dict's keypoints. Where they include all names of the model's, the
+            head gets their rows.
 
     Returns:
         The warnings.
@@ -183,9 +229,17 @@ def fit(model: nn.Module, state_dict: dict[str, Tensor], *, num_keypoints: int |
     """
     heads, own = _heads(model), model.state_dict()
     theirs, ours = num_keypoints, getattr(model, "num_keypoints", None)
+    names = getattr(getattr(model, "skeleton", None), "keypoints", ())
+    if keypoints:
+        theirs = len(keypoints)
+        if names and set(names) <= set(keypoints):
+            state_dict = select_keypoints(state_dict, model.head_keys, keypoints, names)  # type: ignore[arg-type]
+            theirs = ours
     in_head = [key for key in state_dict if heads and key.startswith(heads)]
     if theirs is not None:
-        replaced = ours is not None and ours != theirs
+        # named keypoints of which the weights lack some need a new head even if their number is equal
+        renamed = bool(keypoints and names) and not set(names) <= set(keypoints)
+        replaced = ours is not None and (ours != theirs or renamed)
     else:
         replaced = any(key not in own or own[key].shape != state_dict[key].shape for key in in_head)
     dropped = load_state_dict(model, state_dict, drop_prefixes=[head[:-1] for head in heads] if replaced else ())
@@ -193,7 +247,8 @@ def fit(model: nn.Module, state_dict: dict[str, Tensor], *, num_keypoints: int |
         return ()
     note = (
         f"left out of the weights: {_first([f'{key} {tuple(state_dict[key].shape)}' for key in dropped])}. They are "
-        f"for {'other' if theirs is None else theirs} keypoints, the model has {ours}: its head starts untrained."
+        f"for {'other' if theirs in (None, ours) else theirs} keypoints, the model has {ours}: its head starts "
+        "untrained."
     )
     logger.warning(note)
     return (note,)
