@@ -311,7 +311,7 @@ def test_list_pretrained(capsys):
         *("hrnet_w32.coco_256x192_udp", "256 x 192", "coco17", "udp", "COCO val2017 AP 0.762", "Apache-2.0"),
         "to be downloaded",
     ]
-    assert lines["simple_baseline_lite.lspet_192x192"].endswith("  shipped")
+    assert lines["simple_baseline_lite.coco17_192x192"].endswith("  shipped")
     by_hand = [name for name, line in lines.items() if line.endswith("  by hand, see `posezoo info`")]
     assert set(by_hand) == set(known) - set(posezoo.list_pretrained())
     assert run(capsys, "list", "hrnet_w48*", "--pretrained")[1].count("\n") == 1 + len(
