@@ -185,7 +185,7 @@ def test_list(capsys):
     code, out, _ = run(capsys, "list")
     assert code == 0
     assert out.splitlines() == posezoo.list_models()
-    assert run(capsys, "list", "hrnet_w*")[1].splitlines() == ["hrnet_w32", "hrnet_w48"]
+    assert run(capsys, "list", "hrnet_w*")[1].splitlines() == ["hrnet_w18", "hrnet_w32", "hrnet_w48"]
 
 
 def test_list_pretrained(capsys):
