@@ -35,9 +35,10 @@ def add_options(parser: argparse.ArgumentParser, *, cache: bool) -> None:
     parser.add_argument("--backbone", help="timm network in place of the paper's, such as tf_efficientnet_lite2")
     parser.add_argument("--start", help="name or folder of a Simple Baselines network whose backbone is copied")
     parser.add_argument("--freeze-backbone", action="store_true")
-    parser.add_argument(
-        "--cache", type=int, default=0, metavar="N", help="compute features of N crops per person once"
-    ) if cache else parser.set_defaults(cache=0)
+    parser.set_defaults(cache=0, features=None)
+    if cache:
+        parser.add_argument("--cache", type=int, metavar="N", help="compute features of N crops per person once")
+        parser.add_argument("--features", type=Path, help="folder of the features. Defaults to --output/features")
 
 
 def check_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

@@ -101,7 +101,12 @@ def cached(args: argparse.Namespace, network: DeepPose, stage: int, loader: Data
     named = ("backbone", "start", "size", "train_images", "sigma", "seed")
     settings = {name: getattr(args, name) for name in named} | {"stage": stage}
     dataset = cache_features(
-        args.output / "features", people, loader, describe, count=args.cache * len(people), settings=settings
+        args.features or args.output / "features",
+        people,
+        loader,
+        describe,
+        count=args.cache * len(people),
+        settings=settings,
     )
     return DataLoader(dataset, args.batch_size, shuffle=True, drop_last=True, num_workers=args.workers)
 
@@ -166,6 +171,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Report]:
         # cached features is one sample
         batch_size = args.batch_size if stage == 1 or args.cache else max(1, args.batch_size // len(LSP.skeleton))
         options_of_stage = {**vars(args), "output": args.output / f"stage{stage}", "batch_size": batch_size}
+        if args.features:
+            options_of_stage["features"] = args.features / f"stage{stage}"
         previous = train_stage(argparse.Namespace(**options_of_stage), stage, crop, previous)
     assert previous is not None
     reports = stage_reports(previous, make_loaders(args, crop))

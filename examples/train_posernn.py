@@ -57,7 +57,12 @@ def cached(args: Any, model: Any, loader: DataLoader) -> DataLoader:
     named = ("backbone", "start", "size", "train_images", "augment", "seed")
     settings = {name: getattr(args, name) for name in named}
     dataset = cache_features(
-        args.output / "features", people, loader, describe, count=args.cache * len(people), settings=settings
+        args.features or args.output / "features",
+        people,
+        loader,
+        describe,
+        count=args.cache * len(people),
+        settings=settings,
     )
     return DataLoader(dataset, args.batch_size, shuffle=True, drop_last=True, num_workers=args.workers)
 
