@@ -293,6 +293,7 @@ def test_list(capsys):
     assert header.split() == ["MODEL", "WEIGHTS", "DESCRIPTION"]
     assert [line.split()[0] for line in lines] == posezoo.list_models()
     assert [line.split()[0] for line in run(capsys, "list", "hrnet_w*")[1].splitlines()[1:]] == [
+        "hrnet_w18",
         "hrnet_w32",
         "hrnet_w48",
     ]
