@@ -1,9 +1,14 @@
 """Make the tests' own helper modules importable, and give the examples people to train on."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # a worker for each core: threads of several workers would wait for each other
 
 sys.path.insert(0, str(Path(__file__).parent))
 
