@@ -82,6 +82,16 @@ def channels_first(features: Tensor, channels: int) -> Tensor:
     return features if features.shape[1] == channels else features.movedim(-1, 1)
 
 
+def last_map(backbone: Any, image: Tensor) -> Tensor:
+    """Return the last feature map of a timm backbone: `(B, C, h, w)`."""
+    return channels_first(backbone(image)[-1], backbone.feature_info.channels()[-1])
+
+
+def count_cells(backbone: Any, side: int) -> int:
+    """Return the number of cells h * w of the last feature map for images of `side` x `side` pixels."""
+    return (-(-side // backbone.feature_info.reduction()[-1])) ** 2
+
+
 def backbone_groups(coarse: bool, prefix: str = "") -> dict[str, str]:
     """Return the expressions of `group_matcher` for a timm backbone under `backbone.`: stem and blocks."""
     start = rf"^{prefix}backbone\."

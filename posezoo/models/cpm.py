@@ -285,10 +285,7 @@ class CPM(PoseModel):
         return heatmaps.flip_average(output, mirrored, index, shift=self.flip_shift)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Replace the layers that depend on the number of parts: the last of each stage, the first of each later one.
-
-        The rest of the stages stays. 0 removes all stages.
-        """
+        """Replace the last layer of each stage and the first of each later one for other parts; 0 removes stages."""
         self.set_keypoints(num_keypoints, skeleton)
         if not num_keypoints:
             self.stage1, self.stages, self.head_keys = nn.Identity(), nn.ModuleList(), ("stage1", "stages")
@@ -370,8 +367,7 @@ def center_map(center: Tensor, size: Sequence[int]) -> Tensor:
 
 def enlarge(maps: Tensor) -> Tensor:
     """Resize belief maps to the image: `(B, K, h, w) -> (B, K, 8 h, 8 w)`."""
-    maps = maps if maps.dtype == torch.float64 else maps.float()
-    return F.interpolate(maps, scale_factor=STRIDE, mode="bicubic")
+    return F.interpolate(maps.to(torch.promote_types(maps.dtype, torch.float32)), scale_factor=STRIDE, mode="bicubic")
 
 
 def zoom(image: Tensor, scale: float, center: Tensor, *, fill: Tensor) -> tuple[Tensor, Tensor]:

@@ -274,12 +274,6 @@ class DeepPose(PoseModel):
             crops = (crops - mean) / (variance.sqrt() + 1e-5)
         return crops if self.backbone is None else channels_first(self.backbone(crops)[-1], self.backbone_channels)
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Enable gradient checkpointing: training recomputes activations in the backward pass and stores fewer."""
-        super().set_grad_checkpointing(enable)
-        if self.backbone is not None:
-            self.backbone.set_grad_checkpointing(enable)
-
     def joint_boxes(self, keypoints: Tensor) -> Tensor:
         """Return the square around each predicted keypoint (Equation 7): `(..., K, 2) -> (..., K, 4)` pixels."""
         return square_boxes(keypoints, self.sigma * self.pose_diameter(keypoints)[..., None])

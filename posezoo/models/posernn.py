@@ -135,12 +135,6 @@ class VGG16Pose(PoseModel):
         check_image(image, self.map_stride)
         return channels_first(self.backbone(self.normalize(image))[-1], self.backbone_channels)
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Enable gradient checkpointing: training recomputes activations of the convolutions."""
-        super().set_grad_checkpointing(enable)
-        if self.backbone is not None:
-            self.backbone.set_grad_checkpointing(enable)
-
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Return keypoints `(B, K, 2)` in float32 and scores `(B, K)` of 1; the paper has no scores."""
         return output.float(), torch.ones_like(output[..., 0], dtype=torch.float32)

@@ -290,12 +290,6 @@ class RPSM(PoseModel):
         for part in (self.trunk,) if self.backbone is None else (self.backbone, self.neck):
             part.requires_grad_(not freeze)
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Enable gradient checkpointing: training recomputes activations in the backward pass and stores fewer."""
-        super().set_grad_checkpointing(enable)
-        if self.backbone is not None:
-            self.backbone.set_grad_checkpointing(enable)
-
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
         """Replace the layers of poses and the codec for other keypoints; 0 removes all stages."""
         self.set_keypoints(num_keypoints, skeleton)
