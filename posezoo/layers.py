@@ -17,6 +17,20 @@ STILL = 1e-4  # mm; range of a coordinate that never varies, the root's (RPSM's 
 CONSTANT = 1e-3  # a coordinate that varies less than this (pixels, millimetres, sizes of a person) is not scaled
 
 
+def check_choices(**choices: tuple[str, Iterable[str]]) -> None:
+    """Check that each argument of a constructor is one of its allowed values.
+
+    Raises:
+        ValueError: another value.
+
+    Example:
+        >>> check_choices(init=("xavier", ("xavier", "torch7")))
+    """
+    for name, (value, known) in choices.items():
+        if value not in known:
+            raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
+
+
 class Normalize(nn.Module):
     """Normalise images per channel, `(image - mean) / std`; mean and std are buffers, saved with the weights."""
 

@@ -51,7 +51,7 @@ from torch.utils.checkpoint import checkpoint
 from posezoo.backbones import backbone_groups, count_cells, last_map, timm_backbone
 from posezoo.contract import PoseModel, check_image, predict_keypoints, require_flip_index
 from posezoo.geometry import compose, crop, crop_boxes, denormalize_points, flip_keypoints, normalize_points
-from posezoo.layers import ConvBNReLU, Normalize, local_response_norm
+from posezoo.layers import ConvBNReLU, Normalize, check_choices, local_response_norm
 from posezoo.refinement import (
     DRAWS,
     MIN_DIAMETER,
@@ -135,8 +135,7 @@ class DeepPose(PoseModel):
         for name, given, layers in (("widths", widths, len(WIDTHS)), ("neck_widths", neck_widths, len(NECK_WIDTHS))):
             if len(given) != layers:
                 raise ValueError(f"{name}: expected the channels of {layers} layers, got {tuple(given)}")
-        if lrn not in LRN:
-            raise ValueError(f"lrn: expected one of {', '.join(LRN)}, got {lrn!r}")
+        check_choices(lrn=(lrn, LRN))
         self.num_stages, self.sigma, self.diameter = num_stages, sigma, tuple(diameter)
         if backbone is None and (share_backbone or pretrained_backbone):
             raise ValueError("share_backbone and pretrained_backbone are for timm's; name one with backbone=")

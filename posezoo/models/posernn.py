@@ -53,9 +53,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from posezoo.backbones import backbone_groups, channels_first, hub_state_dict, timm_backbone
+from posezoo.backbones import backbone_groups, count_cells, hub_state_dict, last_map, timm_backbone
 from posezoo.contract import PoseModel, check_image, predict_keypoints
-from posezoo.layers import ConvBNReLU, Normalize, xavier_linear
+from posezoo.layers import ConvBNReLU, Normalize, check_choices, xavier_linear
 from posezoo.registry import register_model
 
 SIZE = 224  # pixels, height and width of the input
@@ -81,7 +81,6 @@ class VGG16Pose(PoseModel):
 
     def __init__(
         self,
-        *,
         pools: int,
         batch_norm: bool,
         bn_order: str,
@@ -91,16 +90,14 @@ class VGG16Pose(PoseModel):
         pretrained_backbone: bool,
     ) -> None:
         super().__init__()
-        if bn_order not in ("conv_bn_relu", "conv_relu_bn"):
-            raise ValueError(f'bn_order: expected "conv_bn_relu" or "conv_relu_bn", got {bn_order!r}')
+        check_choices(bn_order=(bn_order, ("conv_bn_relu", "conv_relu_bn")))
         self.backbone: Any = None
         if backbone:
             self.backbone, mean, std = timm_backbone(backbone, pretrained=pretrained_backbone)
             self.normalize = Normalize(mean, std)
-            self.backbone_channels = self.backbone.feature_info.channels()[-1]
             self.map_stride = self.backbone.feature_info.reduction()[-1]
-            self.neck = ConvBNReLU(self.backbone_channels, neck_width, 1, bias=False)
-            self.channels, self.cells = neck_width, (-(-SIZE // self.map_stride)) ** 2
+            self.neck = ConvBNReLU(self.backbone.feature_info.channels()[-1], neck_width, 1, bias=False)
+            self.channels, self.cells = neck_width, count_cells(self.backbone, SIZE)
             return
         self.map_stride, self.channels, self.cells = STRIDE, CHANNELS, CELLS
         self.normalize = Normalize(mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))  # the code's raw 0 to 255
@@ -115,13 +112,44 @@ class VGG16Pose(PoseModel):
             self.features.load_state_dict({key: published[f"features.{key}"] for key in self.features.state_dict()})
             self.normalize = Normalize()
 
-    def convolve(self, image: Tensor | None, features: Tensor | None = None) -> Tensor:
-        """Return the last feature map: pool5 or conv5_3, or the neck's after a timm backbone."""
-        if self.backbone is not None:
-            return self.neck(self.backbone_features(cast(Tensor, image)) if features is None else features)
-        if features is not None:
+    def forward(
+        self, image: Tensor | None, all_stages: bool = False, features: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, ...]:
+        """`(B, 3, H, W)` in [0, 1] to keypoints `(B, K, 2)` in its pixels; a 1-tuple of them with `all_stages`.
+
+        `features`, of `backbone_features`, take the image's place in the training on a frozen timm backbone.
+        """
+        output = self.forward_features(image, features)
+        if self.num_keypoints:
+            output = self.regress(output)
+        return (output,) if all_stages else output
+
+    def forward_features(self, image: Tensor | None, features: Tensor | None = None) -> Tensor:
+        """Return the last feature map `(B, C, h, w)`: pool5 or conv5_3, or the neck's after a timm backbone."""
+        if features is None:
+            self.check_size(cast(Tensor, image))
+            return self.convolve(cast(Tensor, image))
+        if self.backbone is None:
             raise ValueError("features: expected None, because this network has no timm backbone; pass the image")
-        x = self.normalize(cast(Tensor, image))
+        return self.neck(features)
+
+    def regress(self, features: Tensor) -> Tensor:
+        """Map `forward_features` to keypoints `(B, K, 2)`."""
+        raise NotImplementedError
+
+    def check_size(self, image: Tensor) -> None:
+        check_image(image)
+        height, width = image.shape[-2:]
+        if (height, width) != (SIZE, SIZE):
+            raise ValueError(
+                f"image: expected ({SIZE}, {SIZE}), got ({height}, {width}); sizes that work: only this one, because "
+                "the layers after the convolutions depend on it. Stretch the person's box to it"
+            )
+
+    def convolve(self, image: Tensor) -> Tensor:
+        if self.backbone is not None:
+            return self.neck(self.backbone_features(image))
+        x = self.normalize(image)
         if not (self.grad_checkpointing and self.training):
             return self.features(x)
         pools = (index + 1 for index, layer in enumerate(self.features) if isinstance(layer, nn.MaxPool2d))
@@ -133,7 +161,7 @@ class VGG16Pose(PoseModel):
     def backbone_features(self, image: Tensor) -> Tensor:
         """Return the timm backbone's last feature map `(B, C, h, w)`, before the neck, for `forward(features=...)`."""
         check_image(image, self.map_stride)
-        return channels_first(self.backbone(self.normalize(image))[-1], self.backbone_channels)
+        return last_map(self.backbone, self.normalize(image))
 
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Return keypoints `(B, K, 2)` in float32 and scores `(B, K)` of 1; the paper has no scores."""
@@ -185,35 +213,18 @@ class PoseCNN(VGG16Pose):
         neck_width: int = NECK_WIDTH,
         pretrained_backbone: bool = False,
     ) -> None:
-        super().__init__(
-            pools=5,
-            batch_norm=batch_norm,
-            bn_order=bn_order,
-            affine=affine,
-            backbone=backbone,
-            neck_width=neck_width,
-            pretrained_backbone=pretrained_backbone,
-        )
+        super().__init__(5, batch_norm, bn_order, affine, backbone, neck_width, pretrained_backbone)
         self.num_features = fc_width
         self.fc6 = Dense(self.cells * self.channels, fc_width, bn_order, affine)
         self.fc7 = Dense(fc_width, fc_width, bn_order, affine)
         self.reset_head(num_keypoints, skeleton)
 
-    def forward(
-        self, image: Tensor | None, all_stages: bool = False, features: Tensor | None = None
-    ) -> Tensor | tuple[Tensor, ...]:
-        """`(B, 3, 224, 224)` in [0, 1] to keypoints `(B, K, 2)` in its pixels; a 1-tuple of them with `all_stages`.
-
-        `features`, of `backbone_features`, take the image's place in the training on a frozen timm backbone.
-        """
-        output = self.head(self.forward_features(image, features))
-        return (output,) if all_stages else output
-
     def forward_features(self, image: Tensor | None, features: Tensor | None = None) -> Tensor:
         """Return the second dense layer: `(B, fc_width)`."""
-        check_size(image, features)
-        pool5 = flatten(self.convolve(image, features))
-        return self.fc7(self.fc6(pool5))
+        return self.fc7(self.fc6(flatten(super().forward_features(image, features))))
+
+    def regress(self, features: Tensor) -> Tensor:
+        return self.head(features)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
         """Replace the last layer for other keypoints; 0 removes it."""
@@ -228,10 +239,10 @@ class PoseCNN(VGG16Pose):
 class PoseLSTM(VGG16Pose):
     """One keypoint per step of an LSTM with pool5 as input (section 4.2, Figure 1).
 
+    Arguments that are not listed are those of `PoseCNN`.
+
     Args:
         num_keypoints: K, the number of steps. 0 removes the projections, and `forward` returns pool5.
-        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is MPII's when there are 16 and
-            COCO's when there are 17.
         hidden: width of an LSTM layer (section 4.2: 128; code: 256).
         layers: number of LSTM layers (section 4.2: 2; code: 1).
         init: initial state: "learned", a linear map of pool5; "zeros"; "slice", the first numbers of pool5 (code).
@@ -239,12 +250,6 @@ class PoseLSTM(VGG16Pose):
             in between (code); "shared", one linear layer for all steps.
         sequence: keypoint index of each step. Defaults to `SEQUENCE` for MPII's skeleton, else to the skeleton's order.
             `reset_head` resets it.
-        batch_norm: False leaves it out of the convolutions.
-        bn_order: "conv_bn_relu" (code) or "conv_relu_bn" (paper).
-        affine: batch norms have a scale and a shift.
-        backbone: any timm network, by name, in place of VGG16's convolutions. Defaults to those.
-        neck_width: channels of the 1x1 convolution after a timm backbone.
-        pretrained_backbone: start the convolutions from ImageNet's, downloaded.
 
     Example:
         >>> model = PoseLSTM(hidden=8, num_keypoints=14, skeleton="lsp14", sequence=[13, 12, *range(12)]).eval()
@@ -272,21 +277,8 @@ class PoseLSTM(VGG16Pose):
         neck_width: int = NECK_WIDTH,
         pretrained_backbone: bool = False,
     ) -> None:
-        super().__init__(
-            pools=5,
-            batch_norm=batch_norm,
-            bn_order=bn_order,
-            affine=affine,
-            backbone=backbone,
-            neck_width=neck_width,
-            pretrained_backbone=pretrained_backbone,
-        )
-        for name, value, known in (
-            ("init", init, ("learned", "zeros", "slice")),
-            ("head", head, ("step", "mlp", "shared")),
-        ):
-            if value not in known:
-                raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
+        super().__init__(5, batch_norm, bn_order, affine, backbone, neck_width, pretrained_backbone)
+        check_choices(init=(init, ("learned", "zeros", "slice")), head=(head, ("step", "mlp", "shared")))
         if layers < 1 or hidden < 1:
             raise ValueError(f"layers and hidden: expected 1 or more, got {layers} and {hidden}")
         self.hidden, self.init, self.head_kind, self.bn_order, self.affine = hidden, init, head, bn_order, affine
@@ -300,21 +292,8 @@ class PoseLSTM(VGG16Pose):
         self.reset_head(num_keypoints, skeleton)
         order_steps(self, sequence)
 
-    def forward(
-        self, image: Tensor | None, all_stages: bool = False, features: Tensor | None = None
-    ) -> Tensor | tuple[Tensor, ...]:
-        """`(B, 3, 224, 224)` in [0, 1] to keypoints `(B, K, 2)` in its pixels; a 1-tuple of them with `all_stages`.
-
-        `features`, of `backbone_features`, take the image's place in the training on a frozen timm backbone.
-        """
-        pool5 = self.forward_features(image, features)
-        output = self.run_steps(flatten(pool5)) if self.num_keypoints else pool5
-        return (output,) if all_stages else output
-
-    def forward_features(self, image: Tensor | None, features: Tensor | None = None) -> Tensor:
-        """Return pool5, the LSTM's input: `(B, 512, 7, 7)`."""
-        check_size(image, features)
-        return self.convolve(image, features)
+    def regress(self, features: Tensor) -> Tensor:
+        return self.run_steps(flatten(features))
 
     def run_steps(self, pool5: Tensor) -> Tensor:
         """Map pool5 `(B, 25088)` to keypoints `(B, K, 2)`, one per step."""
@@ -360,18 +339,13 @@ class PoseLSTM(VGG16Pose):
 class PoseAttentionLSTM(VGG16Pose):
     """One keypoint per step of an LSTM with attention to the image (section 4.3).
 
+    Arguments that are not listed are those of `PoseCNN`.
+
     Args:
         num_keypoints: K, the number of steps. 0 removes the projections, and `forward` returns the annotations.
-        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is MPII's when there are 16 and
-            COCO's when there are 17.
         sequence: keypoint index of each step. Defaults to `SEQUENCE` for MPII's skeleton, else to the skeleton's order.
             `reset_head` resets it.
-        batch_norm: False leaves it out of the convolutions.
-        bn_order: "conv_bn_relu" (code) or "conv_relu_bn" (paper).
-        affine: batch norms have a scale and a shift.
-        backbone: any timm network, by name, in place of VGG16's convolutions. Defaults to those.
         neck_width: channels of the 1x1 convolution after a timm backbone, and width of the LSTM.
-        pretrained_backbone: start the convolutions from ImageNet's, downloaded.
 
     Example:
         >>> model = PoseAttentionLSTM(num_keypoints=14, skeleton="lsp14").eval()
@@ -396,38 +370,19 @@ class PoseAttentionLSTM(VGG16Pose):
         neck_width: int = NECK_WIDTH,
         pretrained_backbone: bool = False,
     ) -> None:
-        super().__init__(
-            pools=4,
-            batch_norm=batch_norm,
-            bn_order=bn_order,
-            affine=affine,
-            backbone=backbone,
-            neck_width=neck_width,
-            pretrained_backbone=pretrained_backbone,
-        )
+        super().__init__(4, batch_norm, bn_order, affine, backbone, neck_width, pretrained_backbone)
         self.num_features = self.channels
         self.attention = Attention(self.channels, self.channels, ATTENTION_WIDTH)
         self.lstm = LSTMCell(self.channels, self.channels)  # as wide as an annotation, whose mean is its first state
         self.reset_head(num_keypoints, skeleton)
         order_steps(self, sequence)
 
-    def forward(
-        self, image: Tensor | None, all_stages: bool = False, features: Tensor | None = None
-    ) -> Tensor | tuple[Tensor, ...]:
-        """`(B, 3, H, W)` in [0, 1] to keypoints `(B, K, 2)` in its pixels; a 1-tuple of them with `all_stages`.
+    def regress(self, features: Tensor) -> Tensor:
+        return self.run_steps(features)[0]
 
-        `features`, of `backbone_features`, take the image's place in the training on a frozen timm backbone.
-        """
-        annotations = self.forward_features(image, features)
-        output = self.run_steps(annotations)[0] if self.num_keypoints else annotations
-        return (output,) if all_stages else output
-
-    def forward_features(self, image: Tensor | None, features: Tensor | None = None) -> Tensor:
-        """Return the annotations, conv5_3: `(B, 512, H/16, W/16)`."""
-        if features is None:
-            check_image(cast(Tensor, image), self.map_stride)
-            check_batch(self, cast(Tensor, image)[:, 0].numel() // self.map_stride**2)
-        return self.convolve(image, features)
+    def check_size(self, image: Tensor) -> None:
+        check_image(image, self.map_stride)
+        check_batch(self, image[:, 0].numel() // self.map_stride**2)
 
     def attend(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return keypoints and the attention map of each.
@@ -569,19 +524,6 @@ def order_steps(model: PoseLSTM | PoseAttentionLSTM, sequence: Sequence[int] | N
     mpii = model.skeleton is not None and model.skeleton.name == "mpii16" and count == len(SEQUENCE)
     model.sequence = tuple(sequence or (SEQUENCE if mpii else range(count)))
     model.kwargs = {**model.kwargs, "sequence": None if sequence is None else list(sequence)}
-
-
-def check_size(image: Tensor | None, features: Tensor | None = None) -> None:
-    if features is not None:
-        return
-    check_image(cast(Tensor, image))
-    assert image is not None
-    height, width = image.shape[-2:]
-    if (height, width) != (SIZE, SIZE):
-        raise ValueError(
-            f"image: expected ({SIZE}, {SIZE}), got ({height}, {width}); sizes that work: only this one, because the "
-            "layers after the convolutions depend on it. Stretch the person's box to it"
-        )
 
 
 def check_batch(module: nn.Module, values: int) -> None:

@@ -41,7 +41,7 @@ both into one `rpsm_torch7`. It is untested on the originals, which were not at 
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -51,7 +51,7 @@ from torch.utils.checkpoint import checkpoint
 
 from posezoo.backbones import backbone_groups, channels_first, load_backbone, timm_backbone
 from posezoo.contract import PoseModel, check_clip, decode_pose3d, require_flip_index, root_of
-from posezoo.layers import Normalize, PoseCodec, cpm_trunk
+from posezoo.layers import Normalize, PoseCodec, check_choices, cpm_trunk
 from posezoo.registry import register_model
 
 State = tuple[Tensor, Tensor]  # hidden and cell of an LSTM, (B, hidden) each
@@ -575,13 +575,6 @@ class Stream:
             poses.append(self.model.decode(stages[-1])[0])
             self.seen += now.shape[1]
         return torch.cat(poses, dim=1)
-
-
-def check_choices(**choices: tuple[str, Iterable[str]]) -> None:
-    """Check that each argument is one of its allowed values."""
-    for name, (value, known) in choices.items():
-        if value not in known:
-            raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
 
 
 def run(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
