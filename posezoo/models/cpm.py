@@ -47,7 +47,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from posezoo import heatmaps
-from posezoo.backbones import hub_state_dict
+from posezoo.backbones import load_vgg
 from posezoo.contract import PoseModel, check_image, require_flip_index
 from posezoo.geometry import invert, warp
 from posezoo.layers import Normalize, cpm_trunk, named_convolutions, vgg_layers
@@ -433,12 +433,8 @@ def cpm_targets(
 
 
 def start_from_vgg(trunk: nn.Sequential) -> None:
-    """Load timm's ImageNet weights into the convolutions of VGG-19."""
-    published = hub_state_dict("timm/vgg19.tv_in1k")
-    numbers = sorted({int(key.split(".")[1]) for key in published if key.startswith("features.")})
-    layers = [layer for name, layer in trunk.named_children() if name.startswith("conv") and not name.endswith("_CPM")]
-    for number, layer in zip(numbers, layers, strict=False):  # VGG-19 goes on where the trunk has its own
-        layer.load_state_dict({leaf: published[f"features.{number}.{leaf}"] for leaf in ("weight", "bias")})
+    """Load timm's ImageNet weights into the convolutions of VGG-19, not into those that the trunk adds."""
+    load_vgg("vgg19", (layer for name, layer in trunk.named_children() if not name.endswith("_CPM")))
 
 
 def initialize(module: Module, std: float) -> Module:

@@ -45,21 +45,18 @@ Departures
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from posezoo.backbones import backbone_groups, count_cells, hub_state_dict, last_map, timm_backbone
+from posezoo.backbones import backbone_groups, count_cells, last_map, load_vgg, timm_backbone
 from posezoo.contract import PoseModel, check_image, predict_keypoints
-from posezoo.layers import ConvBNReLU, Normalize, check_choices, xavier_linear
+from posezoo.layers import ConvBNReLU, Normalize, check_choices, checkpoint_blocks, vgg16, xavier_linear
 from posezoo.registry import register_model
 
 SIZE = 224  # pixels, height and width of the input
-WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))  # VGG16, a pooling after each
 CHANNELS, CELLS = 512, (SIZE // 32) ** 2  # of pool5
 STRIDE = 16  # of the annotations, conv5_3
 NECK_WIDTH = 256  # channels after the last map of a timm backbone
@@ -78,6 +75,7 @@ class VGG16Pose(PoseModel):
     padding = 1.1
     num_features: int
     head: nn.Module
+    build_head: Any  # method of a network: create the layers that depend on the number of keypoints
 
     def __init__(
         self,
@@ -101,15 +99,14 @@ class VGG16Pose(PoseModel):
             return
         self.map_stride, self.channels, self.cells = STRIDE, CHANNELS, CELLS
         self.normalize = Normalize(mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))  # the code's raw 0 to 255
-        self.features = vgg16(pools, batch_norm, bn_order, affine)
+        self.features = vgg16(pools, batch_norm=batch_norm, eps=BN_EPS, affine=affine, bn_order=bn_order)
         if pretrained_backbone:
             if batch_norm and not (affine and bn_order == "conv_bn_relu"):
                 raise ValueError(
                     "pretrained_backbone: ImageNet's VGG16 has no batch norm, or one with scale and shift before the "
                     'ReLU; pass batch_norm=False, or affine=True and bn_order="conv_bn_relu"'
                 )
-            published = hub_state_dict(f"timm/vgg16{'_bn' if batch_norm else ''}.tv_in1k")
-            self.features.load_state_dict({key: published[f"features.{key}"] for key in self.features.state_dict()})
+            load_vgg("vgg16_bn" if batch_norm else "vgg16", self.features)
             self.normalize = Normalize()
 
     def forward(
@@ -134,29 +131,22 @@ class VGG16Pose(PoseModel):
         return self.neck(features)
 
     def regress(self, features: Tensor) -> Tensor:
-        """Map `forward_features` to keypoints `(B, K, 2)`."""
-        raise NotImplementedError
+        return self.head(features)
 
     def check_size(self, image: Tensor) -> None:
         check_image(image)
         height, width = image.shape[-2:]
         if (height, width) != (SIZE, SIZE):
             raise ValueError(
-                f"image: expected ({SIZE}, {SIZE}), got ({height}, {width}); sizes that work: only this one, because "
-                "the layers after the convolutions depend on it. Stretch the person's box to it"
+                f"image: expected ({SIZE}, {SIZE}), got ({height}, {width}); sizes that work: only this one, to which "
+                "the person's box is stretched"
             )
 
     def convolve(self, image: Tensor) -> Tensor:
         if self.backbone is not None:
             return self.neck(self.backbone_features(image))
         x = self.normalize(image)
-        if not (self.grad_checkpointing and self.training):
-            return self.features(x)
-        pools = (index + 1 for index, layer in enumerate(self.features) if isinstance(layer, nn.MaxPool2d))
-        # cut after a pooling, never before a ReLU, which overwrites its input
-        for start, end in pairwise(sorted({0, *pools, len(self.features)})):
-            x = checkpoint(self.features[start:end], x, use_reentrant=False)
-        return x
+        return checkpoint_blocks(self.features, x) if self.grad_checkpointing and self.training else self.features(x)
 
     def backbone_features(self, image: Tensor) -> Tensor:
         """Return the timm backbone's last feature map `(B, C, h, w)`, before the neck, for `forward(features=...)`."""
@@ -171,6 +161,11 @@ class VGG16Pose(PoseModel):
     def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
         """Keypoints `(B, K, 2)` in pixels of `image` and scores `(B, K)`; `flip` averages with the mirror image."""
         return predict_keypoints(self, image, flip=flip)
+
+    def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
+        """Replace the last layers for other keypoints, predicted in the default order; 0 removes them."""
+        self.set_keypoints(num_keypoints, "mpii16" if skeleton is None and num_keypoints == 16 else skeleton)
+        self.build_head()
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Depth of each parameter, for timm's layer-wise learning rates: convolutions, what follows them, head."""
@@ -223,17 +218,11 @@ class PoseCNN(VGG16Pose):
         """Return the second dense layer: `(B, fc_width)`."""
         return self.fc7(self.fc6(flatten(super().forward_features(image, features))))
 
-    def regress(self, features: Tensor) -> Tensor:
-        return self.head(features)
-
-    def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Replace the last layer for other keypoints; 0 removes it."""
-        self.set_keypoints(num_keypoints, mpii_of_16(num_keypoints, skeleton))
+    def build_head(self) -> None:
         self.head = nn.Identity()
-        if num_keypoints:
-            self.head = nn.Sequential(
-                xavier_linear(self.num_features, 2 * num_keypoints), nn.Unflatten(1, (num_keypoints, 2))
-            )
+        if self.num_keypoints:
+            last = xavier_linear(self.num_features, 2 * self.num_keypoints)
+            self.head = nn.Sequential(last, nn.Unflatten(1, (self.num_keypoints, 2)))
 
 
 class PoseLSTM(VGG16Pose):
@@ -242,14 +231,13 @@ class PoseLSTM(VGG16Pose):
     Arguments that are not listed are those of `PoseCNN`.
 
     Args:
-        num_keypoints: K, the number of steps. 0 removes the projections, and `forward` returns pool5.
+        num_keypoints: number of steps. 0 removes the projections, and `forward` returns pool5.
         hidden: width of an LSTM layer (section 4.2: 128; code: 256).
         layers: number of LSTM layers (section 4.2: 2; code: 1).
         init: initial state: "learned", a linear map of pool5; "zeros"; "slice", the first numbers of pool5 (code).
         head: projection of a step's output: "step", batch norm and a linear layer per step; "mlp", with a dense layer
             in between (code); "shared", one linear layer for all steps.
         sequence: keypoint index of each step. Defaults to `SEQUENCE` for MPII's skeleton, else to the skeleton's order.
-            `reset_head` resets it.
 
     Example:
         >>> model = PoseLSTM(hidden=8, num_keypoints=14, skeleton="lsp14", sequence=[13, 12, *range(12)]).eval()
@@ -319,11 +307,9 @@ class PoseLSTM(VGG16Pose):
         parts = state.split(self.hidden, dim=1)  # c, h of the first layer, c, h of the second, as TensorFlow packs them
         return list(zip(parts[::2], parts[1::2], strict=True))
 
-    def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Replace the projections for other keypoints, in the default order; 0 removes them."""
-        self.set_keypoints(num_keypoints, mpii_of_16(num_keypoints, skeleton))
+    def build_head(self) -> None:
         order_steps(self, None)
-        heads = min(num_keypoints, 1) if self.head_kind == "shared" else num_keypoints
+        heads = min(self.num_keypoints, 1) if self.head_kind == "shared" else self.num_keypoints
         self.head = nn.ModuleList(self.projection() for _ in range(heads))
 
     def projection(self) -> nn.Module:
@@ -339,13 +325,8 @@ class PoseLSTM(VGG16Pose):
 class PoseAttentionLSTM(VGG16Pose):
     """One keypoint per step of an LSTM with attention to the image (section 4.3).
 
-    Arguments that are not listed are those of `PoseCNN`.
-
-    Args:
-        num_keypoints: K, the number of steps. 0 removes the projections, and `forward` returns the annotations.
-        sequence: keypoint index of each step. Defaults to `SEQUENCE` for MPII's skeleton, else to the skeleton's order.
-            `reset_head` resets it.
-        neck_width: channels of the 1x1 convolution after a timm backbone, and width of the LSTM.
+    Arguments are those of `PoseCNN`, and `sequence` that of `PoseLSTM`. Without keypoints `forward` returns the
+    annotations. The LSTM is as wide as an annotation, `neck_width` after a timm backbone.
 
     Example:
         >>> model = PoseAttentionLSTM(num_keypoints=14, skeleton="lsp14").eval()
@@ -392,11 +373,8 @@ class PoseAttentionLSTM(VGG16Pose):
 
         Returns:
             keypoints: `(B, K, 2)`, those of `forward`.
-            attention: `(B, K, H/16, W/16)`, each map sums to 1; cell (i, j) covers the 16 x 16 pixels from (16 i, 16
-                j). A timm backbone has its own stride, `map_stride`. `posezoo.viz.draw_attention` draws them.
-
-        Raises:
-            ValueError: the network has no keypoints, or what `forward` raises.
+            attention: `(B, K, H/16, W/16)`, or of a timm backbone's stride, `map_stride`; each map sums to 1. Draw
+                them with `posezoo.viz.draw_attention`.
         """
         if not self.num_keypoints:
             raise ValueError("attend: this network has no head; model.reset_head(16) gives it one")
@@ -418,18 +396,13 @@ class PoseAttentionLSTM(VGG16Pose):
         maps = torch.stack([attention[keypoint] for keypoint in order], dim=1)
         return torch.stack([keypoints[keypoint] for keypoint in order], dim=1), maps.unflatten(2, features.shape[2:])
 
-    def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Replace the projections for other keypoints, in the default order; 0 removes them."""
-        self.set_keypoints(num_keypoints, mpii_of_16(num_keypoints, skeleton))
+    def build_head(self) -> None:
         order_steps(self, None)
-        self.head = nn.ModuleList(xavier_linear(self.channels, 2) for _ in range(num_keypoints))
+        self.head = nn.ModuleList(xavier_linear(self.channels, 2) for _ in range(self.num_keypoints))
 
 
 class LSTMCell(nn.Module):
-    """One LSTM step (section 4.2) from the projected input and the state before.
-
-    The order of gates is PyTorch's: i, f, g, o (TensorFlow: i, g, f, o).
-    """
+    """One LSTM step (section 4.2). The order of gates is PyTorch's, i, f, g, o (TensorFlow: i, g, f, o)."""
 
     def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__()
@@ -446,15 +419,11 @@ class LSTMCell(nn.Module):
         c, h = state
         i, f, g, o = (drive + self.recurrent(h)).chunk(4, dim=1)
         c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-        h = o.sigmoid() * c.tanh()
-        return c, h
+        return c, o.sigmoid() * c.tanh()
 
 
 class Attention(nn.Module):
-    """Attention over locations, from annotations and the LSTM's output, by an MLP and a softmax.
-
-    The first layer is the sum of two: `annotation`, the same at every step, and `state`.
-    """
+    """Attention over locations: an MLP, whose first layer is the sum of `annotation` and `state`, and a softmax."""
 
     def __init__(self, channels: int, hidden: int, width: int) -> None:
         super().__init__()
@@ -485,32 +454,9 @@ class Dense(nn.Module):
         return F.relu(self.norm(x)) if self.norm_first else self.norm(F.relu(x))
 
 
-def vgg16(pools: int, batch_norm: bool, bn_order: str, affine: bool) -> nn.Sequential:
-    """Build VGG16's convolutions, numbered as in torchvision, with the first `pools` of the five poolings."""
-    layers: list[nn.Module] = []
-    channels = 3
-    for number, widths in enumerate(WIDTHS):
-        for width in widths:
-            conv = nn.Conv2d(channels, width, 3, padding=1)
-            nn.init.xavier_uniform_(conv.weight)
-            nn.init.zeros_(cast(Tensor, conv.bias))
-            norm: list[nn.Module] = [nn.BatchNorm2d(width, BN_EPS, affine=affine)] if batch_norm else []
-            relu = nn.ReLU(inplace=True)
-            layers += [conv, *norm, relu] if bn_order == "conv_bn_relu" else [conv, relu, *norm]
-            channels = width
-        if number < pools:
-            layers.append(nn.MaxPool2d(2))
-    return nn.Sequential(*layers)
-
-
 def flatten(features: Tensor) -> Tensor:
     """Flatten `(B, C, h, w)` to `(B, h w C)`, location by location, as TensorFlow."""
     return features.movedim(1, -1).flatten(1)
-
-
-def mpii_of_16(num_keypoints: int, skeleton: str | Sequence[str] | None) -> str | Sequence[str] | None:
-    """Return the given skeleton, or MPII's for 16 keypoints without names."""
-    return "mpii16" if skeleton is None and num_keypoints == 16 else skeleton
 
 
 def order_steps(model: PoseLSTM | PoseAttentionLSTM, sequence: Sequence[int] | None) -> None:
