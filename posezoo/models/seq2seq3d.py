@@ -235,7 +235,7 @@ class Stream:
 
     def reset(self) -> None:
         """Forget the frames so far, for the next video."""
-        self.recent: Tensor | None = None  # (B, window, K, 2)
+        self.seen: Tensor | None = None  # (B, window, K, 2)
 
     @torch.no_grad()
     def __call__(self, keypoints: Tensor) -> Tensor:
@@ -251,15 +251,15 @@ class Stream:
             )
         frame = keypoints[:, None] if isinstance(keypoints, Tensor) else keypoints
         check_keypoints(frame, self.model.num_inputs)
-        if self.recent is None:
-            self.recent = frame.repeat(1, self.model.window, 1, 1)
-        if len(frame) != len(self.recent):
+        if self.seen is None:
+            self.seen = frame.repeat(1, self.model.window, 1, 1)
+        if len(frame) != len(self.seen):
             raise ValueError(
-                f"keypoints: expected {len(self.recent)} videos as in the frame before, got {len(frame)}; "
+                f"keypoints: expected {len(self.seen)} videos as in the frame before, got {len(frame)}; "
                 "stream.reset() starts anew"
             )
-        self.recent = torch.cat([self.recent[:, 1:], frame], dim=1)
-        pose3d, _ = predict_pose3d(self.model, self.recent, self.model, flip=self.flip)
+        self.seen = torch.cat([self.seen[:, 1:], frame], dim=1)
+        pose3d, _ = predict_pose3d(self.model, self.seen, self.model, flip=self.flip)
         return pose3d[:, -1]
 
 
