@@ -10,6 +10,13 @@ squares around keypoints that are displaced by Gaussians with the mean and varia
 errors on the training people, and so on. An epoch of a later stage has one simulated prediction per
 keypoint, so that 40 epochs are the paper's 40. `--resume` skips finished stages.
 
+On one frozen backbone for all stages, here the default network's, whose features are computed once
+(`frozen_backbone.py`); every stage has a neck and a head of its own, and as many cached crops as the first:
+
+    python examples/train_deeppose.py --data lspet --train-images 1 7000 7501 9500 --output runs/deeppose \\
+        --size 440 440 --stages 3 --backbone tf_efficientnet_lite2 --start simple_baseline_lite --freeze-backbone \\
+        --cache 8 --measure 2000 --mixed-precision bf16 --optimizer adamw --lr 1e-3 --dropout 0.3 --epochs 10
+
 The authors trained the first stage for three days on a hundred machines, later stages for seven
 days each. On CPUs use `--widths` of about a million parameters, as in the second command, and
 `--init he`: with AlexNet's standard deviations activations vanish in narrow layers, and the network
@@ -18,6 +25,7 @@ predicts the mean pose for a long time.
 
 import argparse
 import json
+import math
 import sys
 from functools import partial
 from pathlib import Path
@@ -25,7 +33,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler
 
 import posezoo
 from posezoo.data import LSP, PersonCrop
@@ -35,6 +43,8 @@ from posezoo.metrics import lsp_pcp
 from posezoo.models.deeppose import DROPOUT, SIGMA_LSP, WIDTHS, DeepPose, whole_image
 
 sys.path.insert(0, str(Path(__file__).parent))
+from frozen_backbone import add_options, cache_features, check_options, device_of_features, start_backbones
+from train_heatmap import keep_depthwise_in_float32
 from training import Report, make_loaders, options, poses_in_crops, scores, train
 
 PREDICT_BATCH = 32  # people; a later stage has a crop for each of their keypoints
@@ -55,6 +65,50 @@ def later_stage_loss(model: torch.nn.Module, batch: dict[str, Any], *, stage: in
     boxes, target, weights = network.simulate(stage, batch["keypoints"], batch["visible"], draws=1)
     pred = model(batch["image"], stage=stage, boxes=boxes).float()
     return keypoint_mse(pred.flatten(0, 1), target.flatten(0, 1), weights.flatten(0, 1))
+
+
+def cached_loss(model: torch.nn.Module, batch: dict[str, Any], *, stage: int) -> Tensor:
+    """The same on features: of the whole crop with every keypoint, or of a square with its own."""
+    pred = model(None, stage=stage, features=batch["features"]).float()
+    if stage > 1:
+        pred = pred[torch.arange(len(pred), device=pred.device), batch["keypoint"]][:, None]
+    return keypoint_mse(pred, batch["target"], batch["visible"])
+
+
+def cached(args: argparse.Namespace, network: DeepPose, stage: int, loader: DataLoader) -> DataLoader:
+    """Replace a loader of crops by one of features; of a later stage a row has one square and its keypoint."""
+    device = device_of_features()
+    network.to(device).eval()
+
+    @torch.no_grad()
+    def describe(batch: dict[str, Any]) -> dict[str, Any]:
+        image, boxes = batch["image"].to(device, memory_format=torch.channels_last), None
+        keypoints, visible = batch["keypoints"].to(device), batch["visible"].to(device)
+        target = normalize_points(keypoints, whole_image(image))
+        if stage > 1:
+            boxes, target, visible = network.simulate(stage, keypoints, visible, draws=1)
+        with torch.autocast(device, torch.bfloat16, enabled=args.mixed_precision == "bf16"):
+            features = network.backbone_features(image, stage, boxes)
+        rows = {"features": features, "target": target, "visible": visible}
+        if stage == 1:
+            return rows
+        rows["keypoint"] = torch.arange(visible.shape[-1], device=device).expand_as(visible)
+        known = visible.flatten()
+        flat = {name: value.flatten(0, 2)[known] for name, value in rows.items()}
+        return flat | {name: flat[name][:, None] for name in ("target", "visible")}
+
+    people = loader.dataset.people  # type: ignore[attr-defined]
+    named = ("backbone", "start", "size", "train_images", "sigma", "seed")
+    settings = {name: getattr(args, name) for name in named} | {"stage": stage}
+    dataset = cache_features(
+        args.features or args.output / "features",
+        people,
+        loader,
+        describe,
+        count=args.cache * len(people),
+        settings=settings,
+    )
+    return DataLoader(dataset, args.batch_size, shuffle=True, drop_last=True, num_workers=args.workers)
 
 
 @torch.no_grad()
@@ -93,6 +147,9 @@ def parser(description: str | None, **defaults: Any) -> argparse.ArgumentParser:
     parser.add_argument("--sigma", type=float, default=SIGMA_LSP, help="side of a square, in diameters of the pose")
     parser.add_argument("--widths", type=int, nargs=7, default=WIDTHS, metavar="CHANNELS")
     parser.add_argument("--dropout", type=float, default=DROPOUT)
+    parser.add_argument("--optimizer", choices=("adagrad", "adamw"), default="adagrad")
+    parser.add_argument("--measure", type=int, help="people on whom a stage's errors are measured. Defaults to all")
+    add_options(parser, cache=True)
     parser.add_argument("--init", choices=("alexnet", "he"), default="alexnet", help="of the seven layers")
     return parser
 
@@ -104,13 +161,18 @@ def crop_of(args: argparse.Namespace) -> PersonCrop:
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Report]:
-    args = parser(__doc__).parse_args(arguments)
+    command_line = parser(__doc__)
+    args = command_line.parse_args(arguments)
+    check_options(command_line, args)
     crop = crop_of(args)
     previous: DeepPose | None = None
     for stage in range(1, args.stages + 1):
-        # a later stage has one sample per keypoint, so that fewer people make up the same batch
-        batch_size = args.batch_size if stage == 1 else max(1, args.batch_size // len(LSP.skeleton))
+        # a later stage has one sample per keypoint, so that fewer people make up the same batch, unless a row of the
+        # cached features is one sample
+        batch_size = args.batch_size if stage == 1 or args.cache else max(1, args.batch_size // len(LSP.skeleton))
         options_of_stage = {**vars(args), "output": args.output / f"stage{stage}", "batch_size": batch_size}
+        if args.features:
+            options_of_stage["features"] = args.features / f"stage{stage}"
         previous = train_stage(argparse.Namespace(**options_of_stage), stage, crop, previous)
     assert previous is not None
     reports = stage_reports(previous, make_loaders(args, crop))
@@ -130,24 +192,50 @@ def train_stage(args: argparse.Namespace, stage: int, crop: PersonCrop, previous
         return posezoo.create(f"local-dir:{args.output / 'model'}", pretrained=True)
     torch.manual_seed(args.seed + stage)
     model: DeepPose = posezoo.create(
-        args.model, num_stages=stage, sigma=args.sigma, widths=tuple(args.widths), dropout=args.dropout
-    )
+        args.model, num_stages=stage, sigma=args.sigma, widths=tuple(args.widths), dropout=args.dropout,
+        backbone=args.backbone, share_backbone=args.freeze_backbone,
+    )  # fmt: skip
+    backbones = []
+    if args.backbone:
+        backbones = [model.backbone] if args.freeze_backbone else [trunk.backbone for trunk in model.trunks]
+    frozen = start_backbones(model, backbones, args)
+    if not torch.cuda.is_available():
+        for backbone in backbones:
+            keep_depthwise_in_float32(backbone)
     if args.init == "he":
         for layer in model.trunks[stage - 1].children():
             if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
                 torch.nn.init.kaiming_normal_(layer.weight)
     loaders = make_loaders(args, crop)
     loss: Any = first_stage_loss
+    if args.cache:
+        loss = partial(cached_loss, stage=stage)
     if previous is not None:
         model.load_state_dict({**model.state_dict(), **previous.state_dict()})
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        people = DataLoader(loaders[0].dataset, PREDICT_BATCH, num_workers=args.workers)
+        some = RandomSampler(loaders[0].dataset, num_samples=args.measure) if args.measure else None
+        people = DataLoader(loaders[0].dataset, PREDICT_BATCH, num_workers=args.workers, sampler=some)
         found = predictions(model.to(device), people)
         model.measure(stage, *(found["pred"][stage - 2], found["keypoints"], found["visible"]))
-        loss = partial(later_stage_loss, stage=stage, network=model)
+        if not args.cache:
+            loss = partial(later_stage_loss, stage=stage, network=model)
+    if args.cache:
+        loaders = cached(args, model, stage, loaders[0]), loaders[1]
     parameters = [*model.trunks[stage - 1].parameters(), *model.heads[stage - 1].parameters()]
-    train(args, model, torch.optim.Adagrad(parameters, lr=args.lr), loss, loaders)
+    optimizer: torch.optim.Optimizer = torch.optim.Adagrad(parameters, lr=args.lr)
+    schedule: Any = constant
+    if args.optimizer == "adamw":
+        optimizer, schedule = torch.optim.AdamW(parameters, lr=args.lr, weight_decay=1e-2), cosine
+    train(args, model, optimizer, loss, loaders, schedule=schedule, frozen=frozen)
     return model
+
+
+def constant(step: int, steps: int) -> float:
+    return 1.0
+
+
+def cosine(step: int, steps: int) -> float:
+    return 0.5 + 0.5 * math.cos(math.pi * step / steps)
 
 
 if __name__ == "__main__":

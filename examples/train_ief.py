@@ -9,6 +9,15 @@ the first correction of all people; every few epochs the next one is added to th
 optimiser is SGD with a tenth of the learning rate in the last three epochs, as in the authors'
 trainer. Batch size, flip, and the range of scale and translation are not published.
 
+On a backbone that was trained before, of which the filters of the rendered keypoints start at 0:
+
+    python examples/train_ief.py --data lspet --train-images 1 7000 7501 9500 --output runs/ief \\
+        --backbone tf_efficientnet_lite2 --start simple_baseline_lite --mixed-precision bf16 \\
+        --optimizer adamw --lr 5e-4 --epochs-per-step 1 1 1 2
+
+The rendered pose is an input of the first layer, so that features cannot be computed in advance; `--freeze-backbone`
+trains the new filters, the neck and the head only.
+
 Each step of the curriculum is a run of `training.train` that continues the one before; `--resume`
 finds the step.
 """
@@ -28,6 +37,8 @@ from posezoo.losses import bounded_correction
 from posezoo.models.ief import SIZE, fixed_path
 
 sys.path.insert(0, str(Path(__file__).parent))
+from frozen_backbone import add_options, check_options, start_backbones
+from train_heatmap import keep_depthwise_in_float32
 from training import Cropped, make_loaders, options, poses_in_crops, train
 
 SLOW_EPOCHS, SLOW = 3, 0.1  # number of last epochs, and their factor on the learning rate
@@ -68,12 +79,21 @@ def curriculum(epochs_per_step: list[int]) -> Iterator[tuple[int, int, float]]:
     yield from (run for run in [*runs, (len(epochs_per_step), slow, SLOW)] if run[1])
 
 
+def optimizer_of(args: Any, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    if args.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=args.lr, weight_decay=1e-2)
+    return torch.optim.SGD(parameters, lr=args.lr, momentum=0.9, weight_decay=5e-4)
+
+
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = options(__doc__, model="ief", size=(SIZE, SIZE), epochs=0, batch_size=32, lr=2e-3)
     parser.add_argument(
         "--epochs-per-step", type=int, nargs="+", default=[6, 6, 6, 9], help="one number per correction"
     )
+    parser.add_argument("--optimizer", choices=("sgd", "adamw"), default="sgd")
+    add_options(parser, cache=False)
     args = parser.parse_args(arguments)
+    check_options(parser, args)
     if args.epochs:
         parser.error("--epochs: use --epochs-per-step, one number per correction")
     crop = PersonCrop(
@@ -87,8 +107,14 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     for steps, epochs, factor in curriculum(args.epochs_per_step):
         torch.manual_seed(args.seed)
         model = posezoo.create(
-            args.model, num_keypoints=len(LSP.skeleton), skeleton=LSP.skeleton.name, num_steps=len(args.epochs_per_step)
-        )
+            args.model, num_keypoints=len(LSP.skeleton), skeleton=LSP.skeleton.name,
+            num_steps=len(args.epochs_per_step), backbone=args.backbone,
+        )  # fmt: skip
+        frozen = start_backbones(model, [model.backbone], args) if args.backbone else []
+        if args.backbone:
+            model.backbone.get_submodule(model.first_conv).more.requires_grad_(True)
+            if not torch.cuda.is_available():
+                keep_depthwise_in_float32(model.backbone)
         model.set_initial_pose(poses, people.visible)
         pool = Pool(train_loader.dataset, model.initial_pose, steps, model.max_step)
         pool_loader = DataLoader(
@@ -103,10 +129,11 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         ran = train(
             args,
             model,
-            torch.optim.SGD(model.parameters(), lr=args.lr, momentum=0.9, weight_decay=5e-4),
+            optimizer_of(args, [p for p in model.parameters() if p.requires_grad]),
             partial(batch_loss, max_step=model.max_step),
             (pool_loader, val_loader),
             schedule=lambda step, steps, factor=factor: factor,
+            frozen=frozen,
         )
         report = ran or report  # empty for a run that was complete before --resume
         args.resume = True

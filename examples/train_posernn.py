@@ -7,6 +7,12 @@ halved every 1,000 iterations, batches of 25 people, 10,000 iterations (36 epoch
 no augmentation. The paper's crops have a margin of 20 pixels around the joints of MPII's people;
 LSPET's people are smaller and get a padding of 1.25. `--imagenet` starts from ImageNet's VGG16
 without batch norm, as the `_pt` networks of the code.
+
+On a frozen backbone, here the default network's, whose features are computed once (`frozen_backbone.py`):
+
+    python examples/train_posernn.py --data lspet --train-images 1 7000 7501 9500 --output runs/posernn_attention \\
+        --decoder attention --backbone tf_efficientnet_lite2 --start simple_baseline_lite --freeze-backbone \\
+        --cache 8 --augment --mixed-precision bf16 --epochs 12 --batch-size 100 --halve-every 2000
 """
 
 import sys
@@ -14,40 +20,88 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader
 
 import posezoo
 from posezoo.data import LSP, PersonCrop
 from posezoo.losses import keypoint_l2
 
 sys.path.insert(0, str(Path(__file__).parent))
+from frozen_backbone import add_options, cache_features, check_options, device_of_features, start_backbones
+from train_heatmap import keep_depthwise_in_float32
 from training import make_loaders, options, train
 
 HALVED_EVERY = 1000  # iterations (section 4.4)
+AUGMENTATION = {"scale": 0.25, "rotation": 30, "flip": 0.5, "translation": 0.1}  # not the paper's, which has none
 
 
 def batch_loss(model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
     """Half the sum of the squared pixel errors."""
-    return keypoint_l2(model(batch["image"]).float(), batch["keypoints"], batch["visible"], half=True)
+    pred = model(None, features=batch["features"]) if "features" in batch else model(batch["image"])
+    return keypoint_l2(pred.float(), batch["keypoints"], batch["visible"], half=True)
+
+
+def cached(args: Any, model: Any, loader: DataLoader) -> DataLoader:
+    """Replace a loader of crops by one of features of `args.cache` crops per person."""
+    device = device_of_features()
+    model.to(device).eval()
+
+    @torch.no_grad()
+    def describe(batch: dict[str, Any]) -> dict[str, Any]:
+        with torch.autocast(device, torch.bfloat16, enabled=args.mixed_precision == "bf16"):
+            features = model.backbone_features(batch["image"].to(device, memory_format=torch.channels_last))
+        return {"features": features, "keypoints": batch["keypoints"], "visible": batch["visible"]}
+
+    people = loader.dataset.people  # type: ignore[attr-defined]
+    # every decoder can use them
+    named = ("backbone", "start", "size", "train_images", "augment", "seed")
+    settings = {name: getattr(args, name) for name in named}
+    dataset = cache_features(
+        args.features or args.output / "features",
+        people,
+        loader,
+        describe,
+        count=args.cache * len(people),
+        settings=settings,
+    )
+    return DataLoader(dataset, args.batch_size, shuffle=True, drop_last=True, num_workers=args.workers)
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = options(__doc__, size=(224, 224), epochs=36, batch_size=25, lr=1e-3)
     parser.add_argument("--decoder", choices=("cnn", "lstm", "attention"), default="lstm")
     parser.add_argument("--imagenet", action="store_true", help="start from ImageNet weights, which are downloaded")
+    parser.add_argument("--halve-every", type=int, default=HALVED_EVERY, help="iterations, of the learning rate")
+    parser.add_argument("--augment", action="store_true", help="scale, turn, mirror and shift the crops")
+    parser.add_argument("--neck-width", type=int, help="channels after --backbone; see the network")
+    parser.add_argument("--fc-width", type=int, help="of the dense layers of --decoder cnn")
+    add_options(parser, cache=True)
     args = parser.parse_args(arguments)
+    check_options(parser, args)
 
     torch.manual_seed(args.seed)
     trunk = {"batch_norm": False, "pretrained_backbone": True} if args.imagenet else {}
+    trunk |= {"backbone": args.backbone, "neck_width": args.neck_width}
+    if args.decoder == "cnn":
+        trunk["fc_width"] = args.fc_width
     model = posezoo.create(
         args.model or f"posernn_{args.decoder}", num_keypoints=len(LSP.skeleton), skeleton=LSP.skeleton.name, **trunk
     )
+    frozen = start_backbones(model, [model.backbone], args) if args.backbone else []
+    if args.backbone and not torch.cuda.is_available():
+        keep_depthwise_in_float32(model.backbone)
+    augmentation: dict[str, Any] = {"skeleton": LSP.skeleton, **AUGMENTATION} if args.augment else {}
+    loaders = make_loaders(args, PersonCrop(size=tuple(args.size), keep_aspect=model.keep_aspect, **augmentation))
+    if args.cache:
+        loaders = cached(args, model, loaders[0]), loaders[1]
     return train(
         args,
         model,
-        torch.optim.Adam(model.parameters(), lr=args.lr),
+        torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=args.lr),
         batch_loss,
-        make_loaders(args, PersonCrop(size=tuple(args.size), keep_aspect=model.keep_aspect)),
-        schedule=lambda step, steps: 0.5 ** (step // HALVED_EVERY),
+        loaders,
+        schedule=lambda step, steps: 0.5 ** (step // args.halve_every),
+        frozen=frozen,
     )
 
 

@@ -8,8 +8,9 @@ it with `--resume`.
 
 import argparse
 import json
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from posezoo.data import LSP, PersonCrop
 from posezoo.geometry import box_to_crop, crop_matrix, invert, tight_box, transform_points
 from posezoo.metrics import labelled_mean, pdj, torso_diameter
+from posezoo.skeletons import convert
 
 Batch = dict[str, Any]
 Report = dict[str, Any]
@@ -34,7 +36,9 @@ def options(description: str | None, **defaults: Any) -> argparse.ArgumentParser
     parser.add_argument(
         "--data", type=Path, required="data" not in defaults, help="folder of LSP or LSPET, with joints.mat in it"
     )
-    parser.add_argument("--train-images", type=int, nargs=2, default=(1, 7000), metavar=("FIRST", "LAST"))
+    parser.add_argument(
+        "--train-images", type=int, nargs="+", default=(1, 7000), metavar="FIRST LAST", help="one range or several"
+    )
     parser.add_argument("--val-images", type=int, nargs=2, default=(7001, 7500), metavar=("FIRST", "LAST"))
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --output")
@@ -54,10 +58,39 @@ def options(description: str | None, **defaults: Any) -> argparse.ArgumentParser
 # ---------------------------------------------------------------------------------------------------- data
 
 
+class People(Dataset[Batch]):
+    """People of LSP or LSPET in several ranges of images.
+
+    Args:
+        root: of the dataset.
+        images: first and last number of each range, one range after the other.
+
+    Raises:
+        ValueError: an odd number of numbers.
+    """
+
+    def __init__(self, root: Path, images: Sequence[int]) -> None:
+        if not images or len(images) % 2:
+            raise ValueError(f"--train-images: expected FIRST LAST of each range, got {' '.join(map(str, images))}")
+        self.parts = [LSP(root, images=(first, last)) for first, last in zip(images[::2], images[1::2], strict=True)]
+        self.keypoints = torch.cat([part.keypoints for part in self.parts])
+        self.visible = torch.cat([part.visible for part in self.parts])
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    def __getitem__(self, index: int) -> Batch:
+        for part in self.parts:
+            if index < len(part):
+                return part[index]
+            index -= len(part)
+        raise IndexError(index)
+
+
 class Cropped(Dataset[Batch]):
     """Apply a `PersonCrop` to a dataset."""
 
-    def __init__(self, people: LSP, crop: PersonCrop) -> None:
+    def __init__(self, people: LSP | People, crop: PersonCrop) -> None:
         self.people, self.crop = people, crop
 
     def __len__(self) -> int:
@@ -70,14 +103,14 @@ class Cropped(Dataset[Batch]):
 def make_loaders(args: argparse.Namespace, crop: PersonCrop) -> tuple[DataLoader, DataLoader]:
     """Loaders of training people, augmented by `crop`, and of held-out people, not augmented."""
     plain = PersonCrop(size=crop.size, padding=crop.padding, keep_aspect=crop.keep_aspect)
-    train = Cropped(LSP(args.data, images=tuple(args.train_images)), crop)
+    train = Cropped(People(args.data, args.train_images), crop)
     val = Cropped(LSP(args.data, images=tuple(args.val_images)), plain)
     loader: dict[str, Any] = {"batch_size": args.batch_size, "num_workers": args.workers}
     loader["persistent_workers"] = args.workers > 0
     return DataLoader(train, shuffle=True, drop_last=len(train) > args.batch_size, **loader), DataLoader(val, **loader)
 
 
-def poses_in_crops(people: LSP, crop: PersonCrop) -> Tensor:
+def poses_in_crops(people: LSP | People, crop: PersonCrop) -> Tensor:
     """Keypoints in pixels of the crops without augmentation, NaN where missing: `(N, K, 2)`."""
     boxes = torch.stack([tight_box(*pose) for pose in zip(people.keypoints, people.visible, strict=True)])
     center, extent = box_to_crop(boxes, crop.size, padding=crop.padding, keep_aspect=crop.keep_aspect)
@@ -99,6 +132,7 @@ def train(
     augment: Callable[[Tensor], Tensor] = lambda images: images,
     ema: float = 0.0,
     flip: bool = False,
+    frozen: Sequence[nn.Module] = (),
 ) -> Report:
     """Train, evaluate every few epochs, and save checkpoints and the final network.
 
@@ -114,12 +148,16 @@ def train(
         ema: decay of an exponential moving average of the weights, which is evaluated and saved.
             Defaults to none.
         flip: average with the mirrored image in the evaluation.
+        frozen: parts of the model that are not trained, kept in eval mode.
 
     Returns:
         the report of the last evaluation.
     """
+    # several processes without a GPU: Accelerate has to be told, or each would train by itself
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     # networks that are trained partly have parameters without a gradient
     accelerator = Accelerator(
+        cpu=several and not torch.cuda.is_available(),
         mixed_precision=args.mixed_precision,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
@@ -145,8 +183,11 @@ def train(
     for epoch in range(first_epoch, args.epochs):
         start, total = time.perf_counter(), 0.0
         model.train()
+        for part in frozen:
+            part.eval()
         for step, batch in enumerate(train_loader):
-            batch["image"] = augment(batch["image"]).to(memory_format=torch.channels_last)
+            if "image" in batch:  # not with features that were computed before
+                batch["image"] = augment(batch["image"]).to(memory_format=torch.channels_last)
             with accelerator.autocast():
                 value = loss(model, batch)
             accelerator.backward(value)
@@ -192,13 +233,14 @@ def evaluate(accelerator: Accelerator, model: Any, loader: DataLoader, *, flip: 
     for batch in loader:
         with accelerator.autocast():
             keypoints, _ = model.predict(batch["image"], flip=flip)
+        keypoints, _ = convert(keypoints, model.skeleton, LSP.skeleton)
         to_image = invert(batch["matrix"])
         pair = [transform_points(points.float(), to_image) for points in (keypoints, batch["keypoints"])]
         collected.append(accelerator.gather_for_metrics((*pair, batch["visible"])))
     return scores(*(torch.cat(parts).cpu() for parts in zip(*collected, strict=True)))
 
 
-def evaluate_mean_pose(train: LSP, val: LSP, crop: PersonCrop) -> Report:
+def evaluate_mean_pose(train: LSP | People, val: LSP, crop: PersonCrop) -> Report:
     """Scores of a baseline: the mean training pose, relative to the crop, for every person."""
     mean = poses_in_crops(train, crop).nanmean(dim=0)
     boxes = torch.stack([tight_box(*pose) for pose in zip(val.keypoints, val.visible, strict=True)])

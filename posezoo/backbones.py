@@ -145,8 +145,10 @@ class ExtendedConv(nn.Module):
             self.more.weight = nn.Parameter(self.image.weight.detach()[:, :1].repeat(1, channels, 1, 1).zero_())
 
     def forward(self, x: Tensor) -> Tensor:
-        image, more = x[:, : self.image.in_channels], x[:, self.image.in_channels :]
-        return self.image(image) + self.more(more) if self.more is not None else self.image(image)
+        channels = self.image.in_channels
+        if self.more is None or x.shape[1] == channels:  # an image alone: the further channels are 0
+            return self.image(x)
+        return self.image(x[:, :channels]) + self.more(x[:, channels:])
 
 
 def extend_first_conv(backbone: nn.Module, channels: int) -> tuple[str, ExtendedConv]:

@@ -65,7 +65,7 @@ def weights_row(name: str) -> tuple[str, ...]:
     """Describe weights: name, input, skeleton, codec, first metric, licence, place of the file.
 
     Example:
-        >>> weights_row("simple_baseline_lite.lspet_192x192")[-1]
+        >>> weights_row("simple_baseline_lite.coco17_192x192")[-1]
         'shipped'
     """
     record = get_pretrained_cfg(name)

@@ -163,7 +163,7 @@ class PoseModel(nn.Module):
         Example:
             >>> import posezoo
             >>> from posezoo.losses import heatmap_mse
-            >>> model, keypoints = posezoo.create("hourglass_1", width=16), 128 * torch.rand(2, 17, 2)
+            >>> model, keypoints = posezoo.create("hourglass_1", width=16), 128 * torch.rand(2, 16, 2)
             >>> stages = model(torch.rand(2, 3, 128, 128), all_stages=True)
             >>> pairs = zip(stages, model.encode_targets(keypoints, None, stages), strict=True)
             >>> sum(heatmap_mse(stage, *target) for stage, target in pairs).backward()

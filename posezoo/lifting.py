@@ -17,7 +17,6 @@ from torch import Tensor
 from posezoo.data.filters import median_filter
 from posezoo.images import load_image
 from posezoo.people import People
-from posezoo.prediction import DEFAULT_MODEL as IMAGE_MODEL
 from posezoo.prediction import (
     better_pass,
     eval_mode,
@@ -31,6 +30,7 @@ from posezoo.skeletons import Skeleton, convert, get_skeleton, list_skeletons
 from posezoo.viz import draw_keypoints, pose3d_bounds, pose3d_pictures
 
 DEFAULT_MODEL = "martinez"
+IMAGE_MODEL = "simple_baseline_lite.people_192x192"  # with the head top and the nose, which lifters need
 OFTEN = 0.5  # share of the frames in which a keypoint is visible, from which on it needs no substitute
 SMOOTHING = 9  # frames of the median filter over the boxes of `predict_single_person`
 FRACTIONS = 2.0  # pixels; the extent of a person in OpenPose's scale of -1 to 1
@@ -259,7 +259,7 @@ def predict_single_person(
     Example:
         >>> people = predict_single_person([np.zeros((60, 40, 3), np.uint8)] * 3)
         >>> len(people), people[0].keypoints.shape
-        (3, (1, 14, 2))
+        (3, (1, 19, 2))
     """
     frames = list(frames)
     # the second pass of `predict` has a box of its own for each frame; those of a video are smoothed

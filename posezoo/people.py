@@ -45,9 +45,9 @@ class People:
         >>> photo = np.zeros((120, 90, 3), np.uint8)
         >>> people = posezoo.predict(photo, boxes=[[0, 0, 40, 110], [50, 0, 90, 110]])
         >>> people
-        People(2 people, 14 keypoints of lsp14, image of 90 x 120)
+        People(2 people, 17 keypoints of coco17, image of 90 x 120)
         >>> people[0].keypoints.shape, [len(person) for person in people]
-        ((1, 14, 2), [1, 1])
+        ((1, 17, 2), [1, 1])
     """
 
     keypoints: np.ndarray

@@ -168,7 +168,7 @@ def predict(
         >>> import posezoo
         >>> people = posezoo.predict(np.zeros((120, 90, 3), np.uint8), boxes=[[10, 10, 80, 110]])
         >>> people.keypoints.shape, people.skeleton.name
-        ((1, 14, 2), 'lsp14')
+        ((1, 17, 2), 'coco17')
     """
     several = isinstance(images, list | tuple)
     items = list(images) if several else [images]
@@ -262,7 +262,7 @@ def predict_stream(
     Example:
         >>> frames = (np.full((60, 40, 3), grey, np.uint8) for grey in range(5))
         >>> [people.keypoints.shape for people in predict_stream(frames, batch_size=2)][:2]
-        [(1, 14, 2), (1, 14, 2)]
+        [(1, 17, 2), (1, 17, 2)]
     """
     if damaged not in ("raise", "yield"):
         raise ValueError(f"damaged: expected 'raise' or 'yield', got {damaged!r}")

@@ -295,7 +295,7 @@ def list_models(
     Example:
         >>> import posezoo
         >>> posezoo.list_models("hrnet_w*")
-        ['hrnet_w32', 'hrnet_w48']
+        ['hrnet_w18', 'hrnet_w32', 'hrnet_w48']
     """
     _import_models()
     include_tags = pretrained if include_tags is None else include_tags

@@ -65,7 +65,7 @@ def test_mmposes_martinez_brings_its_configurations_statistics(tmp_path, head):
     content = {"state_dict": old(mmpose_lifter(published, head)), "meta": MMPOSE_META}
     model = load_checkpoint(None, write(tmp_path / "simple3Dbaseline_h36m.pth", content))
     assert settings(model) == ("martinez_mmpose", 17, "h36m17")
-    assert (model.num_features, model.max_norm, len(model.seen)) == (12, False, 17)
+    assert (model.num_features, model.max_norm, len(model.used)) == (12, False, 17)
     keypoints, poses = model.normalize.keypoints, model.normalize.pose3d
     assert keypoints.mean[0].tolist() == pytest.approx([532.08351635, 419.74137558], abs=0.01)
     assert keypoints.std[16].tolist() == pytest.approx([131.79990652, 89.86721124], abs=0.01)

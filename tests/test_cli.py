@@ -293,6 +293,7 @@ def test_list(capsys):
     assert header.split() == ["MODEL", "WEIGHTS", "DESCRIPTION"]
     assert [line.split()[0] for line in lines] == posezoo.list_models()
     assert [line.split()[0] for line in run(capsys, "list", "hrnet_w*")[1].splitlines()[1:]] == [
+        "hrnet_w18",
         "hrnet_w32",
         "hrnet_w48",
     ]
@@ -311,7 +312,7 @@ def test_list_pretrained(capsys):
         *("hrnet_w32.coco_256x192_udp", "256 x 192", "coco17", "udp", "COCO val2017 AP 0.762", "Apache-2.0"),
         "to be downloaded",
     ]
-    assert lines["simple_baseline_lite.lspet_192x192"].endswith("  shipped")
+    assert lines["simple_baseline_lite.coco17_192x192"].endswith("  shipped")
     by_hand = [name for name, line in lines.items() if line.endswith("  by hand, see `posezoo info`")]
     assert set(by_hand) == set(known) - set(posezoo.list_pretrained())
     assert run(capsys, "list", "hrnet_w48*", "--pretrained")[1].count("\n") == 1 + len(

@@ -9,7 +9,9 @@ and after every few blocks each branch receives the sum of all branches, resampl
     Out  heatmaps  (B, K, H/4, W/4)    from the high-resolution branch
 
 Departures
-    - None from the authors' pose network, whose keys these are. timm's network of the same name goes on to lower
+    - `hrnet_w18` has the width 18 of the authors' networks for classification and faces (arXiv 1908.07919). The pose
+      networks of the paper are 32 and 48 wide.
+    - None else from the authors' pose network, whose keys these are. timm's network of the same name goes on to lower
       resolutions after stage 4, for classification; `pretrained_backbone=True` takes the part that both share.
 """
 
@@ -238,6 +240,12 @@ def initialize(module: nn.Module) -> None:
             nn.init.normal_(part.weight, std=INIT_STD)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
+
+
+@register_model
+def hrnet_w18(**kwargs: Any) -> HRNet:
+    """HRNet-W18, 9.3 million parameters: the authors' smallest width, of their later networks. Not in this paper."""
+    return HRNet(**{"width": 18, **kwargs})
 
 
 @register_model

@@ -7,10 +7,16 @@ import re
 from dataclasses import replace
 from typing import Any
 
+from posezoo.skeletons import get_skeleton
 from posezoo.weights.record import DECODING, Weights
 
 MPII_TERMS, COCO_TERMS = "MPII: non-commercial research", "COCO terms of use"
 HUMAN36M_TERMS = "Human3.6M: academic use"
+# keypoints of the network trained here: LSP's 14, and the face of COCO
+BODY_AND_FACE = (
+    *get_skeleton("lsp14").keypoints,
+    *("nose", "left_eye", "right_eye", "left_ear", "right_ear"),
+)
 TRUE_BOXES, DETECTIONS = "annotated boxes", "detections of person AP 56.4"
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -282,6 +288,39 @@ def pose_resnet(depth: int, tag: str, score: float) -> Weights:
     )
 
 
+PEOPLE: tuple[tuple[str, tuple[str, ...] | str, dict[str, dict[str, float]]], ...] = (  # tag, skeleton, scores
+    ("coco17_192x192", "coco17", {}),
+    ("lsp14_192x192", "lsp14", {"LSPET 7001-7500": {"PCK@0.2": 0.668}}),
+    ("people_192x192", BODY_AND_FACE, {"LSPET 7001-7500": {"PCK@0.2": 0.668}}),
+)
+
+
+def people_192x192(tag: str, skeleton: tuple[str, ...] | str, metrics: dict[str, dict[str, float]]) -> Weights:
+    """Return a record of the network trained here on LSPET and renders: one file, a selection of its keypoints."""
+    named = isinstance(skeleton, str)
+    return Weights(
+        architecture="simple_baseline_lite",
+        tag=tag,
+        sources=("package:simple_baseline_lite.people_192x192",),
+        sha256="3542730c60a42284e5714e949637f164a1433041cd7bfef7a096513e631b7098",
+        size=11_364_914,
+        kwargs={"num_keypoints": len(get_skeleton(skeleton)), "skeleton": skeleton if named else list(skeleton)},
+        keypoints=BODY_AND_FACE,
+        input_size=(192, 192),
+        skeleton=skeleton if isinstance(skeleton, str) else "",
+        codec="msra",
+        channel_order="RGB",
+        flip_shift=True,
+        metrics=metrics,
+        metrics_by="posezoo",
+        protocol="boxes around the annotated keypoints; averaged with the mirror image",
+        data="Leeds Sports Pose Extended (images 1 to 7000 and 7501 to 9500), rendered people",
+        data_license="LSPET: none stated, research use; renders: free",
+        license="research-only",
+        paper="https://arxiv.org/abs/1804.06208",
+    )
+
+
 def pytorchcv(depth: int, name: str, digest: str, score: float) -> Weights:
     """Make the record of a zipped file of pytorchcv, whose sha1 is known but not its sha256."""
     file = f"simplepose_{name}_coco-{round(1e4 * score)}-{digest}.pth.zip"
@@ -406,26 +445,7 @@ IMAGE_NETWORKS: tuple[Weights, ...] = (
     pytorchcv(50, "resnet50b", "621d2545", 0.7102),
     pytorchcv(101, "resnet101b", "540c29ec", 0.7244),
     pytorchcv(152, "resnet152b", "3a358d7d", 0.7253),
-    Weights(
-        architecture="simple_baseline_lite",
-        tag="lspet_192x192",
-        sources=("package:simple_baseline_lite.lspet_192x192",),
-        sha256="99c5e813b09fe37468f0397fd48322da7c851013497a950c211ef8414b75867f",
-        size=11_363_624,
-        kwargs={"num_keypoints": 14, "skeleton": "lsp14"},
-        input_size=(192, 192),
-        skeleton="lsp14",
-        codec="msra",
-        channel_order="RGB",
-        flip_shift=True,
-        metrics={"LSPET 7001-7500": {"PCK@0.2": 0.647}},
-        metrics_by="posezoo",
-        protocol="boxes around the annotated keypoints",
-        data="Leeds Sports Pose Extended (images 1 to 7000)",
-        data_license="none stated; research use",
-        license="research-only",
-        paper="https://arxiv.org/abs/1804.06208",
-    ),
+    *(people_192x192(*row) for row in PEOPLE),
     # HRNet
     hrnet(
         32,

@@ -175,7 +175,10 @@ def test_decode_and_predict_stay_in_the_image(model):
         if output.ndim == 4:  # heatmaps end where the image does, a regressed keypoint may lie outside
             assert (keypoints >= 0).all()
             assert (keypoints <= keypoints.new_tensor([width, height])).all()
-    assert_close(model.predict(image), decoded)
+    # a fine map without a positive value has no peak: Tompson's `predict` knows the window, `decode` only the map
+    found = decoded[1] > 0 if hasattr(model, "masked_heatmaps") else torch.ones_like(decoded[1], dtype=torch.bool)
+    for predicted, from_maps in zip(model.predict(image), decoded, strict=True):
+        assert_close(predicted[found], from_maps[found])
     assert not model.predict(image)[0].requires_grad
 
 

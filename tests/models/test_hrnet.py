@@ -11,6 +11,11 @@ from posezoo.models.hrnet import HRNet
 @pytest.mark.parametrize(
     ("name", "keypoints", "parameters"),
     [
+        (
+            "hrnet_w18",
+            17,
+            9_318_215,
+        ),  # counted here, see the test against timm's
         ("hrnet_w32", 17, 28_536_113),
         ("hrnet_w32", 16, 28_536_080),
         ("hrnet_w48", 17, 63_595_745),
@@ -21,6 +26,15 @@ def test_size_is_the_authors(name, keypoints, parameters):
     with torch.device("meta"):
         model = posezoo.create(name, num_keypoints=keypoints)
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+
+
+def test_the_small_sibling_is_timms():
+    timm = pytest.importorskip("timm")
+    with torch.device("meta"):
+        ours, theirs = posezoo.create("hrnet_w18").state_dict(), timm.create_model("hrnet_w18").state_dict()
+    shared = {key: value for key, value in ours.items() if not key.startswith(("normalize.", "final_layer."))}
+    assert len(shared) == 1752
+    assert all(theirs[key].shape == value.shape for key, value in shared.items())
 
 
 def test_has_the_authors_tensors():

@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Train all weights of image networks that posezoo ships, in order.
+#
+#     LSPET=lspet BODY=body MOTIONS="asfamc.zip bvh.zip cmu_actions_bvh.zip" OUT=runs tools/train_all.sh [STEP ...]
+#
+# Steps, in order; without arguments all of them run:
+#
+#     landmarks renders default_128 default_192 posernn_attention posernn_lstm posernn_cnn deeppose ief
+#     hourglass_1 hourglass_2 hrnet_w18_128 hrnet_w18
+#
+# A step that was finished is skipped, one that was interrupted is continued, one that fails ends the queue.
+# $OUT/log.txt has the times and the last scores of each step, $OUT/STEP.log its output.
+#
+# RUN starts a script, for instance RUN="torchrun --nproc_per_node 2"; PYTHON starts a script in one process, and
+# TEACHER_PYTHON is the Python with mediapipe (tools/label_with_teacher.py). RUN=echo PYTHON=echo lists the commands.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+
+: "${LSPET:?folder of LSPET}" "${BODY:?folder of the body for the renders}" "${MOTIONS:?files of CMU motions}"
+OUT=${OUT:-runs} RUN=${RUN:-python} PYTHON=${PYTHON:-python} TEACHER_PYTHON=${TEACHER_PYTHON:-$PYTHON}
+mkdir -p "$OUT"
+
+BACKBONE=(--backbone tf_efficientnet_lite2 --start "$OUT/default_192/model")
+PEOPLE=(--data "$LSPET" --train-images 1 7000 7501 9500 --val-images 7001 7500 --mixed-precision bf16 --resume)
+CACHED=("${PEOPLE[@]}" "${BACKBONE[@]}" --freeze-backbone --cache 8)
+POSERNN=("${CACHED[@]}" --augment --features "$OUT/posernn_features" --epochs 12 --batch-size 100 --halve-every 2000)
+
+landmarks() { $TEACHER_PYTHON tools/label_with_teacher.py --data "$LSPET" --output "$OUT/landmarks.npz"; }
+renders() {
+  # shellcheck disable=SC2086
+  $PYTHON tools/render_people.py --body "$BODY" --motions $MOTIONS --backgrounds "$LSPET/images" \
+    --output "$OUT/renders" --count 12000 --size 224
+}
+default() { # name, options
+  $RUN examples/train_default.py --data "$LSPET" --teacher "$OUT/landmarks.npz" --renders "$OUT/renders" --resume \
+    --output "$OUT/$1" "${@:2}"
+}
+default_128() { default default_128 --init simple_baseline_lite --size 128 128 --epochs 36 --lr 7e-4; }
+default_192() { default default_192 --init "local-dir:$OUT/default_128/model" --size 192 192 --epochs 8 --lr 5e-4; }
+posernn() { # decoder, options
+  $PYTHON examples/train_posernn.py "${POSERNN[@]}" --decoder "$1" --output "$OUT/posernn_$1" "${@:2}"
+}
+posernn_attention() { posernn attention --neck-width 256; }
+posernn_lstm() { posernn lstm --neck-width 64; }
+posernn_cnn() { posernn cnn --neck-width 128 --fc-width 512; }
+deeppose() {
+  $PYTHON examples/train_deeppose.py "${CACHED[@]}" --size 440 440 --stages 3 --measure 2000 --optimizer adamw \
+    --lr 1e-3 --dropout 0.3 --batch-size 128 --epochs 12 --eval-every 12 --output "$OUT/deeppose"
+}
+ief() {
+  $RUN examples/train_ief.py "${PEOPLE[@]}" "${BACKBONE[@]}" --optimizer adamw --lr 5e-4 --batch-size 16 \
+    --epochs-per-step 1 1 1 2 --output "$OUT/ief"
+}
+hourglass() { # stacks, options
+  $RUN examples/train_hourglass.py "${PEOPLE[@]}" --model "hourglass_$1" --width 128 --batch-size 16 --lr 5e-4 \
+    --output "$OUT/hourglass_$1" "${@:2}"
+}
+hourglass_1() { hourglass 1 --size 128 128 --epochs 30; }
+hourglass_2() { hourglass 2 --size 128 128 --epochs 30; }
+hrnet() { # name, options
+  $RUN examples/train_heatmap.py "${PEOPLE[@]}" --model hrnet_w18 --output "$OUT/$1" "${@:2}"
+}
+hrnet_w18_128() { hrnet hrnet_w18_128 --size 128 128 --epochs 30; }
+hrnet_w18() {
+  hrnet hrnet_w18 --init "$OUT/hrnet_w18_128/model/model.safetensors" --size 192 192 --epochs 5 --lr 3e-4
+}
+
+STEPS=(landmarks renders default_128 default_192 posernn_attention posernn_lstm posernn_cnn deeppose ief
+  hourglass_1 hourglass_2 hrnet_w18_128 hrnet_w18)
+
+scores() { # of the last evaluation of a step
+  local file
+  for file in "$OUT/$1/progress.json" "$OUT/$1/stages.json"; do
+    [ ! -f "$file" ] || grep -E '"(pck@0.2|error_percent|people)"' "$file" | tr -s ' \n' ' '
+  done
+}
+
+for step in "${@:-${STEPS[@]}}"; do
+  case " ${STEPS[*]} " in *" $step "*) ;; *) echo "unknown step $step; there are ${STEPS[*]}" >&2 && exit 2 ;; esac
+  if [ "$RUN" = echo ]; then "$step"; continue; fi
+  if [ -f "$OUT/$step.done" ]; then continue; fi
+  echo "$(date '+%F %T') $step: start" | tee -a "$OUT/log.txt"
+  if ! "$step" >>"$OUT/$step.log" 2>&1; then
+    echo "$(date '+%F %T') $step: failed, see $OUT/$step.log" | tee -a "$OUT/log.txt" && exit 1
+  fi
+  touch "$OUT/$step.done"
+  echo "$(date '+%F %T') $step: done $(scores "$step")" | tee -a "$OUT/log.txt"
+done
