@@ -2,13 +2,15 @@
 
 import copy
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from posezoo.layers import heatmap_head
 from posezoo.weights import Weights, find, read_state_dict
 
 
@@ -82,6 +84,38 @@ def channels_first(features: Tensor, channels: int) -> Tensor:
     return features if features.shape[1] == channels else features.movedim(-1, 1)
 
 
+def last_map(backbone: Any, image: Tensor) -> Tensor:
+    """Return the last feature map of a timm backbone: `(B, C, h, w)`."""
+    return channels_first(backbone(image)[-1], backbone.feature_info.channels()[-1])
+
+
+def count_cells(backbone: Any, side: int) -> int:
+    """Return the number of cells h * w of the last feature map for images of `side` x `side` pixels."""
+    return (-(-side // backbone.feature_info.reduction()[-1])) ** 2
+
+
+class PyramidNeck(nn.Module):
+    """Merge a timm backbone's feature maps into one of the size of the first, `(B, width, h, w)`."""
+
+    def __init__(self, channels: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.channels, self.width = tuple(channels), width
+        self.lateral = nn.ModuleList(nn.Conv2d(count, width, 1) for count in channels)
+        self.smooth = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        maps = [channels_first(x, count) for x, count in zip(maps, self.channels, strict=True)]
+        cells = maps[0].shape[-2:]
+        first, *others = (layer(x) for layer, x in zip(self.lateral, maps, strict=True))
+        for x in others:
+            first = first + F.interpolate(x, cells, mode="bilinear", align_corners=False)
+        return F.relu(self.smooth(F.relu(first)))
+
+    def heatmap_head(self, num_keypoints: int, *, design: str = "paper") -> nn.Sequential:
+        """Create a head for 2D heatmaps, see `PoseTrunk.heatmap_head`."""
+        return heatmap_head(self.width, num_keypoints, design)
+
+
 def backbone_groups(coarse: bool, prefix: str = "") -> dict[str, str]:
     """Return the expressions of `group_matcher` for a timm backbone under `backbone.`: stem and blocks."""
     start = rf"^{prefix}backbone\."
@@ -132,6 +166,11 @@ def extend_first_conv(backbone: nn.Module, channels: int) -> tuple[str, Extended
     return name, extended
 
 
+def misfits(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of tensors that only one of two state dicts has, or that differ in shape."""
+    return [k for k in {**ours, **theirs} if k not in ours or k not in theirs or ours[k].shape != theirs[k].shape]
+
+
 def load_backbone(backbone: nn.Module, source: nn.Module | Mapping[str, Tensor]) -> None:
     """Copy the tensors of another network's backbone, which it has under `backbone.`.
 
@@ -164,7 +203,7 @@ def load_backbone(backbone: nn.Module, source: nn.Module | Mapping[str, Tensor])
     state = source.state_dict() if isinstance(source, nn.Module) else source
     ours = image_part(backbone.state_dict())
     theirs = image_part({key.removeprefix("backbone."): state[key] for key in state if key.startswith("backbone.")})
-    wrong = [k for k in {**ours, **theirs} if k not in ours or k not in theirs or ours[k].shape != theirs[k].shape]
+    wrong = misfits(ours, theirs)
     if wrong:
         raise ValueError(
             f"source: expected the same backbone under 'backbone.'; {len(wrong)} of its tensors and the network's do "
@@ -183,3 +222,17 @@ def hub_file(repository: str) -> Path:
 def hub_state_dict(repository: str) -> dict[str, Tensor]:
     """Read the tensors of a Hub repository's weights file."""
     return read_state_dict(hub_file(repository))
+
+
+def load_vgg(name: str, layers: Iterable[nn.Module]) -> None:
+    """Load timm's ImageNet weights of a VGG into convolutions, and batch norms, in their order.
+
+    Args:
+        name: "vgg16", "vgg16_bn" or "vgg19".
+        layers: as many as are to be loaded, from the first on; those without tensors are skipped.
+    """
+    published = hub_state_dict(f"timm/{name}.tv_in1k")
+    numbers = sorted({int(key.split(".")[1]) for key in published if key.startswith("features.")})
+    filled = [layer for layer in layers if layer.state_dict()]
+    for number, layer in zip(numbers, filled, strict=False):
+        layer.load_state_dict({leaf: published[f"features.{number}.{leaf}"] for leaf in layer.state_dict()})

@@ -193,8 +193,14 @@ class PoseModel(nn.Module):
         return targets
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Enable gradient checkpointing: training recomputes activations in the backward pass and stores fewer."""
+        """Enable gradient checkpointing: training recomputes activations in the backward pass and stores fewer.
+
+        A timm backbone, `backbone`, is included.
+        """
         self.grad_checkpointing = enable
+        backbone: Any = getattr(self, "backbone", None)
+        if backbone is not None:
+            backbone.set_grad_checkpointing(enable)
 
     def no_weight_decay(self) -> set[str]:
         """Return parameters that timm's optimisers exempt from weight decay in addition to biases and norms."""

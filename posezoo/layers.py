@@ -1,11 +1,13 @@
 """Layers that two or more networks share: normalisation with its statistics, convolutions named as in Caffe files."""
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from posezoo.geometry import person_frame
 
@@ -14,7 +16,22 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 FRAMES = ("pixels", "person")  # of the keypoints that lifters take
 REACH = 1000.0  # mm; extent of a body around its root, before `PoseCodec.fit`
 STILL = 1e-4  # mm; range of a coordinate that never varies, the root's (RPSM's authors' code)
+VGG16_WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))  # a pooling after each
 CONSTANT = 1e-3  # a coordinate that varies less than this (pixels, millimetres, sizes of a person) is not scaled
+
+
+def check_choices(**choices: tuple[str, Iterable[str]]) -> None:
+    """Check that each argument of a constructor is one of its allowed values.
+
+    Raises:
+        ValueError: another value.
+
+    Example:
+        >>> check_choices(init=("xavier", ("xavier", "torch7")))
+    """
+    for name, (value, known) in choices.items():
+        if value not in known:
+            raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
 
 
 class Normalize(nn.Module):
@@ -208,6 +225,47 @@ def vgg_layers(width: int = 128) -> list[tuple[str, int, int] | nn.Module]:
     ]
 
 
+def vgg16(
+    pools: int = 5, *, batch_norm: bool = True, eps: float = 1e-5, affine: bool = True, bn_order: str = "conv_bn_relu"
+) -> nn.Sequential:
+    """Build VGG16's convolutions, numbered as in torchvision, with the first `pools` of the five poolings.
+
+    Args:
+        pools: number of poolings.
+        batch_norm: batch normalisation after each convolution.
+        eps: of the batch normalisation.
+        affine: batch normalisation has a scale and a shift.
+        bn_order: "conv_bn_relu", or "conv_relu_bn" for batch normalisation after the ReLU.
+    """
+    layers: list[nn.Module] = []
+    channels = 3
+    for number, widths in enumerate(VGG16_WIDTHS):
+        for width in widths:
+            conv = nn.Conv2d(channels, width, 3, padding=1)
+            nn.init.xavier_uniform_(conv.weight)
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+            norm: list[nn.Module] = [nn.BatchNorm2d(width, eps, affine=affine)] if batch_norm else []
+            relu = nn.ReLU(inplace=True)
+            layers += [conv, *norm, relu] if bn_order == "conv_bn_relu" else [conv, relu, *norm]
+            channels = width
+        if number < pools:
+            layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers)
+
+
+def checkpoint_blocks(layers: nn.Sequential, x: Tensor) -> Tensor:
+    """Run convolutions with gradient checkpointing, in blocks that end with a pooling."""
+    blocks: list[list[nn.Module]] = [[]]
+    for layer in layers:
+        blocks[-1].append(layer)
+        if isinstance(layer, nn.MaxPool2d):  # never before a ReLU, which overwrites its input
+            blocks.append([])
+    for block in blocks:
+        if block:
+            x = checkpoint(nn.Sequential(*block), x, use_reentrant=False)
+    return x
+
+
 def cpm_trunk(width: int = 128) -> nn.Sequential:
     """Build the image features of the released Convolutional Pose Machine, which RPSM starts from.
 
@@ -216,6 +274,46 @@ def cpm_trunk(width: int = 128) -> nn.Sequential:
     """
     more = [("conv4_3_CPM", 3, 2 * width), ("conv4_4_CPM", 3, 2 * width), ("conv4_5_CPM", 3, 2 * width)]
     return named_convolutions(3, [*vgg_layers(width), *more, ("conv4_6_CPM", 3, 2 * width), ("conv4_7_CPM", 3, width)])
+
+
+class PoseTrunk(nn.Sequential):
+    """The convolutions that all stages of RPSM share (its Table 1): `(B, 3, H, W) -> (B, width, H/8, W/8)`.
+
+    They have the names of the released Convolutional Pose Machine. The paper pre-trains them for 2D heatmaps, with a
+    layer that is then removed:
+
+    Example:
+        >>> import posezoo
+        >>> from posezoo.heatmaps import encode
+        >>> from posezoo.losses import heatmap_mse
+        >>> model, keypoints = posezoo.create("rpsm", size=[64, 64], width=16, hidden=32), 64 * torch.rand(2, 14, 2)
+        >>> network = nn.Sequential(model.normalize, model.trunk, model.trunk.heatmap_head(14))
+        >>> target, weights = encode(keypoints, size=(8, 8), stride=8, offset=3.5, sigma=1)
+        >>> heatmap_mse(network(torch.rand(2, 3, 64, 64)), target, weights).backward()
+        >>> model.freeze_trunk()
+    """
+
+    def __init__(self, width: int = 128) -> None:
+        super().__init__(OrderedDict(cpm_trunk(width).named_children()))
+        self.width = width
+
+    def heatmap_head(self, num_keypoints: int, *, design: str = "paper") -> nn.Sequential:
+        """Create a head for 2D heatmaps `(B, num_keypoints, H/8, W/8)`, for pre-training.
+
+        Args:
+            num_keypoints: number of maps, the background included.
+            design: "paper", one convolution (section 4); "cpm", two, as in a Convolutional Pose Machine.
+        """
+        return heatmap_head(self.width, num_keypoints, design)
+
+
+def heatmap_head(width: int, num_keypoints: int, design: str) -> nn.Sequential:
+    """Create a head for 2D heatmaps `(B, num_keypoints, h, w)`, see `PoseTrunk.heatmap_head`."""
+    check_choices(design=(design, ("paper", "cpm")))
+    if design == "paper":
+        return nn.Sequential(nn.Conv2d(width, num_keypoints, 1))
+    hidden = 4 * width
+    return nn.Sequential(nn.Conv2d(width, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, num_keypoints, 1))
 
 
 def xavier_linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:

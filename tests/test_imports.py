@@ -16,7 +16,7 @@ FACE = PACKAGE / "__init__.py"  # exports everything, lazily
 # the floors of the house, from the ground up; a part imports only from the floors below, and from itself
 FLOORS = (
     {"version", "arrays", "writing", "progress"},
-    {"skeletons", "geometry", "heatmaps", "losses", "images"},
+    {"skeletons", "geometry", "heatmaps", "losses", "images", "refinement"},
     {"weights", "codecs"},
     {"viz", "layers"},
     {"metrics", "people"},
@@ -50,7 +50,7 @@ MAY_IMPORT = {
     "export": {"contract", "skeletons", "version", "weights", "writing"},
     "evaluate": {"data", "metrics", "skeletons"},
     "registry": {"checkpoints", "skeletons", "weights"},
-    "models": {"backbones", "contract", "geometry", "heatmaps", "layers", "registry", "spatial_model"},
+    "models": {"backbones", "contract", "geometry", "heatmaps", "layers", "refinement", "registry", "spatial_model"},
     "detectors": {"arrays", "geometry", "images"},
     "video": set(),
     "tracking": {"geometry", "metrics"},

@@ -47,7 +47,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from posezoo import heatmaps
-from posezoo.backbones import hub_state_dict
+from posezoo.backbones import load_vgg
 from posezoo.contract import PoseModel, check_image, require_flip_index
 from posezoo.geometry import invert, warp
 from posezoo.layers import Normalize, cpm_trunk, named_convolutions, vgg_layers
@@ -285,10 +285,7 @@ class CPM(PoseModel):
         return heatmaps.flip_average(output, mirrored, index, shift=self.flip_shift)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Replace the layers that depend on the number of parts: the last of each stage, the first of each later one.
-
-        The rest of the stages stays. 0 removes all stages.
-        """
+        """Replace the last layer of each stage and the first of each later one for other parts; 0 removes stages."""
         self.set_keypoints(num_keypoints, skeleton)
         if not num_keypoints:
             self.stage1, self.stages, self.head_keys = nn.Identity(), nn.ModuleList(), ("stage1", "stages")
@@ -370,8 +367,7 @@ def center_map(center: Tensor, size: Sequence[int]) -> Tensor:
 
 def enlarge(maps: Tensor) -> Tensor:
     """Resize belief maps to the image: `(B, K, h, w) -> (B, K, 8 h, 8 w)`."""
-    maps = maps if maps.dtype == torch.float64 else maps.float()
-    return F.interpolate(maps, scale_factor=STRIDE, mode="bicubic")
+    return F.interpolate(maps.to(torch.promote_types(maps.dtype, torch.float32)), scale_factor=STRIDE, mode="bicubic")
 
 
 def zoom(image: Tensor, scale: float, center: Tensor, *, fill: Tensor) -> tuple[Tensor, Tensor]:
@@ -437,12 +433,8 @@ def cpm_targets(
 
 
 def start_from_vgg(trunk: nn.Sequential) -> None:
-    """Load timm's ImageNet weights into the convolutions of VGG-19."""
-    published = hub_state_dict("timm/vgg19.tv_in1k")
-    numbers = sorted({int(key.split(".")[1]) for key in published if key.startswith("features.")})
-    layers = [layer for name, layer in trunk.named_children() if name.startswith("conv") and not name.endswith("_CPM")]
-    for number, layer in zip(numbers, layers, strict=False):  # VGG-19 goes on where the trunk has its own
-        layer.load_state_dict({leaf: published[f"features.{number}.{leaf}"] for leaf in ("weight", "bias")})
+    """Load timm's ImageNet weights into the convolutions of VGG-19, not into those that the trunk adds."""
+    load_vgg("vgg19", (layer for name, layer in trunk.named_children() if not name.endswith("_CPM")))
 
 
 def initialize(module: Module, std: float) -> Module:

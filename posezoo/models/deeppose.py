@@ -39,7 +39,6 @@ Departures
       trained before and frozen, and a neck and a head of their own.
 """
 
-import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
@@ -49,23 +48,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from posezoo.backbones import backbone_groups, channels_first, timm_backbone
+from posezoo.backbones import backbone_groups, count_cells, last_map, timm_backbone
 from posezoo.contract import PoseModel, check_image, predict_keypoints, require_flip_index
 from posezoo.geometry import compose, crop, crop_boxes, denormalize_points, flip_keypoints, normalize_points
-from posezoo.layers import ConvBNReLU, Normalize, local_response_norm
+from posezoo.layers import ConvBNReLU, Normalize, check_choices, local_response_norm
+from posezoo.refinement import (
+    DRAWS,
+    MIN_DIAMETER,
+    TORSO,
+    box_matrix,
+    diameter_keypoints,
+    displacement_statistics,
+    pose_diameter,
+    simulated_predictions,
+    square_boxes,
+)
 from posezoo.registry import register_model
 
 INPUT = 220  # pixels (section 3.1)
 WIDTHS = (96, 256, 384, 384, 256, 4096, 4096)  # channels of the seven layers (section 3.1)
-CONV1_PADDING = 4
 NECK_WIDTHS = (64, 512)  # of a timm backbone: channels of the 1x1 convolution, units of the dense layer
 DROPOUT = 0.6  # of the fully connected layers (section 3.1)
-STAGES = 3  # (section 4.1)
 SIGMA_LSP, SIGMA_FLIC = 2.0, 1.0  # side of a keypoint's square in diameters of the pose (section 4.1)
-DRAWS = 40  # simulated predictions of each keypoint (section 4.1)
-MIN_DIAMETER = 1.0  # pixels
 PEOPLE_TOGETHER = 8  # of whom `predict_from_image` holds the squares of all keypoints in memory
-TORSO = ("left_shoulder", "right_hip")  # the pose's diameter (section 3.2)
 SKELETONS = {14: "lsp14", 9: "flic9"}  # the paper's data sets; FLIC's order with hips, which the diameter needs
 LRN = {"alexnet": (2.0, 1e-4), "caffe": (1.0, 1e-4 / 5)}  # k, alpha; both sum 5 channels and raise to -0.75
 CONV_STD, DENSE_STD, OUTPUT_STD = 0.01, 0.005, 0.01
@@ -78,7 +83,7 @@ class DeepPose(PoseModel):
         num_keypoints: 0 removes the heads and all stages but the first, and `forward` returns its seventh layer.
         skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is LSP's when there are 14,
             FLIC's when there are 9, COCO's when there are 17.
-        num_stages: networks of the cascade.
+        num_stages: networks of the cascade (section 4.1: 3).
         sigma: side of a keypoint's square, in diameters of the pose.
         diameter: the two keypoints whose distance is the diameter; where one of them is not visible, their left-right
             counterparts. Without a torso the diameter is the diagonal of the box around the keypoints.
@@ -87,8 +92,7 @@ class DeepPose(PoseModel):
         lrn: constants of the normalisation layers, "alexnet" or "caffe".
         dropout: probability of dropping a unit of the fully connected layers.
         standardize: bring every crop to mean 0 and variance 1, per channel.
-        backbone: any timm network, by name, in place of the convolutions. Defaults to those of the paper; `widths`,
-            `groups` and `lrn` are theirs.
+        backbone: any timm network, by name, in place of the convolutions, which `widths`, `groups` and `lrn` are for.
         share_backbone: one timm backbone for all stages.
         neck_widths: channels of the 1x1 convolution and units of the dense layer after a timm backbone.
         pretrained_backbone: start the timm backbone from ImageNet's weights, downloaded.
@@ -110,7 +114,7 @@ class DeepPose(PoseModel):
         *,
         num_keypoints: int = 14,
         skeleton: str | Sequence[str] | None = None,
-        num_stages: int = STAGES,
+        num_stages: int = 3,
         sigma: float = SIGMA_LSP,
         diameter: Sequence[str] = TORSO,
         widths: Sequence[int] = WIDTHS,
@@ -128,13 +132,11 @@ class DeepPose(PoseModel):
             raise ValueError(f"num_stages: expected 1 or more, got {num_stages}")
         if not sigma > 0:
             raise ValueError(f"sigma: expected the side of a square in diameters of the pose, above 0, got {sigma}")
-        if len(widths) != len(WIDTHS):
-            raise ValueError(f"widths: expected the channels of {len(WIDTHS)} layers, got {tuple(widths)}")
-        if lrn not in LRN:
-            raise ValueError(f"lrn: expected one of {', '.join(LRN)}, got {lrn!r}")
+        for name, given, layers in (("widths", widths, len(WIDTHS)), ("neck_widths", neck_widths, len(NECK_WIDTHS))):
+            if len(given) != layers:
+                raise ValueError(f"{name}: expected the channels of {layers} layers, got {tuple(given)}")
+        check_choices(lrn=(lrn, LRN))
         self.num_stages, self.sigma, self.diameter = num_stages, sigma, tuple(diameter)
-        if len(neck_widths) != len(NECK_WIDTHS):
-            raise ValueError(f"neck_widths: expected the widths of {len(NECK_WIDTHS)} layers, got {tuple(neck_widths)}")
         if backbone is None and (share_backbone or pretrained_backbone):
             raise ValueError("share_backbone and pretrained_backbone are for timm's; name one with backbone=")
         self.standardize = standardize
@@ -146,15 +148,13 @@ class DeepPose(PoseModel):
         else:
             shared, mean, std = timm_backbone(backbone, pretrained=pretrained_backbone)
             self.normalize, self.num_features = Normalize(mean, std), neck_widths[-1]
-            self.backbone_channels = shared.feature_info.channels()[-1]
-            cells = (-(-INPUT // shared.feature_info.reduction()[-1])) ** 2
-            make = partial(Neck, self.backbone_channels, cells=cells, widths=tuple(neck_widths), dropout=dropout)
+            channels, cells = shared.feature_info.channels()[-1], count_cells(shared, INPUT)
+            make = partial(Neck, channels, cells=cells, widths=tuple(neck_widths), dropout=dropout)
             if share_backbone:
                 self.backbone, self.make_trunk = shared, make
             else:
                 self.make_trunk = partial(BackboneTrunk, backbone, make, pretrained=pretrained_backbone)
-        self.trunks = nn.ModuleList()
-        self.heads = nn.ModuleList()
+        self.trunks, self.heads = nn.ModuleList(), nn.ModuleList()
         self.reset_head(num_keypoints, skeleton)
 
     def forward(
@@ -183,10 +183,11 @@ class DeepPose(PoseModel):
             ValueError: an image of another size, an unknown stage, or boxes that do not fit it.
         """
         if features is not None:
-            return self.heads[self.checked(stage) - 1](self.trunks[self.checked(stage) - 1](features))
+            index = self.checked(stage) - 1
+            return self.heads[index](self.trunks[index](features))
         image = self.prepare(cast(Tensor, image))
         if not self.num_keypoints:
-            features = self.run(1, self.shrink(image))
+            features = self.run(1, self.crops(image))
             return (features,) if all_stages else features
         if stage is not None:
             return self.regress(image, stage, boxes)
@@ -200,34 +201,30 @@ class DeepPose(PoseModel):
 
     def forward_features(self, image: Tensor) -> Tensor:
         """Return the seventh layer of the first stage's network: `(B, 4096)`."""
-        return self.run(1, self.shrink(self.prepare(image)))
+        return self.run(1, self.crops(self.prepare(image)))
 
     def prepare(self, image: Tensor) -> Tensor:
         check_image(image, INPUT)
         return self.normalize(image)
-
-    def shrink(self, image: Tensor) -> Tensor:
-        """Average blocks of pixels of the whole image down to the network's input size."""
-        return F.adaptive_avg_pool2d(image, INPUT)
 
     def regress(self, image: Tensor, stage: int, boxes: Tensor | None = None) -> Tensor:
         """psi(N(x; b); theta_s), in units of the boxes: of a whole prepared image, or of one box per keypoint."""
         crops = self.crops(image, self.checked(stage), boxes)
         if stage == 1:
             return self.heads[0](self.run(1, crops))
-        return self.own_keypoints(stage, crops.flatten(0, -4)).view(*cast(Tensor, boxes).shape[:-1], 2)
+        return self.own_keypoints(stage, crops.flatten(0, -4)).view(*crops.shape[:-3], 2)
 
-    def checked(self, stage: int | None) -> int:
-        if stage is None or not 1 <= stage <= self.num_stages:
-            raise ValueError(f"stage: expected 1 to {self.num_stages}, got {stage}")
+    def checked(self, stage: int | None, first: int = 1) -> int:
+        if stage is None or not first <= stage <= self.num_stages:
+            raise ValueError(f"stage: expected {first} to {self.num_stages}, got {stage}")
         return stage
 
-    def crops(self, image: Tensor, stage: int, boxes: Tensor | None) -> Tensor:
-        """Cut the inputs of a stage's network from a prepared image: the whole one, or one square per box."""
+    def crops(self, image: Tensor, stage: int = 1, boxes: Tensor | None = None) -> Tensor:
+        """Cut the inputs of a stage's network from a prepared image: the whole one reduced, or one square per box."""
         if stage == 1:
             if boxes is not None:
                 raise ValueError("boxes: stage 1 takes the whole image; leave boxes out")
-            return self.shrink(image)
+            return F.adaptive_avg_pool2d(image, INPUT)
         if boxes is None or boxes.ndim < 3 or boxes.shape[-2:] != (self.num_keypoints, 4):
             raise ValueError(
                 f"boxes: stage {stage} needs (B, ..., {self.num_keypoints}, 4), one box around each keypoint, got "
@@ -238,13 +235,7 @@ class DeepPose(PoseModel):
     def backbone_features(self, image: Tensor, stage: int = 1, boxes: Tensor | None = None) -> Tensor:
         """Return the shared backbone's feature maps of a stage's inputs, for `forward(features=...)`.
 
-        Args:
-            image: `(B, 3, H, W)` in [0, 1].
-            stage: counted from 1.
-            boxes: of a later stage, `(B, ..., K, 4)`.
-
-        Returns:
-            `(B, C, h, w)`, of a later stage `(B, ..., K, C, h, w)`.
+        Arguments are those of `forward`. Maps are `(B, C, h, w)`, of a later stage `(B, ..., K, C, h, w)`.
 
         Raises:
             ValueError: the stages have no shared backbone, or what `forward` raises.
@@ -256,8 +247,7 @@ class DeepPose(PoseModel):
 
     def own_keypoints(self, stage: int, crops: Tensor) -> Tensor:
         """Regress keypoint i from crop i of each person: `(N K, 3, 220, 220)` to `(N K, 2)`, in units of the crops."""
-        every = self.heads[stage - 1](self.run(stage, crops))
-        every = every.view(every.shape[0] // self.num_keypoints, self.num_keypoints, self.num_keypoints, 2)
+        every = self.heads[stage - 1](self.run(stage, crops)).unflatten(0, (-1, self.num_keypoints))
         return torch.einsum("niic->nic", every).flatten(0, 1)
 
     def run(self, stage: int, crops: Tensor) -> Tensor:
@@ -272,13 +262,7 @@ class DeepPose(PoseModel):
         if self.standardize:
             variance, mean = torch.var_mean(crops, dim=(-2, -1), correction=0, keepdim=True)
             crops = (crops - mean) / (variance.sqrt() + 1e-5)
-        return crops if self.backbone is None else channels_first(self.backbone(crops)[-1], self.backbone_channels)
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Enable gradient checkpointing: training recomputes activations in the backward pass and stores fewer."""
-        super().set_grad_checkpointing(enable)
-        if self.backbone is not None:
-            self.backbone.set_grad_checkpointing(enable)
+        return crops if self.backbone is None else last_map(self.backbone, crops)
 
     def joint_boxes(self, keypoints: Tensor) -> Tensor:
         """Return the square around each predicted keypoint (Equation 7): `(..., K, 2) -> (..., K, 4)` pixels."""
@@ -286,33 +270,16 @@ class DeepPose(PoseModel):
 
     def pose_diameter(self, keypoints: Tensor, visible: Tensor | None = None) -> Tensor:
         """Return diameters of poses in pixels, at least 1: `(..., K, 2), (..., K) -> (...)`; NaN if not visible."""
-        if visible is None:
-            visible = keypoints.new_ones(keypoints.shape[:-1], dtype=torch.bool)
-        if not self.diagonals:
-            low = keypoints.masked_fill(~visible[..., None], torch.inf).amin(dim=-2)
-            high = keypoints.masked_fill(~visible[..., None], -torch.inf).amax(dim=-2)
-            length = torch.where(visible.any(dim=-1), (high - low).norm(dim=-1), torch.nan)
-            return length.clamp(min=MIN_DIAMETER)
-        length = keypoints.new_full(keypoints.shape[:-2], torch.nan)
-        for first, second in reversed(self.diagonals):  # the preferred one comes last, and stays
-            known = visible[..., first] & visible[..., second]
-            length = torch.where(known, (keypoints[..., first, :] - keypoints[..., second, :]).norm(dim=-1), length)
-        return length.clamp(min=MIN_DIAMETER)
+        return pose_diameter(keypoints, visible, self.diagonals)
 
     @torch.no_grad()
     def measure(self, stage: int, pred: Tensor, target: Tensor, visible: Tensor) -> None:
         """Estimate mean and variance of the previous stage's errors, from which `simulate` draws.
 
-        Args:
-            stage: 2 or later.
-            pred: `(N, K, 2)` pixels, predictions of the previous stage on the training images.
-            target: `(N, K, 2)` pixels, ground truth.
-            visible: `(N, K)` bool. People without a visible diameter are left out.
-
-        Raises:
-            ValueError: a keypoint that is visible in fewer than two people.
+        Predictions and ground truth of the training images are `(N, K, 2)` pixels. People without a visible diameter
+        are left out. Errors are those of `posezoo.refinement.displacement_statistics`.
         """
-        head = self.later_head(stage)
+        head = cast(Head, self.heads[self.checked(stage, 2) - 1])
         visible = visible.bool()
         mean, variance = displacement_statistics(pred, target, visible, self.pose_diameter(target, visible))
         head.displacement_mean.copy_(mean)
@@ -328,10 +295,10 @@ class DeepPose(PoseModel):
         draws: int = DRAWS,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return training samples of a later stage: boxes around simulated predictions (section 3.2).
+        """Return training samples of a measured later stage: boxes around simulated predictions (section 3.2).
 
         Args:
-            stage: 2 or later, after `measure`.
+            stage: 2 or later.
             keypoints: `(B, K, 2)` pixels, ground truth; any value where not visible.
             visible: `(B, K)` bool.
             draws: simulated predictions of each keypoint.
@@ -339,9 +306,6 @@ class DeepPose(PoseModel):
         Returns:
             boxes `(B, draws, K, 4)` for `forward`, targets `(B, draws, K, 2)` in units of the boxes, and a mask
             `(B, draws, K)` of the visible keypoints of people with a diameter.
-
-        Raises:
-            ValueError: the stage was not measured.
 
         Example:
             >>> model = DeepPose(num_stages=2, widths=(8, 8, 8, 8, 8, 16, 16))
@@ -351,7 +315,7 @@ class DeepPose(PoseModel):
             >>> model(model.example_input(6), stage=2, boxes=boxes).shape == target.shape
             True
         """
-        head = self.later_head(stage)
+        head = cast(Head, self.heads[self.checked(stage, 2) - 1])
         if not head.displacement_variance.any():
             raise ValueError(
                 f"stage {stage}: how far the stage before errs is not known; call model.measure({stage}, predictions, "
@@ -362,16 +326,10 @@ class DeepPose(PoseModel):
         known = visible & ~diameter.isnan()[:, None]
         diameter = diameter.nan_to_num(MIN_DIAMETER)
         keypoints = keypoints.masked_fill(~known[..., None], 0)
-        pred = simulated_predictions(
-            keypoints, diameter, head.displacement_mean, head.displacement_variance, draws=draws, generator=generator
-        )
+        errors = head.displacement_mean, head.displacement_variance
+        pred = simulated_predictions(keypoints, diameter, *errors, draws=draws, generator=generator)
         boxes = square_boxes(pred, self.sigma * diameter[:, None, None])
         return boxes, normalize_points(keypoints[:, None], boxes), known[:, None].expand(-1, draws, -1)
-
-    def later_head(self, stage: int) -> "Head":
-        if not 2 <= stage <= self.num_stages:
-            raise ValueError(f"stage: expected 2 to {self.num_stages}, those that refine, got {stage}")
-        return cast("Head", self.heads[stage - 1])
 
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Return keypoints `(B, K, 2)` in pixels and scores `(B, K)` of 1; the paper has no scores."""
@@ -394,14 +352,6 @@ class DeepPose(PoseModel):
 
         Returns:
             keypoints `(N, K, 2)` in pixels of the crops, and scores `(N, K)` of 1.
-
-        Example:
-            >>> from posezoo.geometry import box_to_crop, crop_matrix
-            >>> model = DeepPose(num_stages=2, widths=(8, 8, 8, 8, 8, 16, 16)).eval()
-            >>> place = box_to_crop(torch.tensor([[100.0, 50, 400, 750]]), (220, 220), padding=1.5, keep_aspect=False)
-            >>> matrices = crop_matrix(*place, (220, 220), keep_aspect=False)
-            >>> model.predict_from_image(torch.rand(3, 800, 600), matrices)[0].shape
-            torch.Size([1, 14, 2])
         """
         check_image(image[None])
         width = self.input_size[1]
@@ -432,10 +382,10 @@ class DeepPose(PoseModel):
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
         """Replace the last layers for other keypoints; 0 removes them and all stages but the first."""
         self.set_keypoints(num_keypoints, SKELETONS.get(num_keypoints) if skeleton is None else skeleton)
-        self.diagonals = diagonals(self.skeleton.keypoints if self.skeleton else (), self.diameter)
+        self.diagonals = diameter_keypoints(self.skeleton.keypoints if self.skeleton else (), self.diameter)
         stages = self.num_stages if num_keypoints else 1
-        kept = list(self.trunks)[:stages]
-        self.trunks = nn.ModuleList([*kept, *(self.make_trunk() for _ in range(stages - len(kept)))])
+        self.trunks = self.trunks[:stages]
+        self.trunks.extend(self.make_trunk() for _ in range(stages - len(self.trunks)))
         self.heads = nn.ModuleList(Head(self.num_features, num_keypoints) for _ in range(stages) if num_keypoints)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
@@ -452,8 +402,9 @@ class Trunk(nn.Module):
     def __init__(self, *, widths: Sequence[int], groups: int, lrn: str, dropout: float) -> None:
         super().__init__()
         w1, w2, w3, w4, w5, w6, w7 = widths
-        self.k, self.alpha = LRN[lrn]
-        self.conv1 = nn.Conv2d(3, w1, 11, 4, CONV1_PADDING)
+        k, alpha = LRN[lrn]
+        self.norm = partial(local_response_norm, k=k, alpha=alpha)
+        self.conv1 = nn.Conv2d(3, w1, 11, 4, padding=4)
         self.conv2 = nn.Conv2d(w1, w2, 5, 1, 2, groups=groups)
         self.conv3 = nn.Conv2d(w2, w3, 3, 1, 1)
         self.conv4 = nn.Conv2d(w3, w4, 3, 1, 1, groups=groups)
@@ -475,9 +426,6 @@ class Trunk(nn.Module):
         x = F.max_pool2d(x, 3, 2).flatten(1)  # 6 x 6
         x = self.dropout(F.relu(self.fc6(x)))
         return self.dropout(F.relu(self.fc7(x)))
-
-    def norm(self, x: Tensor) -> Tensor:
-        return local_response_norm(x, k=self.k, alpha=self.alpha)
 
 
 class Neck(nn.Module):
@@ -502,14 +450,11 @@ class BackboneTrunk(nn.Module):
         self.neck = make_neck()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.neck(channels_first(self.backbone(x)[-1], self.backbone.feature_info.channels()[-1]))
+        return self.neck(last_map(self.backbone, x))
 
 
 class Head(nn.Module):
-    """The last layer of a stage, `(N, channels)` to `(N, K, 2)`, with the error statistics of the previous stage.
-
-    Mean and variance `(K, 2)` of the errors are in diameters of the pose, 0 before `DeepPose.measure`.
-    """
+    """The last layer of a stage, with mean and variance of the previous stage's errors in diameters of the pose."""
 
     displacement_mean: Tensor
     displacement_variance: Tensor
@@ -538,104 +483,9 @@ def whole_image(image: Tensor) -> Tensor:
     return torch.tensor([-0.5, -0.5, width - 0.5, height - 0.5], dtype=dtype, device=image.device)
 
 
-def square_boxes(middle: Tensor, side: Tensor) -> Tensor:
-    """Return square boxes (x1, y1, x2, y2) around points: `(..., 2), (...) -> (..., 4)`."""
-    half = side[..., None] / 2
-    return torch.cat([middle - half, middle + half], dim=-1)
-
-
-def box_matrix(boxes: Tensor, side: int) -> Tensor:
-    """Return the affine maps from boxes, to the outer edges of pixels, to `side` x `side` pixels: `(..., 2, 3)`."""
-    low, high = boxes.split(2, dim=-1)
-    scale = side / (high - low)
-    return torch.cat([torch.diag_embed(scale), (-0.5 - low * scale)[..., None]], dim=-1)
-
-
 def mirror(width: int, like: Tensor) -> Tensor:
     """Return the affine map `(1, 2, 3)` that mirrors an image of this width."""
     return like.new_tensor([[[-1, 0, width - 1], [0, 1, 0]]])
-
-
-def displacement_statistics(pred: Tensor, target: Tensor, visible: Tensor, diameter: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and variance of each keypoint's displacement, in diameters of the pose (section 3.2).
-
-    Args:
-        pred: `(N, K, 2)` pixels.
-        target: `(N, K, 2)` pixels.
-        visible: `(N, K)` bool.
-        diameter: `(N,)` pixels; people with NaN are left out.
-
-    Returns:
-        Mean and variance, `(K, 2)` each.
-
-    Raises:
-        ValueError: a keypoint has fewer than two examples.
-
-    Example:
-        >>> pred, target = torch.tensor([[[11.0, 0.0]], [[13.0, 0.0]]]), torch.tensor([[[10.0, 0.0]], [[10.0, 0.0]]])
-        >>> mean, variance = displacement_statistics(pred, target, torch.ones(2, 1).bool(), torch.tensor([2.0, 2.0]))
-        >>> mean.tolist(), variance.tolist()
-        ([[1.0, 0.0]], [[0.25, 0.0]])
-    """
-    known = visible & ~diameter.isnan()[:, None]
-    count = known.sum(dim=0)
-    if len(count) and int(count.min()) < 2:
-        raise ValueError(
-            f"keypoint {int(count.argmin())} is labelled {int(count.min())} times, on people with a diameter; expected "
-            "2 or more, to measure how its predictions scatter"
-        )
-    displacement = torch.where(known[..., None], (pred - target) / diameter[:, None, None], 0.0)
-    mean = displacement.sum(dim=0) / count[:, None]
-    variance = torch.where(known[..., None], displacement - mean, 0.0).square().sum(dim=0) / count[:, None]
-    return mean, variance
-
-
-def simulated_predictions(
-    keypoints: Tensor,
-    diameter: Tensor,
-    mean: Tensor,
-    variance: Tensor,
-    *,
-    draws: int = DRAWS,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Add Gaussian displacements with the error statistics of a stage to the ground truth (section 3.2).
-
-    Args:
-        keypoints: `(B, K, 2)` pixels, ground truth.
-        diameter: `(B,)` pixels.
-        mean: `(K, 2)` in diameters, see `displacement_statistics`.
-        variance: `(K, 2)` in squared diameters.
-        draws: simulated predictions of each keypoint.
-
-    Returns:
-        `(B, draws, K, 2)` pixels.
-
-    Example:
-        >>> truth, nothing = torch.tensor([[[3.0, 4.0]]]), torch.zeros(1, 2)
-        >>> simulated_predictions(truth, torch.tensor([2.0]), nothing + 0.5, nothing, draws=2).tolist()
-        [[[[4.0, 5.0]], [[4.0, 5.0]]]]
-    """
-    shape = (len(keypoints), draws, *keypoints.shape[1:])
-    noise = torch.randn(shape, dtype=keypoints.dtype, device=keypoints.device, generator=generator)
-    return keypoints[:, None] + diameter[:, None, None, None] * (mean + variance.sqrt() * noise)
-
-
-def diagonals(names: Sequence[str], diameter: Sequence[str]) -> list[tuple[int, int]]:
-    """Return the indices of the two keypoints of the diameter and of their counterparts; none without a torso.
-
-    Example:
-        >>> diagonals(("left_hip", "right_hip", "left_shoulder", "right_shoulder"), ("left_shoulder", "right_hip"))
-        [(2, 1), (3, 0)]
-    """
-    if len(diameter) != 2:
-        raise ValueError(f"diameter: expected the names of two keypoints, got {tuple(diameter)}")
-    sides = {"left_": "right_", "right_": "left_"}
-    mirrored = [re.sub("^(left_|right_)", lambda side: sides[side[0]], name) for name in diameter]
-    found = [(names.index(a), names.index(b)) for a, b in (diameter, mirrored) if a in names and b in names]
-    if names and not found and tuple(diameter) != TORSO:
-        raise ValueError(f"diameter: expected two of the keypoints {', '.join(names)}, got {tuple(diameter)}")
-    return found
 
 
 @register_model

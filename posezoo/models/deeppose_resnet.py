@@ -93,10 +93,6 @@ class DeepPoseRegression(PoseModel):
             nn.init.normal_(self.fc.weight, std=OUTPUT_STD)
             nn.init.zeros_(self.fc.bias)
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Enable gradient checkpointing of the backbone."""
-        self.backbone.set_grad_checkpointing(enable)
-
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Depth of each parameter, for timm's layer-wise learning rates: backbone, last layer."""
         block = r"^backbone\.(?:layer|blocks\.|stages[._])(\d+)" + ("" if coarse else r"(?:\.(\d+))?")

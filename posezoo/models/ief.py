@@ -49,7 +49,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from posezoo.backbones import backbone_groups, channels_first, extend_first_conv, timm_backbone
+from posezoo.backbones import backbone_groups, count_cells, extend_first_conv, last_map, timm_backbone
 from posezoo.contract import PoseModel, check_image, predict_keypoints
 from posezoo.layers import ConvBNReLU, Normalize, local_response_norm
 from posezoo.registry import register_model
@@ -138,12 +138,11 @@ class IEF(PoseModel):
         else:
             self.backbone, mean, std = timm_backbone(backbone, pretrained=pretrained_backbone)
             self.normalize = Normalize(mean, std)
-            self.backbone_channels = self.backbone.feature_info.channels()[-1]
-            cells = (-(-SIZE // self.backbone.feature_info.reduction()[-1])) ** 2
+            channels = self.backbone.feature_info.channels()[-1]
             self.first_conv, _ = extend_first_conv(self.backbone, 0)
             self.head_keys = ("feedback", f"backbone.{self.first_conv}.more")
-            self.neck = ConvBNReLU(self.backbone_channels, neck_width, 1, bias=False) if neck_width else None
-            self.num_features = neck_width * cells if neck_width else self.backbone_channels
+            self.neck = ConvBNReLU(channels, neck_width, 1, bias=False) if neck_width else None
+            self.num_features = neck_width * count_cells(self.backbone, SIZE) if neck_width else channels
         self.reset_head(num_keypoints, skeleton)
 
     def build_googlenet(self) -> None:
@@ -234,14 +233,8 @@ class IEF(PoseModel):
 
     def run_backbone(self, x: Tensor) -> Tensor:
         """Run a timm backbone on image and rendered keypoints, or on the image alone: `(B, 3 + K, 224, 224)`."""
-        features = channels_first(self.backbone(x)[-1], self.backbone_channels)
+        features = last_map(self.backbone, x)
         return features.mean(dim=(-2, -1)) if self.neck is None else self.neck(features).flatten(1)
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Enable gradient checkpointing: training recomputes activations in the backward pass and stores fewer."""
-        super().set_grad_checkpointing(enable)
-        if self.backbone is not None:
-            self.backbone.set_grad_checkpointing(enable)
 
     def run(self, blocks: nn.Sequential, x: Tensor) -> Tensor:
         for block in blocks:
@@ -334,11 +327,10 @@ class Inception(nn.Module):
         super().__init__()
         one, three_reduce, three, five_reduce, five, pooled = widths
         self.conv1 = nn.Conv2d(channels, one, 1)
-        self.conv3_reduce, self.conv3 = (
-            nn.Conv2d(channels, three_reduce, 1),
-            nn.Conv2d(three_reduce, three, 3, padding=1),
-        )
-        self.conv5_reduce, self.conv5 = nn.Conv2d(channels, five_reduce, 1), nn.Conv2d(five_reduce, five, 5, padding=2)
+        self.conv3_reduce = nn.Conv2d(channels, three_reduce, 1)
+        self.conv3 = nn.Conv2d(three_reduce, three, 3, padding=1)
+        self.conv5_reduce = nn.Conv2d(channels, five_reduce, 1)
+        self.conv5 = nn.Conv2d(five_reduce, five, 5, padding=2)
         self.pool_project = nn.Conv2d(channels, pooled, 1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -45,21 +45,18 @@ Departures
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from posezoo.backbones import backbone_groups, channels_first, hub_state_dict, timm_backbone
+from posezoo.backbones import backbone_groups, count_cells, last_map, load_vgg, timm_backbone
 from posezoo.contract import PoseModel, check_image, predict_keypoints
-from posezoo.layers import ConvBNReLU, Normalize, xavier_linear
+from posezoo.layers import ConvBNReLU, Normalize, check_choices, checkpoint_blocks, vgg16, xavier_linear
 from posezoo.registry import register_model
 
 SIZE = 224  # pixels, height and width of the input
-WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))  # VGG16, a pooling after each
 CHANNELS, CELLS = 512, (SIZE // 32) ** 2  # of pool5
 STRIDE = 16  # of the annotations, conv5_3
 NECK_WIDTH = 256  # channels after the last map of a timm backbone
@@ -78,10 +75,10 @@ class VGG16Pose(PoseModel):
     padding = 1.1
     num_features: int
     head: nn.Module
+    build_head: Any  # method of a network: create the layers that depend on the number of keypoints
 
     def __init__(
         self,
-        *,
         pools: int,
         batch_norm: bool,
         bn_order: str,
@@ -91,55 +88,70 @@ class VGG16Pose(PoseModel):
         pretrained_backbone: bool,
     ) -> None:
         super().__init__()
-        if bn_order not in ("conv_bn_relu", "conv_relu_bn"):
-            raise ValueError(f'bn_order: expected "conv_bn_relu" or "conv_relu_bn", got {bn_order!r}')
+        check_choices(bn_order=(bn_order, ("conv_bn_relu", "conv_relu_bn")))
         self.backbone: Any = None
         if backbone:
             self.backbone, mean, std = timm_backbone(backbone, pretrained=pretrained_backbone)
             self.normalize = Normalize(mean, std)
-            self.backbone_channels = self.backbone.feature_info.channels()[-1]
             self.map_stride = self.backbone.feature_info.reduction()[-1]
-            self.neck = ConvBNReLU(self.backbone_channels, neck_width, 1, bias=False)
-            self.channels, self.cells = neck_width, (-(-SIZE // self.map_stride)) ** 2
+            self.neck = ConvBNReLU(self.backbone.feature_info.channels()[-1], neck_width, 1, bias=False)
+            self.channels, self.cells = neck_width, count_cells(self.backbone, SIZE)
             return
         self.map_stride, self.channels, self.cells = STRIDE, CHANNELS, CELLS
         self.normalize = Normalize(mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))  # the code's raw 0 to 255
-        self.features = vgg16(pools, batch_norm, bn_order, affine)
+        self.features = vgg16(pools, batch_norm=batch_norm, eps=BN_EPS, affine=affine, bn_order=bn_order)
         if pretrained_backbone:
             if batch_norm and not (affine and bn_order == "conv_bn_relu"):
                 raise ValueError(
                     "pretrained_backbone: ImageNet's VGG16 has no batch norm, or one with scale and shift before the "
                     'ReLU; pass batch_norm=False, or affine=True and bn_order="conv_bn_relu"'
                 )
-            published = hub_state_dict(f"timm/vgg16{'_bn' if batch_norm else ''}.tv_in1k")
-            self.features.load_state_dict({key: published[f"features.{key}"] for key in self.features.state_dict()})
+            load_vgg("vgg16_bn" if batch_norm else "vgg16", self.features)
             self.normalize = Normalize()
 
-    def convolve(self, image: Tensor | None, features: Tensor | None = None) -> Tensor:
-        """Return the last feature map: pool5 or conv5_3, or the neck's after a timm backbone."""
-        if self.backbone is not None:
-            return self.neck(self.backbone_features(cast(Tensor, image)) if features is None else features)
-        if features is not None:
+    def forward(
+        self, image: Tensor | None, all_stages: bool = False, features: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, ...]:
+        """`(B, 3, H, W)` in [0, 1] to keypoints `(B, K, 2)` in its pixels; a 1-tuple of them with `all_stages`.
+
+        `features`, of `backbone_features`, take the image's place in the training on a frozen timm backbone.
+        """
+        output = self.forward_features(image, features)
+        if self.num_keypoints:
+            output = self.regress(output)
+        return (output,) if all_stages else output
+
+    def forward_features(self, image: Tensor | None, features: Tensor | None = None) -> Tensor:
+        """Return the last feature map `(B, C, h, w)`: pool5 or conv5_3, or the neck's after a timm backbone."""
+        if features is None:
+            self.check_size(cast(Tensor, image))
+            return self.convolve(cast(Tensor, image))
+        if self.backbone is None:
             raise ValueError("features: expected None, because this network has no timm backbone; pass the image")
-        x = self.normalize(cast(Tensor, image))
-        if not (self.grad_checkpointing and self.training):
-            return self.features(x)
-        pools = (index + 1 for index, layer in enumerate(self.features) if isinstance(layer, nn.MaxPool2d))
-        # cut after a pooling, never before a ReLU, which overwrites its input
-        for start, end in pairwise(sorted({0, *pools, len(self.features)})):
-            x = checkpoint(self.features[start:end], x, use_reentrant=False)
-        return x
+        return self.neck(features)
+
+    def regress(self, features: Tensor) -> Tensor:
+        return self.head(features)
+
+    def check_size(self, image: Tensor) -> None:
+        check_image(image)
+        height, width = image.shape[-2:]
+        if (height, width) != (SIZE, SIZE):
+            raise ValueError(
+                f"image: expected ({SIZE}, {SIZE}), got ({height}, {width}); sizes that work: only this one, to which "
+                "the person's box is stretched"
+            )
+
+    def convolve(self, image: Tensor) -> Tensor:
+        if self.backbone is not None:
+            return self.neck(self.backbone_features(image))
+        x = self.normalize(image)
+        return checkpoint_blocks(self.features, x) if self.grad_checkpointing and self.training else self.features(x)
 
     def backbone_features(self, image: Tensor) -> Tensor:
         """Return the timm backbone's last feature map `(B, C, h, w)`, before the neck, for `forward(features=...)`."""
         check_image(image, self.map_stride)
-        return channels_first(self.backbone(self.normalize(image))[-1], self.backbone_channels)
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Enable gradient checkpointing: training recomputes activations of the convolutions."""
-        super().set_grad_checkpointing(enable)
-        if self.backbone is not None:
-            self.backbone.set_grad_checkpointing(enable)
+        return last_map(self.backbone, self.normalize(image))
 
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Return keypoints `(B, K, 2)` in float32 and scores `(B, K)` of 1; the paper has no scores."""
@@ -149,6 +161,11 @@ class VGG16Pose(PoseModel):
     def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
         """Keypoints `(B, K, 2)` in pixels of `image` and scores `(B, K)`; `flip` averages with the mirror image."""
         return predict_keypoints(self, image, flip=flip)
+
+    def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
+        """Replace the last layers for other keypoints, predicted in the default order; 0 removes them."""
+        self.set_keypoints(num_keypoints, "mpii16" if skeleton is None and num_keypoints == 16 else skeleton)
+        self.build_head()
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Depth of each parameter, for timm's layer-wise learning rates: convolutions, what follows them, head."""
@@ -191,66 +208,36 @@ class PoseCNN(VGG16Pose):
         neck_width: int = NECK_WIDTH,
         pretrained_backbone: bool = False,
     ) -> None:
-        super().__init__(
-            pools=5,
-            batch_norm=batch_norm,
-            bn_order=bn_order,
-            affine=affine,
-            backbone=backbone,
-            neck_width=neck_width,
-            pretrained_backbone=pretrained_backbone,
-        )
+        super().__init__(5, batch_norm, bn_order, affine, backbone, neck_width, pretrained_backbone)
         self.num_features = fc_width
         self.fc6 = Dense(self.cells * self.channels, fc_width, bn_order, affine)
         self.fc7 = Dense(fc_width, fc_width, bn_order, affine)
         self.reset_head(num_keypoints, skeleton)
 
-    def forward(
-        self, image: Tensor | None, all_stages: bool = False, features: Tensor | None = None
-    ) -> Tensor | tuple[Tensor, ...]:
-        """`(B, 3, 224, 224)` in [0, 1] to keypoints `(B, K, 2)` in its pixels; a 1-tuple of them with `all_stages`.
-
-        `features`, of `backbone_features`, take the image's place in the training on a frozen timm backbone.
-        """
-        output = self.head(self.forward_features(image, features))
-        return (output,) if all_stages else output
-
     def forward_features(self, image: Tensor | None, features: Tensor | None = None) -> Tensor:
         """Return the second dense layer: `(B, fc_width)`."""
-        check_size(image, features)
-        pool5 = flatten(self.convolve(image, features))
-        return self.fc7(self.fc6(pool5))
+        return self.fc7(self.fc6(flatten(super().forward_features(image, features))))
 
-    def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Replace the last layer for other keypoints; 0 removes it."""
-        self.set_keypoints(num_keypoints, mpii_of_16(num_keypoints, skeleton))
+    def build_head(self) -> None:
         self.head = nn.Identity()
-        if num_keypoints:
-            self.head = nn.Sequential(
-                xavier_linear(self.num_features, 2 * num_keypoints), nn.Unflatten(1, (num_keypoints, 2))
-            )
+        if self.num_keypoints:
+            last = xavier_linear(self.num_features, 2 * self.num_keypoints)
+            self.head = nn.Sequential(last, nn.Unflatten(1, (self.num_keypoints, 2)))
 
 
 class PoseLSTM(VGG16Pose):
     """One keypoint per step of an LSTM with pool5 as input (section 4.2, Figure 1).
 
+    Arguments that are not listed are those of `PoseCNN`.
+
     Args:
-        num_keypoints: K, the number of steps. 0 removes the projections, and `forward` returns pool5.
-        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is MPII's when there are 16 and
-            COCO's when there are 17.
+        num_keypoints: number of steps. 0 removes the projections, and `forward` returns pool5.
         hidden: width of an LSTM layer (section 4.2: 128; code: 256).
         layers: number of LSTM layers (section 4.2: 2; code: 1).
         init: initial state: "learned", a linear map of pool5; "zeros"; "slice", the first numbers of pool5 (code).
         head: projection of a step's output: "step", batch norm and a linear layer per step; "mlp", with a dense layer
             in between (code); "shared", one linear layer for all steps.
         sequence: keypoint index of each step. Defaults to `SEQUENCE` for MPII's skeleton, else to the skeleton's order.
-            `reset_head` resets it.
-        batch_norm: False leaves it out of the convolutions.
-        bn_order: "conv_bn_relu" (code) or "conv_relu_bn" (paper).
-        affine: batch norms have a scale and a shift.
-        backbone: any timm network, by name, in place of VGG16's convolutions. Defaults to those.
-        neck_width: channels of the 1x1 convolution after a timm backbone.
-        pretrained_backbone: start the convolutions from ImageNet's, downloaded.
 
     Example:
         >>> model = PoseLSTM(hidden=8, num_keypoints=14, skeleton="lsp14", sequence=[13, 12, *range(12)]).eval()
@@ -278,21 +265,8 @@ class PoseLSTM(VGG16Pose):
         neck_width: int = NECK_WIDTH,
         pretrained_backbone: bool = False,
     ) -> None:
-        super().__init__(
-            pools=5,
-            batch_norm=batch_norm,
-            bn_order=bn_order,
-            affine=affine,
-            backbone=backbone,
-            neck_width=neck_width,
-            pretrained_backbone=pretrained_backbone,
-        )
-        for name, value, known in (
-            ("init", init, ("learned", "zeros", "slice")),
-            ("head", head, ("step", "mlp", "shared")),
-        ):
-            if value not in known:
-                raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
+        super().__init__(5, batch_norm, bn_order, affine, backbone, neck_width, pretrained_backbone)
+        check_choices(init=(init, ("learned", "zeros", "slice")), head=(head, ("step", "mlp", "shared")))
         if layers < 1 or hidden < 1:
             raise ValueError(f"layers and hidden: expected 1 or more, got {layers} and {hidden}")
         self.hidden, self.init, self.head_kind, self.bn_order, self.affine = hidden, init, head, bn_order, affine
@@ -306,21 +280,8 @@ class PoseLSTM(VGG16Pose):
         self.reset_head(num_keypoints, skeleton)
         order_steps(self, sequence)
 
-    def forward(
-        self, image: Tensor | None, all_stages: bool = False, features: Tensor | None = None
-    ) -> Tensor | tuple[Tensor, ...]:
-        """`(B, 3, 224, 224)` in [0, 1] to keypoints `(B, K, 2)` in its pixels; a 1-tuple of them with `all_stages`.
-
-        `features`, of `backbone_features`, take the image's place in the training on a frozen timm backbone.
-        """
-        pool5 = self.forward_features(image, features)
-        output = self.run_steps(flatten(pool5)) if self.num_keypoints else pool5
-        return (output,) if all_stages else output
-
-    def forward_features(self, image: Tensor | None, features: Tensor | None = None) -> Tensor:
-        """Return pool5, the LSTM's input: `(B, 512, 7, 7)`."""
-        check_size(image, features)
-        return self.convolve(image, features)
+    def regress(self, features: Tensor) -> Tensor:
+        return self.run_steps(flatten(features))
 
     def run_steps(self, pool5: Tensor) -> Tensor:
         """Map pool5 `(B, 25088)` to keypoints `(B, K, 2)`, one per step."""
@@ -346,11 +307,9 @@ class PoseLSTM(VGG16Pose):
         parts = state.split(self.hidden, dim=1)  # c, h of the first layer, c, h of the second, as TensorFlow packs them
         return list(zip(parts[::2], parts[1::2], strict=True))
 
-    def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Replace the projections for other keypoints, in the default order; 0 removes them."""
-        self.set_keypoints(num_keypoints, mpii_of_16(num_keypoints, skeleton))
+    def build_head(self) -> None:
         order_steps(self, None)
-        heads = min(num_keypoints, 1) if self.head_kind == "shared" else num_keypoints
+        heads = min(self.num_keypoints, 1) if self.head_kind == "shared" else self.num_keypoints
         self.head = nn.ModuleList(self.projection() for _ in range(heads))
 
     def projection(self) -> nn.Module:
@@ -366,18 +325,8 @@ class PoseLSTM(VGG16Pose):
 class PoseAttentionLSTM(VGG16Pose):
     """One keypoint per step of an LSTM with attention to the image (section 4.3).
 
-    Args:
-        num_keypoints: K, the number of steps. 0 removes the projections, and `forward` returns the annotations.
-        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is MPII's when there are 16 and
-            COCO's when there are 17.
-        sequence: keypoint index of each step. Defaults to `SEQUENCE` for MPII's skeleton, else to the skeleton's order.
-            `reset_head` resets it.
-        batch_norm: False leaves it out of the convolutions.
-        bn_order: "conv_bn_relu" (code) or "conv_relu_bn" (paper).
-        affine: batch norms have a scale and a shift.
-        backbone: any timm network, by name, in place of VGG16's convolutions. Defaults to those.
-        neck_width: channels of the 1x1 convolution after a timm backbone, and width of the LSTM.
-        pretrained_backbone: start the convolutions from ImageNet's, downloaded.
+    Arguments are those of `PoseCNN`, and `sequence` that of `PoseLSTM`. Without keypoints `forward` returns the
+    annotations. The LSTM is as wide as an annotation, `neck_width` after a timm backbone.
 
     Example:
         >>> model = PoseAttentionLSTM(num_keypoints=14, skeleton="lsp14").eval()
@@ -402,38 +351,19 @@ class PoseAttentionLSTM(VGG16Pose):
         neck_width: int = NECK_WIDTH,
         pretrained_backbone: bool = False,
     ) -> None:
-        super().__init__(
-            pools=4,
-            batch_norm=batch_norm,
-            bn_order=bn_order,
-            affine=affine,
-            backbone=backbone,
-            neck_width=neck_width,
-            pretrained_backbone=pretrained_backbone,
-        )
+        super().__init__(4, batch_norm, bn_order, affine, backbone, neck_width, pretrained_backbone)
         self.num_features = self.channels
         self.attention = Attention(self.channels, self.channels, ATTENTION_WIDTH)
         self.lstm = LSTMCell(self.channels, self.channels)  # as wide as an annotation, whose mean is its first state
         self.reset_head(num_keypoints, skeleton)
         order_steps(self, sequence)
 
-    def forward(
-        self, image: Tensor | None, all_stages: bool = False, features: Tensor | None = None
-    ) -> Tensor | tuple[Tensor, ...]:
-        """`(B, 3, H, W)` in [0, 1] to keypoints `(B, K, 2)` in its pixels; a 1-tuple of them with `all_stages`.
+    def regress(self, features: Tensor) -> Tensor:
+        return self.run_steps(features)[0]
 
-        `features`, of `backbone_features`, take the image's place in the training on a frozen timm backbone.
-        """
-        annotations = self.forward_features(image, features)
-        output = self.run_steps(annotations)[0] if self.num_keypoints else annotations
-        return (output,) if all_stages else output
-
-    def forward_features(self, image: Tensor | None, features: Tensor | None = None) -> Tensor:
-        """Return the annotations, conv5_3: `(B, 512, H/16, W/16)`."""
-        if features is None:
-            check_image(cast(Tensor, image), self.map_stride)
-            check_batch(self, cast(Tensor, image)[:, 0].numel() // self.map_stride**2)
-        return self.convolve(image, features)
+    def check_size(self, image: Tensor) -> None:
+        check_image(image, self.map_stride)
+        check_batch(self, image[:, 0].numel() // self.map_stride**2)
 
     def attend(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return keypoints and the attention map of each.
@@ -443,11 +373,8 @@ class PoseAttentionLSTM(VGG16Pose):
 
         Returns:
             keypoints: `(B, K, 2)`, those of `forward`.
-            attention: `(B, K, H/16, W/16)`, each map sums to 1; cell (i, j) covers the 16 x 16 pixels from (16 i, 16
-                j). A timm backbone has its own stride, `map_stride`. `posezoo.viz.draw_attention` draws them.
-
-        Raises:
-            ValueError: the network has no keypoints, or what `forward` raises.
+            attention: `(B, K, H/16, W/16)`, or of a timm backbone's stride, `map_stride`; each map sums to 1. Draw
+                them with `posezoo.viz.draw_attention`.
         """
         if not self.num_keypoints:
             raise ValueError("attend: this network has no head; model.reset_head(16) gives it one")
@@ -469,18 +396,13 @@ class PoseAttentionLSTM(VGG16Pose):
         maps = torch.stack([attention[keypoint] for keypoint in order], dim=1)
         return torch.stack([keypoints[keypoint] for keypoint in order], dim=1), maps.unflatten(2, features.shape[2:])
 
-    def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Replace the projections for other keypoints, in the default order; 0 removes them."""
-        self.set_keypoints(num_keypoints, mpii_of_16(num_keypoints, skeleton))
+    def build_head(self) -> None:
         order_steps(self, None)
-        self.head = nn.ModuleList(xavier_linear(self.channels, 2) for _ in range(num_keypoints))
+        self.head = nn.ModuleList(xavier_linear(self.channels, 2) for _ in range(self.num_keypoints))
 
 
 class LSTMCell(nn.Module):
-    """One LSTM step (section 4.2) from the projected input and the state before.
-
-    The order of gates is PyTorch's: i, f, g, o (TensorFlow: i, g, f, o).
-    """
+    """One LSTM step (section 4.2). The order of gates is PyTorch's, i, f, g, o (TensorFlow: i, g, f, o)."""
 
     def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__()
@@ -497,15 +419,11 @@ class LSTMCell(nn.Module):
         c, h = state
         i, f, g, o = (drive + self.recurrent(h)).chunk(4, dim=1)
         c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-        h = o.sigmoid() * c.tanh()
-        return c, h
+        return c, o.sigmoid() * c.tanh()
 
 
 class Attention(nn.Module):
-    """Attention over locations, from annotations and the LSTM's output, by an MLP and a softmax.
-
-    The first layer is the sum of two: `annotation`, the same at every step, and `state`.
-    """
+    """Attention over locations: an MLP, whose first layer is the sum of `annotation` and `state`, and a softmax."""
 
     def __init__(self, channels: int, hidden: int, width: int) -> None:
         super().__init__()
@@ -536,32 +454,9 @@ class Dense(nn.Module):
         return F.relu(self.norm(x)) if self.norm_first else self.norm(F.relu(x))
 
 
-def vgg16(pools: int, batch_norm: bool, bn_order: str, affine: bool) -> nn.Sequential:
-    """Build VGG16's convolutions, numbered as in torchvision, with the first `pools` of the five poolings."""
-    layers: list[nn.Module] = []
-    channels = 3
-    for number, widths in enumerate(WIDTHS):
-        for width in widths:
-            conv = nn.Conv2d(channels, width, 3, padding=1)
-            nn.init.xavier_uniform_(conv.weight)
-            nn.init.zeros_(cast(Tensor, conv.bias))
-            norm: list[nn.Module] = [nn.BatchNorm2d(width, BN_EPS, affine=affine)] if batch_norm else []
-            relu = nn.ReLU(inplace=True)
-            layers += [conv, *norm, relu] if bn_order == "conv_bn_relu" else [conv, relu, *norm]
-            channels = width
-        if number < pools:
-            layers.append(nn.MaxPool2d(2))
-    return nn.Sequential(*layers)
-
-
 def flatten(features: Tensor) -> Tensor:
     """Flatten `(B, C, h, w)` to `(B, h w C)`, location by location, as TensorFlow."""
     return features.movedim(1, -1).flatten(1)
-
-
-def mpii_of_16(num_keypoints: int, skeleton: str | Sequence[str] | None) -> str | Sequence[str] | None:
-    """Return the given skeleton, or MPII's for 16 keypoints without names."""
-    return "mpii16" if skeleton is None and num_keypoints == 16 else skeleton
 
 
 def order_steps(model: PoseLSTM | PoseAttentionLSTM, sequence: Sequence[int] | None) -> None:
@@ -575,19 +470,6 @@ def order_steps(model: PoseLSTM | PoseAttentionLSTM, sequence: Sequence[int] | N
     mpii = model.skeleton is not None and model.skeleton.name == "mpii16" and count == len(SEQUENCE)
     model.sequence = tuple(sequence or (SEQUENCE if mpii else range(count)))
     model.kwargs = {**model.kwargs, "sequence": None if sequence is None else list(sequence)}
-
-
-def check_size(image: Tensor | None, features: Tensor | None = None) -> None:
-    if features is not None:
-        return
-    check_image(cast(Tensor, image))
-    assert image is not None
-    height, width = image.shape[-2:]
-    if (height, width) != (SIZE, SIZE):
-        raise ValueError(
-            f"image: expected ({SIZE}, {SIZE}), got ({height}, {width}); sizes that work: only this one, because the "
-            "layers after the convolutions depend on it. Stretch the person's box to it"
-        )
 
 
 def check_batch(module: nn.Module, values: int) -> None:

@@ -40,18 +40,16 @@ both into one `rpsm_torch7`. It is untested on the originals, which were not at 
 `load_trunk` copies it.
 """
 
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from posezoo.backbones import backbone_groups, channels_first, load_backbone, timm_backbone
+from posezoo.backbones import PyramidNeck, backbone_groups, load_backbone, misfits, timm_backbone
 from posezoo.contract import PoseModel, check_clip, decode_pose3d, require_flip_index, root_of
-from posezoo.layers import Normalize, PoseCodec, cpm_trunk
+from posezoo.layers import Normalize, PoseCodec, PoseTrunk, check_choices, checkpoint_blocks
 from posezoo.registry import register_model
 
 State = tuple[Tensor, Tensor]  # hidden and cell of an LSTM, (B, hidden) each
@@ -63,7 +61,6 @@ GATES = 4  # input, candidate, forget, output: FastLSTM's order
 ADAPTIONS = {"paper": (5, 2), "code": (3, 1)}  # kernel and stride of the second convolution (section 3.3)
 TEMPORAL = ("lstm", "fc")
 INITS = ("xavier", "torch7")
-HEADS = ("paper", "cpm")  # for pre-training the trunk
 FRAMES_TOGETHER = 8  # in the trunk, by `predict`
 
 
@@ -85,8 +82,7 @@ class RPSM(PoseModel):
         init: "xavier" or "torch7".
         width: channels of the 2D features; the trunk's other layers are proportional to it.
         hidden: units of the adaption module and of the LSTM.
-        backbone: any timm network with feature maps of strides 8, 16 and 32, by name, in place of the trunk. Defaults
-            to the trunk.
+        backbone: any timm network with feature maps of strides 8, 16 and 32, by name, in place of the trunk.
         pretrained_backbone: start the timm backbone from ImageNet's weights, downloaded.
 
     Example:
@@ -145,7 +141,7 @@ class RPSM(PoseModel):
         else:
             self.backbone, mean, std = timm_backbone(backbone, pretrained=pretrained_backbone, reductions=REDUCTIONS)
             self.normalize = Normalize(mean, std)
-            self.neck = Neck(self.backbone.feature_info.channels(), width)
+            self.neck = PyramidNeck(self.backbone.feature_info.channels(), width)
             initialize(self.neck, init)
         self.specialised, self.adaption, self.recurrent = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         self.codec: PoseCodec
@@ -172,10 +168,11 @@ class RPSM(PoseModel):
         """Return the features of each frame that all stages share: `(B, T, width, H/8, W/8)`."""
         check_clip(clip, self.input_size)
         frames = self.normalize(clip).flatten(0, 1)
-        if self.backbone is None:
-            features = self.trunk(frames, save_memory=self.grad_checkpointing and self.training)
-        else:
+        if self.backbone is not None:
             features = self.neck(self.backbone(frames))
+        else:
+            saving = self.grad_checkpointing and self.training
+            features = checkpoint_blocks(self.trunk, frames) if saving else self.trunk(frames)
         return features.unflatten(0, clip.shape[:2])
 
     def forward_head(
@@ -265,17 +262,14 @@ class RPSM(PoseModel):
             return
         prefix = "trunk." if any(key.startswith("trunk.") for key in state) else ""
         theirs = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-        ours = self.trunk.state_dict()
-        alike = {key for key in ours if key in theirs and ours[key].shape == theirs[key].shape}
-        wrong = [key for key in {**ours, **theirs} if key not in alike]
+        wrong = misfits(self.trunk.state_dict(), theirs)
         if wrong:
             raise ValueError(
                 f"source: expected the trunk of a cpm_vgg_6s or an RPSM of width {self.num_features}; of its tensors "
                 f"and the model's {len(wrong)} do not fit each other, the first is {wrong[0]}"
             )
         self.trunk.load_state_dict(theirs)
-        if prefix:
-            self.copy_normalization(state)
+        self.copy_normalization(state)
 
     def copy_normalization(self, state: Mapping[str, Tensor]) -> None:
         for name in ("mean", "std"):
@@ -289,12 +283,6 @@ class RPSM(PoseModel):
         """
         for part in (self.trunk,) if self.backbone is None else (self.backbone, self.neck):
             part.requires_grad_(not freeze)
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Enable gradient checkpointing: training recomputes activations in the backward pass and stores fewer."""
-        super().set_grad_checkpointing(enable)
-        if self.backbone is not None:
-            self.backbone.set_grad_checkpointing(enable)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
         """Replace the layers of poses and the codec for other keypoints; 0 removes all stages."""
@@ -335,89 +323,8 @@ class RPSM(PoseModel):
         return {"trunk": r"^trunk\.conv(\d)_" + ("" if coarse else r"(\d)")}
 
 
-class PoseTrunk(nn.Sequential):
-    """The convolutions that all stages share (Table 1): `(B, 3, H, W) -> (B, width, H/8, W/8)`.
-
-    They have the names of the released Convolutional Pose Machine. The paper pre-trains them for 2D heatmaps, with a
-    layer that is then removed:
-
-    Example:
-        >>> from posezoo.heatmaps import encode
-        >>> from posezoo.losses import heatmap_mse
-        >>> model, keypoints = RPSM(size=(64, 64), width=16, hidden=32), 64 * torch.rand(2, 14, 2)
-        >>> network = nn.Sequential(model.normalize, model.trunk, model.trunk.heatmap_head(14))
-        >>> target, weights = encode(keypoints, size=(8, 8), stride=8, offset=3.5, sigma=1)
-        >>> heatmap_mse(network(torch.rand(2, 3, 64, 64)), target, weights).backward()
-        >>> model.freeze_trunk()
-    """
-
-    def __init__(self, width: int = 128) -> None:
-        super().__init__(OrderedDict(cpm_trunk(width).named_children()))
-        self.width = width
-
-    def forward(self, image: Tensor, *, save_memory: bool = False) -> Tensor:
-        if not save_memory:
-            return super().forward(image)
-        for block in self.blocks():
-            image = checkpoint(run, block, image, use_reentrant=False)
-        return image
-
-    def blocks(self) -> list[list[nn.Module]]:
-        """Return the layers up to and including each pooling, and those after the last."""
-        blocks: list[list[nn.Module]] = [[]]
-        for layer in self:
-            blocks[-1].append(layer)
-            if isinstance(layer, nn.MaxPool2d):
-                blocks.append([])
-        return blocks
-
-    def heatmap_head(self, num_keypoints: int, *, design: str = "paper") -> nn.Sequential:
-        """Create a head for 2D heatmaps `(B, num_keypoints, H/8, W/8)`, for pre-training.
-
-        Args:
-            num_keypoints: number of maps, the background included.
-            design: "paper", one convolution (section 4); "cpm", two, as in a Convolutional Pose Machine.
-        """
-        return heatmap_head(self.width, num_keypoints, design)
-
-
-class Neck(nn.Module):
-    """Merge a timm backbone's feature maps into those of stride 8: `(B, width, H/8, W/8)`."""
-
-    def __init__(self, channels: Sequence[int], width: int) -> None:
-        super().__init__()
-        self.channels, self.width = tuple(channels), width
-        self.lateral = nn.ModuleList(nn.Conv2d(count, width, 1) for count in channels)
-        self.smooth = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        maps = [channels_first(x, count) for x, count in zip(maps, self.channels, strict=True)]
-        cells = maps[0].shape[-2:]
-        first, *others = (layer(x) for layer, x in zip(self.lateral, maps, strict=True))
-        for x in others:
-            first = first + F.interpolate(x, cells, mode="bilinear", align_corners=False)
-        return F.relu(self.smooth(F.relu(first)))
-
-    def heatmap_head(self, num_keypoints: int, *, design: str = "paper") -> nn.Sequential:
-        """Create a head for 2D heatmaps, see `PoseTrunk.heatmap_head`."""
-        return heatmap_head(self.width, num_keypoints, design)
-
-
-def heatmap_head(width: int, num_keypoints: int, design: str) -> nn.Sequential:
-    check_choices(design=(design, HEADS))
-    if design == "paper":
-        return nn.Sequential(nn.Conv2d(width, num_keypoints, 1))
-    hidden = 4 * width
-    return nn.Sequential(nn.Conv2d(width, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, num_keypoints, 1))
-
-
 class SpecialisedConvs(nn.Module):
-    """The last two convolutions of the 2D pose module, Psi_p, one pair per stage (section 3.2).
-
-    Args:
-        width: channels.
-        refines: take the features of the stage before as input. Without it a stage 1 equals one with zeros.
-    """
+    """The last two convolutions of the 2D pose module, Psi_p; a stage that `refines` takes those before too (3.2)."""
 
     def __init__(self, width: int = 128, *, refines: bool = True) -> None:
         super().__init__()
@@ -432,14 +339,7 @@ class SpecialisedConvs(nn.Module):
 
 
 class FeatureAdaption(nn.Module):
-    """Psi_a, the feature adaption module: feature maps to a vector (section 3.3).
-
-    Args:
-        cells: (h, w) of the feature maps.
-        width: their channels.
-        hidden: units of the vector.
-        design: "paper" or "code".
-    """
+    """Psi_a, the feature adaption module: feature maps of `cells` (h, w) to a vector (section 3.3)."""
 
     def __init__(
         self, cells: Sequence[int] = (46, 46), width: int = 128, hidden: int = 1024, *, design: str = "paper"
@@ -463,12 +363,7 @@ class FeatureAdaption(nn.Module):
 class RecurrentPose(nn.Module):
     """Psi_r, the 3D pose recurrent module: an LSTM along time and a linear layer (section 3.4).
 
-    Args:
-        num_keypoints: keypoints of a pose.
-        hidden: units of its input and of the LSTM.
-        refines: take the pose of the stage before as input. Without it a stage 1 equals one with zeros.
-        temporal: "lstm", or "fc" for a fully connected layer with as many units.
-        init: "xavier" or "torch7".
+    A stage that `refines` takes the pose of the stage before as input. Without it a stage 1 equals one with zeros.
     """
 
     def __init__(
@@ -500,10 +395,8 @@ class RecurrentPose(nn.Module):
     def forward(self, f3d: Tensor, previous: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
         """Return poses in the codec's units, and the state after the last frame.
 
-        Args:
-            f3d: adapted features `(B, T, hidden)`.
-            previous: poses of the stage before `(B, T, 3 K)`.
-            state: LSTM state before the first frame. Defaults to zeros.
+        Inputs are adapted features `(B, T, hidden)`, poses of the stage before `(B, T, 3 K)`, and the LSTM state before
+        the first frame, which defaults to zeros.
         """
         x = self.adapted(f3d)  # of all frames at once
         if self.previous is not None:
@@ -524,18 +417,13 @@ class RecurrentPose(nn.Module):
 class Stream:
     """Run RPSM on a video frame by frame, in constant time and memory; poses equal those of `model.predict(clip)`.
 
-    Args:
-        model: the network.
-        clip_length: reset the LSTM state every `clip_length` frames (5 in the authors' evaluation). Defaults to no
-            reset.
+    The LSTM state is reset every `clip_length` frames (5 in the authors' evaluation). Defaults to no reset.
 
     Example:
-        >>> model = RPSM(size=(64, 64), width=16, hidden=32)
-        >>> stream = model.stream()
-        >>> for _ in range(3):
-        ...     pose3d = stream(torch.rand(1, 3, 64, 64))            # (B, K, 3) mm from the root
+        >>> stream = RPSM(size=(64, 64), width=16, hidden=32).stream()
+        >>> pose3d = stream(torch.rand(1, 3, 64, 64))                # (B, K, 3) mm from the root
         >>> stream.seen, pose3d.shape
-        (3, torch.Size([1, 17, 3]))
+        (1, torch.Size([1, 17, 3]))
         >>> stream.reset()                                           # another video
     """
 
@@ -556,10 +444,7 @@ class Stream:
         """Return poses `(B, K, 3)` in mm relative to the root, of the next frame `(B, 3, H, W)` of B videos."""
         if not isinstance(frame, Tensor) or frame.ndim != 4:
             given = tuple(frame.shape) if isinstance(frame, Tensor) else type(frame).__name__
-            raise ValueError(
-                f"frame: expected (B, 3, H, W), got {given}; add the batch axis with frame[None], "
-                "several frames go to stream.clip"
-            )
+            raise ValueError(f"frame: expected (B, 3, H, W), got {given}; add the batch axis with frame[None]")
         return self.clip(frame[:, None])[:, 0]
 
     @torch.no_grad()
@@ -568,9 +453,7 @@ class Stream:
         check_clip(clip, self.model.input_size)
         known = next((len(state[0]) for state in self.states or () if state is not None), len(clip))
         if known != len(clip):
-            raise ValueError(
-                f"clip: this stream began with {known} videos, got {len(clip)}; stream.reset() starts anew"
-            )
+            raise ValueError(f"this stream began with {known} videos, got {len(clip)}; stream.reset() starts anew")
         poses = []
         while clip.shape[1]:
             if self.clip_length and self.seen % self.clip_length == 0:
@@ -583,19 +466,6 @@ class Stream:
         return torch.cat(poses, dim=1)
 
 
-def check_choices(**choices: tuple[str, Iterable[str]]) -> None:
-    """Check that each argument is one of its allowed values."""
-    for name, (value, known) in choices.items():
-        if value not in known:
-            raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
-
-
-def run(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
-    for layer in layers:
-        x = layer(x)
-    return x
-
-
 def initialize(module: nn.Module, init: str) -> None:
     """Initialise all convolutions and linear layers."""
     for layer in module.modules():
@@ -606,10 +476,7 @@ def initialize(module: nn.Module, init: str) -> None:
 def initialize_layer(layer: Any, init: str, inputs: int | None = None) -> Any:
     """Initialise a layer in place: Xavier's uniform weights and zero biases, or Torch7's uniform weights and biases.
 
-    Args:
-        layer: a convolution or a linear layer.
-        init: "xavier" or "torch7".
-        inputs: inputs of the matrix that the layer's is a part of. Defaults to the layer's own.
+    `inputs` are those of the matrix that the layer's is a part of. Defaults to the layer's own.
     """
     field = layer.weight[0, 0].numel() if layer.weight.ndim > 2 else 1
     inputs = inputs or layer.weight.shape[1] * field

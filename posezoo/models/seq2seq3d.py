@@ -215,8 +215,7 @@ class Stream:
     """Predict a video frame by frame: `(B, K, 2)` pixels to `(B, K, 3)` mm, in constant time and memory.
 
     The pose of a frame is that of `predict` for the last frame of the video so far. From frame `window` on, counted
-    from 1, it equals that of `predict` for the whole video; before, the first frame is repeated. Each video needs a new
-    stream.
+    from 1, it equals that of `predict` for the whole video; before, the first frame is repeated.
 
     Example:
         >>> model = Seq2Seq3D(hidden_size=64).eval()
@@ -225,13 +224,18 @@ class Stream:
         >>> poses = torch.stack([stream(keypoints) for keypoints in video.unbind(1)], dim=1)
         >>> torch.allclose(poses[:, 4:], model.predict(video)[0][:, 4:], atol=0.1)
         True
+        >>> stream.reset()                                           # another video
     """
 
     def __init__(self, model: Seq2Seq3D, *, flip: bool = False) -> None:
         self.model, self.flip = model, flip
         if not model.num_keypoints:
             raise ValueError("there is no decoder without keypoints; model.reset_head(num_keypoints) makes one")
-        self.seen: Tensor | None = None  # the last frames, (B, window, K, 2)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the frames so far, for the next video."""
+        self.seen: Tensor | None = None  # (B, window, K, 2)
 
     @torch.no_grad()
     def __call__(self, keypoints: Tensor) -> Tensor:
@@ -252,7 +256,7 @@ class Stream:
         if len(frame) != len(self.seen):
             raise ValueError(
                 f"keypoints: expected {len(self.seen)} videos as in the frame before, got {len(frame)}; "
-                "model.stream() begins new ones"
+                "stream.reset() starts anew"
             )
         self.seen = torch.cat([self.seen[:, 1:], frame], dim=1)
         pose3d, _ = predict_pose3d(self.model, self.seen, self.model, flip=self.flip)

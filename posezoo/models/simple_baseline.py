@@ -115,10 +115,6 @@ class SimpleBaseline(PoseModel):
         self.set_keypoints(num_keypoints, skeleton)
         self.final_layer = final_layer(self.num_features, num_keypoints)
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Enable gradient checkpointing of the backbone."""
-        self.backbone.set_grad_checkpointing(enable)
-
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Depth of each parameter, for timm's layer-wise learning rates: backbone, deconvolutions, head."""
         block = r"^backbone\.(?:layer|blocks\.|stages[._])(\d+)" + ("" if coarse else r"(?:\.(\d+))?")

@@ -10,6 +10,7 @@ from torch import nn
 from torch.testing import assert_close
 
 import posezoo
+from posezoo.layers import vgg16
 from posezoo.losses import keypoint_l2
 from posezoo.models.posernn import (
     SEQUENCE,
@@ -18,7 +19,6 @@ from posezoo.models.posernn import (
     PoseAttentionLSTM,
     PoseLSTM,
     flatten,
-    vgg16,
 )
 from posezoo.skeletons import Skeleton
 from posezoo.viz import draw_attention, draw_keypoints
@@ -537,11 +537,11 @@ def test_what_follows_the_convolutions_overfits_four_figures(name, kwargs, steps
 
 
 def test_batch_norm_comes_before_or_after_the_relu():
-    code, paper = vgg16(5, True, "conv_bn_relu", False), vgg16(5, True, "conv_relu_bn", False)
+    code, paper = vgg16(affine=False), vgg16(affine=False, bn_order="conv_relu_bn")
     kinds = [[type(layer).__name__ for layer in trunk[:7]] for trunk in (code, paper)]
     assert kinds[0] == ["Conv2d", "BatchNorm2d", "ReLU"] * 2 + ["MaxPool2d"]
     assert kinds[1] == ["Conv2d", "ReLU", "BatchNorm2d"] * 2 + ["MaxPool2d"]
-    assert [type(layer).__name__ for layer in vgg16(4, False, "conv_bn_relu", False)[-2:]] == ["Conv2d", "ReLU"]
+    assert [type(layer).__name__ for layer in vgg16(4, batch_norm=False)[-2:]] == ["Conv2d", "ReLU"]
 
     x = torch.randn(64, 5)
     with torch.no_grad():
