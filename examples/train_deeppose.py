@@ -15,7 +15,7 @@ On one frozen backbone for all stages, here the default network's, whose feature
 
     python examples/train_deeppose.py --data lspet --train-images 1 7000 7501 9500 --output runs/deeppose \\
         --size 440 440 --stages 3 --backbone tf_efficientnet_lite2 --start simple_baseline_lite --freeze-backbone \\
-        --cache 8 --measure 2000 --mixed-precision bf16 --optimizer adamw --lr 1e-3 --dropout 0.3 --epochs 10
+        --cache 4 --measure 500 --mixed-precision bf16 --optimizer adamw --lr 1e-3 --dropout 0.3 --epochs 10
 
 The authors trained the first stage for three days on a hundred machines, later stages for seven
 days each. On CPUs use `--widths` of about a million parameters, as in the second command, and

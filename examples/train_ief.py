@@ -13,7 +13,7 @@ On a backbone that was trained before, of which the filters of the rendered keyp
 
     python examples/train_ief.py --data lspet --train-images 1 7000 7501 9500 --output runs/ief \\
         --backbone tf_efficientnet_lite2 --start simple_baseline_lite --mixed-precision bf16 \\
-        --optimizer adamw --lr 5e-4 --epochs-per-step 1 1 1 2
+        --optimizer adamw --lr 5e-4 --epochs-per-step 1 1 1 1
 
 The rendered pose is an input of the first layer, so that features cannot be computed in advance; `--freeze-backbone`
 trains the new filters, the neck and the head only.

@@ -8,7 +8,8 @@ no augmentation. The paper's crops have a margin of 20 pixels around the joints 
 LSPET's people are smaller and get a padding of 1.25. `--imagenet` starts from ImageNet's VGG16
 without batch norm, as the `_pt` networks of the code.
 
-On a frozen backbone, here the default network's, whose features are computed once (`frozen_backbone.py`):
+On a frozen backbone, here the default network's, whose features are computed once (`frozen_backbone.py`), from the
+mean pose:
 
     python examples/train_posernn.py --data lspet --train-images 1 7000 7501 9500 --output runs/posernn_attention \\
         --decoder attention --backbone tf_efficientnet_lite2 --start simple_baseline_lite --freeze-backbone \\
@@ -25,11 +26,12 @@ from torch.utils.data import DataLoader
 import posezoo
 from posezoo.data import LSP, PersonCrop
 from posezoo.losses import keypoint_l2
+from posezoo.models.posernn import PoseCNN
 
 sys.path.insert(0, str(Path(__file__).parent))
 from frozen_backbone import add_options, cache_features, check_options, device_of_features, start_backbones
 from train_heatmap import keep_depthwise_in_float32
-from training import make_loaders, options, train
+from training import make_loaders, options, poses_in_crops, train
 
 HALVED_EVERY = 1000  # iterations (section 4.4)
 AUGMENTATION = {"scale": 0.25, "rotation": 30, "flip": 0.5, "translation": 0.1}  # not the paper's, which has none
@@ -39,6 +41,16 @@ def batch_loss(model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
     """Half the sum of the squared pixel errors."""
     pred = model(None, features=batch["features"]) if "features" in batch else model(batch["image"])
     return keypoint_l2(pred.float(), batch["keypoints"], batch["visible"], half=True)
+
+
+@torch.no_grad()
+def start_at(model: Any, pose: torch.Tensor) -> None:
+    """Set the biases of the last layers to a pose `(K, 2)`, of which zeros are hundreds of iterations away."""
+    layers = [layer for layer in model.head.modules() if isinstance(layer, torch.nn.Linear) and layer.out_features == 2]
+    if isinstance(model, PoseCNN):
+        layers, pose = [model.head[0]], pose.view(1, -1)
+    for layer, bias in zip(layers, pose, strict=True):
+        layer.bias.copy_(bias)
 
 
 def cached(args: Any, model: Any, loader: DataLoader) -> DataLoader:
@@ -92,6 +104,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         keep_depthwise_in_float32(model.backbone)
     augmentation: dict[str, Any] = {"skeleton": LSP.skeleton, **AUGMENTATION} if args.augment else {}
     loaders = make_loaders(args, PersonCrop(size=tuple(args.size), keep_aspect=model.keep_aspect, **augmentation))
+    if args.backbone:
+        poses = poses_in_crops(loaders[0].dataset.people, loaders[1].dataset.crop)  # type: ignore[attr-defined]
+        start_at(model, poses.nanmean(dim=0))
     if args.cache:
         loaders = cached(args, model, loaders[0]), loaders[1]
     return train(

@@ -67,6 +67,19 @@ def test_posernn_trains_on_features_and_resumes(common, start, tmp_path, capsys)
         train([*command[:-1], "--epochs", "3"])  # crops without augmentation
 
 
+@pytest.mark.parametrize("decoder", ["cnn", "lstm", "attention"])
+def test_posernn_starts_at_the_mean_pose(decoder):
+    example = load_example("train_posernn")
+    model = posezoo.create(f"posernn_{decoder}", backbone=BACKBONE, neck_width=4, num_keypoints=14)
+    pose = 224 * torch.rand(14, 2)
+    with torch.no_grad():
+        for layer in model.head.modules():
+            if isinstance(layer, torch.nn.Linear):
+                layer.weight.zero_()
+    example.start_at(model, pose)
+    assert torch.equal(model.eval()(torch.rand(1, 3, 224, 224))[0], pose)
+
+
 def test_cached_features_are_those_of_the_crops(common, tmp_path):
     train = load_example("train_posernn").main
     train([*common, "--decoder", "attention", "--neck-width", "8", "--cache", "1", "--epochs", "1"])

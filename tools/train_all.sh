@@ -45,12 +45,12 @@ posernn_attention() { posernn attention --neck-width 256; }
 posernn_lstm() { posernn lstm --neck-width 64; }
 posernn_cnn() { posernn cnn --neck-width 128 --fc-width 512; }
 deeppose() {
-  $PYTHON examples/train_deeppose.py "${CACHED[@]}" --size 440 440 --stages 3 --measure 2000 --optimizer adamw \
+  $PYTHON examples/train_deeppose.py "${CACHED[@]}" --cache 4 --size 440 440 --stages 3 --measure 500 --optimizer adamw \
     --lr 1e-3 --dropout 0.3 --batch-size 128 --epochs 12 --eval-every 12 --output "$OUT/deeppose"
 }
 ief() {
   $RUN examples/train_ief.py "${PEOPLE[@]}" "${BACKBONE[@]}" --optimizer adamw --lr 5e-4 --batch-size 16 \
-    --epochs-per-step 1 1 1 2 --output "$OUT/ief"
+    --epochs-per-step 1 1 1 1 --output "$OUT/ief"
 }
 hourglass() { # stacks, options
   $RUN examples/train_hourglass.py "${PEOPLE[@]}" --model "hourglass_$1" --width 128 --batch-size 16 --lr 5e-4 \
