@@ -36,7 +36,7 @@ _EXPORTS = {
 _MODULES = (
     "backbones", "catalogue", "checkpoints", "codecs", "completion", "contract", "convert", "data", "detectors",
     "evaluate", "export", "geometry", "heatmaps", "images", "layers", "lifting", "losses", "metrics", "models",
-    "people", "prediction", "progress", "registry", "skeletons", "spatial_model", "tracking", "video", "viz",
+    "people", "prediction", "progress", "refinement", "registry", "skeletons", "spatial_model", "tracking", "video", "viz",
     "weights", "writing",
 )  # fmt: skip
 
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     import posezoo.people as people
     import posezoo.prediction as prediction
     import posezoo.progress as progress
+    import posezoo.refinement as refinement
     import posezoo.registry as registry
     import posezoo.skeletons as skeletons
     import posezoo.spatial_model as spatial_model
