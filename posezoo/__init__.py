@@ -36,8 +36,8 @@ _EXPORTS = {
 _MODULES = (
     "backbones", "catalogue", "checkpoints", "codecs", "completion", "contract", "convert", "data", "detectors",
     "evaluate", "export", "geometry", "heatmaps", "images", "layers", "lifting", "losses", "metrics", "models",
-    "people", "prediction", "progress", "refinement", "registry", "skeletons", "spatial_model", "tracking", "video", "viz",
-    "weights", "writing",
+    "people", "prediction", "progress", "refinement", "registry", "skeletons", "spatial_model", "tracking", "video",
+    "viz", "weights", "writing",
 )  # fmt: skip
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
