@@ -76,12 +76,15 @@ class PoseHeatmaps(nn.Module):
         design: of the head, see `PoseTrunk.heatmap_head`.
     """
 
+    skeleton = LSP.skeleton
+
     def __init__(self, model: RPSM, design: str) -> None:
         super().__init__()
         self.background = design == "cpm"
         self.normalize, self.trunk = model.normalize, model.trunk
         self.head = model.trunk.heatmap_head(len(LSP.skeleton) + self.background, design=design)
         self.write, self.size = model.save_pretrained, 1.0
+        self.apply_input_settings = model.apply_input_settings
 
     def forward(self, image: Tensor) -> Tensor:
         features = self.trunk(self.normalize(image))
