@@ -76,12 +76,15 @@ class PoseHeatmaps(nn.Module):
         design: of the head, see `PoseTrunk.heatmap_head`.
     """
 
+    skeleton = LSP.skeleton
+
     def __init__(self, model: RPSM, design: str) -> None:
         super().__init__()
         self.background = design == "cpm"
         self.normalize, self.trunk = model.normalize, model.trunk
         self.head = model.trunk.heatmap_head(len(LSP.skeleton) + self.background, design=design)
-        self.write, self.apply_input_settings, self.size = model.save_pretrained, model.apply_input_settings, 1.0
+        self.write, self.size = model.save_pretrained, 1.0
+        self.apply_input_settings = model.apply_input_settings
 
     def forward(self, image: Tensor) -> Tensor:
         features = self.trunk(self.normalize(image))
@@ -219,7 +222,7 @@ def evaluate(model: RPSM, videos: Iterable[Batch], mean_pose: Tensor, lengths: S
     errors: dict[str, dict[str, list[Tensor]]] = {}
     for batch in videos:
         features, truth = features_of(model, batch), batch["pose3d"]
-        stages = predict(model, features, model.receptive_field)
+        stages = predict(model, features, model.clip_length)
         rows = {"mean pose": mean_pose.expand_as(truth)}
         rows |= {f"stage {k}": pose3d for k, pose3d in enumerate(stages, start=1)}
         rows |= {f"clips of {length}": predict(model, features, length)[-1] for length in lengths}
