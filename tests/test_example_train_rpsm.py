@@ -86,7 +86,7 @@ def test_the_stages_learn_stop_and_resume(example, world, trunk, tmp_path, capsy
     assert report["clips of 1"] != report["stage 3"]
 
     model = posezoo.create(f"local-dir:{tmp_path / 'run' / 'model'}", pretrained=True)
-    assert (model.num_stages, model.clip_length, model.temporal, model.hidden) == (3, 3, "lstm", 16)
+    assert (model.num_stages, model.receptive_field, model.temporal, model.hidden) == (3, 3, "lstm", 16)
 
 
 def test_the_trunk_is_frozen_and_its_features_can_be_kept(example, world, trunk, tmp_path):
