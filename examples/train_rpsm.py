@@ -222,7 +222,7 @@ def evaluate(model: RPSM, videos: Iterable[Batch], mean_pose: Tensor, lengths: S
     errors: dict[str, dict[str, list[Tensor]]] = {}
     for batch in videos:
         features, truth = features_of(model, batch), batch["pose3d"]
-        stages = predict(model, features, model.clip_length)
+        stages = predict(model, features, model.receptive_field)
         rows = {"mean pose": mean_pose.expand_as(truth)}
         rows |= {f"stage {k}": pose3d for k, pose3d in enumerate(stages, start=1)}
         rows |= {f"clips of {length}": predict(model, features, length)[-1] for length in lengths}
