@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> float:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of LSP or LSPET, with joints.mat in it")
     parser.add_argument("--images", type=int, nargs=2, default=(7001, 7500), metavar=("FIRST", "LAST"))
-    parser.add_argument("--model", default="simple_baseline_lite")
+    parser.add_argument("--model", default="simple_baseline_lite.lsp14_192x192")
     parser.add_argument("--no-flip", action="store_true", help="do not average with the mirror image")
     args = parser.parse_args(arguments)
 

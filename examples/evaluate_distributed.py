@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of LSP or LSPET, with joints.mat in it")
     parser.add_argument("--images", type=int, nargs=2, default=(7001, 7500), metavar=("FIRST", "LAST"))
-    parser.add_argument("--model", default="simple_baseline_lite")
+    parser.add_argument("--model", default="simple_baseline_lite.lsp14_192x192")
     parser.add_argument("--size", type=int, nargs=2, default=(192, 192), metavar=("H", "W"))
     parser.add_argument("--batch-size", type=int, default=32, help="per process")
     parser.add_argument("--workers", type=int, default=0)

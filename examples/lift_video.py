@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> posezoo.Poses3D:
         metavar=("X1", "Y1", "X2", "Y2"),
         help="of the person, pixels",
     )
-    parser.add_argument("--image-model", default="simple_baseline_lite")
+    parser.add_argument("--image-model", default="simple_baseline_lite.people_192x192")
     parser.add_argument("--model", default="martinez")
     parser.add_argument("--min-score", type=float, default=0.3, help="keypoints with lower scores count as missing")
     parser.add_argument("--fps", type=float, default=25)

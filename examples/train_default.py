@@ -1,7 +1,7 @@
 """Train the default network of `posezoo.predict` on photographs of LSPET and on renders, body and face.
 
     torchrun --nproc_per_node 2 examples/train_default.py --data lspet --teacher landmarks.npz --renders renders \
-        --output runs/default_128 --init simple_baseline_lite.lspet_192x192 --size 128 128
+        --output runs/default_128 --init simple_baseline_lite.lsp14_192x192 --size 128 128
     torchrun --nproc_per_node 2 examples/train_default.py … --output runs/default_192 --init runs/default_128/model \
         --size 192 192
 

@@ -84,7 +84,7 @@ class PoseHeatmaps(nn.Module):
         self.normalize, self.trunk = model.normalize, model.trunk
         self.head = model.trunk.heatmap_head(len(LSP.skeleton) + self.background, design=design)
         self.write, self.size = model.save_pretrained, 1.0
-        self.apply_input_settings = model.apply_input_settings
+        self.apply_input_settings, self.skeleton = model.apply_input_settings, LSP.skeleton
 
     def forward(self, image: Tensor) -> Tensor:
         features = self.trunk(self.normalize(image))

@@ -77,7 +77,9 @@ def evaluate(model: Composition, loader: Any) -> list[dict[str, Any]]:
 
 def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     parser = options(__doc__, epochs=4, batch_size=16, lr=0.1, train_images=(1, 1000), size=(192, 192))
-    parser.add_argument("--detector", default="simple_baseline_lite", help="a name with weights; local-dir:FOLDER")
+    parser.add_argument(
+        "--detector", default="simple_baseline_lite.lsp14_192x192", help="a name with weights; local-dir:FOLDER"
+    )
     parser.add_argument("--torso", action="store_true", help="condition on the annotated torso")
     args = parser.parse_args(arguments)
     torch.manual_seed(args.seed)

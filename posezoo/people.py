@@ -122,9 +122,9 @@ class People:
         Example:
             >>> import posezoo
             >>> people = posezoo.predict(np.zeros((120, 90, 3), np.uint8), boxes=[[10, 10, 80, 110]])
-            >>> people = people.to("coco17")
+            >>> people = people.to("lsp14")  # COCO has neither the neck nor the top of the head
             >>> people.keypoints.shape, int(np.isfinite(people.keypoints[0, :, 0]).sum())
-            ((1, 17, 2), 12)
+            ((1, 14, 2), 12)
         """
         if self.skeleton is None:
             raise ValueError("to: the keypoints of these people have no names; give the model a skeleton")

@@ -83,7 +83,7 @@ def test_what_predict_wrote(capsys, tmp_path, model):
     photos = [tmp_path / f"frame{number}.png" for number in (9, 10)]
     people = tmp_path / "people.json"
     assert run(capsys, "predict", *photos, "--json", people)[0] == 0
-    options = ["--skeleton", "lsp14", "--min-score", "-1", "--json", "-", "--model", model]
+    options = ["--skeleton", "coco17", "--min-score", "-1", "--json", "-", "--model", model]
     code, said, err = run(capsys, "lift", people, *options)
     assert (code, err) == (0, f"{people}: 2 frames\n")
     expected = posezoo.lift(posezoo.predict(photos), model, min_score=-1)

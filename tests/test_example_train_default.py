@@ -152,7 +152,7 @@ def test_train_default_writes_three_networks(example, photographs, landmarks, re
     common = ["--data", str(photographs), "--teacher", str(landmarks), "--renders", str(renders), "--size", "64", "64"]
     common += ["--train-images", "1", "4", "7", "8", "--val-images", "5", "6", "--workers", "0", "--batch-size", "4"]
     report = example.main([
-        *common, "--output", str(run), "--init", "simple_baseline_lite.lspet_192x192", "--epochs", "1",
+        *common, "--output", str(run), "--init", "simple_baseline_lite.lsp14_192x192", "--epochs", "1",
         "--epoch-images", "8", "--share", "0.5",
     ])  # fmt: skip
     assert report["people"] == 2
