@@ -13,11 +13,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 sys.path.insert(0, str(Path(__file__).parent))
 
 
+@pytest.fixture(autouse=True)
+def forget_accelerates_state():
+    """Accelerate keeps precision and device of its first training; the next test may want others."""
+    yield
+    if state := sys.modules.get("accelerate.state"):
+        state.AcceleratorState._reset_state(reset_partial_state=True)
+
+
 @pytest.fixture
 def lspet(tmp_path):
-    """Twelve small images in the layout of LSPET; what Accelerate remembers of training on them is forgotten."""
-    from accelerate.state import AcceleratorState
+    """Twelve small images in the layout of LSPET."""
     from running_examples import write_lspet
 
-    yield write_lspet(tmp_path / "lspet")
-    AcceleratorState._reset_state(reset_partial_state=True)
+    return write_lspet(tmp_path / "lspet")
