@@ -18,16 +18,12 @@ MOST_LINES = 60
 
 @pytest.fixture(params=PACKAGES)
 def example(request, tmp_path, monkeypatch):
-    """`main` of the script, in an empty folder; what Accelerate remembers of training is forgotten."""
+    """`main` of the script, in an empty folder."""
     package = PACKAGES[request.param]
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"the package {package} is not installed; posezoo[examples] brings it")
     monkeypatch.chdir(tmp_path)
-    yield load_example(request.param).main
-    if importlib.util.find_spec("accelerate"):
-        from accelerate.state import AcceleratorState
-
-        AcceleratorState._reset_state(reset_partial_state=True)
+    return load_example(request.param).main
 
 
 def test_a_few_steps(example, capsys):
