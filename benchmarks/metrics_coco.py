@@ -1,4 +1,5 @@
-"""Speed of COCO's keypoint AP as ratios against pycocotools and faster-coco-eval, all measured in this run.
+"""Speed of COCO's keypoint AP as ratios against pycocotools and faster-coco-eval, all measured in
+this run.
 
     python benchmarks/metrics_coco.py [--images 5000] [--people 11000] [--repeat 3]
 
@@ -22,7 +23,9 @@ from posezoo.metrics import coco_ap, read_coco_ground_truth, read_coco_results
 
 
 def dataset(images: int, people: int, per_person: float, seed: int = 0) -> tuple[dict, list[dict]]:
-    """Annotations and detections with the habits of COCO: missing keypoints, crowds, images without people."""
+    """Annotations and detections with the habits of COCO: missing keypoints, crowds, images without
+    people.
+    """
     rng = np.random.default_rng(seed)
     image = rng.integers(0, images, people)
     height = np.exp(rng.normal(5, 0.7, people)).clip(20, 600)

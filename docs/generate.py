@@ -1,4 +1,5 @@
-"""Write what follows from the registry: the README's table of models, and one page per architecture.
+"""Write what follows from the registry: the README's table of models, and one page per
+architecture.
 
 python docs/generate.py            write them
 python docs/generate.py --check    only say whether they are up to date; 1 if not

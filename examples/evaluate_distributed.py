@@ -1,6 +1,7 @@
 """Evaluate a model on several processes: gather the predictions, then compute the metric once.
 
-    accelerate launch --num_processes 4 examples/evaluate_distributed.py --data lspet --images 7001 7500
+    accelerate launch --num_processes 4 examples/evaluate_distributed.py --data lspet --images 7001
+    7500
 
 One process, without `accelerate launch`, gives the same numbers. The pattern is three lines of
 `collect`: every process predicts its share, `gather_for_metrics` concatenates each batch and drops

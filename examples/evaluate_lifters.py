@@ -1,6 +1,7 @@
 """Compare 3D lifters on held-out people of the CMU motion capture database.
 
-    python examples/evaluate_lifters.py --data asfamc.zip bvh.zip clips --models martinez seq2seq3d temporal_conv_27
+    python examples/evaluate_lifters.py --data asfamc.zip bvh.zip clips --models martinez seq2seq3d
+    temporal_conv_27
 
 The 2D keypoints are projections by virtual cameras with Gaussian noise of several sigmas, as in
 Table 3 of Hossain & Little (ECCV 2018), in pixels of images of 1000 x 1000, in which a standing

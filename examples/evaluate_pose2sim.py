@@ -1,6 +1,7 @@
 """Evaluate 3D lifters on a real recording: single views against points triangulated from four.
 
-    python examples/evaluate_pose2sim.py --data pose2sim --models martinez seq2seq3d temporal_conv_27 --draw lifted.png
+    python examples/evaluate_pose2sim.py --data pose2sim --models martinez seq2seq3d
+    temporal_conv_27 --draw lifted.png
 
 The recording is the demo of Pose2Sim (github.com/perfanalytics/pose2sim, BSD-3): a person balances,
 four calibrated cameras, 100 frames at 60 Hz, BODY_25B keypoints of OpenPose in every view, and the

@@ -1,11 +1,12 @@
-"""Shared by the training scripts: start from the backbone of another network, freeze it, compute its features once.
+"""Shared by the training scripts: start from the backbone of another network, freeze it, compute
+its features once.
 
     python examples/train_posernn.py --data lspet --output runs/posernn --decoder attention \\
         --backbone tf_efficientnet_lite2 --start runs/default_192/model --freeze-backbone --cache 8
 
-`--start` copies the backbone of a Simple Baselines network and its image normalisation. With `--cache N` the features
-of N augmented crops per person are computed once, stored under `--output` in half precision, and trained on from then:
-an epoch has all of them.
+`--start` copies the backbone of a Simple Baselines network and its image normalisation. With
+`--cache N` the features of N augmented crops per person are computed once, stored under `--output`
+in half precision, and trained on from then: an epoch has all of them.
 """
 
 import argparse
@@ -31,7 +32,9 @@ PATIENCE = 2.0  # seconds between two looks of the other processes
 
 
 def add_options(parser: argparse.ArgumentParser, *, cache: bool) -> None:
-    """Add `--backbone`, `--start`, `--freeze-backbone` and, where features can be cached, `--cache`."""
+    """Add `--backbone`, `--start`, `--freeze-backbone` and, where features can be cached,
+    `--cache`.
+    """
     parser.add_argument("--backbone", help="timm network in place of the paper's, such as tf_efficientnet_lite2")
     parser.add_argument("--start", help="name or folder of a Simple Baselines network whose backbone is copied")
     parser.add_argument("--freeze-backbone", action="store_true")

@@ -2,12 +2,12 @@
 
     python examples/select_deeppose.py --data lspet --output runs/select
 
-Sigma is the side of a keypoint's square, in diameters of the pose. For each sigma, stages are trained
-until the next one does not improve the PDJ@0.2, averaged over all joints, of 50 held-out images; the
-best sigma and S are chosen. The paper tried 1.5, 1.7, 2.0 and 2.3 on LSP and chose 2.0; on FLIC 0.8,
-1.0 and 1.2 and chose 1.0; S = 3 on both. The first stage does not depend on sigma and is trained
-once. The options are those of `train_deeppose.py`; `--stages` is the maximum. `choice.json` in
-`--output` has the table and the choice.
+Sigma is the side of a keypoint's square, in diameters of the pose. For each sigma, stages are
+trained until the next one does not improve the PDJ@0.2, averaged over all joints, of 50 held-out
+images; the best sigma and S are chosen. The paper tried 1.5, 1.7, 2.0 and 2.3 on LSP and chose 2.0;
+on FLIC 0.8, 1.0 and 1.2 and chose 1.0; S = 3 on both. The first stage does not depend on sigma and
+is trained once. The options are those of `train_deeppose.py`; `--stages` is the maximum.
+`choice.json` in `--output` has the table and the choice.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Train DeepPose on LSP or LSPET stage by stage, and evaluate each stage on held-out images.
 
     python examples/train_deeppose.py --data lspet --output runs/deeppose
-    python examples/train_deeppose.py --data lspet --output runs/narrow --widths 24 48 64 64 48 512 512 \\
-        --init he --lr 0.005 --dropout 0.3 --batch-size 32
+    python examples/train_deeppose.py --data lspet --output runs/narrow --widths 24 48 64 64 48 512
+        512 \\ --init he --lr 0.005 --dropout 0.3 --batch-size 32
 
 The paper's recipe (sections 3 and 4.1): AdaGrad with a learning rate of 0.0005, batches of 128,
 flipped and translated crops. Stage 1 regresses the pose from the whole crop. Stage 2 is trained on
@@ -11,11 +11,13 @@ errors on the training people, and so on. An epoch of a later stage has one simu
 keypoint, so that 40 epochs are the paper's 40. `--resume` skips finished stages.
 
 On one frozen backbone for all stages, here the default network's, whose features are computed once
-(`frozen_backbone.py`); every stage has a neck and a head of its own, and as many cached crops as the first:
+(`frozen_backbone.py`); every stage has a neck and a head of its own, and as many cached crops as
+the first:
 
-    python examples/train_deeppose.py --data lspet --train-images 1 7000 7501 9500 --output runs/deeppose \\
-        --size 440 440 --stages 3 --backbone tf_efficientnet_lite2 --start simple_baseline_lite --freeze-backbone \\
-        --cache 4 --measure 500 --mixed-precision bf16 --optimizer adamw --lr 1e-3 --dropout 0.3 --epochs 10
+    python examples/train_deeppose.py --data lspet --train-images 1 7000 7501 9500 --output
+        runs/deeppose \\ --size 440 440 --stages 3 --backbone tf_efficientnet_lite2 --start
+        simple_baseline_lite --freeze-backbone \\ --cache 4 --measure 500 --mixed-precision bf16
+        --optimizer adamw --lr 1e-3 --dropout 0.3 --epochs 10
 
 The authors trained the first stage for three days on a hundred machines, later stages for seven
 days each. On CPUs use `--widths` of about a million parameters, as in the second command, and
@@ -76,7 +78,9 @@ def cached_loss(model: torch.nn.Module, batch: dict[str, Any], *, stage: int) ->
 
 
 def cached(args: argparse.Namespace, network: DeepPose, stage: int, loader: DataLoader) -> DataLoader:
-    """Replace a loader of crops by one of features; of a later stage a row has one square and its keypoint."""
+    """Replace a loader of crops by one of features; of a later stage a row has one square and its
+    keypoint.
+    """
     device = device_of_features()
     network.to(device).eval()
 

@@ -1,15 +1,18 @@
-"""Train the default network of `posezoo.predict` on photographs of LSPET and on renders, body and face.
+r"""Train the default network of `posezoo.predict` on photographs of LSPET and on renders, body and
+face.
 
-    torchrun --nproc_per_node 2 examples/train_default.py --data lspet --teacher landmarks.npz --renders renders \
-        --output runs/default_128 --init simple_baseline_lite.lsp14_192x192 --size 128 128
-    torchrun --nproc_per_node 2 examples/train_default.py … --output runs/default_192 --init runs/default_128/model \
-        --size 192 192
+    torchrun --nproc_per_node 2 examples/train_default.py --data lspet --teacher landmarks.npz
+        --renders renders \ --output runs/default_128 --init simple_baseline_lite.lsp14_192x192
+        --size 128 128
+    torchrun --nproc_per_node 2 examples/train_default.py … --output runs/default_192 --init
+        runs/default_128/model \ --size 192 192
 
-Simple Baselines with 19 keypoints: LSP's 14, labelled in the photographs, and COCO's nose, eyes and ears. The face is
-labelled by a teacher (`tools/label_with_teacher.py`), where its landmarks agree with LSPET's labels, and in renders
-(`tools/render_people.py`), whose left and right are correct from every side. Parts of the face that are turned away
-have an empty heatmap as target, so that they get low scores. The network is saved three times: with all 19 keypoints,
-and as `lsp14` and `coco17`, which differ in their last layer.
+Simple Baselines with 19 keypoints: LSP's 14, labelled in the photographs, and COCO's nose, eyes and
+ears. The face is labelled by a teacher (`tools/label_with_teacher.py`), where its landmarks agree
+with LSPET's labels, and in renders (`tools/render_people.py`), whose left and right are correct
+from every side. Parts of the face that are turned away have an empty heatmap as target, so that
+they get low scores. The network is saved three times: with all 19 keypoints, and as `lsp14` and
+`coco17`, which differ in their last layer.
 """
 
 import sys
@@ -56,7 +59,8 @@ class Photographs(Dataset[dict[str, Any]]):
         far: crop with the person small and off the centre, as in a whole image.
         share: of `far`.
 
-    Yields `image`, `keypoints`, `visible`, and `absent`, which marks parts of the face that are turned away.
+    Yields `image`, `keypoints`, `visible`, and `absent`, which marks parts of the face that are
+    turned away.
     """
 
     def __init__(
@@ -116,7 +120,9 @@ def cropped(sample: dict[str, Any], absent: Tensor, crop: PersonCrop) -> dict[st
 
 
 def facing(world: Tensor) -> Tensor:
-    """Return cosines `(N, 5)` between the outward directions of nose, eyes and ears and the way to the camera."""
+    """Return cosines `(N, 5)` between the outward directions of nose, eyes and ears and the way to
+    the camera.
+    """
     nose, _, _, left, right = world[:, list(MEDIAPIPE)].unbind(dim=1)
     unit = torch.nn.functional.normalize
     forward, side = unit(nose - (left + right) / 2, dim=-1), unit(left - right, dim=-1)
@@ -125,7 +131,9 @@ def facing(world: Tensor) -> Tensor:
 
 
 def agreement(found: Tensor, people: People) -> Tensor:
-    """Return the median distance `(N,)` of the teacher's body joints from the labels, in torso lengths; inf without."""
+    """Return the median distance `(N,)` of the teacher's body joints from the labels, in torso
+    lengths; inf without.
+    """
     visible = people.visible[:, : found.shape[1]]
     torso = (people.keypoints[:, 9] - people.keypoints[:, 2]).norm(dim=-1)  # left shoulder to right hip
     torso = torch.where(people.visible[:, 9] & people.visible[:, 2] & (torso > 1), torso, torch.nan)
@@ -135,7 +143,9 @@ def agreement(found: Tensor, people: People) -> Tensor:
 
 
 def batch_loss(model: torch.nn.Module, batch: dict[str, Any], *, sigma: float) -> Tensor:
-    """Mean squared error against Gaussians, and against empty maps for parts of the face that are turned away."""
+    """Mean squared error against Gaussians, and against empty maps for parts of the face that are
+    turned away.
+    """
     heatmaps = model(batch["image"]).float()
     h, w = heatmaps.shape[-2:]
     stride = batch["image"].shape[-2] / h

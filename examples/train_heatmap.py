@@ -28,7 +28,9 @@ from training import make_loaders, options, train
 def batch_loss(
     model: torch.nn.Module, batch: dict[str, Any], *, network: posezoo.contract.PoseModel, sigma: float
 ) -> torch.Tensor:
-    """Mean squared error of every supervised stage, with targets in the frame of `network`; `model` may wrap it."""
+    """Mean squared error of every supervised stage, with targets in the frame of `network`; `model`
+    may wrap it.
+    """
     stages = model(batch["image"], all_stages=True)
     targets = network.encode_targets(batch["keypoints"], batch["visible"], stages, sigma=sigma)
     pairs = zip(stages, targets, strict=True)

@@ -15,8 +15,8 @@ On a backbone that was trained before, of which the filters of the rendered keyp
         --backbone tf_efficientnet_lite2 --start simple_baseline_lite --mixed-precision bf16 \\
         --optimizer adamw --lr 5e-4 --epochs-per-step 1 1 1 1
 
-The rendered pose is an input of the first layer, so that features cannot be computed in advance; `--freeze-backbone`
-trains the new filters, the neck and the head only.
+The rendered pose is an input of the first layer, so that features cannot be computed in advance;
+`--freeze-backbone` trains the new filters, the neck and the head only.
 
 Each step of the curriculum is a run of `training.train` that continues the one before; `--resume`
 finds the step.

@@ -1,6 +1,7 @@
 """Train a 3D lifter on motion capture from CMU, projected by virtual cameras.
 
-    python examples/train_lifter.py --data asfamc.zip bvh.zip clips --model martinez --output runs/martinez
+    python examples/train_lifter.py --data asfamc.zip bvh.zip clips --model martinez --output
+    runs/martinez
 
 `--model` is `martinez`, `seq2seq3d` or `temporal_conv_27`. Network, loss, optimiser, batch size and
 schedule default to the papers'; all three decay the learning rate exponentially. The data are not

@@ -8,12 +8,13 @@ no augmentation. The paper's crops have a margin of 20 pixels around the joints 
 LSPET's people are smaller and get a padding of 1.25. `--imagenet` starts from ImageNet's VGG16
 without batch norm, as the `_pt` networks of the code.
 
-On a frozen backbone, here the default network's, whose features are computed once (`frozen_backbone.py`), from the
-mean pose:
+On a frozen backbone, here the default network's, whose features are computed once
+(`frozen_backbone.py`), from the mean pose:
 
-    python examples/train_posernn.py --data lspet --train-images 1 7000 7501 9500 --output runs/posernn_attention \\
-        --decoder attention --backbone tf_efficientnet_lite2 --start simple_baseline_lite --freeze-backbone \\
-        --cache 8 --augment --mixed-precision bf16 --epochs 12 --batch-size 100 --halve-every 2000
+    python examples/train_posernn.py --data lspet --train-images 1 7000 7501 9500 --output
+        runs/posernn_attention \\ --decoder attention --backbone tf_efficientnet_lite2 --start
+        simple_baseline_lite --freeze-backbone \\ --cache 8 --augment --mixed-precision bf16
+        --epochs 12 --batch-size 100 --halve-every 2000
 """
 
 import sys
@@ -45,7 +46,9 @@ def batch_loss(model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
 
 @torch.no_grad()
 def start_at(model: Any, pose: torch.Tensor) -> None:
-    """Set the biases of the last layers to a pose `(K, 2)`, of which zeros are hundreds of iterations away."""
+    """Set the biases of the last layers to a pose `(K, 2)`, of which zeros are hundreds of
+    iterations away.
+    """
     layers = [layer for layer in model.head.modules() if isinstance(layer, torch.nn.Linear) and layer.out_features == 2]
     if isinstance(model, PoseCNN):
         layers, pose = [model.head[0]], pose.view(1, -1)

@@ -1,8 +1,9 @@
-"""Train RPSM in the paper's two steps, on LSPET and on rendered people in motions of CMU.
+r"""Train RPSM in the paper's two steps, on LSPET and on rendered people in motions of CMU.
 
-    python examples/train_rpsm.py --phase trunk --data lspet --body body --motions bvh.zip --output runs/trunk
-    python examples/train_rpsm.py --phase poses --trunk local-dir:runs/trunk/model --body body --motions bvh.zip \
-        --output runs/rpsm
+    python examples/train_rpsm.py --phase trunk --data lspet --body body --motions bvh.zip --output
+    runs/trunk python examples/train_rpsm.py --phase poses --trunk local-dir:runs/trunk/model --body
+    body
+        --motions bvh.zip \ --output runs/rpsm
 
 1. The trunk is trained by SGD to predict 2D heatmaps with a temporary head (section 4), on images
    of LSPET, where the paper has MPII, and on renders. The paper does not state rates, batch size

@@ -1,8 +1,9 @@
 """Train Tompson et al.'s coarse-to-fine network on LSP or LSPET in the paper's three phases.
 
     python examples/train_tompson.py --data lspet --phase coarse --output runs/coarse
-    python examples/train_tompson.py --data lspet --phase fine --init runs/coarse/model --output runs/fine
-    python examples/train_tompson.py --data lspet --phase joint --init runs/fine/model --output runs/joint
+    python examples/train_tompson.py --data lspet --phase fine --init runs/coarse/model --output
+    runs/fine python examples/train_tompson.py --data lspet --phase joint --init runs/fine/model
+    --output runs/joint
 
 First the coarse model alone (loss E1), then the fine model on windows of the frozen coarse one
 (E2), then both (E3 = E1 + 0.1 E2). From the paper: Gaussians of 1.5 cells at the unrounded joint,

@@ -21,7 +21,7 @@ def as_tensor(array: Array, like: Tensor | None = None) -> Tensor:
         array: NumPy array, tensor or list of numbers.
         like: move the tensor to the device of this one. Defaults to no move.
 
-    Example:
+    Examples:
         >>> as_tensor(np.zeros((2, 3))[:, ::-1]).shape
         torch.Size([2, 3])
     """
@@ -46,7 +46,7 @@ def as_floats(array: Array, name: str, like: Tensor | None = None) -> Tensor:
     Raises:
         ValueError: anything but an array of real numbers.
 
-    Example:
+    Examples:
         >>> as_floats(np.array([1, 2]), "boxes")
         tensor([1., 2.])
     """
@@ -69,7 +69,7 @@ def as_floats(array: Array, name: str, like: Tensor | None = None) -> Tensor:
 def as_numpy(values: Array) -> np.ndarray:
     """Convert an array, a tensor on any device or a list to a NumPy array.
 
-    Example:
+    Examples:
         >>> as_numpy(torch.ones(2))
         array([1., 1.], dtype=float32)
     """
@@ -79,7 +79,7 @@ def as_numpy(values: Array) -> np.ndarray:
 def same_kind(reference: ArrayT, values: Any) -> ArrayT:
     """Return the tensor `values` unchanged if `reference` is a tensor, else as a NumPy array.
 
-    Example:
+    Examples:
         >>> same_kind(np.zeros(1), torch.ones(2))
         array([1., 1.], dtype=float32)
     """
@@ -92,7 +92,7 @@ def in_fractions(points: np.ndarray) -> bool:
     No person, box or video is smaller than a pixel. Equal points are no fractions: zeros stand for
     missing ones.
 
-    Example:
+    Examples:
         >>> in_fractions(np.array([[0.1, 0.2], [0.5, 0.9]])), in_fractions(np.zeros((17, 2)))
         (True, False)
     """

@@ -39,8 +39,8 @@ def timm_backbone(
     The backbone returns a list of feature maps, the last one, or those of the strides `reductions`.
 
     Raises:
-        ValueError: an unknown network, one without feature maps or without those strides, or weights that are not on
-            the Hub.
+        ValueError: an unknown network, one without feature maps or without those strides, or
+            weights that are not on the Hub.
         ImportError: timm cannot be imported.
     """
     timm = import_timm(f"the backbone {name!r}")
@@ -183,7 +183,7 @@ def load_backbone(backbone: nn.Module, source: nn.Module | Mapping[str, Tensor])
     Raises:
         ValueError: another backbone, or none; `backbone` is unchanged.
 
-    Example:
+    Examples:
         >>> import posezoo
         >>> source = posezoo.create("simple_baseline_resnet18")
         >>> load_backbone(timm_backbone("resnet18")[0], source)

@@ -27,7 +27,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | Non
         width: characters of a line. The widest columns but the first are cut to fit. Defaults to no
             limit.
 
-    Example:
+    Examples:
         >>> print(table(["name", "licence"], [["a", "for research only"], ["bcdef", "-"]], width=18))
         NAME   LICENCE
         a      for resear…
@@ -51,7 +51,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | Non
 def model_row(name: str) -> tuple[str, ...]:
     """Describe an architecture: name, sets of weights, first line of its docstring.
 
-    Example:
+    Examples:
         >>> model_row("martinez")[0]
         'martinez'
     """
@@ -64,7 +64,7 @@ def model_row(name: str) -> tuple[str, ...]:
 def weights_row(name: str) -> tuple[str, ...]:
     """Describe weights: name, input, skeleton, codec, first metric, licence, place of the file.
 
-    Example:
+    Examples:
         >>> weights_row("simple_baseline_lite.coco17_192x192")[-1]
         'shipped'
     """
@@ -88,7 +88,7 @@ def facts(name: str) -> dict[str, Any]:
     Raises:
         ValueError: an unknown name.
 
-    Example:
+    Examples:
         >>> facts("martinez")["input"]
         [1, 1, 17, 2]
     """

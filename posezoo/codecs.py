@@ -6,8 +6,8 @@ ECCV 2022) classifies x and y of each keypoint separately, into bins narrower th
 Integral regression (Sun et al., "Integral Human Pose Regression", ECCV 2018) trains the expected
 position under the softmax of a heatmap with a loss on coordinates; it needs no target heatmaps.
 
-Frames: keypoints are (x, y) pixels of the network's input; bin i of SimCC lies at pixel `i / split`.
-Arrays may be NumPy or torch: results are of the kind of the first argument. Integers become
+Frames: keypoints are (x, y) pixels of the network's input; bin i of SimCC lies at pixel `i /
+split`. Arrays may be NumPy or torch: results are of the kind of the first argument. Integers become
 float32.
 """
 
@@ -54,7 +54,7 @@ def encode_simcc(
         ValueError: wrong shapes, a visible keypoint that is not finite, or a split or sigma that is
             not positive.
 
-    Example:
+    Examples:
         >>> x, y, weights = encode_simcc(torch.tensor([[[90.0, 120.25]]]), size=(256, 192))
         >>> x.shape, int(x.argmax()), int(y.argmax())
         (torch.Size([1, 1, 384]), 180, 241)
@@ -97,7 +97,7 @@ def decode_simcc(
     Raises:
         ValueError: wrong shapes, or an unknown method.
 
-    Example:
+    Examples:
         >>> x, y, _ = encode_simcc(torch.tensor([[[90.0, 120.25]]]), size=(256, 192))
         >>> decode_simcc(x, y)[0].tolist()
         [[[90.0, 120.5]]]
@@ -146,7 +146,7 @@ def encode_integral(keypoints: ArrayT, visible: Array | None = None, *, size: tu
     Raises:
         ValueError: wrong shapes, or a visible keypoint that is not finite.
 
-    Example:
+    Examples:
         >>> encode_integral(torch.tensor([[[48.0, 128.0]]]), size=(256, 192))[0].tolist()
         [[[-0.25, 0.0]]]
     """
@@ -173,7 +173,7 @@ def decode_integral(
     Raises:
         ValueError: wrong shapes.
 
-    Example:
+    Examples:
         >>> logits = torch.zeros(1, 1, 64, 48)
         >>> logits[0, 0, 30, 20:22] = 50.0
         >>> decode_integral(logits)[0].round(decimals=3).tolist()

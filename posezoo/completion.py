@@ -41,7 +41,7 @@ def script(shell: str, parser: argparse.ArgumentParser, names: Mapping[str, Sequ
     Raises:
         ValueError: another shell.
 
-    Example:
+    Examples:
         >>> parser = argparse.ArgumentParser("posezoo")
         >>> _ = parser.add_subparsers().add_parser("list", help="list the models")
         >>> print(script("fish", parser, {}).splitlines()[0])

@@ -1,7 +1,8 @@
 """The contract of a network: `PoseModel`, checks of inputs, skeletons of heads, and prediction with flip averaging.
 
-`posezoo.predict`, `posezoo.lift`, export and the training scripts read what they need to know off a `PoseModel`, never
-off an example input or a constant. `docs/add_a_model.md` shows the methods that a network adds.
+`posezoo.predict`, `posezoo.lift`, export and the training scripts read what they need to know off a
+`PoseModel`, never off an example input or a constant. `docs/add_a_model.md` shows the methods that
+a network adds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,10 +29,13 @@ class PoseModel(nn.Module):
         weights: record of the loaded weights, or None.
         head_keys: names of the submodules that depend on the number of keypoints.
         default_skeleton: skeleton of a head without names that has as many keypoints.
-        input_kind: input of `forward`: "image" `(B, 3, H, W)`, "keypoints" `(B, T, K, 2)`, "clip" `(B, T, 3, H, W)`.
-        input_size: (H, W) of the crops that the weights were trained on; None for keypoints. Can be set.
+        input_kind: input of `forward`: "image" `(B, 3, H, W)`, "keypoints" `(B, T, K, 2)`, "clip"
+            `(B, T, 3, H, W)`.
+        input_size: (H, W) of the crops that the weights were trained on; None for keypoints. Can be
+            set.
         padding: side of the crop in units of the person's tight box. Can be set.
-        keep_aspect: whether crops keep the image's aspect ratio. False: boxes are stretched to `input_size`.
+        keep_aspect: whether crops keep the image's aspect ratio. False: boxes are stretched to
+            `input_size`.
         receptive_field: frames of a video that a prediction depends on; 1 for images.
         stride: input pixels per heatmap cell; None for networks that regress coordinates.
         offset: input pixel at which cell 0 lies; cell i lies at `i * stride + offset`.
@@ -73,7 +77,7 @@ class PoseModel(nn.Module):
     def input_settings(self) -> dict[str, Any]:
         """Return the attributes that prepare an input and read an output, as `config.json` stores them.
 
-        Example:
+        Examples:
             >>> import posezoo
             >>> settings = posezoo.create("hrnet_w32").input_settings()
             >>> settings["input_size"], settings["padding"], settings["stride"]
@@ -96,9 +100,10 @@ class PoseModel(nn.Module):
         """Set `input_size`, `padding` and `keep_aspect` where given; the constructor's arguments fix the others.
 
         Raises:
-            ValueError: a size that is not two positive whole numbers, or a padding that is not positive.
+            ValueError: a size that is not two positive whole numbers, or a padding that is not
+                positive.
 
-        Example:
+        Examples:
             >>> import posezoo
             >>> model = posezoo.create("hrnet_w32")
             >>> model.apply_input_settings({"input_size": [384, 288]})
@@ -152,15 +157,17 @@ class PoseModel(nn.Module):
             visible: `(B, K)` bool or weights; None: all visible.
             stages: `model(image, all_stages=True)`, heatmaps `(B, C, h, w)` each.
             sigma: standard deviation of the Gaussians in cells.
-            method: of `heatmaps.encode`. Defaults to "truncated" for UDP, "gaussian" for DARK, else "msra".
+            method: of `heatmaps.encode`. Defaults to "truncated" for UDP, "gaussian" for DARK, else
+                "msra".
 
         Returns:
-            For each stage target heatmaps `(B, C, h, w)` and weights `(B, C)`. A background channel has weight 1.
+            For each stage target heatmaps `(B, C, h, w)` and weights `(B, C)`. A background channel
+            has weight 1.
 
         Raises:
             ValueError: a network that regresses coordinates, or what `heatmaps.encode` raises.
 
-        Example:
+        Examples:
             >>> import posezoo
             >>> from posezoo.losses import heatmap_mse
             >>> model, keypoints = posezoo.create("hourglass_1", width=16), 128 * torch.rand(2, 16, 2)
@@ -267,7 +274,8 @@ def check_clip(clip: Tensor, size: tuple[int, int]) -> None:
     """Check a batch of clips.
 
     Raises:
-        ValueError: not a float tensor `(B, T, 3, H, W)` of at least one frame, or frames of another size.
+        ValueError: not a float tensor `(B, T, 3, H, W)` of at least one frame, or frames of another
+            size.
     """
     if not isinstance(clip, Tensor):
         raise ValueError(
@@ -310,7 +318,8 @@ def check_keypoints(keypoints: Tensor, num_inputs: int) -> None:
     """Check a batch of 2D keypoint sequences.
 
     Raises:
-        ValueError: not a float tensor `(B, T, num_inputs, 2)` of at least one frame, or keypoints that are not finite.
+        ValueError: not a float tensor `(B, T, num_inputs, 2)` of at least one frame, or keypoints
+            that are not finite.
     """
     if not isinstance(keypoints, Tensor):
         raise ValueError(

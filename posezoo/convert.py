@@ -44,7 +44,7 @@ def convert_file(path: str | Path, directory: str | Path, model: nn.Module | Non
     Raises:
         ValueError: as `load_checkpoint`, or a directory that is not empty.
 
-    Example:
+    Examples:
         >>> import tempfile, pathlib, posezoo, torch
         >>> folder = pathlib.Path(tempfile.mkdtemp())
         >>> torch.save(posezoo.create("hrnet_w32", num_keypoints=16).state_dict(), folder / "mine.pth")

@@ -46,7 +46,7 @@ GRIDS = ((8, 16, 32), (8, 16, 32, 64))  # strides of YOLOX, and of its variants 
 class Detector(Protocol):
     """Callable from images to boxes and scores; see the documentation of this module.
 
-    Example:
+    Examples:
         >>> def middle(images):                             # the same box for all images
         ...     corners = [torch.tensor([[0.25, 0.0, 0.75, 1.0]]) * torch.tensor([w, h, w, h])
         ...                for _, h, w in (image.shape for image in images)]
@@ -77,7 +77,7 @@ def load_detector(name: str | Path, *, device: str | torch.device | None = None)
         ValueError: a name of another form.
         ImportError: the package onnxruntime or transformers is missing.
 
-    Example:
+    Examples:
         >>> load_detector("yolox.onnx")
         Traceback (most recent call last):
         ValueError: yolox.onnx: there is no such file; download one, for instance ...
@@ -111,7 +111,7 @@ def box_nms(boxes: Tensor, scores: Tensor, *, threshold: float = OVERLAP) -> Ten
     Raises:
         ValueError: shapes that do not match, or a number that is not finite.
 
-    Example:
+    Examples:
         >>> boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10]])
         >>> box_nms(boxes, torch.tensor([0.6, 0.9, 0.7])).tolist()
         [1, 2]
@@ -159,7 +159,7 @@ class TransformersDetector:
             cache while the Hub cannot be reached.
         ImportError: the package transformers is missing.
 
-    Example:
+    Examples:
         >>> detector = TransformersDetector("PekingU/rtdetr_r18vd")               # doctest: +SKIP
         >>> people = posezoo.predict("photo.jpg", detector=detector)              # doctest: +SKIP
     """
@@ -215,8 +215,8 @@ class TransformersDetector:
 def _place(name: str) -> tuple[str, str | None]:
     """Return a folder, or a name on the Hub and its revision.
 
-    Offline, transformers repeats every request for half a minute before it looks into its cache, so the folder in the
-    cache is passed to it.
+    Offline, transformers repeats every request for half a minute before it looks into its cache, so
+    the folder in the cache is passed to it.
     """
     if Path(name).is_dir():
         return name, None
@@ -302,7 +302,7 @@ class OnnxDetector:
         ValueError: a missing file, or one with other inputs and outputs.
         ImportError: the package onnxruntime is missing.
 
-    Example:
+    Examples:
         >>> detector = OnnxDetector("yolox_s.onnx", threshold=0.4)                # doctest: +SKIP
         >>> people = posezoo.predict("photo.jpg", detector=detector)              # doctest: +SKIP
     """

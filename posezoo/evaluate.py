@@ -39,7 +39,8 @@ class Metric:
         dimensions: of the keypoints, 2 or 3.
         rows: names of the values, "keypoints" or "bones".
         means: means to add to the values, by name: "plain" over all values; "labelled", in which
-            each keypoint weighs as often as it counts; or a function of `(pred, target, visible=...)`.
+            each keypoint weighs as often as it counts; or a function of `(pred, target,
+            visible=...)`.
     """
 
     function: Callable[..., Any]
@@ -168,7 +169,7 @@ def evaluate_files(
         ValueError: an unknown metric, a file that is missing, damaged or lacks an array, shapes
             that do not match.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> file = Path(tempfile.mkdtemp(), "poses.npy")
         >>> np.save(file, np.zeros((2, 3, 3)))

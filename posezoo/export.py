@@ -78,7 +78,7 @@ def to_onnx(
         ValueError: not a model of the zoo, a shape that it does not take, or a file whose outputs
             are not the model's.
 
-    Example:
+    Examples:
         >>> import posezoo, tempfile
         >>> model = posezoo.create("martinez", num_keypoints=17)
         >>> file = to_onnx(model, Path(tempfile.mkdtemp()) / "martinez.onnx")
@@ -138,7 +138,7 @@ def to_pt2(
     `torch.export.load(path).module()` is the network. The arguments are those of `to_onnx`; the
     metadata are JSON in the extra file "posezoo.json".
 
-    Example:
+    Examples:
         >>> import posezoo, tempfile
         >>> model = posezoo.create("martinez", num_keypoints=17)
         >>> file = to_pt2(model, Path(tempfile.mkdtemp()) / "martinez.pt2", decode=True)

@@ -61,7 +61,7 @@ def encode(
     Raises:
         ValueError: wrong shapes, a visible keypoint that is not finite, or an unknown method.
 
-    Example:
+    Examples:
         >>> heatmaps, weights = encode(torch.tensor([[[90.0, 120.0]]]), size=(64, 48))
         >>> int(heatmaps.argmax()) == 30 * 48 + 23, weights.tolist()
         (True, [[1.0]])
@@ -104,7 +104,7 @@ def visible_keypoints(keypoints: Array, visible: Array | None) -> tuple[Tensor, 
     Raises:
         ValueError: wrong shapes, or a visible keypoint that is not finite.
 
-    Example:
+    Examples:
         >>> visible_keypoints(torch.tensor([[[1, 2], [3, 4]]]), torch.tensor([[True, False]]))[0].tolist()
         [[[1.0, 2.0], [0.0, 0.0]]]
     """
@@ -129,7 +129,7 @@ def merge_people(heatmaps: ArrayT) -> ArrayT:
     Returns:
         `(B, K, h, w)`.
 
-    Example:
+    Examples:
         >>> merge_people(torch.tensor([0.75, 0.125, 0.5, 0.25]).view(1, 2, 2, 1, 1)).flatten().tolist()
         [1.0, 0.375]
     """
@@ -148,7 +148,7 @@ def with_background(heatmaps: ArrayT) -> ArrayT:
     Returns:
         `(B, K + 1, h, w)`.
 
-    Example:
+    Examples:
         >>> with_background(torch.tensor([0.75, 0.25]).view(1, 2, 1, 1)).flatten().tolist()
         [0.75, 0.25, 0.25]
     """
@@ -183,7 +183,7 @@ def decode(
         map without a positive value has its keypoint at (0, 0), as in the authors' code, and a
         score of 0 or less.
 
-    Example:
+    Examples:
         >>> heatmaps, _ = encode(torch.tensor([[[90.0, 120.0]]]), size=(64, 48), method="gaussian")
         >>> decode(heatmaps, method="dark")[0].round(decimals=1).tolist()
         [[[90.0, 120.0]]]
@@ -228,7 +228,7 @@ def flip_average(heatmaps: ArrayT, mirrored: Array, flip_index: Sequence[int], *
     Returns:
         `(B, K, h, w)`.
 
-    Example:
+    Examples:
         >>> flip_average(torch.ones(1, 2, 4, 4), torch.ones(1, 2, 4, 4), (1, 0)).mean().item()
         1.0
     """
@@ -242,7 +242,7 @@ def flip_average(heatmaps: ArrayT, mirrored: Array, flip_index: Sequence[int], *
 def pair_of(value: float | tuple[float, float]) -> tuple[float, float]:
     """Return a number for both axes as (y, x), and a pair unchanged.
 
-    Example:
+    Examples:
         >>> pair_of(4.0)
         (4.0, 4.0)
     """
@@ -324,7 +324,7 @@ def _blur(heatmaps: Tensor) -> Tensor:
 def soft_argmax(heatmaps: Tensor, sharpness: float) -> Tensor:
     """Return the expected cell (x, y) under the softmax of each map: `(B, K, h, w) -> (B, K, 2)`.
 
-    Example:
+    Examples:
         >>> soft_argmax(torch.tensor([[[[0.0, 9.0, 0.0]]]]), sharpness=2.0).tolist()
         [[[1.0, 0.0]]]
     """

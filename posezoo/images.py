@@ -43,7 +43,7 @@ def load_image(image: "ImageLike") -> Tensor:
         ValueError: a file that is missing or damaged, another type or shape, an empty image, values
             that are not finite or outside [0, 1].
 
-    Example:
+    Examples:
         >>> load_image(np.full((4, 5), 255, np.uint8)).shape
         torch.Size([3, 4, 5])
     """
@@ -59,7 +59,7 @@ def load_image_uint8(image: "ImageLike") -> Tensor:
     Raises:
         ValueError: as in `load_image`.
 
-    Example:
+    Examples:
         >>> load_image_uint8(np.full((4, 5), 65535, np.uint16)).unique()
         tensor([255], dtype=torch.uint8)
     """

@@ -26,7 +26,7 @@ def check_choices(**choices: tuple[str, Iterable[str]]) -> None:
     Raises:
         ValueError: another value.
 
-    Example:
+    Examples:
         >>> check_choices(init=("xavier", ("xavier", "torch7")))
     """
     for name, (value, known) in choices.items():
@@ -89,19 +89,21 @@ class ZScore(nn.Module):
 class PoseNormalize(nn.Module):
     """Normalise the 2D input of a lifter and de-normalise its 3D output.
 
-    The statistics are buffers, saved with the weights. Before `fit` keypoints are passed through and outputs are
-    metres.
+    The statistics are buffers, saved with the weights. Before `fit` keypoints are passed through
+    and outputs are metres.
 
     Args:
         num_inputs: number of 2D keypoints.
         num_keypoints: number of 3D keypoints.
-        frame: "pixels" standardises pixel coordinates, as in the papers, which ties the weights to the cameras of the
-            training data. "person" first makes keypoints relative to the root, in units of the person's size in the
-            window (`geometry.person_frame`), independent of camera, image size and distance.
-        framewise: with frame "person", measure the size per frame instead of per window (the axis `T`).
+        frame: "pixels" standardises pixel coordinates, as in the papers, which ties the weights to
+            the cameras of the training data. "person" first makes keypoints relative to the root,
+            in units of the person's size in the window (`geometry.person_frame`), independent of
+            camera, image size and distance.
+        framewise: with frame "person", measure the size per frame instead of per window (the axis
+            `T`).
         root: index of the root among the 2D keypoints. Defaults to the first.
 
-    Example:
+    Examples:
         >>> normalize = PoseNormalize(17, 17)
         >>> keypoints, pose3d = 500 + 90 * torch.randn(400, 1, 17, 2), 300 * torch.randn(400, 1, 17, 3)
         >>> normalize.fit(keypoints, pose3d)
@@ -135,11 +137,13 @@ class PoseNormalize(nn.Module):
         """Set the statistics from training data.
 
         Args:
-            keypoints: `(..., T, K, 2)` pixels; for frame "person" in windows of the network's length.
+            keypoints: `(..., T, K, 2)` pixels; for frame "person" in windows of the network's
+                length.
             pose3d: `(..., T, K, 3)` mm, relative to the root.
 
         Raises:
-            ValueError: wrong shapes, no poses, values that are not finite, or poses that are not root-relative.
+            ValueError: wrong shapes, no poses, values that are not finite, or poses that are not
+                root-relative.
         """
         for name, points, statistics in (("keypoints", keypoints, self.keypoints), ("pose3d", pose3d, self.pose3d)):
             if points.ndim < 3 or points.shape[-2:] != statistics.mean.shape or not points.numel():
@@ -269,8 +273,8 @@ def checkpoint_blocks(layers: nn.Sequential, x: Tensor) -> Tensor:
 def cpm_trunk(width: int = 128) -> nn.Sequential:
     """Build the image features of the released Convolutional Pose Machine, which RPSM starts from.
 
-    VGG-19 up to conv4_2 and five more convolutions, each with a ReLU: `(B, 3, H, W) -> (B, width, H/8, W/8)`. Parameter
-    names are equal in both networks, so `load_state_dict` transfers weights.
+    VGG-19 up to conv4_2 and five more convolutions, each with a ReLU: `(B, 3, H, W) -> (B, width,
+    H/8, W/8)`. Parameter names are equal in both networks, so `load_state_dict` transfers weights.
     """
     more = [("conv4_3_CPM", 3, 2 * width), ("conv4_4_CPM", 3, 2 * width), ("conv4_5_CPM", 3, 2 * width)]
     return named_convolutions(3, [*vgg_layers(width), *more, ("conv4_6_CPM", 3, 2 * width), ("conv4_7_CPM", 3, width)])
@@ -279,10 +283,10 @@ def cpm_trunk(width: int = 128) -> nn.Sequential:
 class PoseTrunk(nn.Sequential):
     """The convolutions that all stages of RPSM share (its Table 1): `(B, 3, H, W) -> (B, width, H/8, W/8)`.
 
-    They have the names of the released Convolutional Pose Machine. The paper pre-trains them for 2D heatmaps, with a
-    layer that is then removed:
+    They have the names of the released Convolutional Pose Machine. The paper pre-trains them for 2D
+    heatmaps, with a layer that is then removed:
 
-    Example:
+    Examples:
         >>> import posezoo
         >>> from posezoo.heatmaps import encode
         >>> from posezoo.losses import heatmap_mse
@@ -302,7 +306,8 @@ class PoseTrunk(nn.Sequential):
 
         Args:
             num_keypoints: number of maps, the background included.
-            design: "paper", one convolution (section 4); "cpm", two, as in a Convolutional Pose Machine.
+            design: "paper", one convolution (section 4); "cpm", two, as in a Convolutional Pose
+                Machine.
         """
         return heatmap_head(self.width, num_keypoints, design)
 
@@ -319,7 +324,7 @@ def heatmap_head(width: int, num_keypoints: int, design: str) -> nn.Sequential:
 def xavier_linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
     """Create a fully connected layer with Xavier's uniform initialisation and zero bias.
 
-    Example:
+    Examples:
         >>> bool(xavier_linear(4, 3).bias.any())
         False
     """
@@ -353,7 +358,8 @@ def blur(x: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
 def local_response_norm(x: Tensor, *, k: float, alpha: float) -> Tensor:
     """Divide by `(k + alpha * sum of squares over 5 neighbouring channels) ** 0.75`, as in AlexNet.
 
-    Equals `torch.nn.LocalResponseNorm(5, 5 * alpha, 0.75, k)`, in two thirds of the time: the sum is a convolution.
+    Equals `torch.nn.LocalResponseNorm(5, 5 * alpha, 0.75, k)`, in two thirds of the time: the sum
+    is a convolution.
     """
     channels = x.shape[1]
     band = alpha * torch.ones(channels, channels, device=x.device, dtype=x.dtype).triu(-2).tril(2)
@@ -368,9 +374,10 @@ class PoseCodec(nn.Module):
     Args:
         num_keypoints: keypoints of a pose.
         root: the keypoint that poses are relative to. Defaults to the mean of all keypoints.
-        bones: pairs of keypoints. If they form a tree, bones of targets are rescaled to their mean lengths.
+        bones: pairs of keypoints. If they form a tree, bones of targets are rescaled to their mean
+            lengths.
 
-    Example:
+    Examples:
         >>> import posezoo
         >>> codec = posezoo.create("rpsm", size=[64, 64], width=16, hidden=32).codec
         >>> training = 300 * torch.randn(1000, 5, 17, 3)             # mm, from the pelvis or not

@@ -73,7 +73,7 @@ class Poses3D:
     def to_dict(self) -> dict[str, Any]:
         """Convert to lists for JSON, with unit, coordinate frame and names.
 
-        Example:
+        Examples:
             >>> arm = Skeleton("arm", ("elbow", "wrist"), bones=((0, 1),))
             >>> keypoints, interpolated = np.ones((1, 2, 2)), np.zeros((1, 2), bool)
             >>> poses = Poses3D(np.ones((1, 2, 3)), arm, keypoints, interpolated, arm)
@@ -191,7 +191,7 @@ def lift(
         ValueError: no frames, mismatched shapes, a keypoint that the skeleton lacks or that is
             missing in all frames; a model that takes no keypoints; what `posezoo.create` raises.
 
-    Example:
+    Examples:
         >>> import posezoo
         >>> model = posezoo.create("martinez", linear_size=64).eval()
         >>> video = np.random.default_rng(0).uniform(0, 1000, (30, 17, 2))
@@ -256,7 +256,7 @@ def predict_single_person(
     Raises:
         ValueError: what `posezoo.predict` raises.
 
-    Example:
+    Examples:
         >>> people = predict_single_person([np.zeros((60, 40, 3), np.uint8)] * 3)
         >>> len(people), people[0].keypoints.shape
         (3, (1, 19, 2))

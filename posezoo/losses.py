@@ -26,7 +26,7 @@ def heatmap_mse(pred: Tensor, target: Tensor, weights: Tensor | None = None, *, 
             weight before squaring: pass `weights**2` for that where they are not 0 or 1.
         half: multiply by 1/2, the authors' convention. Defaults to mmpose's, no factor.
 
-    Example:
+    Examples:
         >>> import torch
         >>> heatmap_mse(torch.zeros(1, 2, 4, 4), torch.ones(1, 2, 4, 4), torch.tensor([[1.0, 0.0]])).item()
         0.5
@@ -44,7 +44,7 @@ def heatmap_sse(pred: Tensor, target: Tensor, weights: Tensor | None = None) -> 
         target: `(B, K, h, w)`.
         weights: `(B, K)`, 0 for missing keypoints, which count as 0 in the mean.
 
-    Example:
+    Examples:
         >>> import torch
         >>> heatmap_sse(torch.zeros(1, 2, 4, 4), torch.ones(1, 2, 4, 4), torch.tensor([[1.0, 0.0]])).item()
         8.0
@@ -60,7 +60,7 @@ def euclidean(pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Te
         target: `(B, K, h, w)`.
         weights: `(B, K)`, 0 for missing keypoints.
 
-    Example:
+    Examples:
         >>> import torch
         >>> euclidean(torch.zeros(3, 2, 4, 4), torch.ones(3, 2, 4, 4)).item()
         16.0
@@ -77,7 +77,7 @@ def belief_loss(stages: Sequence[Tensor], first: Tensor, later: Tensor) -> Tenso
             `posezoo.models.cpm.cpm_targets` returns both targets.
         later: target of the other stages, with one person.
 
-    Example:
+    Examples:
         >>> import torch
         >>> stages, later = [torch.zeros(1, 2, 4, 4)] * 3, torch.ones(1, 2, 4, 4)
         >>> belief_loss(stages, 2 * later, later).item()
@@ -103,7 +103,7 @@ def coarse_to_fine_sse(
         weights: `(B, K)`, 0 for missing keypoints.
         fine_weight: lambda in the paper.
 
-    Example:
+    Examples:
         >>> import torch
         >>> coarse = torch.zeros(1, 2, 4, 4), torch.ones(1, 2, 4, 4)
         >>> round(coarse_to_fine_sse(coarse, (torch.zeros(1, 2, 8, 8), torch.ones(1, 2, 8, 8))).item(), 4)
@@ -123,7 +123,7 @@ def heatmap_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None
         target: `(B, K, h, w)`, not negative.
         weights: `(B, K)`, 0 for missing keypoints.
 
-    Example:
+    Examples:
         >>> import torch
         >>> round(heatmap_cross_entropy(torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4)).item(), 4)   # log(16)
         2.7726
@@ -146,7 +146,7 @@ def ohkm(pred: Tensor, target: Tensor, weights: Tensor | None = None, *, top_k: 
         top_k: number of keypoints per person that count, at most K.
         half: multiply by 1/2, as HRNet does.
 
-    Example:
+    Examples:
         >>> import torch
         >>> ohkm(torch.zeros(1, 2, 4, 4), torch.tensor([1.0, 3.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4), top_k=1).item()
         4.5
@@ -170,7 +170,7 @@ def keypoint_l2(
         per_person: divide by the number of people B, so that the size of the batch does not change
             the step.
 
-    Example:
+    Examples:
         >>> import torch
         >>> pred, target = torch.zeros(2, 3, 2), torch.full((2, 3, 2), 2.0)
         >>> seen = torch.tensor([[True, True, False], [True, False, False]])
@@ -199,7 +199,7 @@ def bounded_correction(
         weights: `(B, K)` numbers or bool, 0 for missing keypoints.
         max_step: longest step in pixels, L in the paper.
 
-    Example:
+    Examples:
         >>> import torch
         >>> start, target = torch.zeros(1, 1, 2), torch.tensor([[[70.0, 0.0]]])
         >>> bounded_correction(start, start, target).item(), bounded_correction(target, start, target).item()
@@ -227,7 +227,7 @@ def keypoint_mse(pred: Tensor, target: Tensor, weights: Tensor | None = None) ->
         target: `(B, K, D)`; the values of missing keypoints are ignored, NaN included.
         weights: `(B, K)` numbers or bool, 0 for missing keypoints.
 
-    Example:
+    Examples:
         >>> import torch
         >>> pred, target = torch.zeros(2, 3, 2), torch.tensor([1.0, 2.0]).view(2, 1, 1).expand(2, 3, 2)
         >>> keypoint_mse(pred, target, torch.tensor([[True, True, False], [True, False, False]])).item()
@@ -253,7 +253,7 @@ def keypoint_smooth_l1(pred: Tensor, target: Tensor, weights: Tensor | None = No
         weights: `(B, K)` numbers or bool, 0 for missing keypoints.
         beta: error above which the loss is linear.
 
-    Example:
+    Examples:
         >>> import torch
         >>> keypoint_smooth_l1(torch.zeros(1, 2, 2), torch.full((1, 2, 2), 3.0), torch.tensor([[1.0, 0.0]])).item()
         1.25
@@ -275,7 +275,7 @@ def pose_mse(pred: Tensor, target: Tensor, scale: Tensor | None = None, weights:
             which is in z-scores. Defaults to 1.
         weights: `(..., K)` of the squares, 0 for missing keypoints, which count as 0 in the mean.
 
-    Example:
+    Examples:
         >>> import torch
         >>> pose_mse(torch.full((1, 2, 3), 20.0), torch.zeros(1, 2, 3), scale=torch.full((2, 3), 10.0)).item()
         4.0
@@ -309,7 +309,7 @@ def pose_sequence_mse(
             of a shorter clip, which count as 0 in the mean and in the sum.
         stage_weights: alpha of each stage. Defaults to 1 (section 5.1).
 
-    Example:
+    Examples:
         >>> import torch
         >>> stages = [torch.full((1, 5, 17, 3), 20.0), torch.full((1, 5, 17, 3), 10.0)]
         >>> target, scale = torch.zeros(1, 5, 17, 3), torch.full((17, 3), 10.0)
@@ -361,7 +361,7 @@ def smooth_pose_mse(
     Raises:
         ValueError: shapes that do not match, or unknown `joint_weights`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> pred, target = torch.zeros(1, 2, 16, 3), torch.zeros(1, 2, 16, 3)
         >>> pred[:, 1, 12] = 10.0                                       # a wrist jumps by 10 mm in each coordinate
@@ -407,7 +407,7 @@ def pose_distance(pred: Tensor, target: Tensor, weights: Tensor | None = None) -
         target: `(..., K, D)` in the same unit.
         weights: `(..., K)`, 0 for missing keypoints, which count as 0 in the mean.
 
-    Example:
+    Examples:
         >>> import torch
         >>> pose_distance(torch.tensor([[[3.0, 4.0, 0.0], [0.0, 0.0, 1.0]]]), torch.zeros(1, 2, 3)).item()
         3.0

@@ -40,7 +40,7 @@ class People:
         image: the image as it was given to `posezoo.predict`, a path for instance, on which `draw`
             draws. None for people from elsewhere.
 
-    Example:
+    Examples:
         >>> import posezoo
         >>> photo = np.zeros((120, 90, 3), np.uint8)
         >>> people = posezoo.predict(photo, boxes=[[0, 0, 40, 110], [50, 0, 90, 110]])
@@ -97,7 +97,7 @@ class People:
     def unpack(self) -> tuple[np.ndarray, np.ndarray]:
         """Return `keypoints` `(N, K, 2)` and `scores` `(N, K)`, as `model.predict` does.
 
-        Example:
+        Examples:
             >>> people = People(np.ones((3, 2, 2)), np.ones((3, 2)), np.zeros((3, 4)), None, (10, 10))
             >>> keypoints, scores = people.unpack()
             >>> keypoints.shape, scores.shape
@@ -119,7 +119,7 @@ class People:
         Raises:
             ValueError: keypoints without names, or an unknown skeleton.
 
-        Example:
+        Examples:
             >>> import posezoo
             >>> people = posezoo.predict(np.zeros((120, 90, 3), np.uint8), boxes=[[10, 10, 80, 110]])
             >>> people = people.to("lsp14")  # COCO has neither the neck nor the top of the head
@@ -163,7 +163,7 @@ class People:
         Raises:
             ValueError: no image, or one of another size than `image_size`.
 
-        Example:
+        Examples:
             >>> import posezoo
             >>> people = posezoo.predict(np.zeros((120, 90, 3), np.uint8))
             >>> people.draw(names=True, boxes=True).shape
@@ -200,7 +200,7 @@ class People:
         Raises:
             ValueError: another suffix; what `draw` raises.
 
-        Example:
+        Examples:
             >>> import posezoo, tempfile
             >>> people = posezoo.predict(np.zeros((120, 90, 3), np.uint8))
             >>> people.save(Path(tempfile.mkdtemp(), "people.json")).stat().st_size > 500
@@ -220,11 +220,12 @@ class People:
 
         Keypoints that are not finite are None. Numbers are rounded to 3 digits.
 
-        Example:
+        Examples:
             >>> arm = Skeleton("arm", ("elbow", "wrist"), bones=((0, 1),))
             >>> people = People(np.ones((1, 2, 2)), np.ones((1, 2)), np.zeros((1, 4)), arm, (10, 20))
             >>> people.to_dict()["people"]
-            [{'keypoints': [[1.0, 1.0], [1.0, 1.0]], 'scores': [1.0, 1.0], 'box': [0.0, 0.0, 0.0, 0.0]}]
+            [{'keypoints': [[1.0, 1.0], [1.0, 1.0]], 'scores': [1.0, 1.0], 'box': [0.0, 0.0, 0.0,
+            0.0]}]
         """
         people = []
         for number in range(len(self)):
@@ -261,7 +262,7 @@ class People:
                 converted are 0, 0, 0, as COCO's are where nobody annotated them. Defaults to the
                 skeleton of the people.
 
-        Example:
+        Examples:
             >>> keypoints, scores, boxes = np.ones((1, 2, 2)), np.ones((1, 2)), np.zeros((1, 4))
             >>> people = People(keypoints, scores, boxes, None, image_size=(10, 10))
             >>> people.to_coco(image_id=7)[0]["keypoints"]
@@ -290,7 +291,7 @@ class People:
         Raises:
             ImportError: the package supervision is missing.
 
-        Example:
+        Examples:
             >>> points = people.to_supervision()                                  # doctest: +SKIP
             >>> annotator = supervision.EdgeAnnotator(edges=people.edges)         # doctest: +SKIP
             >>> drawn = annotator.annotate(image, points)                         # doctest: +SKIP

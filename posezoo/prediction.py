@@ -129,10 +129,10 @@ def predict(
 ) -> People | list[People]:
     """Predict the keypoints of the people in one image or in several.
 
-    Without boxes and a detector an image has one person, who is found in two passes. The first crops
-    the whole image. The second crops the bounding box of the keypoints whose score is at least 0.3
-    of the highest. Its prediction is returned, unless its mean score is less than half of that of
-    the first. On LSPET images 7001 to 7100 this raises PCK@0.2 from 0.418 to 0.582.
+    Without boxes and a detector an image has one person, who is found in two passes. The first
+    crops the whole image. The second crops the bounding box of the keypoints whose score is at
+    least 0.3 of the highest. Its prediction is returned, unless its mean score is less than half of
+    that of the first. On LSPET images 7001 to 7100 this raises PCK@0.2 from 0.418 to 0.582.
 
     Args:
         images: an image, or a list or tuple of them. An image is a path; a PIL image; an array
@@ -164,7 +164,7 @@ def predict(
             boxes, given or detected, that are malformed or outside the image; boxes together with a
             detector; a model that is not one for images; what `posezoo.create` raises.
 
-    Example:
+    Examples:
         >>> import posezoo
         >>> people = posezoo.predict(np.zeros((120, 90, 3), np.uint8), boxes=[[10, 10, 80, 110]])
         >>> people.keypoints.shape, people.skeleton.name
@@ -236,8 +236,8 @@ def predict_stream(
 ) -> Iterator[People | ValueError]:
     """Predict for images that come one by one, such as the frames of a video, as `predict` does.
 
-    Images are loaded when they are needed and forgotten afterwards. Predictions come in the order of
-    the images, at most one batch late; with a `batch_size` of 1 each comes at once.
+    Images are loaded when they are needed and forgotten afterwards. Predictions come in the order
+    of the images, at most one batch late; with a `batch_size` of 1 each comes at once.
 
     Args:
         images: an iterable of images as `predict` takes them.
@@ -259,7 +259,7 @@ def predict_stream(
     Raises:
         ValueError: as `predict`.
 
-    Example:
+    Examples:
         >>> frames = (np.full((60, 40, 3), grey, np.uint8) for grey in range(5))
         >>> [people.keypoints.shape for people in predict_stream(frames, batch_size=2)][:2]
         [(1, 17, 2), (1, 17, 2)]
@@ -311,7 +311,7 @@ def keypoint_box(person: People) -> np.ndarray:
     Confident is a score of at least 0.3 of the highest. NaN if fewer than four are, or if the box
     is not larger than a pixel.
 
-    Example:
+    Examples:
         >>> points = np.array([[[10, 20], [30, 20], [30, 60], [10, 60], [90, 90]]], np.float32)
         >>> scores = np.array([[0.9, 0.8, 0.7, 0.6, 0.1]], np.float32)
         >>> keypoint_box(People(points, scores, np.zeros((1, 4)), None, (100, 100))).tolist()
@@ -328,10 +328,10 @@ def keypoint_box(person: People) -> np.ndarray:
 def better_pass(first: People, second: People) -> People:
     """Return the second pass, or the first if the mean score of the second is less than half of it.
 
-    The second crop resembles those of the training more. The scores of both are not compared as they
-    are, because a peak is higher where the person is small in the crop.
+    The second crop resembles those of the training more. The scores of both are not compared as
+    they are, because a peak is higher where the person is small in the crop.
 
-    Example:
+    Examples:
         >>> first, second, lost = (
         ...     People(np.zeros((1, 2, 2)), np.full((1, 2), score), np.zeros((1, 4)), None, (9, 9))
         ...     for score in (0.6, 0.5, 0.2)

@@ -27,7 +27,7 @@ def with_progress(
         title: name of the work. Defaults to none.
         weigh: how many an item counts for. Defaults to one.
 
-    Example:
+    Examples:
         >>> list(with_progress(range(3), 3, False, "frame"))
         [0, 1, 2]
     """
@@ -45,7 +45,7 @@ def with_progress(
 def say(line: str, file: Any) -> None:
     """Print a line to `file`, above a progress bar if one is shown.
 
-    Example:
+    Examples:
         >>> import sys
         >>> say("photo.jpg: 1 box", sys.stdout)
         photo.jpg: 1 box

@@ -18,7 +18,7 @@ DRAWS = 40  # simulated predictions of each keypoint (section 4.1)
 def diameter_keypoints(names: Sequence[str], diameter: Sequence[str]) -> list[tuple[int, int]]:
     """Return the indices of the two keypoints of the diameter and of their counterparts; none without a torso.
 
-    Example:
+    Examples:
         >>> names = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
         >>> diameter_keypoints(names, ("left_shoulder", "right_hip"))
         [(2, 1), (3, 0)]
@@ -45,7 +45,7 @@ def pose_diameter(keypoints: Tensor, visible: Tensor | None, pairs: Sequence[tup
     Returns:
         `(...)` pixels.
 
-    Example:
+    Examples:
         >>> pose_diameter(torch.tensor([[0.0, 0.0], [30.0, 40.0], [9.0, 9.0]]), None, [(0, 1)]).item()
         50.0
     """
@@ -90,7 +90,7 @@ def displacement_statistics(pred: Tensor, target: Tensor, visible: Tensor, diame
     Raises:
         ValueError: a keypoint has fewer than two examples.
 
-    Example:
+    Examples:
         >>> pred, target = torch.tensor([[[11.0, 0.0]], [[13.0, 0.0]]]), torch.tensor([[[10.0, 0.0]], [[10.0, 0.0]]])
         >>> mean, variance = displacement_statistics(pred, target, torch.ones(2, 1).bool(), torch.tensor([2.0, 2.0]))
         >>> mean.tolist(), variance.tolist()
@@ -130,7 +130,7 @@ def simulated_predictions(
     Returns:
         `(B, draws, K, 2)` pixels.
 
-    Example:
+    Examples:
         >>> truth, nothing = torch.tensor([[[3.0, 4.0]]]), torch.zeros(1, 2)
         >>> simulated_predictions(truth, torch.tensor([2.0]), nothing + 0.5, nothing, draws=2).tolist()
         [[[[4.0, 5.0]], [[4.0, 5.0]]]]

@@ -70,7 +70,7 @@ def register_model(
     Raises:
         ValueError: another function has the name already, or a tag is not a word.
 
-    Example:
+    Examples:
         >>> import torch, posezoo
         >>> @posezoo.register_model
         ... def one_layer(width: int = 8) -> torch.nn.Linear:
@@ -141,7 +141,7 @@ def create(
         WeightsNotFoundError: (a ValueError) no source of the weights could be read; the message
             says how to get them.
 
-    Example:
+    Examples:
         >>> import posezoo
         >>> model = posezoo.create("hrnet_w32", num_keypoints=21)
         >>> model.architecture, model.num_keypoints
@@ -222,7 +222,7 @@ def load_checkpoint(model: Any, path: str | Path) -> Any:
         ValueError: not a checkpoint, an unknown format (the message names the nearest one), or
             tensors that do not fit; the model is unchanged.
 
-    Example:
+    Examples:
         >>> import tempfile, posezoo
         >>> folder = posezoo.create("hrnet_w32").save_pretrained(tempfile.mkdtemp())
         >>> posezoo.load_checkpoint(None, folder / "model.safetensors").architecture
@@ -258,7 +258,7 @@ def from_pretrained(name_or_path: str | Path, **kwargs: Any) -> Any:
     Raises:
         ValueError: as `create`.
 
-    Example:
+    Examples:
         >>> import posezoo, tempfile
         >>> folder = posezoo.save_pretrained(posezoo.create("hrnet_w32", num_keypoints=2), tempfile.mkdtemp())
         >>> posezoo.from_pretrained(folder).num_keypoints
@@ -292,7 +292,7 @@ def list_models(
         exclude_filters: wildcards of names to leave out.
         include_tags: list `arch.tag` instead of `arch`. Defaults to `pretrained`.
 
-    Example:
+    Examples:
         >>> import posezoo
         >>> posezoo.list_models("hrnet_w*")
         ['hrnet_w18', 'hrnet_w32', 'hrnet_w48']
@@ -321,7 +321,7 @@ def list_models(
 def list_pretrained(filter: str | Iterable[str] = "", exclude_filters: str | Iterable[str] = "") -> list[str]:
     """List the names, with tags, of all weights that `create(name, pretrained=True)` can load.
 
-    Example:
+    Examples:
         >>> import posezoo
         >>> all("." in name for name in posezoo.list_pretrained())
         True
@@ -332,7 +332,7 @@ def list_pretrained(filter: str | Iterable[str] = "", exclude_filters: str | Ite
 def is_model(model_name: str) -> bool:
     """Return whether an architecture is registered. A tag is ignored, as in timm.
 
-    Example:
+    Examples:
         >>> import posezoo
         >>> posezoo.is_model("hrnet_w32"), posezoo.is_model("hrnet_w33")
         (True, False)
@@ -347,7 +347,7 @@ def model_entrypoint(model_name: str) -> Callable[..., Any]:
     Raises:
         ValueError: no such architecture; the message names the nearest ones.
 
-    Example:
+    Examples:
         >>> import posezoo
         >>> posezoo.model_entrypoint("hrnet_w32").__name__
         'hrnet_w32'
@@ -372,7 +372,7 @@ def get_pretrained_cfg(model_name: str, allow_unregistered: bool = True) -> Weig
     Raises:
         ValueError: an unknown tag; the message lists the valid ones.
 
-    Example:
+    Examples:
         >>> import posezoo
         >>> posezoo.get_pretrained_cfg("nobody_knows_it") is None
         True

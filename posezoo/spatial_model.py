@@ -1,17 +1,19 @@
 """The spatial model of Tompson, Jain, LeCun and Bregler (NIPS 2014; arXiv 1406.2984): a Markov random field of joints.
 
-Title of the paper: "Joint Training of a Convolutional Network and a Graphical Model for Human Pose Estimation". The
-field takes the heatmaps of any network, removes peaks that do not fit the other joints, and is trained with it.
+Title of the paper: "Joint Training of a Convolutional Network and a Graphical Model for Human Pose
+Estimation". The field takes the heatmaps of any network, removes peaks that do not fit the other
+joints, and is trained with it.
 
     In   maps      (B, K, h, w)    heatmaps of a part detector
          context   (B, C, h, w)    maps that condition the field, such as that of the person's torso
     Out  energies  (B, K, h, w)    log energies; `softmax` makes them probabilities
 
 Departures
-    - Kernels are odd instead of 128 x 128. All joints are connected. Each pair has a scalar bias; `bias="map"` gives it
-      a map.
-    - SoftPlus applies to kernels and biases, so the initial histogram and bias are its outputs. As its inputs, every
-      empty cell would become log(2) / beta and the histogram would vanish beside it.
+    - Kernels are odd instead of 128 x 128. All joints are connected. Each pair has a scalar bias;
+      `bias="map"` gives it a map.
+    - SoftPlus applies to kernels and biases, so the initial histogram and bias are its outputs. As
+      its inputs, every empty cell would become log(2) / beta and the histogram would vanish beside
+      it.
     - Energies stay logarithms; the final exp is left out.
 """
 
@@ -31,26 +33,29 @@ class SpatialModel(nn.Module):
     """A fully connected Markov random field over heatmaps (section 3.2).
 
     The log energy of joint A is the sum over all joints v, itself included, of
-    `log(SoftPlus(kernel[A, v]) * max(map[v], epsilon) + SoftPlus(bias[A, v]))`, where `*` is a convolution and
-    `kernel[A, v]` the learned energy of the displacement from v to A.
+    `log(SoftPlus(kernel[A, v]) * max(map[v], epsilon) + SoftPlus(bias[A, v]))`, where `*` is a
+    convolution and `kernel[A, v]` the learned energy of the displacement from v to A.
 
-    With several people in an image, pass the map of a point on the target person, such as the torso's, as `context`.
+    With several people in an image, pass the map of a point on the target person, such as the
+    torso's, as `context`.
 
     Args:
         num_keypoints: maps in input and output, K.
-        radius: largest displacement in cells, one number or (y, x); kernels are `2 * radius + 1` on a side. `(h - 1,
-            w - 1)` covers maps of `(h, w)` exactly. The paper's 128 x 128 is nearly 63.
+        radius: largest displacement in cells, one number or (y, x); kernels are `2 * radius + 1` on
+            a side. `(h - 1, w - 1)` covers maps of `(h, w)` exactly. The paper's 128 x 128 is
+            nearly 63.
         context: maps that are inputs only.
-        bias: "scalar", one per pair of maps, or "map", one per pair and cell, a prior of people's place in the image.
+        bias: "scalar", one per pair of maps, or "map", one per pair and cell, a prior of people's
+            place in the image.
         size: (h, w) of the maps, for `bias="map"`.
         beta: sharpness of SoftPlus, 1/2 to 2 in the paper.
-        epsilon: minimum of a map, above 0 to 0.01 in the paper. Over thousands of cells 0.01 adds up to more than a
-            joint's peak.
+        epsilon: minimum of a map, above 0 to 0.01 in the paper. Over thousands of cells 0.01 adds
+            up to more than a joint's peak.
 
-    Initial kernels are uninformative (`uniform_kernels`); `init_from_displacements` sets them to the statistics of a
-    training set.
+    Initial kernels are uninformative (`uniform_kernels`); `init_from_displacements` sets them to
+    the statistics of a training set.
 
-    Example:
+    Examples:
         >>> import posezoo
         >>> from posezoo.losses import heatmap_cross_entropy
         >>> detector, torso = posezoo.create("tompson_nips14", width=4, fc_width=8), torch.rand(2, 1, 60, 90)
@@ -133,7 +138,8 @@ class SpatialModel(nn.Module):
         Pairs without displacements within the radius get uniform kernels. Biases are reset.
 
         Args:
-            keypoints: `(N, K + C, 2)` pixels (x, y): the keypoints, then the points of the context maps.
+            keypoints: `(N, K + C, 2)` pixels (x, y): the keypoints, then the points of the context
+                maps.
             visible: `(N, K + C)` bool; None: all visible.
             stride: pixels per cell of the maps.
             taps: odd width of the binomial that smooths the histogram; 1: none.
@@ -190,8 +196,8 @@ class SpatialModel(nn.Module):
 def convolve(maps: Tensor, kernels: Tensor) -> Tensor:
     """Convolve every map with every joint's kernel, zero padded.
 
-    `(B, V, h, w), (K, V, 2 ry + 1, 2 rx + 1) -> (B, K, V, h, w)`, by Fourier transforms, which at the size of these
-    kernels take a tenth of the time of sums.
+    `(B, V, h, w), (K, V, 2 ry + 1, 2 rx + 1) -> (B, K, V, h, w)`, by Fourier transforms, which at
+    the size of these kernels take a tenth of the time of sums.
     """
     sizes = (maps.shape[-2], maps.shape[-1])
     if not len(maps):  # which some Fourier libraries refuse

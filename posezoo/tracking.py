@@ -60,7 +60,7 @@ class Tracker:
         ValueError: for an `fps` that is not positive, a negative `max_gap`, or a `min_similarity`
             outside (0, 1].
 
-    Example:
+    Examples:
         >>> def detect(*left):                                # people 40 pixels wide, at x = `left`
         ...     boxes = np.array([[x, 0.0, x + 40, 100] for x in left]).reshape(-1, 4)
         ...     return boxes.reshape(-1, 2, 2), np.ones((len(boxes), 2)), boxes
@@ -253,7 +253,7 @@ def track(
     Raises:
         ValueError: as `Tracker.update`; another number of times than of frames.
 
-    Example:
+    Examples:
         >>> from types import SimpleNamespace
         >>> box = np.array([[10.0, 10, 50, 90]])
         >>> pose = box.reshape(1, 2, 2)

@@ -114,7 +114,7 @@ def read_video(source: str | Path | int, *, fps: float | None = None) -> VideoRe
         UserWarning: at the end of the iteration, if the file is damaged or ends early. Frames that
             cannot be decoded or come out of order are left out; the others keep their time stamps.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> clip = Path(tempfile.mkdtemp(), "clip.mp4")
         >>> write_video(clip, [np.full((32, 48, 3), 20 * k, np.uint8) for k in range(10)], fps=25)
@@ -132,9 +132,9 @@ def read_video(source: str | Path | int, *, fps: float | None = None) -> VideoRe
 class VideoWriter:
     """Encode frames to an MP4 file: H.264, yuv420p, BT.709, constant frame rate.
 
-    The file appears when the `with` block ends, and not at all if the block raises. An odd height or
-    width is padded by repeating the last row or column, because yuv420p has one colour per two by
-    two pixels.
+    The file appears when the `with` block ends, and not at all if the block raises. An odd height
+    or width is padded by repeating the last row or column, because yuv420p has one colour per two
+    by two pixels.
 
     Args:
         path: file name that ends in `.mp4`. An existing file is replaced.
@@ -148,7 +148,7 @@ class VideoWriter:
             block, if no frame was written.
         ImportError: if PyAV is missing.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> clip = Path(tempfile.mkdtemp(), "clip.mp4")
         >>> with VideoWriter(clip, fps=30) as writer:
@@ -246,7 +246,7 @@ def write_video(path: str | Path, frames: Iterable[Any], fps: float) -> None:
             name, or an `fps` that is not positive. No file is left then.
         ImportError: if PyAV is missing.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> clip = Path(tempfile.mkdtemp(), "clip.mp4")
         >>> write_video(clip, (np.full((24, 32, 3), k, np.uint8) for k in range(100)), fps=50)

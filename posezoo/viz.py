@@ -79,7 +79,7 @@ def draw_keypoints(
     Raises:
         ValueError: an image, keypoints, scores or boxes of other shapes or ranges.
 
-    Example:
+    Examples:
         >>> pose = np.array([[30.0, 20.0], [10.0, 40.0], [50.0, 40.0]])
         >>> names = ["nose", "left_hand", "right_hand"]
         >>> picture = draw_keypoints(np.zeros((48, 64, 3), np.uint8), pose, names)
@@ -160,7 +160,7 @@ def draw_heatmaps(image: Any, heatmaps: Any, *, alpha: float = 0.7) -> np.ndarra
         ValueError: an invalid image, heatmaps of another shape or not finite, or an alpha outside
             `[0, 1]`.
 
-    Example:
+    Examples:
         >>> heatmaps = np.zeros((17, 12, 16))
         >>> heatmaps[0, 5, 8] = 1.0
         >>> picture = draw_heatmaps(np.zeros((48, 64, 3), np.uint8), heatmaps)
@@ -188,7 +188,7 @@ def heatmap_grid(
     Raises:
         ValueError: as in `draw_heatmaps`; another number of names than K.
 
-    Example:
+    Examples:
         >>> heatmap_grid(np.zeros((48, 64, 3), np.uint8), np.zeros((17, 12, 16)), "coco17").shape
         (192, 320, 3)
     """
@@ -212,7 +212,7 @@ def contact_sheet(
     Raises:
         ValueError: no images, images of several sizes, another number of labels, or no columns.
 
-    Example:
+    Examples:
         >>> contact_sheet([np.zeros((10, 20, 3), np.uint8)] * 5).shape
         (20, 60, 3)
     """
@@ -265,7 +265,7 @@ def draw_attention(
     Raises:
         ValueError: as in `draw_heatmaps`; another number of names or keypoints than K.
 
-    Example:
+    Examples:
         >>> weights = np.zeros((16, 3, 4))
         >>> weights[:, 1, 2] = 1.0
         >>> image, keypoints = np.zeros((48, 64, 3), np.uint8), np.full((16, 2), 40.0)
@@ -310,7 +310,7 @@ def draw_pose3d(
     Raises:
         ValueError: an invalid pose, view, size or bounds.
 
-    Example:
+    Examples:
         >>> arm = Skeleton("arm", ("left_elbow", "left_wrist"), bones=((0, 1),))
         >>> picture = draw_pose3d([[0, 0, 0], [0, 250, 0]], arm, views=["front"], size=101)
         >>> picture[50, 50].tolist()                                            # between them
@@ -330,7 +330,7 @@ def draw_pose3d(
 def pose3d_bounds(poses: Any) -> np.ndarray:
     """Compute the lowest and highest finite coordinates `(2, 3)` of poses `(..., K, 3)`, or zeros.
 
-    Example:
+    Examples:
         >>> pose3d_bounds([[0.0, 5, 0], [9, 1, np.nan], [2, -3, 4]]).tolist()
         [[0.0, -3.0, 0.0], [2.0, 5.0, 4.0]]
     """
@@ -369,7 +369,7 @@ def pose3d_pictures(
     Raises:
         ValueError: as in `draw_pose3d`; another number of images than of poses.
 
-    Example:
+    Examples:
         >>> video = np.random.default_rng(0).normal(0, 300, (5, 17, 3))
         >>> [picture.shape for picture in pose3d_pictures(video, "h36m17", size=64)]
         [(64, 192, 3), (64, 192, 3), (64, 192, 3), (64, 192, 3), (64, 192, 3)]
@@ -410,7 +410,7 @@ def save_gif(path: str | Path, pictures: Iterable[Any], *, fps: float = 25.0) ->
     Raises:
         ValueError: no images, images of several sizes, or an fps that is not positive.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from PIL import Image
         >>> pictures = [np.full((20, 30, 3), grey, np.uint8) for grey in range(7)]
@@ -577,7 +577,8 @@ def _overlay(canvas: np.ndarray, heatmap: np.ndarray, alpha: float, *, blocks: b
 def _resize_rows(values: np.ndarray, length: int, blocks: bool) -> np.ndarray:
     """Interpolate linearly along the first axis, with cell i at i * stride.
 
-    Constant beyond the last cell. With `blocks` cell i is at the centre of the pixels from there to the next cell.
+    Constant beyond the last cell. With `blocks` cell i is at the centre of the pixels from there to
+    the next cell.
     """
     offset = (length / len(values) - 1) / 2 if blocks else 0.0
     position = np.clip((np.arange(length) - offset) * (len(values) / length), 0, len(values) - 1)

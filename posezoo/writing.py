@@ -15,7 +15,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     The folder is created. After an error the new file is removed, and one that was there before is
     unchanged.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp(), "deep", "poses.json")
         >>> with replacing(path) as part:
@@ -40,7 +40,7 @@ def save_image(path: str | Path, pixels: np.ndarray) -> Path:
     Raises:
         ValueError: a suffix that is no format of Pillow.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> save_image(Path(tempfile.mkdtemp(), "grey.png"), np.full((4, 5, 3), 90, np.uint8)).name
         'grey.png'

@@ -1,4 +1,6 @@
-"""The package's public names and signatures. `python tests/api_surface.py` writes api_surface.json anew."""
+"""The package's public names and signatures. `python tests/api_surface.py` writes api_surface.json
+anew.
+"""
 
 import importlib
 import inspect

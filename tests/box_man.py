@@ -71,7 +71,9 @@ ASF |= {to_right(name): f"r{asf[1:]}" for name, asf in ASF.items() if on_left(na
 
 
 def write_body(folder, width=0.5):
-    """A box for each bone and a cube for each of their ends; two shapes, of which one is a tenth taller."""
+    """A box for each bone and a cube for each of their ends; two shapes, of which one is a tenth
+    taller.
+    """
     bones = {name: (parent, np.array(a, float), np.array(b, float)) for name, (parent, a, b) in BONES.items()}
     for name, (parent, a, b) in list(bones.items()):
         if on_left(name):
@@ -119,7 +121,9 @@ def box(vertices, quads, start, end, half):
 
 
 def bvh(frames=40, swing=40.0, seed=0):
-    """Text of a .bvh in which every joint swings by up to `swing` degrees about three axes, 120 frames per second."""
+    """Text of a .bvh in which every joint swings by up to `swing` degrees about three axes, 120
+    frames per second.
+    """
     random = np.random.default_rng(seed)
     joints = dict(JOINTS)
     for name, (parent, (x, y, z)) in JOINTS.items():

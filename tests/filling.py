@@ -1,4 +1,6 @@
-"""Weights that depend only on a tensor's name and shape, so that anybody's implementation can have the same."""
+"""Weights that depend only on a tensor's name and shape, so that anybody's implementation can have
+the same.
+"""
 
 import zlib
 
@@ -7,7 +9,9 @@ import torch
 
 
 def fill(model, reference_key=lambda key: key):
-    """Fill a model by the rule of the golden numbers: `reference_key` is a tensor's name in the authors' code."""
+    """Fill a model by the rule of the golden numbers: `reference_key` is a tensor's name in the
+    authors' code.
+    """
     for key, value in model.state_dict().items():
         leaf, shape = key.rpartition(".")[2], tuple(value.shape)
         if key.startswith("normalize.") or leaf == "num_batches_tracked":
@@ -24,7 +28,9 @@ def fill(model, reference_key=lambda key: key):
 
 
 def golden_forward(model, size, reference_key=lambda key: key):
-    """What the filled model answers to a fixed input: shape; mean, std, a corner, a middle; three argmaxes."""
+    """What the filled model answers to a fixed input: shape; mean, std, a corner, a middle; three
+    argmaxes.
+    """
     model = fill(model.double().eval(), reference_key)
     model.normalize.disable()
     image = torch.from_numpy(np.random.RandomState(0).standard_normal((1, 3, *size)))

@@ -1,6 +1,8 @@
-"""Files of Torch7, Caffe and TensorFlow, written as their programs write them, so that tests need none of the three.
+"""Files of Torch7, Caffe and TensorFlow, written as their programs write them, so that tests need
+none of the three.
 
-What this writes was read back with torchfile, OpenCV's readNetFromCaffe and TensorFlow 2.21 when it was written.
+What this writes was read back with torchfile, OpenCV's readNetFromCaffe and TensorFlow 2.21 when it
+was written.
 """
 
 import struct
@@ -16,7 +18,9 @@ from torch import Tensor
 
 
 class Lua:
-    """An object of a Torch7 class, or with no kind a table; entries may be changed later, which makes loops."""
+    """An object of a Torch7 class, or with no kind a table; entries may be changed later, which
+    makes loops.
+    """
 
     def __init__(self, kind: str = "", entries: dict[Any, Any] | None = None, **fields: Any) -> None:
         self.kind, self.entries = kind, {**(entries or {}), **fields}
@@ -36,14 +40,18 @@ def convolution(weight: Tensor, bias: Tensor | None = None, kind: str = "cudnn.S
 
 
 def node(content: Lua | None, *inputs: Lua) -> Lua:
-    """The data of nngraph's node: its module, and the data of its inputs, by place and, as in nngraph, by itself."""
+    """The data of nngraph's node: its module, and the data of its inputs, by place and, as in
+    nngraph, by itself.
+    """
     places: dict[Any, Any] = dict(enumerate(inputs, start=1))
     places |= {data: place for place, data in enumerate(inputs, start=1)}
     return Lua(entries={**({} if content is None else {"module": content}), "mapindex": Lua(entries=places)})
 
 
 def graph(*outputs: Lua) -> Lua:
-    """An nn.gModule whose output depends on the nodes' data; `modules` is in an order of no meaning."""
+    """An nn.gModule whose output depends on the nodes' data; `modules` is in an order of no
+    meaning.
+    """
     modules: list[Lua] = []
     waiting, seen = list(outputs), set()
     while waiting:
@@ -58,7 +66,9 @@ def graph(*outputs: Lua) -> Lua:
 
 
 def torch7(content: Any) -> bytes:
-    """As torch.save of Torch7, binary, with longs of 8 bytes. Tensors that share memory share their storage."""
+    """As torch.save of Torch7, binary, with longs of 8 bytes. Tensors that share memory share their
+    storage.
+    """
     parts: list[bytes] = []
     indices: dict[Any, int] = {}
 
@@ -160,7 +170,9 @@ def blob(value: Tensor, *, legacy: bool = False, double: bool = False, packed: b
 
 
 def caffemodel(layers: dict[str, list[Tensor]], *, old: bool = False, **options: Any) -> bytes:
-    """A NetParameter of layers with blobs, between layers that have none; `old` as Caffe wrote until 2015."""
+    """A NetParameter of layers with blobs, between layers that have none; `old` as Caffe wrote
+    until 2015.
+    """
     out = field(1, "net")
     for name, tensors in layers.items():
         connected = tensors[0].ndim == 2
@@ -188,7 +200,9 @@ def crc32c(content: bytes) -> int:
 
 
 def tensorflow(prefix: Path, variables: dict[str, np.ndarray], *, block: int = 20, restart: int = 4) -> Path:
-    """A checkpoint of the second format: PREFIX.index and PREFIX.data-00000-of-00001; the first is returned."""
+    """A checkpoint of the second format: PREFIX.index and PREFIX.data-00000-of-00001; the first is
+    returned.
+    """
     kinds = {"f4": 1, "f8": 2, "i4": 3, "i8": 9, "f2": 19}
     data, entries = b"", {b"": field(1, 1) + field(3, field(1, 1))}
     for name, value in sorted(variables.items()):

@@ -1,4 +1,6 @@
-"""What the tensors of our hourglasses are called in the published files (specs/models2d_b.md 2.7 and 2.8)."""
+"""What the tensors of our hourglasses are called in the published files (specs/models2d_b.md 2.7
+and 2.8).
+"""
 
 import re
 

@@ -1,8 +1,9 @@
 """A web server on this machine that the real `huggingface_hub` client takes for the Hub.
 
-It answers what the client asks to download (`/{repo}/resolve/{revision}/{file}`, with ETag, commit, size and ranges)
-and to publish (`/api/repos/create`, branches, `preupload`, LFS batch and upload, `commit`), and it can misbehave: cut a
-body short, crawl, or ask for a token. Anything under `/plain/` is served as by an ordinary web server.
+It answers what the client asks to download (`/{repo}/resolve/{revision}/{file}`, with ETag, commit,
+size and ranges) and to publish (`/api/repos/create`, branches, `preupload`, LFS batch and upload,
+`commit`), and it can misbehave: cut a body short, crawl, or ask for a token. Anything under
+`/plain/` is served as by an ordinary web server.
 
     with HubServer() as hub:
         hub.add("someone/pose", {"model.safetensors": data})
@@ -22,7 +23,9 @@ from urllib.parse import unquote, urlsplit
 
 
 class HubServer(ThreadingHTTPServer):
-    """Start with `with`; `requests` is what came in: (method, path, headers), the headers' names in lower case."""
+    """Start with `with`; `requests` is what came in: (method, path, headers), the headers' names in
+    lower case.
+    """
 
     daemon_threads = True
 

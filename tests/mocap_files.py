@@ -1,4 +1,6 @@
-"""A person of few bones in the formats of motion capture, and where its joints are, computed by a recursion."""
+"""A person of few bones in the formats of motion capture, and where its joints are, computed by a
+recursion.
+"""
 
 import math
 
@@ -52,7 +54,9 @@ def rotation(x: float, y: float, z: float) -> np.ndarray:
 
 
 def poses(count: int, seed: int = 0) -> list[dict[str, list[float]]]:
-    """Numbers of each frame: the root's place (units) and turn (degrees), and the turns of some bones."""
+    """Numbers of each frame: the root's place (units) and turn (degrees), and the turns of some
+    bones.
+    """
     rng = np.random.default_rng(seed)
     return [
         {
@@ -64,7 +68,9 @@ def poses(count: int, seed: int = 0) -> list[dict[str, list[float]]]:
 
 
 def by_hand(pose: dict[str, list[float]], axis: tuple[float, float, float] = AXIS) -> dict[str, np.ndarray]:
-    """Where each bone starts, and each last one ends (`<bone>_end`), mm, recursively as Acclaim's documents say."""
+    """Where each bone starts, and each last one ends (`<bone>_end`), mm, recursively as Acclaim's
+    documents say.
+    """
     frame = rotation(*axis)
     turns, starts = {}, {}
     for bone, (parent, start) in BONES.items():
@@ -118,7 +124,8 @@ OTHERS = {"root": "Hips", "lhipjoint": "LHipJoint", "rhipjoint": "RHipJoint", "l
 
 
 def bvh(frames: list[dict[str, list[float]]], naming: int = MAX, lost: bool = True) -> str:
-    """The same skeleton as Hahne converts it, without the bone between chest and neck if it is `lost`; the axes of the
+    """The same skeleton as Hahne converts it, without the bone between chest and neck if it is
+    `lost`; the axes of the
     bones are the world's, as there."""
     names = {keys[0]: keys[naming] for keys in NAMES.values()} | OTHERS
     lines = ["HIERARCHY"]

@@ -32,7 +32,9 @@ def authors(model: torch.nn.Module) -> State:
 
 
 def mmpose(model: torch.nn.Module, head: str) -> State:
-    """mmpose's names: everything under `backbone.` but the head, which is under `head.` or `keypoint_head.`"""
+    """mmpose's names: everything under `backbone.` but the head, which is under `head.` or
+    `keypoint_head.`
+    """
     return {
         (f"{head}.{key}" if key.startswith(("final_layer.", "deconv_layers.")) else f"backbone.{key}"): value
         for key, value in authors(model).items()
@@ -40,7 +42,9 @@ def mmpose(model: torch.nn.Module, head: str) -> State:
 
 
 def imagenet_hrnet(model: torch.nn.Module) -> State:
-    """timm's and the authors' classifier: the trunk, its unused fusions, and a classifier with its own final_layer."""
+    """timm's and the authors' classifier: the trunk, its unused fusions, and a classifier with its
+    own final_layer.
+    """
     state = {key: value for key, value in trunk_and_head(model).items() if not key.startswith("final_layer.")}
     for target in (1, 2, 3):
         state |= {f"stage4.2.fuse_layers.{target}.0.0.0.weight": torch.zeros(2, 2, 3, 3)}

@@ -19,7 +19,9 @@ def load_example(name):
 
 
 def write_lspet(folder, count=12):
-    """Images in the layout of LSPET: noise with a white dot at each joint; a few joints are missing."""
+    """Images in the layout of LSPET: noise with a white dot at each joint; a few joints are
+    missing.
+    """
     random = np.random.default_rng(0)
     (folder / "images").mkdir(parents=True)
     joints = np.ones((14, 3, count))

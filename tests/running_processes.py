@@ -1,6 +1,8 @@
-"""A metric gathered on several processes, for tests/metrics/test_running.py; torchrun starts it on a CPU.
+"""A metric gathered on several processes, for tests/metrics/test_running.py; torchrun starts it on
+a CPU.
 
-Each process has batches of its own sizes, the last one none if it is asked for; process 0 saves the result.
+Each process has batches of its own sizes, the last one none if it is asked for; process 0 saves the
+result.
 """
 
 import sys
@@ -25,7 +27,9 @@ def people() -> dict[str, torch.Tensor]:
 
 
 def shares(rank: int, processes: int, idle: bool) -> list[list[int]]:
-    """Ragged batches of the process' samples; sample 0 is repeated, as a sampler does to fill the last batch."""
+    """Ragged batches of the process' samples; sample 0 is repeated, as a sampler does to fill the
+    last batch.
+    """
     if idle and rank == processes - 1:
         return []
     busy = processes - idle

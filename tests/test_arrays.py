@@ -1,4 +1,6 @@
-"""NumPy in, NumPy out, with the numbers of torch: `heatmaps` and `geometry`, and the conversions they share."""
+"""NumPy in, NumPy out, with the numbers of torch: `heatmaps` and `geometry`, and the conversions
+they share.
+"""
 
 import inspect
 

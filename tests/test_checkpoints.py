@@ -1,7 +1,9 @@
-"""Published layouts, made from our own networks by undoing the renaming, must load as what they are.
+"""Published layouts, made from our own networks by undoing the renaming, must load as what they
+are.
 
-The layouts are those of specs: the authors' HRNet and PoseResNet, mmpose 0.x and 1.x, timm's and torchvision's
-classifiers. Networks are narrow, or without memory, where only names and shapes matter.
+The layouts are those of specs: the authors' HRNet and PoseResNet, mmpose 0.x and 1.x, timm's and
+torchvision's classifiers. Networks are narrow, or without memory, where only names and shapes
+matter.
 """
 
 import logging
@@ -183,7 +185,9 @@ def test_a_file_of_bottlenecks(tmp_path):
 
 
 def pytorchcv(model: torch.nn.Module, *, numbered: bool) -> State:
-    """pytorchcv's names, in which PyTorch 2 gives numbers to the parts of a trunk that has lost its last part."""
+    """pytorchcv's names, in which PyTorch 2 gives numbers to the parts of a trunk that has lost its
+    last part.
+    """
 
     def stage(number: str) -> str:
         return (

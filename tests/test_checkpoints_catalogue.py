@@ -1,4 +1,6 @@
-"""The records of published checkpoints: complete, consistent with the models they are for, and those of the specs."""
+"""The records of published checkpoints: complete, consistent with the models they are for, and
+those of the specs.
+"""
 
 import functools
 import json

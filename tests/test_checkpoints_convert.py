@@ -172,7 +172,9 @@ class Asking:
 
 
 def test_harmless_company_of_tensors_is_read_as_nothing(tmp_path, capsys):
-    """Scores in NumPy's types, random states, arguments and paths: what training scripts leave in their files."""
+    """Scores in NumPy's types, random states, arguments and paths: what training scripts leave in
+    their files.
+    """
     company = {
         "best": np.float64(0.5), "history": np.arange(3.0), "random": np.random.RandomState(0),
         "args": argparse.Namespace(data=Path("/data"), lr=0.1), "optimizer": {"state": {0: {"step": 3}}},

@@ -20,7 +20,9 @@ from posezoo.registry import load_checkpoint
 
 
 def mmpose_lifter(model: Any, head: str) -> State:
-    """mmpose's names: convolutions over time, for Martinez' baseline over one frame and without bias."""
+    """mmpose's names: convolutions over time, for Martinez' baseline over one frame and without
+    bias.
+    """
     stem, blocks = ("w1", "linear_stages") if isinstance(model, Martinez) else ("expand_conv", "layers_conv")
     last = model.w2 if isinstance(model, Martinez) else model.shrink
     pairs = [(getattr(model, stem), model.batch_norm1 if stem == "w1" else model.expand_bn)]

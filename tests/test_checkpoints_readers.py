@@ -1,4 +1,6 @@
-"""Torch7's, Caffe's and TensorFlow's files: read exactly, or refused; and the networks that were published in them."""
+"""Torch7's, Caffe's and TensorFlow's files: read exactly, or refused; and the networks that were
+published in them.
+"""
 
 import ast
 import contextlib
@@ -71,7 +73,9 @@ def test_torch7_files_of_one_value(tmp_path, value):
 
 
 def test_modules_come_in_the_order_of_use(tmp_path):
-    """Of a graph, from its outputs back; of shared modules, the first time; of a matrix, as a convolution."""
+    """Of a graph, from its outputs back; of shared modules, the first time; of a matrix, as a
+    convolution.
+    """
     first, second, third, fourth = (files.convolution(torch.full((2, 2, 1, 1), float(n))) for n in range(4))
     start = files.node(files.module("nn.Identity"))
     left = files.node(files.module("nn.Sequential", first, files.module("nn.ReLU")), start)
@@ -337,7 +341,9 @@ def test_readers_run_nothing(module):
 
 
 def test_cpm_of_a_caffemodel(tmp_path):
-    """The authors' layers by name, fed BGR; `tests/test_checkpoints.py` has the same layout as PyTorch's."""
+    """The authors' layers by name, fed BGR; `tests/test_checkpoints.py` has the same layout as
+    PyTorch's.
+    """
     published = CPM(design="vgg", width=8, num_stages=3, num_keypoints=14).eval()
     for part in published.modules():
         if isinstance(part, torch.nn.Conv2d):

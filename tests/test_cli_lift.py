@@ -211,7 +211,9 @@ def test_mistakes_with_folders(capsys, tmp_path, model):
 
 
 def test_the_command_of_the_readme(capsys):
-    """The shipped weights on the shipped video, of a subject unknown to them: 53 mm from the motion capture."""
+    """The shipped weights on the shipped video, of a subject unknown to them: 53 mm from the motion
+    capture.
+    """
     if not posezoo.list_pretrained("martinez"):
         pytest.skip("martinez has no published weights")
     code, said, err = run(capsys, "lift", SAMPLE, "--json", "-")

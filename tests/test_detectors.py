@@ -1,7 +1,8 @@
-"""Detectors: suppression against loops and torchvision, and drawn boxes that come back from where they were drawn.
+"""Detectors: suppression against loops and torchvision, and drawn boxes that come back from where
+they were drawn.
 
-The networks here see: `rectangle` measures the red rectangle in what it is given, so that what a detector says can be
-compared with what was drawn.
+The networks here see: `rectangle` measures the red rectangle in what it is given, so that what a
+detector says can be compared with what was drawn.
 """
 
 import sys
@@ -98,7 +99,9 @@ def test_nms_is_torchvisions(threshold):
 
 
 def test_nms_of_a_chain_and_of_touching_boxes():
-    """Each suppresses the next, so every other one stays, however long the chain; touching is not overlapping."""
+    """Each suppresses the next, so every other one stays, however long the chain; touching is not
+    overlapping.
+    """
     shifts = torch.arange(9.0)[:, None]
     chain = torch.tensor([[0.0, 0, 3, 10]]) + shifts * torch.tensor([1.0, 0, 1, 0])
     assert box_nms(chain, -shifts[:, 0], threshold=0.4).tolist() == [0, 2, 4, 6, 8]
@@ -153,7 +156,9 @@ def test_letterbox_of_the_same_size_is_the_image():
 
 
 class Session:
-    """An onnxruntime session as far as a detector needs it, around a function from `(1, 3, H, W)` to the outputs."""
+    """An onnxruntime session as far as a detector needs it, around a function from `(1, 3, H, W)`
+    to the outputs.
+    """
 
     def __init__(self, network, outputs, size=(320, 256), inputs=(), kind="tensor(float)", shape=None):
         named = types.SimpleNamespace
@@ -232,7 +237,9 @@ SESSIONS = {
 @pytest.mark.parametrize("layout", SESSIONS)
 @pytest.mark.parametrize("size", [SIZE, (320, 320)])
 def test_a_drawn_box_comes_back(layout, size):
-    """Through every layout's letterbox, channels, numbers and suppression; the layout is recognised."""
+    """Through every layout's letterbox, channels, numbers and suppression; the layout is
+    recognised.
+    """
     session = SESSIONS[layout](size)
     detector = OnnxDetector(session)
     for height, width, box in random_cases(10):
@@ -247,7 +254,9 @@ def test_a_drawn_box_comes_back(layout, size):
 
 @pytest.mark.parametrize("layout", SESSIONS)
 def test_a_magnified_box_comes_back_to_a_tenth_of_a_pixel(layout):
-    """Nothing is lost in an image that is smaller than the input, so that half a pixel would be seen."""
+    """Nothing is lost in an image that is smaller than the input, so that half a pixel would be
+    seen.
+    """
     detector = OnnxDetector(SESSIONS[layout]())
     for height, width, box in [(60, 41, [5.25, 8.5, 30.75, 50.0]), (33, 64, [20.0, 4.5, 57.5, 28.25])]:
         ((found, _),) = detector([draw(height, width, box)])
@@ -407,7 +416,9 @@ LABELS = {0: "N/A", 1: "person", 2: "bicycle"}
 
 @pytest.fixture(scope="module")
 def yolos(transformers):
-    """A small YOLOS with random weights, to which some of anything are people, and its image processor."""
+    """A small YOLOS with random weights, to which some of anything are people, and its image
+    processor.
+    """
     torch.manual_seed(2)
     config = transformers.YolosConfig(
         hidden_size=16,
@@ -428,7 +439,9 @@ def yolos(transformers):
 
 
 def test_a_network_of_transformers(yolos, tmp_path):
-    """Its people, as transformers' own processing has them, in the image; the same from a folder of its files."""
+    """Its people, as transformers' own processing has them, in the image; the same from a folder of
+    its files.
+    """
     model, processor = yolos
     images = [torch.rand(3, height, width) for height, width in [(80, 60), (80, 60), (70, 90)]]
     answers = TransformersDetector(model, processor, threshold=0.3)(images)
@@ -464,7 +477,9 @@ def test_a_randomly_initialised_network_gives_people(yolos):
 
 
 class Eye(nn.Module):
-    """A model of transformers that sees the red rectangle: normalised boxes and logits, as DETR gives them."""
+    """A model of transformers that sees the red rectangle: normalised boxes and logits, as DETR
+    gives them.
+    """
 
     config = types.SimpleNamespace(id2label=LABELS)
     device, dtype = torch.device("cpu"), torch.float32

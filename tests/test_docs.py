@@ -1,4 +1,6 @@
-"""README and pages are correct: generated parts are up to date, commands are those of CI, links and the nav resolve."""
+"""README and pages are correct: generated parts are up to date, commands are those of CI, links and
+the nav resolve.
+"""
 
 import re
 import subprocess

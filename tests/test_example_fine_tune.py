@@ -49,7 +49,9 @@ def test_they_are_short(name):
 
 
 def test_the_arrows_are_where_their_keypoints_say():
-    """Ink under every keypoint, and the barbs on the sides they are named for, seen along the arrow."""
+    """Ink under every keypoint, and the barbs on the sides they are named for, seen along the
+    arrow.
+    """
     figures = load_example("figures")
     for sample in figures.Arrows(20):
         image, keypoints = sample["image"], sample["keypoints"]

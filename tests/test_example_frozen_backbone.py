@@ -1,4 +1,6 @@
-"""The training examples on a backbone of another network: copied, frozen, its features computed once."""
+"""The training examples on a backbone of another network: copied, frozen, its features computed
+once.
+"""
 
 import argparse
 import json

@@ -1,4 +1,6 @@
-"""The training recipe of Convolutional Pose Machines: its groups of parameters, and a few steps of it."""
+"""The training recipe of Convolutional Pose Machines: its groups of parameters, and a few steps of
+it.
+"""
 
 import pytest
 import torch

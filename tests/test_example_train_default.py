@@ -36,7 +36,9 @@ def photographs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def landmarks(photographs, tmp_path_factory):
-    """A teacher that has LSPET's joints by heart, and faces towards the camera but for the third person."""
+    """A teacher that has LSPET's joints by heart, and faces towards the camera but for the third
+    person.
+    """
     joints = scipy.io.loadmat(photographs / "joints.mat")["joints"].transpose(2, 0, 1)
     count = len(joints)
     points, world = np.full((count, 33, 2), 50.0, np.float32), np.zeros((count, 33, 3), np.float32)

@@ -1,4 +1,6 @@
-"""The lifters' examples: training, the table of held-out motions, and the real recording where it is there."""
+"""The lifters' examples: training, the table of held-out motions, and the real recording where it
+is there.
+"""
 
 import json
 from pathlib import Path

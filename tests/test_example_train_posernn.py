@@ -45,7 +45,9 @@ def test_the_loss_is_half_the_sum_over_labelled_joints(example):
 
 
 def test_the_rate_is_the_papers(example, monkeypatch):
-    """Adam at 1e-3, halved every 1,000 iterations, 25 people, 10,000 iterations on 7,000 people, no augmentation."""
+    """Adam at 1e-3, halved every 1,000 iterations, 25 people, 10,000 iterations on 7,000 people, no
+    augmentation.
+    """
     asked = {}
     monkeypatch.setattr(example, "make_loaders", lambda args, crop: asked.update(args=vars(args), crop=crop))
     monkeypatch.setattr(

@@ -110,7 +110,9 @@ def test_the_trunk_is_frozen_and_its_features_can_be_kept(example, world, trunk,
 
 @pytest.mark.slow
 def test_training_helps(example, world, tmp_path, monkeypatch):
-    """A perfect trunk, whose features are the heatmaps of a render's keypoints: poses of another body are learned."""
+    """A perfect trunk, whose features are the heatmaps of a render's keypoints: poses of another
+    body are learned.
+    """
     model = posezoo.create("rpsm", num_keypoints=0, size=(64, 64), width=18)
     trunk = f"local-dir:{model.save_pretrained(tmp_path / 'trunk')}"
 

@@ -1,4 +1,6 @@
-"""Files for other runtimes. That every network of the zoo converts is in tests/models/test_contract.py."""
+"""Files for other runtimes. That every network of the zoo converts is in
+tests/models/test_contract.py.
+"""
 
 import copy
 import json

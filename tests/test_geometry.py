@@ -1,4 +1,6 @@
-"""Boxes, crops and mirrors, mostly by drawing: paint a dot, move the picture, look where the dot went."""
+"""Boxes, crops and mirrors, mostly by drawing: paint a dot, move the picture, look where the dot
+went.
+"""
 
 import math
 
@@ -29,7 +31,9 @@ EXTENT = torch.tensor([[1.2, 1.6]], dtype=torch.float64) * 200
 
 
 def draw(dots: Tensor, height: int, width: int, sigma: float) -> Tensor:
-    """One channel per dot: an anti-aliased Gaussian with its centre anywhere between the pixels, `(1, N, H, W)`."""
+    """One channel per dot: an anti-aliased Gaussian with its centre anywhere between the pixels,
+    `(1, N, H, W)`.
+    """
     x, y = (torch.arange(n, dtype=torch.float64) for n in (width, height))
     rows = torch.exp(-((y - dots[:, 1:].double()) ** 2) / (2 * sigma**2))
     columns = torch.exp(-((x - dots[:, :1].double()) ** 2) / (2 * sigma**2))
@@ -45,7 +49,9 @@ def find(images: Tensor) -> Tensor:
 
 
 def crops(seed: int, size: tuple[int, int], middle: tuple[float, float], zoom: tuple[float, float]) -> dict:
-    """Four random crops around `middle`, half of them mirrored, magnified by a factor within `zoom`."""
+    """Four random crops around `middle`, half of them mirrored, magnified by a factor within
+    `zoom`.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:

@@ -34,7 +34,9 @@ def point(x: float, y: float) -> Tensor:
 @pytest.mark.parametrize("stride", [4, 8])
 @pytest.mark.parametrize("method", ENCODINGS)
 def test_cells_can_be_blocks_of_pixels(stride, method):
-    """With `offset`, cell i stands for the pixels it was pooled from, and a mirrored image for the mirrored map."""
+    """With `offset`, cell i stands for the pixels it was pooled from, and a mirrored image for the
+    mirrored map.
+    """
     offset = (stride - 1) / 2
     keypoints = scattered(2, 3)
     given = {"stride": stride, "offset": offset}
@@ -249,7 +251,9 @@ def test_udp_puts_the_last_cell_on_the_last_pixel():
 
 
 def test_udp_refines_as_mmpose():
-    """The numbers are those of refine_keypoints_dark_udp of mmpose 1.3.2 (759b39c) on the same maps, in crop pixels."""
+    """The numbers are those of refine_keypoints_dark_udp of mmpose 1.3.2 (759b39c) on the same
+    maps, in crop pixels.
+    """
     random = np.random.RandomState(7)
     yy, xx = np.mgrid[:16, :12]
     centers = [(4.3, 7.8), (0.4, 1.2), (10.6, 14.9), (6.5, 3.1)]

@@ -1,7 +1,9 @@
-"""The Hub, end to end: the real `huggingface_hub` client against a server on this machine (hub_server.py).
+"""The Hub, end to end: the real `huggingface_hub` client against a server on this machine
+(hub_server.py).
 
-The client reads its environment when it is imported, so every scenario is a process of its own. Each runs a script that
-prints one JSON value; scenarios that can share a process do, because importing PyTorch is most of the time they take.
+The client reads its environment when it is imported, so every scenario is a process of its own.
+Each runs a script that prints one JSON value; scenarios that can share a process do, because
+importing PyTorch is most of the time they take.
 """
 
 import hashlib

@@ -375,7 +375,9 @@ def test_pose_losses_skip_missing_keypoints_and_check_shapes(loss):
 
 
 def test_pose_sequence_mse_is_rpsms():
-    """Equation 2 written out; the authors' code has the mean over coordinates where it has their sum."""
+    """Equation 2 written out; the authors' code has the mean over coordinates where it has their
+    sum.
+    """
     generator = torch.Generator().manual_seed(0)
     stages = [torch.randn(2, 5, 17, 3, generator=generator, dtype=torch.float64) for _ in range(3)]
     target = torch.randn(2, 5, 17, 3, generator=generator, dtype=torch.float64)
@@ -395,7 +397,9 @@ def test_pose_sequence_mse_is_rpsms():
 
 
 def test_pose_sequence_mse_leaves_out_what_is_missing():
-    """A clip that ends early costs what the shorter clip would; a missing keypoint gets no gradient."""
+    """A clip that ends early costs what the shorter clip would; a missing keypoint gets no
+    gradient.
+    """
     stage = torch.randn(1, 5, 17, 3, requires_grad=True)
     weights = torch.ones(1, 5, 17)
     weights[:, 3:] = 0

@@ -147,7 +147,9 @@ def test_any_box_around_a_person(origin, margins):
 
 
 def test_stretched_boxes():
-    """With `keep_aspect = False` boxes are stretched to the input, and keypoints are stretched back."""
+    """With `keep_aspect = False` boxes are stretched to the input, and keypoints are stretched
+    back.
+    """
     width, height = 300, 200
     points = person(width, height, sigma=4)
     oracle = Oracle()
@@ -1013,7 +1015,9 @@ def test_on_a_terminal_it_is_shown_for_32_images(photo, monkeypatch):
 
 
 class Spotter(Oracle):
-    """Predicts the corners of what is white in its input, and scores by how much of the input that is."""
+    """Predicts the corners of what is white in its input, and scores by how much of the input that
+    is.
+    """
 
     num_keypoints = 4
     skeleton = get_skeleton(["nose", "left_eye", "right_eye", "neck"])

@@ -1,4 +1,6 @@
-"""The default network: three names of one file, and the keypoints that it predicts on the README's photograph."""
+"""The default network: three names of one file, and the keypoints that it predicts on the README's
+photograph.
+"""
 
 from pathlib import Path
 

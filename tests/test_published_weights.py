@@ -16,7 +16,9 @@ def input_kind(name):
 
 
 def of_kind(kind):
-    """Names with weights of the models that take images, or keypoints; `-m weights` where they are not shipped."""
+    """Names with weights of the models that take images, or keypoints; `-m weights` where they are
+    not shipped.
+    """
     for name in posezoo.list_pretrained():
         shipped = posezoo.get_pretrained_cfg(name).sources[0].startswith("package:")
         if input_kind(name) == kind:
@@ -40,7 +42,9 @@ def test_loads_strictly_and_finds_a_person(name):
 
 @pytest.mark.parametrize("name", list(of_kind("keypoints")))
 def test_loads_strictly_and_finds_a_standing_person(name):
-    """A person of 1.7 m, drawn upright five metres in front of a camera like those of Human3.6M, comes out as such."""
+    """A person of 1.7 m, drawn upright five metres in front of a camera like those of Human3.6M,
+    comes out as such.
+    """
     model = posezoo.create(name, pretrained=True)
     record = posezoo.get_pretrained_cfg(name)
     assert model.skeleton.name == record.skeleton == "h36m17"

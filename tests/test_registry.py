@@ -452,7 +452,9 @@ def test_imports_are_lazy_and_timm_may_be_broken():
 
 
 def test_weights_that_have_to_be_downloaded_by_hand_are_named():
-    """A record without sources: listed with all tags, not among the pretrained ones, and the error says where to go."""
+    """A record without sources: listed with all tags, not among the pretrained ones, and the error
+    says where to go.
+    """
     assert "hourglass_2.mpii_256x256" in list_models("hourglass_2", include_tags=True)
     assert "hourglass_2.mpii_256x256" not in list_pretrained()
     text = message(create, "hourglass_2", pretrained=True)

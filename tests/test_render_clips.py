@@ -82,7 +82,9 @@ def test_limbs_point_as_the_actors_and_are_the_bodys(body):
 
 
 def test_both_rests_of_cmu_give_the_same_pose(body):
-    """The .asf rests with the arms stretched sideways, Hahne's .bvh with hanging ones: a quarter turn about z."""
+    """The .asf rests with the arms stretched sideways, Hahne's .bvh with hanging ones: a quarter
+    turn about z.
+    """
     hanging = read_bvh(bvh(), "01_01", unit=UNIT)
     quarter = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]], dtype=torch.float64)  # -y to x
     turned = dict.fromkeys(("LeftShoulder", "LeftElbow", "LeftWrist", "lhand", "LFingers"), quarter)
@@ -104,7 +106,9 @@ def test_both_rests_of_cmu_give_the_same_pose(body):
 
 
 def test_at_rest_nothing_is_twisted(body):
-    """CMU's rest: the face, the knees and the toes look forward, the thumbs too, and the left is at +x."""
+    """CMU's rest: the face, the knees and the toes look forward, the thumbs too, and the left is at
+    +x.
+    """
     motion = read_bvh(bvh(frames=2, swing=0.0), "01_01", unit=UNIT)
     moves, pose3d = rendering.pose_body(body, body.vertices, rendering.read_take(motion, 120), slice(0, 1))
     forward = torch.tensor([0.0, 0, 1])
@@ -162,7 +166,9 @@ def test_a_point_is_drawn_in_its_pixel():
 
 
 def test_limbs_are_drawn_where_the_labels_say(body):
-    """In the middle of each limb that nothing hides, the picture shows that limb, left and right told apart."""
+    """In the middle of each limb that nothing hides, the picture shows that limb, left and right
+    told apart.
+    """
     shown = scored(
         body, rendering.read_take(read_bvh(bvh(frames=40, swing=25.0), "01_01", unit=UNIT), 30), thickness=40
     )
@@ -171,7 +177,9 @@ def test_limbs_are_drawn_where_the_labels_say(body):
 
 
 def scored(body, take, thickness):
-    """For each limb and each frame: "right", "hidden" by something that is nearer than `thickness` mm, or "wrong"."""
+    """For each limb and each frame: "right", "hidden" by something that is nearer than `thickness`
+    mm, or "wrong".
+    """
     frames = slice(0, len(take.pelvis))
     moves, pose3d = rendering.pose_body(body, body.vertices, take, frames)
     middle = pose3d.mean(dim=(0, 1))

@@ -1,7 +1,8 @@
 """What an earlier posezoo saved loads, bit by bit, in a process that has little more than torch.
 
-`saved_format_1` was written by posezoo 0.1.0's `save_pretrained` (random weights) and is never written anew: whoever
-changes the format raises `weights.FORMAT`, adds a folder beside this one, and keeps both loading.
+`saved_format_1` was written by posezoo 0.1.0's `save_pretrained` (random weights) and is never
+written anew: whoever changes the format raises `weights.FORMAT`, adds a folder beside this one, and
+keeps both loading.
 """
 
 import json

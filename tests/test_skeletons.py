@@ -521,7 +521,9 @@ def test_there_and_back_is_the_identity_where_both_have_the_points(source):
 
 
 def _coco_pose() -> np.ndarray:
-    """A person of whom nothing coincides: left shoulder (10, 20), right (30, 24), left hip (12, 60), right (28, 64)."""
+    """A person of whom nothing coincides: left shoulder (10, 20), right (30, 24), left hip (12,
+    60), right (28, 64).
+    """
     pose = _poses("coco17")
     pose[5], pose[6], pose[11], pose[12] = (10, 20), (30, 24), (12, 60), (28, 64)
     pose[0], pose[1], pose[2] = (20, 9), (16, 6), (27, 3)

@@ -191,7 +191,9 @@ def test_one_keypoint_is_enough():
 
 @pytest.mark.parametrize("bad", ["low", "nan"])
 def test_keypoints_without_a_score_or_place_are_not_compared(bad):
-    """Neither the wrong places of unsure keypoints count, nor missing ones; without any the boxes remain."""
+    """Neither the wrong places of unsure keypoints count, nor missing ones; without any the boxes
+    remain.
+    """
     random = np.random.default_rng(0)
     for count in (8, NUM_KEYPOINTS):
         frames = []
@@ -224,7 +226,9 @@ def test_frames_without_people():
 
 
 def test_the_work_is_linear_in_the_frames(monkeypatch):
-    """The pairs compared in 5,000 frames are ten times those in 500, though hundreds of people have come and gone."""
+    """The pairs compared in 5,000 frames are ten times those in 500, though hundreds of people have
+    come and gone.
+    """
     pairs = []
     real = tracking.oks
     monkeypatch.setattr(

@@ -1,4 +1,6 @@
-"""The queue of all trainings lists commands that its scripts understand, skips what is done and stops at a failure."""
+"""The queue of all trainings lists commands that its scripts understand, skips what is done and
+stops at a failure.
+"""
 
 import os
 import re

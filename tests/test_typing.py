@@ -79,7 +79,9 @@ def check(folder: Path, files: dict[str, str]) -> list[str]:
 
 
 def pages() -> dict[str, str]:
-    """The Python blocks of each page as a script, each nested in the one before, so that it may reuse names."""
+    """The Python blocks of each page as a script, each nested in the one before, so that it may
+    reuse names.
+    """
     scripts = {}
     for page in PAGES:
         blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)

@@ -1,4 +1,6 @@
-"""Videos made here and read back: time stamps, orientation, damage, and how much is decoded and kept."""
+"""Videos made here and read back: time stamps, orientation, damage, and how much is decoded and
+kept.
+"""
 
 import re
 import struct
@@ -424,7 +426,9 @@ def test_frames_are_decoded_when_they_are_needed(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_length(tmp_path):
-    """10,000 frames of 160 x 120, 576 MB in all: written and read within what the first 1,000 need, and 40 MB."""
+    """10,000 frames of 160 x 120, 576 MB in all: written and read within what the first 1,000 need,
+    and 40 MB.
+    """
     program = f"""
 import resource, sys
 import numpy as np

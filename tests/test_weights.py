@@ -1,4 +1,6 @@
-"""Weights: sources, checksums, strict loading, files that are not what they seem, saving. The Hub is in test_hub.py."""
+"""Weights: sources, checksums, strict loading, files that are not what they seem, saving. The Hub
+is in test_hub.py.
+"""
 
 import json
 import logging

@@ -1,4 +1,6 @@
-"""Weights whose head has more keypoints than the network, and weights that share a submodule with others."""
+"""Weights whose head has more keypoints than the network, and weights that share a submodule with
+others.
+"""
 
 import logging
 import sys
@@ -36,7 +38,9 @@ def share(**kwargs):
 
 @pytest.fixture
 def whole(tmp_path):
-    """A network with the 19 keypoints of LSP's body and COCO's face, published as two records of one file."""
+    """A network with the 19 keypoints of LSP's body and COCO's face, published as two records of
+    one file.
+    """
     with scratch_registry():
         register_model(toy)
         model = randomize(create("toy", num_keypoints=19, skeleton=NAMES))

@@ -1,4 +1,6 @@
-"""Files as other people's tools write them, and damaged or hostile ones: the right values, or a clear error."""
+"""Files as other people's tools write them, and damaged or hostile ones: the right values, or a
+clear error.
+"""
 
 import json
 import pickle
@@ -657,7 +659,9 @@ def documents():
 
 @pytest.mark.parametrize("name", documents())
 def test_every_wrong_value_is_an_error_or_harmless(tmp_path, name):
-    """One value of a file is wrong: a ValueError that names the file, or keypoints; never another exception."""
+    """One value of a file is wrong: a ValueError that names the file, or keypoints; never another
+    exception.
+    """
     random = np.random.default_rng(0)
     document = json.loads(json.dumps(documents()[name]))
     truth = documents()["annotations"]

@@ -1,4 +1,6 @@
-"""A network small enough for tests of the registry and of weights, and the way such a test cleans up."""
+"""A network small enough for tests of the registry and of weights, and the way such a test cleans
+up.
+"""
 
 import contextlib
 from collections.abc import Iterator

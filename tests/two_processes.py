@@ -1,6 +1,8 @@
-"""Gradients of one step of examples/train_heatmap.py on four fixed images, for tests/test_examples.py.
+"""Gradients of one step of examples/train_heatmap.py on four fixed images, for
+tests/test_examples.py.
 
-Run alone or by torchrun; every process takes its share of the images, the main one saves the gradients.
+Run alone or by torchrun; every process takes its share of the images, the main one saves the
+gradients.
 """
 
 import sys

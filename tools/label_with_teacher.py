@@ -2,15 +2,17 @@
 
     python tools/label_with_teacher.py --data lspet --output landmarks.npz
 
-LSP's labels lack face, feet and depth; MediaPipe Pose (Apache-2.0) predicts them. The script runs in an environment of
-its own: `pip install "mediapipe==0.10.21" scipy pillow` (it requires numpy < 2). The heavy model,
-`pose_landmark_heavy.tflite` of npm's package `@mediapipe/pose`, belongs in the folder `modules/pose_landmark` of the
-Python package.
+LSP's labels lack face, feet and depth; MediaPipe Pose (Apache-2.0) predicts them. The script runs
+in an environment of its own: `pip install "mediapipe==0.10.21" scipy pillow` (it requires numpy <
+2). The heavy model, `pose_landmark_heavy.tflite` of npm's package `@mediapipe/pose`, belongs in the
+folder `modules/pose_landmark` of the Python package.
 
-The input of the teacher is an upright person: the photograph is rotated by the angle of the torso and cropped around
-the labelled joints. `examples/train_default.py` compares the landmarks with the labels, and uses those that agree.
+The input of the teacher is an upright person: the photograph is rotated by the angle of the torso
+and cropped around the labelled joints. `examples/train_default.py` compares the landmarks with the
+labels, and uses those that agree.
 
-Writes, for all N records of joints.mat (NaN where no person was found or a record was not asked for):
+Writes, for all N records of joints.mat (NaN where no person was found or a record was not asked
+for):
 
     landmarks   (N, 33, 2)   pixels of the photograph, the centre of its top-left pixel is (0, 0)
     visibility  (N, 33)      the teacher's estimate that the landmark can be seen, 0 to 1
@@ -49,7 +51,9 @@ def upright(keypoints: np.ndarray, visible: np.ndarray) -> np.ndarray:
 
 
 def label(record: tuple[Path, np.ndarray, np.ndarray]) -> np.ndarray:
-    """Return x, y, visibility, and world X, Y, Z of one photograph, `(33, 6)`; NaN where nobody was found."""
+    """Return x, y, visibility, and world X, Y, Z of one photograph, `(33, 6)`; NaN where nobody was
+    found.
+    """
     path, keypoints, visible = record
     matrix = upright(keypoints, visible)
     square = np.concatenate([matrix, [[0, 0, 1]]])

@@ -1,6 +1,7 @@
 """Render labelled clips of a body in CMU's motions: images, 3D poses and 2D keypoints.
 
-    python tools/render_clips.py --body body --motions bvh.zip --output out --clips 8 --length 5 --size 128
+    python tools/render_clips.py --body body --motions bvh.zip --output out --clips 8 --length 5
+    --size 128
 
 `body` is the MakeHuman base mesh (CC0) with the rig cmu_mb as MPFB2 distributes it, `--motions` are
 the files that `posezoo.data.CMU` reads, except the prepared clips, which have positions only. Body,

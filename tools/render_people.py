@@ -1,13 +1,14 @@
-"""Render images of single people from all sides, with labels of body and face.
+r"""Render images of single people from all sides, with labels of body and face.
 
-    python tools/render_people.py --body body --motions asfamc.zip bvh.zip cmu_actions_bvh.zip --output renders \
-        --backgrounds lspet/images --count 12000 --size 224
+    python tools/render_people.py --body body --motions asfamc.zip bvh.zip cmu_actions_bvh.zip
+        --output renders \ --backgrounds lspet/images --count 12000 --size 224
 
-Writes `images.npy` (N, 3, size, size) uint8, to be memory-mapped, and `labels.npz`: `keypoints` (N, 22, 2) in pixels
-and `visible` (N, 22), of `h36m17`, nose, left and right eye, left and right ear; `subject` (N,); and `pose3d`
-(N, 17, 3) mm. A part of the face is not visible when it is turned away from the camera. With `--backgrounds` half of
-the images have a photograph behind the person. Recordings are drawn in proportion to the square root of their length:
-most of the longest show one man on a climbing frame.
+Writes `images.npy` (N, 3, size, size) uint8, to be memory-mapped, and `labels.npz`: `keypoints` (N,
+22, 2) in pixels and `visible` (N, 22), of `h36m17`, nose, left and right eye, left and right ear;
+`subject` (N,); and `pose3d` (N, 17, 3) mm. A part of the face is not visible when it is turned away
+from the camera. With `--backgrounds` half of the images have a photograph behind the person.
+Recordings are drawn in proportion to the square root of their length: most of the longest show one
+man on a climbing frame.
 """
 
 import argparse
@@ -30,7 +31,9 @@ FACING = {"nose": -0.1, "left_eye": 0.0, "right_eye": 0.0, "left_ear": -0.2, "ri
 
 
 def face_points(body: Body, vertices: Tensor) -> tuple[Tensor, Tensor]:
-    """Return nose, eyes and ears `(5, 3)` of a body at rest, in mm, and the directions `(5, 3)` that they face."""
+    """Return nose, eyes and ears `(5, 3)` of a body at rest, in mm, and the directions `(5, 3)`
+    that they face.
+    """
     head = (body.skin.argmax(dim=1) == body.bones.index("Head")) & in_group(body, "body")
     skull = torch.where(head[:, None], vertices, torch.nan)
     eyes = [vertices[body.groups[f"helper-{side}-eye"].unique()].mean(dim=0) for side in "lr"]

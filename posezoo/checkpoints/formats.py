@@ -123,7 +123,7 @@ def infer(state: State) -> Network:
     Raises:
         ValueError: the tensors belong to no known network, or to a trunk without a head.
 
-    Example:
+    Examples:
         >>> import torch
         >>> infer({"transition1.0.0.weight": torch.ones(48, 1), "final_layer.weight": torch.ones(16, 48, 1, 1)})
         ('hrnet_w48', {'num_keypoints': 16, 'skeleton': 'mpii16'})
@@ -341,7 +341,7 @@ def detect(state: State) -> str:
     Raises:
         ValueError: an unknown format; the message names the nearest one and the keys it lacks.
 
-    Example:
+    Examples:
         >>> detect(dict.fromkeys(["conv1.weight", "transition1.0.0.weight", "stage4.0.x", "final_layer.weight"]))
         'hrnet'
     """

@@ -107,7 +107,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         ValueError: not a checkpoint, or an unknown format; the message names the nearest one.
 
-    Example:
+    Examples:
         >>> import tempfile, posezoo
         >>> folder = posezoo.create("hrnet_w32").save_pretrained(tempfile.mkdtemp())
         >>> read_checkpoint(folder / "model.safetensors").format
@@ -129,7 +129,7 @@ def known_file(path: str | Path) -> Weights | None:
     Returns:
         The record, or None for a file that is not in the table.
 
-    Example:
+    Examples:
         >>> known_file(__file__) is None
         True
     """
@@ -156,7 +156,7 @@ def load_weights(model: nn.Module, record: Weights, *, cache_dir: str | Path | N
         WeightsNotFoundError: (a ValueError) no source provides the file, or the base's.
         ValueError: the file does not fit; the model is unchanged.
 
-    Example:
+    Examples:
         >>> import posezoo, tempfile
         >>> folder = posezoo.save_pretrained(posezoo.create("hrnet_w32"), tempfile.mkdtemp())
         >>> load_weights(posezoo.create("hrnet_w32"), posezoo.Weights(sources=(f"local-dir:{folder}",)))

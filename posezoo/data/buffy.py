@@ -25,9 +25,9 @@ gives FLIC the same convention.
 | `thorax`, `pelvis` | the end of the torso nearer to the head, and the other end |
 | `upper_neck`, `head_top` | the end of the head nearer to the torso, and the other end |
 
-DeepPose, trained on FLIC, is tested on all 748 frames by PDJ of elbows and wrists (Figure 7). Without
-hips `posezoo.metrics.pdj` has no normalizer; `pck(pred, target, torso)`, with the length of the
-torso's segment, is the closest measure. The bones of `SKELETON` are the six segments, for
+DeepPose, trained on FLIC, is tested on all 748 frames by PDJ of elbows and wrists (Figure 7).
+Without hips `posezoo.metrics.pdj` has no normalizer; `pck(pred, target, torso)`, with the length of
+the torso's segment, is the closest measure. The bones of `SKELETON` are the six segments, for
 `metrics.pcp`.
 
 Coordinates in the files count pixels from 1, as MATLAB does; here they count from 0. Files of
@@ -79,7 +79,7 @@ class Buffy(Dataset[dict[str, Any]]):
     Raises:
         ValueError: a file is missing or malformed; names the file, the record and the fix.
 
-    Example:
+    Examples:
         >>> import tempfile, PIL.Image
         >>> root = Path(tempfile.mkdtemp())
         >>> (root / "data").mkdir(); (root / "images" / "buffy_s5e3_original").mkdir(parents=True)

@@ -100,7 +100,7 @@ class CMU(Dataset[dict[str, Any]]):
     Raises:
         ValueError: a file is missing or malformed; names the file, the line or frame and the fix.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
         >>> np.savez(folder / "jumping_1.npz", keypoints=np.random.default_rng(0).normal(0, 300, (7, 17, 3)), fps=60)
@@ -175,7 +175,7 @@ def read_motions(
 def subject_of(name: str) -> str | None:
     """Return the subject of a clip from its name; None for names without a subject.
 
-    Example:
+    Examples:
         >>> subject_of("02_01"), subject_of("144_33"), subject_of("soccer_1")
         ('02', '144', None)
     """
@@ -242,7 +242,7 @@ def sample_video() -> dict[str, Any]:
         a video as `project_videos` makes it: `name`, `subject`, `fps`, `skeleton`, `pose3d` `(76,
         17, 3)` mm in the camera's frame, `keypoints` `(76, 17, 2)` pixels, and `camera`.
 
-    Example:
+    Examples:
         >>> import posezoo
         >>> video = sample_video()
         >>> poses = posezoo.lift(video["keypoints"], skeleton=video["skeleton"])

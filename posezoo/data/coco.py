@@ -63,7 +63,7 @@ class COCO(Dataset[dict[str, Any]]):
     Raises:
         ValueError: a file is missing or malformed; names the file, the record and the fix.
 
-    Example:
+    Examples:
         >>> import json, tempfile, PIL.Image
         >>> root = Path(tempfile.mkdtemp())
         >>> person = {"id": 7, "image_id": 5, "category_id": 1, "iscrowd": 0, "area": 900.0, "bbox": [-5, 10, 46, 51],
@@ -166,7 +166,7 @@ def keypoint_category(file: Mapping[str, Any], path: Path, wanted: str | int | N
     Raises:
         ValueError: malformed categories, none or more than one that fits.
 
-    Example:
+    Examples:
         >>> file = {"categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "person"}]}
         >>> keypoint_category(file, Path("people.json"))["id"]
         2

@@ -59,7 +59,7 @@ def read_keypoints(
         ValueError: the file is missing, damaged or of another format, or has no person or more gaps
             than frames.
 
-    Example:
+    Examples:
         >>> import tempfile, numpy as np
         >>> file = Path(tempfile.mkdtemp(), "video.npz")
         >>> np.savez(file, keypoints=np.zeros((9, 17, 2)), skeleton="coco17")

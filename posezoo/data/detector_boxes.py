@@ -23,7 +23,7 @@ def fit_padding(boxes: Tensor, keypoints: Tensor, visible: Tensor, *, coverage: 
         ValueError: shapes that do not match, a box without area, no box with a visible keypoint, or
             a coverage outside (0, 1].
 
-    Example:
+    Examples:
         >>> face = torch.tensor([[40.0, 10.0, 60.0, 30.0]])
         >>> pose = torch.tensor([[[20.0, 40.0], [70.0, 70.0]]])    # 50 below the centre; side 20
         >>> fit_padding(face, pose, torch.ones(1, 2))

@@ -120,7 +120,7 @@ def load_arrays(
     Raises:
         ValueError: the file is damaged, holds other objects, or claims more bytes than it has.
 
-    Example:
+    Examples:
         >>> stream = BytesIO()
         >>> np.savez(stream, keypoints=np.zeros((5, 17, 2)), fps=25)
         >>> {key: array.shape for key, array in load_arrays(stream.getvalue(), "video.npz").items()}
@@ -167,7 +167,7 @@ def unpickle_arrays(content: bytes) -> Any:
     Raises:
         pickle.UnpicklingError: for any other object; no code of the pickle is run.
 
-    Example:
+    Examples:
         >>> unpickle_arrays(pickle.dumps([(1, "nose")]))
         [(1, 'nose')]
     """
@@ -198,7 +198,7 @@ class _Arrays(pickle.Unpickler):
 def printable(text: str, length: int = 200) -> str:
     """Shorten a text of a foreign file and replace its control characters, for messages.
 
-    Example:
+    Examples:
         >>> printable("left\\x1b[2J")
         'left?[2J'
     """

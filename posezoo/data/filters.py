@@ -39,7 +39,7 @@ def mean_filter(points: Array, width: int = WIDTH) -> Array:
     Raises:
         ValueError: an even width, no frame, or points that are not finite.
 
-    Example:
+    Examples:
         >>> mean_filter(torch.tensor([0.0, 0.0, 10.0, 0.0, 0.0, 0.0]).view(6, 1, 1)).flatten().tolist()
         [2.0, 2.0, 2.0, 2.0, 2.0, 0.0]
     """
@@ -51,7 +51,7 @@ def median_filter(points: Array, width: int = WIDTH) -> Array:
 
     Arguments and errors as for `mean_filter`.
 
-    Example:
+    Examples:
         >>> median_filter(torch.tensor([0.0, 0.0, 10.0, 0.0, 1.0, 1.0]).view(6, 1, 1)).flatten().tolist()
         [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
     """
@@ -79,7 +79,7 @@ def gaussian_filter(points: Array, sigma: float, *, scores: Array | None = None)
         ValueError: a sigma that is not positive, no frame, infinite points, or scores of another
             shape or not finite.
 
-    Example:
+    Examples:
         >>> impulse = torch.tensor([0.0, 0.0, 0.0, 100.0, 0.0, torch.nan, 0.0]).view(7, 1, 1)
         >>> gaussian_filter(impulse, sigma=0.6).flatten().round().tolist()
         [0.0, 0.0, 17.0, 67.0, 20.0, nan, 0.0]
@@ -130,7 +130,7 @@ class OneEuroStream:
     Raises:
         ValueError: a number that is not positive, or a negative `beta`.
 
-    Example:
+    Examples:
         >>> stream = OneEuroStream(fps=30)
         >>> for frame in torch.tensor([[[5.0, 5.0]], [[6.0, 5.0]], [[5.0, 5.0]]]):          # (K, 2) each
         ...     print([round(value, 2) for value in stream(frame).flatten().tolist()])
@@ -204,7 +204,7 @@ def one_euro_filter(
     Returns:
         `(..., T, K, D)`; NaN where `points` are.
 
-    Example:
+    Examples:
         >>> one_euro_filter(torch.tensor([5.0, torch.nan, 6.0, 5.0]).view(4, 1, 1), fps=30).flatten().tolist()
         [5.0, nan, 5.30..., 5.25...]
     """

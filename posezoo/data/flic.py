@@ -63,7 +63,7 @@ class FLIC(Dataset[dict[str, Any]]):
     Raises:
         ValueError: a file is missing or malformed; names the file, the record and the fix.
 
-    Example:
+    Examples:
         >>> import tempfile, scipy.io, numpy as np, PIL.Image
         >>> root = Path(tempfile.mkdtemp())
         >>> coords = np.full((2, 29), np.nan); coords[:, COLUMNS] = 41
@@ -153,7 +153,7 @@ def read_flic_evaluation(variables: Mapping[str, np.ndarray]) -> dict[str, np.nd
         `keypoints` `(N, K, 2)` in pixels counted from 1 as in the file; `normalizer` `(N,)`, the
         diagonal of the torso box in pixels, where the file has one. Empty for other files.
 
-    Example:
+    Examples:
         >>> arrays = read_flic_evaluation({"joints": np.ones((2, 12, 5))})
         >>> arrays["keypoints"].shape, arrays["normalizer"].shape
         ((5, 11, 2), (5,))

@@ -141,7 +141,7 @@ def read_camera(path: str | Path) -> Camera:
     Raises:
         ValueError: the file is missing or malformed.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "C1.cal"
         >>> _ = path.write_text("700 710 320 240 0  0 0 0 0 0  1 0 0 0 1 0 0 0 1  0 0 4000")

@@ -3,9 +3,9 @@
 Reads `people.zip` as its author distributes it, unpacked: a folder `people_all` with `labels.mat`
 and `im0001.jpg` to `im0305.jpg`. Each image has one person, about 150 pixels high. The first 100
 images are for training, the other 205 for test. `labels.mat` holds `ptsAll` (14, 2, 305): ankle,
-knee, hip, and hip, knee, ankle of the other side; wrist, elbow, shoulder, and shoulder, elbow, wrist
-of the other side; neck and head top. It is read as the order of LSP, in which the first side is the
-person's right. The archive does not document the sides of people seen from behind.
+knee, hip, and hip, knee, ankle of the other side; wrist, elbow, shoulder, and shoulder, elbow,
+wrist of the other side; neck and head top. It is read as the order of LSP, in which the first side
+is the person's right. The archive does not document the sides of people seen from behind.
 
 DeepPose, trained on LSP, is tested on it (Table 2): `posezoo.metrics.lsp_pcp` gives the table.
 
@@ -40,7 +40,7 @@ class ImageParse(Dataset[dict[str, Any]]):
     Raises:
         ValueError: a file is missing or malformed; names the file, the record and the fix.
 
-    Example:
+    Examples:
         >>> import tempfile, scipy.io, numpy as np, PIL.Image
         >>> root = Path(tempfile.mkdtemp())
         >>> points = np.random.default_rng(0).uniform(1, 99, (14, 2, 1))

@@ -46,7 +46,7 @@ class LSP(Dataset[dict[str, Any]]):
     Raises:
         ValueError: a file is missing or malformed; names the file, the record and the fix.
 
-    Example:
+    Examples:
         >>> import tempfile, scipy.io, numpy as np, PIL.Image
         >>> root = tempfile.mkdtemp()
         >>> joints = np.random.default_rng(0).uniform(1, 99, (14, 3, 1)); joints[:, 2] = 1
@@ -127,7 +127,7 @@ def read_lsp_evaluation(variables: Mapping[str, np.ndarray]) -> dict[str, Any]:
         file; `visible` `(N, 14)` for LSPET; `test`, the slice of the test images, for annotations
         of LSP. Empty for other files.
 
-    Example:
+    Examples:
         >>> arrays = read_lsp_evaluation({"joints": np.ones((3, 14, 2000))})
         >>> arrays["keypoints"][arrays["test"]].shape
         (1000, 14, 2)

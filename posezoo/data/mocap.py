@@ -206,13 +206,13 @@ def read_bvh(text: str, name: str = "the .bvh", *, unit: float) -> Motion:
         unit: mm in the unit of length, which the file does not state: 10 for centimetres,
             `cmu.UNIT` for CMU.
 
-    The position channels of a joint replace its OFFSET, as in Blender, unless all of them are 0. For
-    the root they are added to it.
+    The position channels of a joint replace its OFFSET, as in Blender, unless all of them are 0.
+    For the root they are added to it.
 
     Raises:
         ValueError: the file is malformed.
 
-    Example:
+    Examples:
         >>> file = (
         ...     "HIERARCHY ROOT Hips { OFFSET 0 0 0"
         ...     " CHANNELS 6 Xposition Yposition Zposition Zrotation Yrotation Xrotation"
@@ -331,7 +331,7 @@ def joint_positions(parents: Sequence[int], offsets: Tensor, rotations: Tensor, 
     Returns:
         `(T, J, 3)` mm.
 
-    Example:
+    Examples:
         >>> quarter = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]).expand(1, 2, 3, 3)     # about z
         >>> joint_positions([-1, 0], torch.tensor([[0.0, 0, 0], [5, 0, 0]]), quarter, torch.zeros(1, 3)).tolist()
         [[[0.0, 0.0, 0.0], [0.0, 5.0, 0.0]]]
@@ -356,7 +356,7 @@ def resample(pose3d: Tensor, fps: float, target: float) -> Tensor:
     Raises:
         ValueError: a frame rate that is not positive, or no frame.
 
-    Example:
+    Examples:
         >>> resample(torch.arange(9.0), 120, 50).tolist()           # at frames 0, 2.4, 4.8 and 7.2
         [0.0, 2.4000..., 4.8000..., 7.1999...]
     """

@@ -80,7 +80,7 @@ class MPII(Dataset[dict[str, Any]]):
     Raises:
         ValueError: a file is missing or malformed; names the file, the record and the fix.
 
-    Example:
+    Examples:
         >>> import json, tempfile, PIL.Image
         >>> root = Path(tempfile.mkdtemp())
         >>> person = {"image": "1.jpg", "center": [61, 51], "scale": 0.4, "joints": [[11, 21]] * 16,
@@ -185,7 +185,7 @@ def collate_others(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         The batch: `others` `(B, P, K, 2)` and `others_visible` `(B, P, K)` with the largest P of
         the batch, zero and not visible where an image has fewer.
 
-    Example:
+    Examples:
         >>> samples = [{"index": n, "others": torch.ones(n, 16, 2), "others_visible": torch.ones(n, 16) > 0}
         ...            for n in (0, 2)]
         >>> batch = collate_others(samples)
@@ -216,7 +216,7 @@ def read_mpii_evaluation(variables: Mapping[str, np.ndarray], *, predictions: bo
         the file has them, `visible` `(N, 16)` and `headboxes` `(N, 2, 2)` corners. Empty for other
         files.
 
-    Example:
+    Examples:
         >>> file = {"pos_gt_src": np.ones((16, 2, 5)), "jnt_missing": np.zeros((16, 5))}
         >>> arrays = read_mpii_evaluation(file)
         >>> arrays["keypoints"].shape, arrays["visible"].shape

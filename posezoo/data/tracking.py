@@ -46,7 +46,7 @@ def track_person(frames: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     Raises:
         ValueError: people with different numbers of keypoints, or no people.
 
-    Example:
+    Examples:
         >>> person, other = np.array([[[0, 0, 1], [0, 90, 1]], [[500, 0, 1], [500, 70, 1]]])
         >>> track_person([[person], [], [other, person + (5, 0, 0)]])[:, 0, 0].tolist()
         [0.0, nan, 5.0]

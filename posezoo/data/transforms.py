@@ -51,7 +51,7 @@ class PersonCrop:
     Raises:
         ValueError: an argument out of its range, or `skeleton` missing.
 
-    Example:
+    Examples:
         >>> sample = {"image": torch.zeros(3, 100, 80, dtype=torch.uint8), "keypoints": torch.tensor([[40.0, 50.0]]),
         ...           "visible": torch.tensor([True]), "box": torch.tensor([20.0, 30.0, 60.0, 70.0])}
         >>> crop = PersonCrop(size=(50, 50))(sample)
@@ -190,7 +190,7 @@ def jitter_colour(images: Tensor, *, strength: float = 0.2, generator: torch.Gen
         strength: maximum change of each factor.
         generator: random generator on the device of `images`. Defaults to torch's global one.
 
-    Example:
+    Examples:
         >>> jitter_colour(torch.full((2, 3, 4, 4), 0.5), strength=0.0).unique().tolist()
         [0.5]
     """
@@ -212,7 +212,7 @@ def cutout(images: Tensor, *, count: int = 1, size: float = 0.25, generator: tor
         size: maximum fraction of H and of W that one covers.
         generator: random generator on the device of `images`. Defaults to torch's global one.
 
-    Example:
+    Examples:
         >>> holes = cutout(torch.eye(32).expand(1, 3, 32, 32), size=0.5)
         >>> holes.shape
         torch.Size([1, 3, 32, 32])

@@ -46,7 +46,7 @@ def virtual_cameras(
     Raises:
         ValueError: no such cameras were found, since the person's path is too long.
 
-    Example:
+    Examples:
         >>> pose3d = torch.randn(20, 17, 3) * 300
         >>> cameras = virtual_cameras(pose3d, 4, generator=torch.Generator().manual_seed(0))
         >>> len(cameras), cameras.project(cameras.world_to_camera(pose3d[None])).shape
@@ -102,7 +102,7 @@ def project_videos(video: dict[str, Any], cameras: Camera) -> list[dict[str, Any
     Raises:
         ValueError: a keypoint is behind a camera.
 
-    Example:
+    Examples:
         >>> video = {"name": "02_01", "pose3d": torch.randn(20, 17, 3) * 300}
         >>> videos = project_videos(video, virtual_cameras(video["pose3d"], 2))
         >>> videos[1]["name"], videos[1]["keypoints"].shape
@@ -131,7 +131,7 @@ def add_noise(keypoints: Tensor, sigma: float, *, generator: torch.Generator | N
         sigma: standard deviation, pixels, of x and of y.
         generator: random generator on the CPU. Defaults to torch's global one.
 
-    Example:
+    Examples:
         >>> noisy = add_noise(torch.zeros(5000, 17, 2), 5.0, generator=torch.Generator().manual_seed(0))
         >>> round(float(noisy.std()), 1)
         5.0

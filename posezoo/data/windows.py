@@ -47,7 +47,7 @@ class Windows(Dataset[dict[str, Any]]):
         ValueError: a video is empty or shorter than the window, its entries differ in length, or a
             frame is not finite (`valid_chunks` finds where to cut it); names the video.
 
-    Example:
+    Examples:
         >>> videos = [{"keypoints": torch.arange(8.0).view(4, 1, 2)}, {"keypoints": torch.zeros(3, 1, 2)}]
         >>> windows = Windows(videos, length=3)
         >>> len(windows), windows[1]["keypoints"][:, 0, 0].tolist(), windows[[0, 2]]["video"].tolist()
@@ -177,7 +177,7 @@ class Windows(Dataset[dict[str, Any]]):
 def valid_chunks(valid: Tensor) -> list[tuple[int, int]]:
     """Find runs of valid frames, as (first, last + 1), in a mask `(T,)`.
 
-    Example:
+    Examples:
         >>> valid_chunks(torch.tensor([True, True, False, True]))
         [(0, 2), (3, 4)]
     """

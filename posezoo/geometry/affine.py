@@ -27,7 +27,7 @@ def tight_box(keypoints: ArrayT, visible: Array) -> ArrayT:
     Raises:
         ValueError: no keypoint is visible.
 
-    Example:
+    Examples:
         >>> tight_box(torch.tensor([[1.0, 2.0], [3.0, 9.0], [7.0, 7.0]]), torch.tensor([True, True, False])).tolist()
         [1.0, 2.0, 3.0, 9.0]
     """
@@ -61,7 +61,7 @@ def box_to_crop(
     Raises:
         ValueError: a box is not finite or has no area.
 
-    Example:
+    Examples:
         >>> center, extent = box_to_crop(torch.tensor([[100.0, 50.0, 180.0, 250.0]]), (256, 192))
         >>> center.tolist(), (extent / 200).tolist()
         ([[140.0, 150.0]], [[0.9375, 1.25]])
@@ -114,7 +114,7 @@ def crop_matrix(
     Returns:
         `(N, 2, 3)`.
 
-    Example:
+    Examples:
         >>> center, extent = torch.tensor([[320.5, 240.25]]), torch.tensor([[240.0, 320.0]])
         >>> transform_points(center, crop_matrix(center, extent, (256, 192))).round(decimals=3).tolist()
         [[[96.0, 128.0]]]
@@ -143,7 +143,7 @@ def crop_matrix(
 def invert(matrix: ArrayT) -> ArrayT:
     """Invert affine maps, `(..., 2, 3) -> (..., 2, 3)`.
 
-    Example:
+    Examples:
         >>> invert(torch.tensor([[2.0, 0.0, 4.0], [0.0, 2.0, 6.0]])).tolist()
         [[0.5, 0.0, -2.0], [0.0, 0.5, -3.0]]
     """
@@ -156,7 +156,7 @@ def invert(matrix: ArrayT) -> ArrayT:
 def compose(second: ArrayT, first: Array) -> ArrayT:
     """Return the affine map that applies `first`, then `second`; both `(..., 2, 3)`.
 
-    Example:
+    Examples:
         >>> shift, double = torch.tensor([[1.0, 0, 1], [0, 1, 0]]), torch.tensor([[2.0, 0, 0], [0, 2, 0]])
         >>> transform_points(torch.zeros(1, 2), compose(double, shift)).tolist()
         [[2.0, 0.0]]
@@ -180,7 +180,7 @@ def transform_points(points: ArrayT, matrix: Array) -> ArrayT:
     Returns:
         `(..., K, 2)`.
 
-    Example:
+    Examples:
         >>> transform_points(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0, 10], [0, 1, 20]])).tolist()
         [[11.0, 22.0]]
     """
@@ -206,7 +206,7 @@ def warp(images: ArrayT, matrix: Array, size: tuple[int, int], *, mode: str = "b
     Raises:
         ValueError: images of integers.
 
-    Example:
+    Examples:
         >>> dot = torch.zeros(1, 1, 5, 5); dot[0, 0, 2, 3] = 1
         >>> warp(dot, torch.tensor([[[1.0, 0, -1], [0, 1, 0]]]), (5, 5))[0, 0, 2].tolist()
         [0.0, 0.0, 1.0, 0.0, 0.0]
@@ -241,7 +241,7 @@ def shrink(image: ArrayT, factor: int) -> tuple[ArrayT, ArrayT]:
     Returns:
         `(N, C, ceil(H / factor), ceil(W / factor))` and `(2, 3)`.
 
-    Example:
+    Examples:
         >>> small, matrix = shrink(torch.ones(1, 3, 5, 4), 2)
         >>> tuple(small.shape), transform_points(torch.tensor([[0.5, 0.5]]), matrix).tolist()
         ((1, 3, 3, 2), [[0.0, 0.0]])
@@ -266,7 +266,7 @@ def crop(image: ArrayT, matrix: Array, size: tuple[int, int]) -> ArrayT:
     Returns:
         `(N, C, *size)`.
 
-    Example:
+    Examples:
         >>> matrix = crop_matrix(torch.tensor([[50.0, 50.0]]), torch.tensor([[100.0, 100.0]]), (20, 20))
         >>> crop(torch.ones(3, 100, 100), matrix, (20, 20)).shape
         torch.Size([1, 3, 20, 20])
@@ -304,7 +304,7 @@ def letterbox(
     Raises:
         ValueError: another `align`.
 
-    Example:
+    Examples:
         >>> boxed, matrix = letterbox(torch.ones(3, 10, 30), (60, 60))
         >>> boxed[0, :, 30].nonzero()[[0, -1]].flatten().tolist()             # between two bands of 20 pixels
         [20, 39]
@@ -339,7 +339,7 @@ def normalize_points(points: ArrayT, boxes: Array) -> ArrayT:
     Returns:
         `(..., 2)`, `(y - centre) / (w, h)`; `denormalize_points` is the inverse.
 
-    Example:
+    Examples:
         >>> normalize_points(torch.tensor([126.0, 77.0]), torch.tensor([90.0, 50.0, 150.0, 110.0])).tolist()
         [0.10000000149011612, -0.05000000074505806]
     """
@@ -351,7 +351,7 @@ def normalize_points(points: ArrayT, boxes: Array) -> ArrayT:
 def denormalize_points(points: ArrayT, boxes: Array) -> ArrayT:
     """Convert normalised points to pixels, the inverse of `normalize_points`.
 
-    Example:
+    Examples:
         >>> denormalize_points(torch.tensor([0.5, -0.25]), torch.tensor([90.0, 50.0, 150.0, 110.0])).tolist()
         [150.0, 65.0]
     """
@@ -379,7 +379,7 @@ def crop_boxes(images: ArrayT, boxes: Array, size: tuple[int, int]) -> ArrayT:
     Raises:
         ValueError: boxes of another shape.
 
-    Example:
+    Examples:
         >>> image, box = torch.arange(4.0).view(1, 1, 1, 4), torch.tensor([[[-0.5, -0.5, 3.5, 0.5]]])
         >>> crop_boxes(image, box, (1, 2)).tolist()
         [[[[[0.5, 2.5]]]]]
@@ -415,7 +415,7 @@ def flip_keypoints(keypoints: ArrayT, width: int, flip_index: Sequence[int]) -> 
         keypoints: `(..., K, 2)` pixels of an image that is `width` pixels wide.
         flip_index: `Skeleton.flip_index`, the index of each keypoint's mirror image.
 
-    Example:
+    Examples:
         >>> flip_keypoints(torch.tensor([[0.0, 5.0], [3.0, 7.0]]), 10, (1, 0)).tolist()
         [[6.0, 7.0], [9.0, 5.0]]
     """
@@ -444,7 +444,7 @@ def precise(tensor: Tensor) -> Tensor:
     In float32 a crop of an image 4,000 px wide is off by more than 1e-3 px. Autocast, which would
     round matrix products to 8 bits, does not change doubles.
 
-    Example:
+    Examples:
         >>> precise(torch.tensor([1, 2])).dtype
         torch.float64
     """

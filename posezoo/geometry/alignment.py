@@ -38,7 +38,7 @@ def person_frame(keypoints: ArrayT, visible: Array | None = None, *, root: int =
     Raises:
         ValueError: shapes that do not match.
 
-    Example:
+    Examples:
         >>> keypoints = torch.tensor([[[100.0, 50.0], [103.0, 54.0]]])                # one frame: root, and 5 px away
         >>> relative, origin, scale = person_frame(keypoints)
         >>> (relative * scale + origin).tolist() == keypoints.tolist(), round(float(scale), 4)      # sqrt(25 / 2)
@@ -101,7 +101,7 @@ def procrustes(
     Raises:
         ValueError: shapes that do not match.
 
-    Example:
+    Examples:
         >>> source = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
         >>> quarter = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
         >>> factor, rotation, translation = procrustes(source, 2 * source @ quarter.T + 5)
@@ -119,7 +119,7 @@ def align(source: ArrayT, target: Array, *, scale: bool = True, weights: Array |
 
     Arguments, errors and degenerate poses as for `procrustes`; `(..., K, 3) -> (..., K, 3)`.
 
-    Example:
+    Examples:
         >>> pose = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3]])
         >>> align(7 * pose - 1, pose).round(decimals=4).tolist() == pose.tolist()
         True
@@ -152,7 +152,7 @@ def aligned(source: Tensor, target: Tensor, scale: bool, weights: Tensor | None)
         the aligned source and the target, both `(K, 3, ...)` and relative to the target's mean, and
         that mean `(3, ...)`, in double precision where the device has it. All are new tensors.
 
-    Example:
+    Examples:
         >>> pose = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3]])
         >>> moved, goals, mean = aligned(pose[None] + 5, pose[None], scale=True, weights=None)
         >>> moved.shape, bool((moved - goals).abs().max() < 1e-6)

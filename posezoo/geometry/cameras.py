@@ -3,7 +3,8 @@
 World coordinates are in millimetres. In a camera's frame x points right, y down, z forward; pixels
 are (x, y), the centre of the top-left pixel is (0, 0).
 
-Arrays may be NumPy or torch: points are returned as the kind that was given. A camera holds tensors.
+Arrays may be NumPy or torch: points are returned as the kind that was given. A camera holds
+tensors.
 """
 
 from collections.abc import Callable, Sequence
@@ -53,7 +54,7 @@ class Camera:
     Raises:
         ValueError: shapes that do not fit, or an unknown lens.
 
-    Example:
+    Examples:
         >>> camera = Camera(rotation=torch.eye(3), translation=torch.tensor([0.0, 0.0, -4000.0]),
         ...                 focal=torch.tensor([1000.0, 1000.0]), center=torch.tensor([500.0, 500.0]))
         >>> camera.project(camera.world_to_camera(torch.tensor([[400.0, 0.0, 0.0]]))).tolist()
@@ -111,7 +112,7 @@ class Camera:
     def world_to_camera(self, points: ArrayT) -> ArrayT:
         """Convert world points, mm, to the camera's frame, mm: `(..., 3) -> (..., 3)`.
 
-        Example:
+        Examples:
             >>> camera = look_at(torch.tensor([0.0, 1500.0, 4000.0]), torch.tensor([0.0, 1000.0, 0.0]),
             ...                  focal=1000.0, size=(1000, 1000))
             >>> camera.world_to_camera(torch.tensor([0.0, 1500.0, 4000.0])).tolist()
@@ -136,7 +137,7 @@ class Camera:
         polynomial is not valid far outside the image, where it was not calibrated (VideoPose3D
         clamps x / z and y / z to [-1, 1]).
 
-        Example:
+        Examples:
             >>> lens = {"radial": torch.tensor([-0.2, 0.2, 0.0]), "tangential": torch.tensor([-0.001, 0.002])}
             >>> camera = Camera(rotation=torch.eye(3), translation=torch.zeros(3), focal=torch.tensor([1000.0, 1000.0]),
             ...                 center=torch.tensor([500.0, 500.0]), lens="human36m", **lens)
@@ -206,7 +207,7 @@ def look_at(
     Raises:
         ValueError: a camera is at its target, or directly above or below it.
 
-    Example:
+    Examples:
         >>> camera = look_at(torch.tensor([0.0, 0.0, 4000.0]), torch.zeros(3), focal=1000.0, size=(1000, 800))
         >>> above_and_left = torch.tensor([-100.0, 100.0, 0.0])      # the optical axis is -z, right is +x
         >>> camera.project(camera.world_to_camera(above_and_left)).tolist()

@@ -14,7 +14,7 @@ from posezoo.arrays import Array, as_tensor
 def finite_points(keypoints: np.ndarray) -> np.ndarray:
     """Mask `(N, K)` of the keypoints `(N, K, 2 or 3)` whose x and y are finite.
 
-    Example:
+    Examples:
         >>> finite_points(np.array([[[1.0, 2.0, 0.0], [np.nan, 2.0, 0.0]]]))
         array([[ True, False]])
     """
@@ -33,7 +33,7 @@ def visible_mask(visible: Array | None, shape: Sequence[int], like: Tensor) -> T
     Raises:
         ValueError: for another shape.
 
-    Example:
+    Examples:
         >>> visible_mask(None, (1, 2), torch.zeros(1))
         tensor([[True, True]])
     """
@@ -52,7 +52,7 @@ def warn_not_finite(mask: Tensor, what: str) -> None:
         mask: bool, True for predictions that count and are not finite.
         what: plural noun for the message, such as "predicted keypoints".
 
-    Example:
+    Examples:
         >>> with warnings.catch_warnings(record=True) as caught:
         ...     warnings.simplefilter("always")
         ...     warn_not_finite(torch.tensor([True, False]), "predicted keypoints")

@@ -121,7 +121,7 @@ def coco_ap(
             record), predictions in images that the ground truth does not list, another number of
             keypoints than of sigmas, or keypoints in fractions of the image instead of pixels.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> pose = np.random.default_rng(0).uniform(0, 100, (2, 17, 2))
         >>> truth = {"image_id": [7, 8], "keypoints": pose, "area": [5000, 5000]}

@@ -56,7 +56,7 @@ def read_coco_ground_truth(source: str | Path | Mapping[str, Any], *, num_keypoi
     Raises:
         ValueError: for a missing or wrong field; names the file, the record and the field.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> arrays = {"images": [7, 8], "image_id": [7], "keypoints": np.ones((1, 17, 2)), "area": [100.0]}
         >>> truth = read_coco_ground_truth(arrays)
@@ -146,7 +146,7 @@ def read_coco_results(source: str | Path | Mapping[str, Any] | Sequence[Any]) ->
     Raises:
         ValueError: for a missing or wrong field; names the file, the record and the field.
 
-    Example:
+    Examples:
         >>> results = [{"image_id": 7, "category_id": 1, "keypoints": [0, 0, 1, 30, 20, 1], "score": 0.5}]
         >>> read_coco_results(results)["area"]
         array([600.])
@@ -194,7 +194,7 @@ def write_coco_results(
         ValueError: the errors of `read_coco_results`, and keypoints, scores or boxes that are not
             finite, which JSON cannot hold.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import tempfile
         >>> file = Path(tempfile.mkdtemp()) / "results.json"
@@ -230,7 +230,7 @@ def write_coco_ground_truth(
         ValueError: the errors of `read_coco_ground_truth`, and another number of keypoints than the
             skeleton's.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import tempfile
         >>> file = Path(tempfile.mkdtemp()) / "truth.json"
@@ -273,7 +273,7 @@ def load_coco(source: Any, what: str) -> Any:
     Raises:
         ValueError: the file is missing or damaged.
 
-    Example:
+    Examples:
         >>> load_coco([], RESULTS)
         []
     """
@@ -309,7 +309,7 @@ def match_file_names(results: Any, truth: Any) -> Any:
     Raises:
         ValueError: the ground truth has no such name, or has it in several folders.
 
-    Example:
+    Examples:
         >>> truth = {"images": [{"id": 397133, "file_name": "val/b.jpg"}]}
         >>> match_file_names([{"image_id": 0, "file_name": "photos/val/b.jpg"}], truth)[0]["image_id"]
         397133

@@ -49,7 +49,7 @@ def oks(
         ValueError: shapes that do not match, a labelled keypoint or an area that is not finite, a
             negative area.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> target = np.zeros((1, 17, 2)); pred = target + [3.0, 4.0]
         >>> oks(pred, target, np.array([5000.0]), "coco17").round(4)
@@ -76,7 +76,7 @@ def oks_matrix(
 
     Other arguments and errors as for `oks`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> people = np.random.default_rng(0).uniform(0, 200, (3, 17, 2))
         >>> oks_matrix(people[:2], people, np.full(3, 4000.0), "coco17").round(2)
@@ -120,7 +120,7 @@ def oks_nms(
         ValueError: shapes that do not match, a score that is NaN, an area that is negative or not
             finite.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> poses = np.random.default_rng(0).uniform(0, 200, (2, 17, 2))
         >>> oks_nms(np.stack([poses[0] + 1, poses[0], poses[1]]), np.array([0.3, 0.9, 0.5]), np.full(3, 4e3), "coco17")
@@ -152,7 +152,7 @@ def oks_sigmas(sigmas: str | Skeleton | Sequence[float] | Array) -> np.ndarray:
     Raises:
         ValueError: for a skeleton without sigmas, or numbers that are not positive.
 
-    Example:
+    Examples:
         >>> oks_sigmas("coco17")[:3]
         array([0.026, 0.025, 0.025])
     """

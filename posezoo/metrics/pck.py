@@ -56,7 +56,7 @@ def pck(
         ValueError: shapes that do not match, an annotated keypoint that is NaN, or a normalizer
             that is zero or negative.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> target = np.zeros((1, 2, 2)); pred = np.array([[[3.0, 0.0], [0.0, 9.0]]])
         >>> pck(pred, target, np.array([20.0]), threshold=0.2)
@@ -82,7 +82,7 @@ def pckh(
     Other arguments, result and errors as for `pck`. `mpii_pckh` gives the table, whose mean leaves
     out pelvis and thorax.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> pckh(np.array([[[4.0, 0.0]]]), np.zeros((1, 1, 2)), np.array([10.0]))
         array([1.])
@@ -102,7 +102,7 @@ def pdj(
     Other arguments, result and errors as for `pck`. People whose torso is not annotated do not
     count.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> target = np.zeros((1, 14, 2)); target[:, 9] = (0, 100)
         >>> float(pdj(target + 15, target, "lsp14", threshold=0.25)[0])
@@ -117,7 +117,7 @@ def torso_diameter(target: Array, skeleton: str | Skeleton, *, visible: Array | 
 
     NaN where either keypoint is missing or both coincide.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> target = np.zeros((1, 14, 2)); target[:, 9] = (30, 40)
         >>> torso_diameter(target, "lsp14")
@@ -143,7 +143,7 @@ def labelled_mean(values: Array, visible: Array) -> float:
     People who did not count in `values`, for want of a length, must not be visible here either:
     `counted_keypoints` gives the mask.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> labelled_mean(np.array([1.0, 0.0]), np.array([[True, True], [True, False], [True, False]]))
         0.75
@@ -161,7 +161,7 @@ def counted_keypoints(target: Array, normalizer: Array, *, visible: Array | None
         normalizer: `(N,)`.
         visible: `(N, K)` bool. Defaults to all.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> counted_keypoints(np.zeros((2, 1, 2)), np.array([20.0, np.nan])).tolist()
         [[True], [False]]
@@ -184,7 +184,7 @@ def pck_curve(
 
     Other arguments, result and errors as for `pck`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> pred = np.array([[[3.0, 0.0]], [[7.0, 0.0]]])
         >>> pck_curve(pred, np.zeros((2, 1, 2)), np.array([10.0, 10.0]), [0.1, 0.5, 1.0]).tolist()
@@ -205,7 +205,7 @@ def auc(curve: Array, thresholds: Sequence[float] | Array) -> Array:
     Returns:
         `(...)`. `pose3d.auc3d`, of MPI-INF-3DHP, is a plain mean instead.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> float(auc(np.array([0.0, 1.0, 1.0]), [0.0, 0.25, 0.5]))
         0.75
@@ -225,7 +225,7 @@ def rmse(pred: Array, target: Array, *, visible: Array | None = None) -> Array:
     over coordinates. NaN for a keypoint that no person has; infinite, with a warning, where a
     prediction is not finite. `rmse_total` is the value over all keypoints.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> float(rmse(np.array([[[3.0, 4.0]], [[0.0, 5.0]]]), np.zeros((2, 1, 2)))[0])
         5.0
@@ -237,11 +237,11 @@ def rmse(pred: Array, target: Array, *, visible: Array | None = None) -> Array:
 def rmse_total(pred: Array, target: Array, *, visible: Array | None = None) -> float:
     """Root of the mean squared distance in pixels over all visible keypoints of all people (PoseRNN).
 
-    It is not the mean of `rmse` over keypoints, which is smaller or equal where all are visible. The
-    pooled counterpart of `mean_pixel_error` is its `labelled_mean`. NaN where nothing is visible;
-    infinite, with a warning, where a prediction is not finite.
+    It is not the mean of `rmse` over keypoints, which is smaller or equal where all are visible.
+    The pooled counterpart of `mean_pixel_error` is its `labelled_mean`. NaN where nothing is
+    visible; infinite, with a warning, where a prediction is not finite.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> pred = np.array([[[0.0, 0.0], [6.0, 8.0]]])
         >>> float(rmse(pred, np.zeros((1, 2, 2))).mean()), round(rmse_total(pred, np.zeros((1, 2, 2))), 2)
@@ -256,7 +256,7 @@ def mean_pixel_error(pred: Array, target: Array, *, visible: Array | None = None
 
     `labelled_mean(values, visible)` pools it over all visible keypoints of all people.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> float(mean_pixel_error(np.array([[[3.0, 4.0]], [[0.0, 1.0]]]), np.zeros((2, 1, 2)))[0])
         3.0
@@ -295,7 +295,7 @@ def pcp(
         ValueError: shapes that do not match, limbs of unknown keypoints, an annotated keypoint that
             is NaN.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> target = np.array([[[0.0, 0.0], [10.0, 0.0]]]); pred = np.array([[[0.0, 1.0], [10.0, 7.0]]])
         >>> pcp(pred, target, [(0, 1)]).tolist(), pcp(pred, target, [(0, 1)], loose=True).tolist()
@@ -338,7 +338,7 @@ def heatmap_accuracy(pred: Array, target: Array, *, threshold: float = 0.5) -> A
         `(K,)`, NaN for a keypoint that does not count in this batch. Those repositories print the
         mean over the others.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> target = np.zeros((1, 1, 20, 20)); target[0, 0, 10, 10] = 1
         >>> heatmap_accuracy(np.roll(target, 1, axis=-1), target).tolist(), heatmap_accuracy(-target, target).tolist()

@@ -154,7 +154,7 @@ def mpjpe(
         ValueError: shapes that do not match, an unknown alignment, a root out of range, a root that
             is not visible in a pose with visible joints, or an annotated joint that is not finite.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> target = np.random.default_rng(0).normal(0, 300, (2, 17, 3)); pred = target + np.array([30.0, 0, 40])
         >>> float(mpjpe(pred, target, alignment="none").mean().round(6)), float(mpjpe(pred, target).mean().round(6))
@@ -180,7 +180,7 @@ def pa_mpjpe(pred: Array, target: Array, *, scale: bool = True, visible: Array |
     `scale=False` leaves it out, as the first releases of Martinez et al. and Hossain & Little did.
     Other arguments, result and errors as for `mpjpe`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> target = np.random.default_rng(0).normal(0, 300, (2, 17, 3))
         >>> turned = 1.1 * target[..., [1, 2, 0]] + 500          # an even permutation of the axes is a rotation
@@ -197,7 +197,7 @@ def n_mpjpe(pred: Array, target: Array, *, root: int = 0, visible: Array | None 
     Protocol #3 of VideoPose3D). A predicted pose whose joints coincide is not scaled. Other
     arguments, result and errors as for `mpjpe`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> target = np.random.default_rng(0).normal(0, 300, (2, 17, 3))
         >>> float(n_mpjpe(1.3 * target, target).max()) < 1e-9
@@ -231,7 +231,7 @@ def mpjve(
 
     Errors as for `mpjpe`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> target = np.zeros((4, 17, 3)); pred = target + 2.0 * np.arange(4)[:, None, None]
         >>> float(mpjve(pred, target, alignment="none").mean().round(4)), float(mpjve(pred, target).mean())
@@ -245,11 +245,11 @@ def acceleration_error(
 ) -> Array:  # fmt: skip
     """Per-joint acceleration error: `(..., T, K, 3) -> (..., T - 2, K)`.
 
-    The distance of second differences, in units of the poses per frame squared. HMMR and VIBE report
-    its mean. A joint counts where it is visible in three consecutive frames. Other arguments and
-    errors as for `mpjve`.
+    The distance of second differences, in units of the poses per frame squared. HMMR and VIBE
+    report its mean. A joint counts where it is visible in three consecutive frames. Other arguments
+    and errors as for `mpjve`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> target = np.zeros((4, 17, 3)); pred = target + np.arange(4)[:, None, None] ** 2 * np.array([1.0, 0, 0])
         >>> float(acceleration_error(pred, target, alignment="none").mean())
@@ -275,7 +275,7 @@ def pck3d(
     Other arguments and errors as for `mpjpe`. NaN for a joint that no pose has. A prediction that
     is not finite is a miss.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> target = np.zeros((1, 3, 3)); pred = np.array([[[0.0, 0, 0], [0, 0, 149], [0, 0, 150]]])
         >>> pck3d(pred, target).tolist()
@@ -293,7 +293,7 @@ def auc3d(
     There are 31 thresholds. The first contributes 0, because no error is below 0. Other arguments
     and errors as for `pck3d`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> auc3d(np.zeros((1, 2, 3)), np.zeros((1, 2, 3))).round(4).tolist()      # 30 of 31
         [0.9677, 0.9677]
@@ -317,7 +317,7 @@ def bone_length_error(
 
     Other arguments and errors as for `mpjpe`. NaN where an end of the bone is not visible.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> target = np.array([[0.0, 0, 0], [0, 0, 10]])
         >>> bone_length_error(target * 1.2, target, [(0, 1)]).round(6).tolist()
@@ -340,7 +340,7 @@ def limb_angle_error(
     which has no direction, and for a bone that is not visible. It is 180 degrees, the maximum, for
     a predicted bone of length 0 or one that is not finite.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> target = np.array([[0.0, 0, 0], [0, 0, 10]]); pred = np.array([[5.0, 0, 0], [5, 3, 3]])
         >>> limb_angle_error(pred, target, [(0, 1)]).round(6).tolist()
@@ -383,7 +383,7 @@ def average_by_action(
         ValueError: unknown actions or conventions, lengths that do not match, "per-video" without
             videos, or an action whose errors are all NaN.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> average_by_action(np.array([1.0, 1.0, 4.0, 10.0]), ["Eating", "Eating", "Eating", "Photo"])
         {'Eating': 2.0, 'Photo': 10.0, 'Average': 6.0}
@@ -424,7 +424,7 @@ def human36m(
         ValueError: an unknown protocol, subjects that it does not test on, and the errors of
             `mpjpe` and `average_by_action`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> target = np.random.default_rng(0).normal(0, 300, (2, 17, 3)); kinds = ["Eating", "Photo"]
         >>> row = human36m(1.2 * target, target, "martinez-2", actions=kinds, subjects=["S9", "S11"])
@@ -445,8 +445,8 @@ def by_protocol(
     """Errors by any named protocol, on Human3.6M or HumanEva: millimetres, and their "Average".
 
     On Human3.6M the result of `human36m`. On HumanEva a mean per action and subject, "Walking S1",
-    one per action over its subjects, "Walking", and as "Average" the mean over actions and subjects.
-    Pass the frames of the validation set, called Validate.
+    one per action over its subjects, "Walking", and as "Average" the mean over actions and
+    subjects. Pass the frames of the validation set, called Validate.
 
     Args:
         pred: `(N, K, 3)` millimetres in the camera frame.
@@ -458,16 +458,17 @@ def by_protocol(
         visible: `(N, K)` bool. Defaults to all.
 
     Raises:
-        ValueError: an unknown protocol, subjects or actions that it does not test on, and the errors
-            of `mpjpe` and `average_by_action`.
+        ValueError: an unknown protocol, subjects or actions that it does not test on, and the
+            errors of `mpjpe` and `average_by_action`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> target = np.random.default_rng(0).normal(0, 300, (3, 14, 3)); pred = target + 50
         >>> subjects, actions = ["S1", "S2", "S1"], ["Walking", "Walking", "Jog"]
         >>> row = by_protocol(pred, target, "rpsm-humaneva", subjects=subjects, actions=actions)
         >>> {name: round(value, 6) for name, value in row.items()}
-        {'Walking S1': 0.0, 'Walking S2': 0.0, 'Walking': 0.0, 'Jog S1': 0.0, 'Jog': 0.0, 'Average': 0.0}
+        {'Walking S1': 0.0, 'Walking S2': 0.0, 'Walking': 0.0, 'Jog S1': 0.0, 'Jog': 0.0, 'Average':
+        0.0}
     """
     chosen = _chosen(protocol, subjects, actions, pred)
     if chosen.dataset == "Human3.6M":
@@ -504,7 +505,7 @@ def humaneva(
         `{action: {subject: mean}}` in order of appearance, and
             `{"Average": {"all": mean of the cells}}`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> humaneva(np.array([30.0, 40.0, 20.0]), ["S1", "S2", "S1"], ["Walking", "Walking", "Jog"])
         {'Walking': {'S1': 30.0, 'S2': 40.0}, 'Jog': {'S1': 20.0}, 'Average': {'all': 30.0}}

@@ -28,7 +28,7 @@ class Running(nn.Module):
         function: any metric of `(pred, target, ...)`, such as `metrics.pdj`.
         options: keyword arguments of the function that are constant over batches.
 
-    Example:
+    Examples:
         >>> from posezoo.metrics import pck
         >>> running = Running(pck, threshold=0.5)
         >>> for size in (2, 1):

@@ -46,7 +46,7 @@ def mpii_head_size(headboxes: Array) -> Array:
     Raises:
         ValueError: another shape, or a box whose corners coincide.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> mpii_head_size(np.array([[0.0, 0.0, 30.0, 40.0]]))
         array([30.])
@@ -94,7 +94,7 @@ def mpii_pckh(
 
     MPII's AUC is `auc(pck_curve(...))` over 0 to 0.5.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> table = mpii_pckh(np.zeros((1, 16, 2)), np.zeros((1, 16, 2)), np.array([20.0]))
         >>> table["Head"], table["Total"]
@@ -134,7 +134,7 @@ def lsp_pck(
 
     Errors as for `pdj`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> target = np.zeros((1, 14, 2)); target[:, 9] = (0, 100)
         >>> lsp_pck(target + 10, target)["Total"]
@@ -168,7 +168,7 @@ def lsp_pcp(
     Raises:
         ValueError: another number of limbs, and the errors of `pcp`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> rng = np.random.default_rng(0); target = rng.uniform(0, 100, (5, 14, 2))
         >>> lsp_pcp(target, target)["Total"]
@@ -208,7 +208,7 @@ def flic_pck(
     Raises:
         ValueError: an unknown `back_facing`, and the errors of `pck`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> target = np.random.default_rng(0).uniform(0, 100, (5, 11, 2))
         >>> flic_pck(target, target, torso_box=np.full((5, 2), 50.0))

@@ -1,16 +1,16 @@
 """Convolutional Pose Machines (Wei, Ramakrishna, Kanade, Sheikh; CVPR 2016; arXiv 1602.00134).
 
-The first stage predicts one belief map per part from image features. Each later stage takes image features and all
-belief maps of the stage before, with receptive fields wide enough for parts to correct each other. Every stage is
-supervised.
+The first stage predicts one belief map per part from image features. Each later stage takes image
+features and all belief maps of the stage before, with receptive fields wide enough for parts to
+correct each other. Every stage is supervised.
 
     In   image    (B, 3, H, W)          RGB in [0, 1], H and W multiples of 8; (368, 368) in the paper
          center   (B, 2)                the person's middle, (x, y) pixels. Defaults to the middle of the image
     Out  beliefs  (B, K + 1, H/8, W/8)  a map per part and, last, the background; "bn" and "person" have no background
 
-A centre map, a Gaussian around `center`, selects one person of several in the later stages. Cell i of a map lies at
-pixel 8 i + 3.5. The person fills 234 of 368 pixels (`PADDING`); `predict(scales=CPM_SCALES)` is the paper's test. The
-four designs:
+A centre map, a Gaussian around `center`, selects one person of several in the later stages. Cell i
+of a map lies at pixel 8 i + 3.5. The person fills 234 of 368 pixels (`PADDING`);
+`predict(scales=CPM_SCALES)` is the paper's test. The four designs:
 
     9x9     the paper's network, 6 stages for MPII and LSP, 4 for FLIC; stage 1 has a trunk of its own (Figure 2)
     vgg     the authors' later and better one: a VGG-19 trunk that all stages share, 7x7 kernels
@@ -18,22 +18,27 @@ four designs:
     bn      mmpose's reimplementation, whose weights can be had: batch normalisation, no `center`, no background
 
 Departures
-    - The paper draws 2x pooling; the authors' files pool 3x3 with stride 2, from the first pixel on, as is done here.
-      PyTorch reimplementations pad by one pixel, which shifts all features: so does `bn`.
-    - The authors feed (v - 128) / 256 of BGR. Here images are RGB in [0, 1] and `normalize` does the same to them; the
-      converter of their layout (`posezoo.checkpoints`) turns the first kernels round.
-    - A later stage concatenates its inputs as the authors' files do: features, beliefs, centre in 9x9; beliefs,
-      features, centre in vgg; beliefs, features in person and bn.
-    - Belief maps are enlarged by the bicubic kernel of the authors' Python code (a = -3/4). Their MATLAB code, which
-      made the paper's numbers, has a = -1/2, whose peaks lie 1.0 pixels from those of a Gaussian, against 0.5.
-    - Targets of stage 1 contain all people in the crop, those of later stages the central person. `cpm_targets` with
-      one person per image is mmpose's reading, one person in all stages.
-    - The authors' training file of vgg is not published. Dropout (of stage 1, ratio 1/2) is only in 9x9;
-      `pretrained_backbone=True` starts vgg and person from torchvision's VGG-19, as RGB with ImageNet's mean and std.
+    - The paper draws 2x pooling; the authors' files pool 3x3 with stride 2, from the first pixel
+      on, as is done here. PyTorch reimplementations pad by one pixel, which shifts all features: so
+      does `bn`.
+    - The authors feed (v - 128) / 256 of BGR. Here images are RGB in [0, 1] and `normalize` does
+      the same to them; the converter of their layout (`posezoo.checkpoints`) turns the first
+      kernels round.
+    - A later stage concatenates its inputs as the authors' files do: features, beliefs, centre in
+      9x9; beliefs, features, centre in vgg; beliefs, features in person and bn.
+    - Belief maps are enlarged by the bicubic kernel of the authors' Python code (a = -3/4). Their
+      MATLAB code, which made the paper's numbers, has a = -1/2, whose peaks lie 1.0 pixels from
+      those of a Gaussian, against 0.5.
+    - Targets of stage 1 contain all people in the crop, those of later stages the central person.
+      `cpm_targets` with one person per image is mmpose's reading, one person in all stages.
+    - The authors' training file of vgg is not published. Dropout (of stage 1, ratio 1/2) is only in
+      9x9; `pretrained_backbone=True` starts vgg and person from torchvision's VGG-19, as RGB with
+      ImageNet's mean and std.
     - bn follows mmpose: cells at pixel 8 i, quarter offsets, mirrored maps shifted by one cell.
 
-The authors' weights are for academic, non-commercial use, without checksum, on servers that are gone; `create` does not
-download them. `posezoo.load_checkpoint` takes their tensors as a PyTorch state dict under Caffe's names.
+The authors' weights are for academic, non-commercial use, without checksum, on servers that are
+gone; `create` does not download them. `posezoo.load_checkpoint` takes their tensors as a PyTorch
+state dict under Caffe's names.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -113,13 +118,16 @@ class CPM(PoseModel):
         design: "9x9", "vgg", "person" or "bn"; see the top of the module.
         num_stages: 2 or more (the paper: 6, for FLIC 4).
         width: channels of the shared features; all other widths are proportional to it.
-        num_keypoints: number of parts. 0 removes every stage, and `forward` returns the shared features.
-        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when there are 17.
-        decoding: "bicubic", the highest pixel of the map resized to the image (the authors); or "argmax", "quarter",
-            "dark" or "soft", of the cells. Defaults to "quarter" for bn, else "bicubic".
+        num_keypoints: number of parts. 0 removes every stage, and `forward` returns the shared
+            features.
+        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when
+            there are 17.
+        decoding: "bicubic", the highest pixel of the map resized to the image (the authors); or
+            "argmax", "quarter", "dark" or "soft", of the cells. Defaults to "quarter" for bn, else
+            "bicubic".
         pretrained_backbone: start the trunk of vgg or person from ImageNet weights, downloaded.
 
-    Example:
+    Examples:
         >>> model = CPM(width=16, num_stages=2, num_keypoints=14, skeleton="cpm14")
         >>> model(torch.rand(1, 3, 96, 96)).shape, model.predict(torch.rand(1, 3, 96, 96))[0].shape
         (torch.Size([1, 15, 12, 12]), torch.Size([1, 14, 2]))
@@ -174,11 +182,12 @@ class CPM(PoseModel):
         Args:
             image: `(B, 3, H, W)` in [0, 1].
             all_stages: return the maps of every stage.
-            center: `(B, 2)`, (x, y) pixels, the middle of the target person. Defaults to (W/2, H/2). Not for the
-                designs person and bn.
+            center: `(B, 2)`, (x, y) pixels, the middle of the target person. Defaults to (W/2,
+                H/2). Not for the designs person and bn.
 
         Raises:
-            ValueError: a wrong shape, or a center outside the image (not checked in exported graphs).
+            ValueError: a wrong shape, or a center outside the image (not checked in exported
+                graphs).
         """
         features = self.forward_features(image)
         if not self.num_keypoints:
@@ -239,13 +248,13 @@ class CPM(PoseModel):
             image: `(B, 3, H, W)` in [0, 1].
             flip: average with the mirror image, which the paper does not.
             center: `(B, 2)`, the middle of the target person, as for `forward`.
-            scales: factors by which the image is resized about `center`, filled with grey; the resulting maps are
-                averaged. The paper's test is `CPM_SCALES`.
+            scales: factors by which the image is resized about `center`, filled with grey; the
+                resulting maps are averaged. The paper's test is `CPM_SCALES`.
 
         Raises:
             ValueError: a center outside the image, or scales that are not positive.
 
-        Example:
+        Examples:
             >>> model = CPM(width=4, num_stages=2).eval()
             >>> image, center = torch.rand(2, 3, 64, 64), torch.tensor([[20.0, 32.0], [40.0, 30.0]])
             >>> model.predict(image, center=center, scales=CPM_SCALES)[0].shape
@@ -373,8 +382,8 @@ def enlarge(maps: Tensor) -> Tensor:
 def zoom(image: Tensor, scale: float, center: Tensor, *, fill: Tensor) -> tuple[Tensor, Tensor]:
     """Resize the image about a point within its frame; return it and the affine map `(B, 2, 3)` of its pixels.
 
-    `center` stays in place, up to rounding to whole pixels. Pixels from beyond the border are `fill`, which normalises
-    to 0 and is the authors' 128 of 255.
+    `center` stays in place, up to rounding to whole pixels. Pixels from beyond the border are
+    `fill`, which normalises to 0 and is the authors' 128 of 255.
     """
     height, width = image.shape[-2:]
     size = (max(1, round(scale * height)), max(1, round(scale * width)))
@@ -408,7 +417,7 @@ def cpm_targets(
     Raises:
         ValueError: a wrong shape, or a visible keypoint that is not finite.
 
-    Example:
+    Examples:
         >>> first, later = cpm_targets(torch.tensor([[[[83.5, 83.5]], [[19.5, 19.5]]]]), size=(12, 12))
         >>> first[0, 0, 2, 2].item(), later[0, 0, 2, 2].item(), first[0, 1, 2, 2].item()
         (1.0, 0.0, 0.0)

@@ -1,42 +1,52 @@
 """DeepPose: Human Pose Estimation via Deep Neural Networks (Toshev, Szegedy; CVPR 2014; arXiv 1312.4659).
 
-A network of seven layers regresses all keypoints from the image of a person. Each further stage has a network of the
-same kind: it crops a square around each predicted keypoint, proportional to the size of the predicted pose, and
-regresses the displacement of the keypoint from the middle of its square.
+A network of seven layers regresses all keypoints from the image of a person. Each further stage has
+a network of the same kind: it crops a square around each predicted keypoint, proportional to the
+size of the predicted pose, and regresses the displacement of the keypoint from the middle of its
+square.
 
     In   image      (B, 3, H, W)     RGB in [0, 1]; H and W multiples of 220, the input size of every stage
     Out  keypoints  (B, K, 2)        pixels of the image, of the last stage; of every stage with `all_stages`
 
-`predict_from_image` crops the squares of later stages from the full-resolution photograph, as in the paper. The authors
-released no weights; mmpose's regression of the same name is in `deeppose_resnet.py`.
+`predict_from_image` crops the squares of later stages from the full-resolution photograph, as in
+the paper. The authors released no weights; mmpose's regression of the same name is in
+`deeppose_resnet.py`.
 
-Training, stage by stage (`examples/train_deeppose.py`), with boxes b, N = `geometry.normalize_points`:
+Training, stage by stage (`examples/train_deeppose.py`), with boxes b, N =
+    `geometry.normalize_points`:
     1        `keypoint_mse(model(image, stage=1), N(keypoints; whole_image(image)), visible)`
     s >= 2   `model.measure(s, ...)` once, with predictions of the stages before on the training images; then
-             `boxes, target, weights = model.simulate(s, keypoints, visible)` in place of predictions (section 3.2), and
-             `keypoint_mse(model(image, stage=s, boxes=boxes).flatten(0, 1), ...)`.
+             `boxes, target, weights = model.simulate(s, keypoints, visible)` in place of
+             predictions (section 3.2), and `keypoint_mse(model(image, stage=s,
+             boxes=boxes).flatten(0, 1), ...)`.
 AdaGrad with a learning rate of 0.0005, batches of 128, mirrored and shifted crops.
 
 Departures
-    - 220 pixels cannot become 55 after an 11x11 convolution of stride 4 without padding, which the paper leaves out;
-      here it is 4. It also leaves out the constants of the normalisation layers (AlexNet's; `lrn="caffe"` for Caffe's),
-      groups (none; `groups=2` for AlexNet's) and the initialisation (AlexNet's).
-    - The paper counts about 40 million parameters. The widths in its text make 58.4; `widths=(48, 128, 192, 192, 192,
-      4096, 4096)`, half of AlexNet's towers, 46.3.
+    - 220 pixels cannot become 55 after an 11x11 convolution of stride 4 without padding, which the
+      paper leaves out; here it is 4. It also leaves out the constants of the normalisation layers
+      (AlexNet's; `lrn="caffe"` for Caffe's), groups (none; `groups=2` for AlexNet's) and the
+      initialisation (AlexNet's).
+    - The paper counts about 40 million parameters. The widths in its text make 58.4; `widths=(48,
+      128, 192, 192, 192, 4096, 4096)`, half of AlexNet's towers, 46.3.
     - Equation 6, read literally, counts the old location twice. Here it is added once.
-    - The paper's crop is the whole image on LSP, and on FLIC a detector's box times a constant that it does not state.
-      `padding` is 1.5 for tight boxes, as in a reimplementation.
-    - Squares have equal sides in pixels of the input. They are squares of the photograph too only if it was cropped
-      without stretching. In `forward` stage 1 averages blocks of pixels of an input larger than 220.
-    - Displacements are drawn in units of the pose's diameter (the paper does not say), each coordinate by itself.
-    - Parts of a square outside the image are 0 after the ImageNet normalisation, the mean colour; the paper does not
-      say. `standardize=True` also brings each crop to mean 0 and variance 1, as reimplementations do.
-    - Simulated predictions get squares by the true diameter, predictions by the predicted one, as in the paper; a
-      diameter is one pixel at least. "Dropout set to 0.6" is read as the probability of dropping.
-    - `backbone=` replaces the five convolutions of every stage by a timm backbone, of which the last feature map (7 x 7
-      for 220 pixels), and the two dense layers by a small neck: a 1x1 convolution with batch norm and ReLU, flattened,
-      and one dense layer (`neck_widths`). With `share_backbone=True` all stages have one backbone, which is meant to be
-      trained before and frozen, and a neck and a head of their own.
+    - The paper's crop is the whole image on LSP, and on FLIC a detector's box times a constant that
+      it does not state. `padding` is 1.5 for tight boxes, as in a reimplementation.
+    - Squares have equal sides in pixels of the input. They are squares of the photograph too only
+      if it was cropped without stretching. In `forward` stage 1 averages blocks of pixels of an
+      input larger than 220.
+    - Displacements are drawn in units of the pose's diameter (the paper does not say), each
+      coordinate by itself.
+    - Parts of a square outside the image are 0 after the ImageNet normalisation, the mean colour;
+      the paper does not say. `standardize=True` also brings each crop to mean 0 and variance 1, as
+      reimplementations do.
+    - Simulated predictions get squares by the true diameter, predictions by the predicted one, as
+      in the paper; a diameter is one pixel at least. "Dropout set to 0.6" is read as the
+      probability of dropping.
+    - `backbone=` replaces the five convolutions of every stage by a timm backbone, of which the
+      last feature map (7 x 7 for 220 pixels), and the two dense layers by a small neck: a 1x1
+      convolution with batch norm and ReLU, flattened, and one dense layer (`neck_widths`). With
+      `share_backbone=True` all stages have one backbone, which is meant to be trained before and
+      frozen, and a neck and a head of their own.
 """
 
 from collections.abc import Sequence
@@ -80,24 +90,28 @@ class DeepPose(PoseModel):
     """The cascade (Figure 2).
 
     Args:
-        num_keypoints: 0 removes the heads and all stages but the first, and `forward` returns its seventh layer.
-        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is LSP's when there are 14,
-            FLIC's when there are 9, COCO's when there are 17.
+        num_keypoints: 0 removes the heads and all stages but the first, and `forward` returns its
+            seventh layer.
+        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is LSP's when
+            there are 14, FLIC's when there are 9, COCO's when there are 17.
         num_stages: networks of the cascade (section 4.1: 3).
         sigma: side of a keypoint's square, in diameters of the pose.
-        diameter: the two keypoints whose distance is the diameter; where one of them is not visible, their left-right
-            counterparts. Without a torso the diameter is the diagonal of the box around the keypoints.
+        diameter: the two keypoints whose distance is the diameter; where one of them is not
+            visible, their left-right counterparts. Without a torso the diameter is the diagonal of
+            the box around the keypoints.
         widths: channels of the seven layers.
         groups: of the second, fourth and fifth convolution; 2 as in AlexNet.
         lrn: constants of the normalisation layers, "alexnet" or "caffe".
         dropout: probability of dropping a unit of the fully connected layers.
         standardize: bring every crop to mean 0 and variance 1, per channel.
-        backbone: any timm network, by name, in place of the convolutions, which `widths`, `groups` and `lrn` are for.
+        backbone: any timm network, by name, in place of the convolutions, which `widths`, `groups`
+            and `lrn` are for.
         share_backbone: one timm backbone for all stages.
-        neck_widths: channels of the 1x1 convolution and units of the dense layer after a timm backbone.
+        neck_widths: channels of the 1x1 convolution and units of the dense layer after a timm
+            backbone.
         pretrained_backbone: start the timm backbone from ImageNet's weights, downloaded.
 
-    Example:
+    Examples:
         >>> model = DeepPose(num_stages=2, widths=(8, 8, 8, 8, 8, 16, 16)).eval()
         >>> keypoints, scores = model.predict(torch.rand(5, 3, 440, 440))
         >>> keypoints.shape
@@ -172,12 +186,14 @@ class DeepPose(PoseModel):
         Args:
             image: a person, H and W multiples of 220.
             all_stages: return the keypoints after each stage.
-            stage: run only this one, counted from 1, for its training. Outputs are in units of its boxes; that of stage
-                1 is the whole image.
-            boxes: of a later stage, `(B, ..., K, 4)` as (x1, y1, x2, y2) pixels, one around each keypoint, for outputs
-                `(B, ..., K, 2)`. From each crop only the output of its own keypoint is used.
-            features: of `backbone_features`, flattened to `(N, C, h, w)`, for training a stage on a frozen shared
-                backbone in place of the image; the output has every keypoint, `(N, K, 2)`.
+            stage: run only this one, counted from 1, for its training. Outputs are in units of its
+                boxes; that of stage 1 is the whole image.
+            boxes: of a later stage, `(B, ..., K, 4)` as (x1, y1, x2, y2) pixels, one around each
+                keypoint, for outputs `(B, ..., K, 2)`. From each crop only the output of its own
+                keypoint is used.
+            features: of `backbone_features`, flattened to `(N, C, h, w)`, for training a stage on a
+                frozen shared backbone in place of the image; the output has every keypoint, `(N, K,
+                2)`.
 
         Raises:
             ValueError: an image of another size, an unknown stage, or boxes that do not fit it.
@@ -235,7 +251,8 @@ class DeepPose(PoseModel):
     def backbone_features(self, image: Tensor, stage: int = 1, boxes: Tensor | None = None) -> Tensor:
         """Return the shared backbone's feature maps of a stage's inputs, for `forward(features=...)`.
 
-        Arguments are those of `forward`. Maps are `(B, C, h, w)`, of a later stage `(B, ..., K, C, h, w)`.
+        Arguments are those of `forward`. Maps are `(B, C, h, w)`, of a later stage `(B, ..., K, C,
+        h, w)`.
 
         Raises:
             ValueError: the stages have no shared backbone, or what `forward` raises.
@@ -276,8 +293,9 @@ class DeepPose(PoseModel):
     def measure(self, stage: int, pred: Tensor, target: Tensor, visible: Tensor) -> None:
         """Estimate mean and variance of the previous stage's errors, from which `simulate` draws.
 
-        Predictions and ground truth of the training images are `(N, K, 2)` pixels. People without a visible diameter
-        are left out. Errors are those of `posezoo.refinement.displacement_statistics`.
+        Predictions and ground truth of the training images are `(N, K, 2)` pixels. People without a
+        visible diameter are left out. Errors are those of
+        `posezoo.refinement.displacement_statistics`.
         """
         head = cast(Head, self.heads[self.checked(stage, 2) - 1])
         visible = visible.bool()
@@ -304,10 +322,10 @@ class DeepPose(PoseModel):
             draws: simulated predictions of each keypoint.
 
         Returns:
-            boxes `(B, draws, K, 4)` for `forward`, targets `(B, draws, K, 2)` in units of the boxes, and a mask
-            `(B, draws, K)` of the visible keypoints of people with a diameter.
+            boxes `(B, draws, K, 4)` for `forward`, targets `(B, draws, K, 2)` in units of the
+            boxes, and a mask `(B, draws, K)` of the visible keypoints of people with a diameter.
 
-        Example:
+        Examples:
             >>> model = DeepPose(num_stages=2, widths=(8, 8, 8, 8, 8, 16, 16))
             >>> truth, visible = 220 * torch.rand(6, 14, 2), torch.ones(6, 14, dtype=torch.bool)
             >>> model.measure(2, truth + torch.randn(6, 14, 2), truth, visible)
@@ -346,8 +364,8 @@ class DeepPose(PoseModel):
 
         Args:
             image: `(3, H, W)` in [0, 1], the whole photograph.
-            matrices: `(N, 2, 3)`, maps from its pixels to the crop of each person, `input_size` large
-                (`geometry.crop_matrix`).
+            matrices: `(N, 2, 3)`, maps from its pixels to the crop of each person, `input_size`
+                large (`geometry.crop_matrix`).
             flip: average with the mirror image.
 
         Returns:
@@ -474,7 +492,7 @@ class Head(nn.Module):
 def whole_image(image: Tensor) -> Tensor:
     """Return the box b0 of an image `(..., H, W)`, to the outer edges of its pixels: `(4,)` as (x1, y1, x2, y2).
 
-    Example:
+    Examples:
         >>> whole_image(torch.zeros(3, 220, 440)).tolist()
         [-0.5, -0.5, 439.5, 219.5]
     """

@@ -1,16 +1,18 @@
 """DeepPose as mmpose publishes it: one regression of all keypoints on top of a ResNet (arXiv 1312.4659).
 
-It has the name of the cascade of Toshev and Szegedy (`deeppose.py`), but one stage, and published weights.
+It has the name of the cascade of Toshev and Szegedy (`deeppose.py`), but one stage, and published
+weights.
 
     In   image      (B, 3, H, W)     RGB in [0, 1], H and W multiples of 32
     Out  keypoints  (B, K, 2)        pixels of the image
 
-Training: `losses.keypoint_smooth_l1` on keypoints divided by (W, H), with `inside` as weights; Adam, 5e-4 for 512
-images, 210 epochs.
+Training: `losses.keypoint_smooth_l1` on keypoints divided by (W, H), with `inside` as weights;
+Adam, 5e-4 for 512 images, 210 epochs.
 
 Departures
     - The backbone is timm's, so that any timm network can take the ResNet's place.
-    - mmpose's `alexnet_coco_256x192`, at times taken for DeepPose, predicts heatmaps and is not here.
+    - mmpose's `alexnet_coco_256x192`, at times taken for DeepPose, predicts heatmaps and is not
+      here.
 """
 
 from collections.abc import Sequence
@@ -33,10 +35,11 @@ class DeepPoseRegression(PoseModel):
     Args:
         backbone: any timm network, by name.
         num_keypoints: 0 removes the last layer, and `forward` returns features.
-        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when there are 17.
+        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when
+            there are 17.
         pretrained_backbone: start from timm's ImageNet weights, downloaded.
 
-    Example:
+    Examples:
         >>> model = DeepPoseRegression(backbone="resnet18", num_keypoints=16, skeleton="mpii16")
         >>> model(model.example_input()).shape
         torch.Size([1, 16, 2])
@@ -102,7 +105,7 @@ class DeepPoseRegression(PoseModel):
 def inside(keypoints: Tensor, visible: Tensor, size: tuple[int, int]) -> Tensor:
     """Return the mask of mmpose's loss, visible keypoints inside the image: `(B, K, 2), (B, K) -> (B, K)`.
 
-    Example:
+    Examples:
         >>> inside(torch.tensor([[[0.0, 63.0], [47.5, 0.0]]]), torch.ones(1, 2), (64, 48)).tolist()
         [[True, False]]
     """

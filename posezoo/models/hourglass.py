@@ -1,29 +1,35 @@
 """Stacked Hourglass Networks for Human Pose Estimation (Newell, Yang, Deng; ECCV 2016; arXiv 1603.06937).
 
-An hourglass pools features down to 4 x 4 cells and upsamples them again, with a skip connection at every scale.
-Hourglasses are stacked: each predicts heatmaps, is supervised on them, and passes them on together with its features.
+An hourglass pools features down to 4 x 4 cells and upsamples them again, with a skip connection at
+every scale. Hourglasses are stacked: each predicts heatmaps, is supervised on them, and passes them
+on together with its features.
 
     In   image     (B, 3, H, W)        RGB in [0, 1], H and W multiples of 64
     Out  heatmaps  (B, K, H/4, W/4)    of the last stack; with `all_stages` of each of them
 
 Departures
-    - Targets. The paper's Gaussians have 1 cell, as in the authors' second code (PyTorch), whose weights they publish,
-      and in bearpaw's. Their first code (Torch7) has 1.75 cells, cut off at 3. Here: `encode_targets(sigma=1.0)`.
-    - Cells. The authors decode a cell to the middle of its block of 4 x 4 pixels, which is pixel 4 i + 1.5 when the
-      centre of the first pixel is 0, as everywhere here. Mirrored maps need no shift. Their code truncates predictions
-      to whole pixels of the photograph; anibali's does not, and its predictions are half a pixel larger.
-    - Crops. Theirs have corners on whole pixels. `posezoo.geometry.crop` does not round: at most a pixel apart.
-    - Decoding. A quarter of a cell towards the higher neighbour, except at the border, which at the left and top is two
-      cells wide here (as in HRNet) and one in the first code. `decoding="princeton"` is the second code's, which has no
-      border and clamps maps at 1.
-    - Loss. Keypoints without annotation have empty targets and weight 1. Initial weights are PyTorch's, as in the
-      second code.
-    - `stem="bearpaw"` is the network of bearpaw and anibali, which widens one block earlier and subtracts a mean from
-      the image (`hourglass_*_bearpaw`). `num_modules` is the first code's nModules, bearpaw's num_blocks.
+    - Targets. The paper's Gaussians have 1 cell, as in the authors' second code (PyTorch), whose
+      weights they publish, and in bearpaw's. Their first code (Torch7) has 1.75 cells, cut off at
+      3. Here: `encode_targets(sigma=1.0)`.
+    - Cells. The authors decode a cell to the middle of its block of 4 x 4 pixels, which is pixel 4
+      i + 1.5 when the centre of the first pixel is 0, as everywhere here. Mirrored maps need no
+      shift. Their code truncates predictions to whole pixels of the photograph; anibali's does not,
+      and its predictions are half a pixel larger.
+    - Crops. Theirs have corners on whole pixels. `posezoo.geometry.crop` does not round: at most a
+      pixel apart.
+    - Decoding. A quarter of a cell towards the higher neighbour, except at the border, which at the
+      left and top is two cells wide here (as in HRNet) and one in the first code.
+      `decoding="princeton"` is the second code's, which has no border and clamps maps at 1.
+    - Loss. Keypoints without annotation have empty targets and weight 1. Initial weights are
+      PyTorch's, as in the second code.
+    - `stem="bearpaw"` is the network of bearpaw and anibali, which widens one block earlier and
+      subtracts a mean from the image (`hourglass_*_bearpaw`). `num_modules` is the first code's
+      nModules, bearpaw's num_blocks.
     - mmpose's hourglass52 is another network, the backbone of CornerNet: see `hourglass52.py`.
 
-The authors' weights lie on a server without checksums or encryption: the records name them, `create` does not fetch
-them. `posezoo.load_checkpoint(None, "checkpoint.pt")` reads the file. Their Torch7 file needs Torch7.
+The authors' weights lie on a server without checksums or encryption: the records name them,
+`create` does not fetch them. `posezoo.load_checkpoint(None, "checkpoint.pt")` reads the file. Their
+Torch7 file needs Torch7.
 """
 
 from collections.abc import Sequence
@@ -53,12 +59,14 @@ class StackedHourglass(PoseModel):
         num_modules: residual modules per position of an hourglass.
         width: channels after the stem (section 3.2: 256).
         stem: "newell", the authors', or "bearpaw".
-        num_keypoints: channels of the heatmaps. 0 removes the heatmap layers and all stacks but the first, and
-            `forward` returns features.
-        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when there are 17.
-        decoding: how `decode` refines the highest cell: "argmax", "quarter", "dark", "soft" or "princeton".
+        num_keypoints: channels of the heatmaps. 0 removes the heatmap layers and all stacks but the
+            first, and `forward` returns features.
+        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when
+            there are 17.
+        decoding: how `decode` refines the highest cell: "argmax", "quarter", "dark", "soft" or
+            "princeton".
 
-    Example:
+    Examples:
         >>> model = StackedHourglass(num_stacks=2, width=16, num_keypoints=16, skeleton="mpii16")
         >>> [tuple(stage.shape) for stage in model(torch.rand(2, 3, 128, 64), all_stages=True)]
         [(2, 16, 32, 16), (2, 16, 32, 16)]
@@ -165,7 +173,8 @@ class StackedHourglass(PoseModel):
 class Hourglass(nn.Module):
     """One hourglass: pooling, recursion, upsampling, and a skip branch (Figure 3).
 
-    `(B, width, h, w)` in and out; `low2` is the hourglass of the next scale, or residual modules at the lowest.
+    `(B, width, h, w)` in and out; `low2` is the hourglass of the next scale, or residual modules at
+    the lowest.
     """
 
     def __init__(self, depth: int, width: int, num_modules: int) -> None:

@@ -1,14 +1,15 @@
 """hourglass52: the backbone of CornerNet (Law, Deng; ECCV 2018; arXiv 1808.01244) with one hourglass, as in mmpose.
 
-mmpose published it under the hourglass's name, but it is not the network of Newell et al. (`hourglass.py`): it has one
-hourglass, strided convolutions instead of poolings, and more channels at lower resolutions.
+mmpose published it under the hourglass's name, but it is not the network of Newell et al.
+(`hourglass.py`): it has one hourglass, strided convolutions instead of poolings, and more channels
+at lower resolutions.
 
     In   image     (B, 3, H, W)        RGB in [0, 1], H and W multiples of 128
     Out  heatmaps  (B, K, H/4, W/4)
 
 Departures
-    - Everything follows mmpose: cells at pixel 4 i, quarter offsets, mirrored maps shifted by one cell. Of CornerNet's
-      second hourglass, corner pooling and heads nothing is left.
+    - Everything follows mmpose: cells at pixel 4 i, quarter offsets, mirrored maps shifted by one
+      cell. Of CornerNet's second hourglass, corner pooling and heads nothing is left.
 """
 
 from collections.abc import Sequence
@@ -35,12 +36,14 @@ class CornerNetHourglass(PoseModel):
 
     Args:
         width: channels at the highest resolution; the lower ones have up to twice as many.
-        num_keypoints: channels of the heatmaps. 0 removes the heatmap layer, and `forward` returns features.
-        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when there are 17.
+        num_keypoints: channels of the heatmaps. 0 removes the heatmap layer, and `forward` returns
+            features.
+        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when
+            there are 17.
         decoding: how `decode` refines the highest cell: "argmax", "quarter", "dark" or "soft".
         flip_shift: shift mirrored heatmaps by one cell before averaging, as mmpose does.
 
-    Example:
+    Examples:
         >>> model = CornerNetHourglass(width=16)
         >>> model(torch.rand(2, 3, 256, 128)).shape
         torch.Size([2, 17, 64, 32])
@@ -113,7 +116,8 @@ class CornerNetHourglass(PoseModel):
 class StridedHourglass(nn.Module):
     """An hourglass with strided convolutions instead of poolings, and a width per resolution.
 
-    `(B, widths[0], h, w)` in and out; `low2` is the hourglass of the next scale, or blocks at the lowest.
+    `(B, widths[0], h, w)` in and out; `low2` is the hourglass of the next scale, or blocks at the
+    lowest.
     """
 
     def __init__(self, widths: Sequence[int], counts: Sequence[int]) -> None:

@@ -2,17 +2,19 @@
 
 arXiv 1902.09212.
 
-A high-resolution branch is kept from start to end. Each stage adds a branch of half the resolution and twice the width,
-and after every few blocks each branch receives the sum of all branches, resampled to its resolution.
+A high-resolution branch is kept from start to end. Each stage adds a branch of half the resolution
+and twice the width, and after every few blocks each branch receives the sum of all branches,
+resampled to its resolution.
 
     In   image     (B, 3, H, W)        RGB in [0, 1], H and W multiples of 32
     Out  heatmaps  (B, K, H/4, W/4)    from the high-resolution branch
 
 Departures
-    - `hrnet_w18` has the width 18 of the authors' networks for classification and faces (arXiv 1908.07919). The pose
-      networks of the paper are 32 and 48 wide.
-    - None else from the authors' pose network, whose keys these are. timm's network of the same name goes on to lower
-      resolutions after stage 4, for classification; `pretrained_backbone=True` takes the part that both share.
+    - `hrnet_w18` has the width 18 of the authors' networks for classification and faces (arXiv
+      1908.07919). The pose networks of the paper are 32 and 48 wide.
+    - None else from the authors' pose network, whose keys these are. timm's network of the same
+      name goes on to lower resolutions after stage 4, for classification;
+      `pretrained_backbone=True` takes the part that both share.
 """
 
 from collections.abc import Sequence
@@ -40,13 +42,16 @@ class HRNet(PoseModel):
 
     Args:
         width: channels of the high-resolution branch; the others have 2, 4 and 8 times as many.
-        num_keypoints: channels of the heatmaps. 0 removes the heatmap layer, and `forward` returns features.
-        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when there are 17.
-        decoding: how `decode` refines the highest cell: "argmax", "quarter", "dark", "soft" or "udp".
+        num_keypoints: channels of the heatmaps. 0 removes the heatmap layer, and `forward` returns
+            features.
+        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when
+            there are 17.
+        decoding: how `decode` refines the highest cell: "argmax", "quarter", "dark", "soft" or
+            "udp".
         flip_shift: shift mirrored heatmaps by one cell before averaging, as the authors do.
         pretrained_backbone: start from timm's ImageNet weights for this width, downloaded.
 
-    Example:
+    Examples:
         >>> model = HRNet(width=8)
         >>> model(model.example_input()).shape
         torch.Size([1, 17, 64, 48])
@@ -137,7 +142,8 @@ class HRNet(PoseModel):
 class HighResolutionModule(nn.Module):
     """Residual blocks on every branch, then the exchange between them (Figure 3).
 
-    `(B, width_i, H/2^i, W/2^i)` for each branch i, in and out; only the first `outputs` branches come out.
+    `(B, width_i, H/2^i, W/2^i)` for each branch i, in and out; only the first `outputs` branches
+    come out.
     """
 
     def __init__(self, widths: Sequence[int], outputs: int) -> None:

@@ -2,42 +2,47 @@
 
 arXiv 1507.06550.
 
-Starting from the median pose, render the current keypoints as heatmaps, concatenate them with the image, and predict a
-bounded correction of each keypoint; repeat four times.
+Starting from the median pose, render the current keypoints as heatmaps, concatenate them with the
+image, and predict a bounded correction of each keypoint; repeat four times.
 
     In   image      (B, 3, 224, 224)   RGB in [0, 1], a point on the torso in the middle, at (112, 112)
     Out  keypoints  (B, K, 2)          pixels of the image; with `all_stages` after each of the four corrections
 
-The crop: a square of `200 * scale` pixels around MPII's `objpos` (`person_box`), as high as the person, is resized to
-256 x 256, of which the middle 224 x 224 are used: `padding` is 224/256.
+The crop: a square of `200 * scale` pixels around MPII's `objpos` (`person_box`), as high as the
+person, is resized to 256 x 256, of which the middle 224 x 224 are used: `padding` is 224/256.
 
-Training (fixed path consolidation): the poses to be corrected are not predictions but lie on the straight path from the
-initial pose to the ground truth (`fixed_path`). The loss is `losses.bounded_correction`; `examples/train_ief.py` has
-the curriculum.
+Training (fixed path consolidation): the poses to be corrected are not predictions but lie on the
+straight path from the initial pose to the ground truth (`fixed_path`). The loss is
+`losses.bounded_correction`; `examples/train_ief.py` has the curriculum.
 
 Departures
-    - The paper's first convolution over 20 channels is the sum of two: `conv1` over image and marking point,
-      `feedback.conv1` over the K rendered keypoints. It is the same function. The first is computed once, and all
-      layers that depend on the number of keypoints are in `feedback`.
-    - `forward_features` takes image and marking point without keypoints (maps of 0, the mean grey), so that features do
-      not depend on the number of keypoints.
+    - The paper's first convolution over 20 channels is the sum of two: `conv1` over image and
+      marking point, `feedback.conv1` over the K rendered keypoints. It is the same function. The
+      first is computed once, and all layers that depend on the number of keypoints are in
+      `feedback`.
+    - `forward_features` takes image and marking point without keypoints (maps of 0, the mean grey),
+      so that features do not depend on the number of keypoints.
     - The rendering g is fixed, as in the authors' code; the text allows for a learnt one.
-    - The scale is an input. The authors' second network, which chooses among crops of ten sizes, is left out, because
-      its training is not published.
-    - The authors' code draws a Gaussian around `round(coordinate + 1)`, a leftover of MATLAB; here it lies at the
-      coordinate itself. `legacy_offset=True` selects theirs.
-    - The standard deviation of the Gaussians is that of the authors' layer, 22.4 pixels; `sigma` sets another. The
-      value 5 in their configuration is unused.
-    - GoogLeNet's auxiliary classifiers are left out. Its filters are initialised as in Caffe's GoogLeNet (Xavier,
-      biases 0.2), where the authors start from ImageNet. torchvision's network of that name is another one.
-    - `backbone=` replaces GoogLeNet by a timm backbone. Its first convolution takes 3 + K channels, the image and the K
-      rendered keypoints divided by 50. It keeps its filters of the image, and those of the keypoints start at 0, so
-      that training starts from the features of the pretrained backbone. There is no marking point. The last feature map
-      goes through a 1x1 convolution of `neck_width` channels with batch norm and ReLU and is flattened, in place of the
-      global average, which `neck_width=0` selects.
-    - Dropout before the last layer is GoogLeNet's; the authors' code does not show whether they kept it.
-    - The authors' archive, to be downloaded by hand, has neither checksum nor terms, and may be gone. Its Caffe file
-      loads; the initial pose is in a pickle beside it: `model.feedback.initial_pose.copy_(...)`, less 16 pixels.
+    - The scale is an input. The authors' second network, which chooses among crops of ten sizes, is
+      left out, because its training is not published.
+    - The authors' code draws a Gaussian around `round(coordinate + 1)`, a leftover of MATLAB; here
+      it lies at the coordinate itself. `legacy_offset=True` selects theirs.
+    - The standard deviation of the Gaussians is that of the authors' layer, 22.4 pixels; `sigma`
+      sets another. The value 5 in their configuration is unused.
+    - GoogLeNet's auxiliary classifiers are left out. Its filters are initialised as in Caffe's
+      GoogLeNet (Xavier, biases 0.2), where the authors start from ImageNet. torchvision's network
+      of that name is another one.
+    - `backbone=` replaces GoogLeNet by a timm backbone. Its first convolution takes 3 + K channels,
+      the image and the K rendered keypoints divided by 50. It keeps its filters of the image, and
+      those of the keypoints start at 0, so that training starts from the features of the pretrained
+      backbone. There is no marking point. The last feature map goes through a 1x1 convolution of
+      `neck_width` channels with batch norm and ReLU and is flattened, in place of the global
+      average, which `neck_width=0` selects.
+    - Dropout before the last layer is GoogLeNet's; the authors' code does not show whether they
+      kept it.
+    - The authors' archive, to be downloaded by hand, has neither checksum nor terms, and may be
+      gone. Its Caffe file loads; the initial pose is in a pickle beside it:
+      `model.feedback.initial_pose.copy_(...)`, less 16 pixels.
 """
 
 from collections.abc import Sequence
@@ -83,20 +88,24 @@ class IEF(PoseModel):
     """Render the pose, predict a correction, repeat (Figure 1).
 
     Args:
-        num_keypoints: K. 0 removes the layers that depend on it, and `forward` returns `forward_features`.
-        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when there are 17.
+        num_keypoints: K. 0 removes the layers that depend on it, and `forward` returns
+            `forward_features`.
+        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when
+            there are 17.
         num_steps: T, number of corrections.
-        max_step: L, the unit of the predicted corrections in pixels, and the bound of their targets.
+        max_step: L, the unit of the predicted corrections in pixels, and the bound of their
+            targets.
         sigma: standard deviation of a rendered keypoint in pixels.
         legacy_offset: render keypoints at `round(coordinate + 1)`, as the authors' code.
         backbone: any timm network, by name, in place of GoogLeNet. Defaults to GoogLeNet.
         neck_width: channels of the 1x1 convolution after a timm backbone; 0 for a global average.
         pretrained_backbone: start the timm backbone from ImageNet's weights, downloaded.
 
-    The initial pose is a buffer, saved with the weights. In a new network, or after `reset_head`, all keypoints lie on
-    the marking point; `set_initial_pose` sets it to the median of a training set, as in the paper.
+    The initial pose is a buffer, saved with the weights. In a new network, or after `reset_head`,
+    all keypoints lie on the marking point; `set_initial_pose` sets it to the median of a training
+    set, as in the paper.
 
-    Example:
+    Examples:
         >>> model = IEF(num_keypoints=16, skeleton="mpii16").eval()
         >>> image = model.example_input()
         >>> model(image).shape, len(model(image, all_stages=True))
@@ -169,7 +178,8 @@ class IEF(PoseModel):
             keypoints: `(B, K, 2)` pixels, a pose to correct once, the step that is trained.
 
         Returns:
-            `(B, K, 2)` pixels. Gradients pass through every correction, not through the rendered poses.
+            `(B, K, 2)` pixels. Gradients pass through every correction, not through the rendered
+            poses.
         """
         if not self.num_keypoints:
             features = self.forward_features(image)
@@ -258,9 +268,10 @@ class IEF(PoseModel):
             visible: `(N, K)` bool; None: all visible.
 
         Raises:
-            ValueError: wrong shapes, a keypoint that is never visible, or a visible one that is not finite.
+            ValueError: wrong shapes, a keypoint that is never visible, or a visible one that is not
+                finite.
 
-        Example:
+        Examples:
             >>> model = IEF(num_keypoints=2)
             >>> model.set_initial_pose(torch.tensor([[[10.0, 20], [0, 9]], [[30, 40], [8, 7]], [[32, 90], [1, 8]]]))
             >>> model.initial_pose.tolist()
@@ -368,7 +379,7 @@ def draw(pose: Tensor, size: tuple[int, int] = (SIZE, SIZE), *, sigma: float = S
     Returns:
         `(B, K, H, W)`.
 
-    Example:
+    Examples:
         >>> maps = draw(torch.tensor([[[100.0, 50.0]]]))
         >>> maps.shape, float(maps[0, 0, 50, 100]), round(float(maps[0, 0, 60, 100]), 3)
         (torch.Size([1, 1, 224, 224]), 50.0, 40.484)
@@ -383,7 +394,7 @@ def draw(pose: Tensor, size: tuple[int, int] = (SIZE, SIZE), *, sigma: float = S
 def bounded(displacement: Tensor, max_step: float = MAX_STEP) -> Tensor:
     """Bound displacements e `(..., 2)` to a length of `max_step` pixels.
 
-    Example:
+    Examples:
         >>> bounded(torch.tensor([[3.0, 4.0], [-60.0, 0.0], [0.0, 0.0]])).tolist()
         [[3.0, 4.0], [-20.0, 0.0], [0.0, 0.0]]
     """
@@ -413,7 +424,7 @@ def fixed_path(
     Raises:
         ValueError: wrong shapes, or a visible keypoint that is not finite.
 
-    Example:
+    Examples:
         >>> path = fixed_path(torch.tensor([[100.0, 100.0]]), torch.tensor([[130.0, 100.0]]), num_steps=3)
         >>> path[:, 0, 0].tolist()
         [100.0, 120.0, 130.0, 130.0]
@@ -440,7 +451,7 @@ def person_box(point: Tensor, scale: Tensor) -> Tensor:
     Returns:
         `(N, 4)` as (x1, y1, x2, y2) pixels.
 
-    Example:
+    Examples:
         >>> person_box(torch.tensor([[300.0, 200.0]]), torch.tensor([1.5])).tolist()
         [[150.0, 50.0, 450.0, 350.0]]
     """

@@ -1,21 +1,24 @@
 """A Simple Yet Effective Baseline for 3D Human Pose Estimation (Martinez, Hossain, Romero, Little; ICCV 2017).
 
-arXiv 1705.03098. Fully connected layers of 1024 units, with shortcuts around two pairs of them, regress the 3D pose of
-a frame from its 2D keypoints. No image, no camera, no time.
+arXiv 1705.03098. Fully connected layers of 1024 units, with shortcuts around two pairs of them,
+regress the 3D pose of a frame from its 2D keypoints. No image, no camera, no time.
 
     In   keypoints  (B, T, K, 2)    pixels; frames are independent, (B, 1, K, 2) is a batch of single frames
     Out  pose3d     (B, T, K, 3)    mm in the camera's frame, relative to the pelvis, which is 0
 
 Departures
-    - The paper's 2D keypoints are 16, Human3.6M's without Neck/Nose. Inputs here are the 17 of `h36m17`, of which that
-      one is ignored; `neck=True` uses it, as in mmpose. The network does not predict the pelvis, which is inserted.
+    - The paper's 2D keypoints are 16, Human3.6M's without Neck/Nose. Inputs here are the 17 of
+      `h36m17`, of which that one is ignored; `neck=True` uses it, as in mmpose. The network does
+      not predict the pelvis, which is inserted.
     - The 14 keypoints of the option `predict_14` are `num_keypoints=14, skeleton=FOURTEEN`.
-    - Max-norm is the authors' code: each layer's weights are divided by the norm of the whole matrix where that is
-      above 1, in training and testing, and the gradient passes through the division. PyTorch ports clip the gradient
-      instead or have none: `max_norm=False`.
-    - Batch normalisation has PyTorch's constants; `batch_norm="tensorflow"` those of the authors' code.
-    - 2D statistics are those of raw pixels, as in the paper, which ties weights to the cameras of the training data.
-      `frame="person"` makes inputs independent of the camera (`layers.PoseNormalize`).
+    - Max-norm is the authors' code: each layer's weights are divided by the norm of the whole
+      matrix where that is above 1, in training and testing, and the gradient passes through the
+      division. PyTorch ports clip the gradient instead or have none: `max_norm=False`.
+    - Batch normalisation has PyTorch's constants; `batch_norm="tensorflow"` those of the authors'
+      code.
+    - 2D statistics are those of raw pixels, as in the paper, which ties weights to the cameras of
+      the training data. `frame="person"` makes inputs independent of the camera
+      (`layers.PoseNormalize`).
 """
 
 from collections.abc import Sequence
@@ -53,8 +56,8 @@ class Martinez(PoseModel):
 
     Args:
         num_keypoints: 3D keypoints. 0 removes the head, and `forward` returns features.
-        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is `h36m17` when there are 17. A
-            skeleton's pelvis is the root, which is not predicted.
+        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is `h36m17`
+            when there are 17. A skeleton's pelvis is the root, which is not predicted.
         input_keypoints: 2D keypoints: a skeleton's name, the keypoints' names, or their number.
         neck: use Human3.6M's Neck/Nose too.
         linear_size: units of each layer (section 3.2: 1024).
@@ -64,7 +67,7 @@ class Martinez(PoseModel):
         batch_norm: "torch" or "tensorflow", whose epsilon and momentum to use.
         frame: "pixels" or "person", the frame of the input (`layers.PoseNormalize`).
 
-    Example:
+    Examples:
         >>> model = Martinez(linear_size=64).eval()
         >>> model(model.example_input(2)).shape
         torch.Size([2, 1, 17, 3])
@@ -196,6 +199,7 @@ def martinez(**kwargs: Any) -> Martinez:
 def martinez_mmpose(**kwargs: Any) -> Martinez:
     """Martinez' baseline as mmpose trained it: it sees all 17 keypoints and has no max-norm; 4.3 million parameters.
 
-    The weights expect pixels of Human3.6M's cameras: images of 1000 x 1000, focal lengths of about 1145 pixels.
+    The weights expect pixels of Human3.6M's cameras: images of 1000 x 1000, focal lengths of about
+    1145 pixels.
     """
     return Martinez(**{"neck": True, "max_norm": False, **kwargs})

@@ -1,46 +1,54 @@
 """Recurrent Human Pose Estimation, "PoseRNN" (Chen, Low; Stanford CS231A project, 2016).
 
-Joints are predicted one after the other, so that each prediction depends on those before. Three networks share VGG16's
-convolutions: the baseline regresses all joints at once; an LSTM predicts one joint per step; a second LSTM attends to
-another part of the image at every step.
+Joints are predicted one after the other, so that each prediction depends on those before. Three
+networks share VGG16's convolutions: the baseline regresses all joints at once; an LSTM predicts one
+joint per step; a second LSTM attends to another part of the image at every step.
 
     In   image      (B, 3, 224, 224)      RGB in [0, 1]; `posernn_attention` takes any multiples of 16 (or of 32,
                                           the stride of its backbone)
     Out  keypoints  (B, K, 2)             pixels of the image, in the skeleton's order whatever the order of the steps
          attention  (B, K, H/16, W/16)    attention map of each keypoint: `PoseAttentionLSTM.attend`
 
-Training: half the sum of squared pixel errors over steps and batch (`losses.keypoint_l2`), Adam at 1e-3, halved every
-1,000 of 10,000 iterations, 25 people each, no augmentation (`examples/train_posernn.py`). The paper's LSTM scores below
-its baseline, close to the mean pose: PCKh 21.5 and 32.8 on MPII, with and without attention.
+Training: half the sum of squared pixel errors over steps and batch (`losses.keypoint_l2`), Adam at
+1e-3, halved every 1,000 of 10,000 iterations, 25 people each, no augmentation
+(`examples/train_posernn.py`). The paper's LSTM scores below its baseline, close to the mean pose:
+PCKh 21.5 and 32.8 on MPII, with and without attention.
 
-The paper and its code (github.com/electric26/posernn, of which the copy styanddty/posernn is left) describe different
-networks. The paper is the default, and the code where the paper says nothing.
+The paper and its code (github.com/electric26/posernn, of which the copy styanddty/posernn is left)
+describe different networks. The paper is the default, and the code where the paper says nothing.
 
 Departures
-    - The crop is the tight box of the joints and 20 pixels of the photograph on each side, stretched to 224 x 224.
-      `padding` is a factor: 1.1, the same for people 400 pixels high.
-    - The code normalises with the statistics of the batch, in tests too. Here batch norm has running statistics, so
-      that predictions do not depend on the rest of the batch. `affine=True` adds the scale and shift that the code
-      lacks.
+    - The crop is the tight box of the joints and 20 pixels of the photograph on each side,
+      stretched to 224 x 224. `padding` is a factor: 1.1, the same for people 400 pixels high.
+    - The code normalises with the statistics of the batch, in tests too. Here batch norm has
+      running statistics, so that predictions do not depend on the rest of the batch. `affine=True`
+      adds the scale and shift that the code lacks.
     - Convolution, batch norm, ReLU is the order of the code that trained the published numbers;
-      `bn_order="conv_relu_bn"` is the paper's. `batch_norm=False` leaves it out of the convolutions, for ImageNet's
-      VGG16 (`pretrained_backbone=True`), as the code's `_pt` networks do.
-    - Two LSTM layers 128 wide are the paper's. The code's network is `layers=1, hidden=256, head="mlp", init="slice"`.
-      The attention variant has one layer of 512, as in the code.
-    - The LSTM's initial state comes from the CNN in the paper: `init="learned"` is a linear map of pool5. The code
-      passes all of pool5, of which TensorFlow takes the first numbers, a corner of the image: `init="slice"`.
-    - `head="step"`: a projection per step, after a batch norm with one mean and variance for the LSTM's output, as in
-      the code. `head="shared"`: one projection and no norm, the least that the paper requires.
-    - Forget gates have an initial bias of 1, which TensorFlow adds at every step. Initial biases of convolutions are 0.
-    - The code's attention does not run, and would score location t at step t only. Here, as in Xu et al. (ICML 2015),
-      one network scores every location from its annotation and the LSTM's output. Its widths are the code's, 128 and
-      128; it has no batch norm, because running statistics would mix the steps.
-    - The steps' order on MPII is the code's (`SEQUENCE`), although a comment there has the right elbow where index 10,
-      the right wrist, is. Other skeletons have their own order; `sequence` sets any.
-    - Joints are missing by the data's flags; in the code a coordinate is missing if it is not above 0.
-    - `backbone=` replaces VGG16's convolutions by a timm backbone, of which the last feature map (7 x 7 for 224 pixels)
-      and a 1x1 convolution of `neck_width` channels with batch norm and ReLU stand for pool5 and for conv5_3. The
-      baseline's dense layers keep their width, `fc_width`.
+      `bn_order="conv_relu_bn"` is the paper's. `batch_norm=False` leaves it out of the
+      convolutions, for ImageNet's VGG16 (`pretrained_backbone=True`), as the code's `_pt` networks
+      do.
+    - Two LSTM layers 128 wide are the paper's. The code's network is `layers=1, hidden=256,
+      head="mlp", init="slice"`. The attention variant has one layer of 512, as in the code.
+    - The LSTM's initial state comes from the CNN in the paper: `init="learned"` is a linear map of
+      pool5. The code passes all of pool5, of which TensorFlow takes the first numbers, a corner of
+      the image: `init="slice"`.
+    - `head="step"`: a projection per step, after a batch norm with one mean and variance for the
+      LSTM's output, as in the code. `head="shared"`: one projection and no norm, the least that the
+      paper requires.
+    - Forget gates have an initial bias of 1, which TensorFlow adds at every step. Initial biases of
+      convolutions are 0.
+    - The code's attention does not run, and would score location t at step t only. Here, as in Xu
+      et al. (ICML 2015), one network scores every location from its annotation and the LSTM's
+      output. Its widths are the code's, 128 and 128; it has no batch norm, because running
+      statistics would mix the steps.
+    - The steps' order on MPII is the code's (`SEQUENCE`), although a comment there has the right
+      elbow where index 10, the right wrist, is. Other skeletons have their own order; `sequence`
+      sets any.
+    - Joints are missing by the data's flags; in the code a coordinate is missing if it is not above
+      0.
+    - `backbone=` replaces VGG16's convolutions by a timm backbone, of which the last feature map (7
+      x 7 for 224 pixels) and a 1x1 convolution of `neck_width` channels with batch norm and ReLU
+      stand for pool5 and for conv5_3. The baseline's dense layers keep their width, `fc_width`.
     - The authors published no weights.
 """
 
@@ -114,7 +122,8 @@ class VGG16Pose(PoseModel):
     ) -> Tensor | tuple[Tensor, ...]:
         """`(B, 3, H, W)` in [0, 1] to keypoints `(B, K, 2)` in its pixels; a 1-tuple of them with `all_stages`.
 
-        `features`, of `backbone_features`, take the image's place in the training on a frozen timm backbone.
+        `features`, of `backbone_features`, take the image's place in the training on a frozen timm
+        backbone.
         """
         output = self.forward_features(image, features)
         if self.num_keypoints:
@@ -179,8 +188,8 @@ class PoseCNN(VGG16Pose):
 
     Args:
         num_keypoints: K. 0 removes the last layer, and `forward` returns features.
-        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is MPII's when there are 16 and
-            COCO's when there are 17.
+        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is MPII's when
+            there are 16 and COCO's when there are 17.
         fc_width: units of the two dense layers; 256 is the code's `base_small`.
         batch_norm: False leaves it out of the convolutions.
         bn_order: "conv_bn_relu" (code) or "conv_relu_bn" (paper).
@@ -189,7 +198,7 @@ class PoseCNN(VGG16Pose):
         neck_width: channels of the 1x1 convolution after a timm backbone.
         pretrained_backbone: start the convolutions from ImageNet's, downloaded.
 
-    Example:
+    Examples:
         >>> model = PoseCNN(fc_width=256).eval()
         >>> model(model.example_input()).shape, model.num_features
         (torch.Size([1, 16, 2]), 256)
@@ -234,12 +243,14 @@ class PoseLSTM(VGG16Pose):
         num_keypoints: number of steps. 0 removes the projections, and `forward` returns pool5.
         hidden: width of an LSTM layer (section 4.2: 128; code: 256).
         layers: number of LSTM layers (section 4.2: 2; code: 1).
-        init: initial state: "learned", a linear map of pool5; "zeros"; "slice", the first numbers of pool5 (code).
-        head: projection of a step's output: "step", batch norm and a linear layer per step; "mlp", with a dense layer
-            in between (code); "shared", one linear layer for all steps.
-        sequence: keypoint index of each step. Defaults to `SEQUENCE` for MPII's skeleton, else to the skeleton's order.
+        init: initial state: "learned", a linear map of pool5; "zeros"; "slice", the first numbers
+            of pool5 (code).
+        head: projection of a step's output: "step", batch norm and a linear layer per step; "mlp",
+            with a dense layer in between (code); "shared", one linear layer for all steps.
+        sequence: keypoint index of each step. Defaults to `SEQUENCE` for MPII's skeleton, else to
+            the skeleton's order.
 
-    Example:
+    Examples:
         >>> model = PoseLSTM(hidden=8, num_keypoints=14, skeleton="lsp14", sequence=[13, 12, *range(12)]).eval()
         >>> model(model.example_input()).shape
         torch.Size([1, 14, 2])
@@ -325,10 +336,11 @@ class PoseLSTM(VGG16Pose):
 class PoseAttentionLSTM(VGG16Pose):
     """One keypoint per step of an LSTM with attention to the image (section 4.3).
 
-    Arguments are those of `PoseCNN`, and `sequence` that of `PoseLSTM`. Without keypoints `forward` returns the
-    annotations. The LSTM is as wide as an annotation, `neck_width` after a timm backbone.
+    Arguments are those of `PoseCNN`, and `sequence` that of `PoseLSTM`. Without keypoints `forward`
+    returns the annotations. The LSTM is as wide as an annotation, `neck_width` after a timm
+    backbone.
 
-    Example:
+    Examples:
         >>> model = PoseAttentionLSTM(num_keypoints=14, skeleton="lsp14").eval()
         >>> keypoints, attention = model.attend(torch.rand(1, 3, 64, 96))
         >>> keypoints.shape, attention.shape
@@ -373,8 +385,8 @@ class PoseAttentionLSTM(VGG16Pose):
 
         Returns:
             keypoints: `(B, K, 2)`, those of `forward`.
-            attention: `(B, K, H/16, W/16)`, or of a timm backbone's stride, `map_stride`; each map sums to 1. Draw
-                them with `posezoo.viz.draw_attention`.
+            attention: `(B, K, H/16, W/16)`, or of a timm backbone's stride, `map_stride`; each map
+                sums to 1. Draw them with `posezoo.viz.draw_attention`.
         """
         if not self.num_keypoints:
             raise ValueError("attend: this network has no head; model.reset_head(16) gives it one")

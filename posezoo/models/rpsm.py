@@ -1,43 +1,51 @@
 """Recurrent 3D Pose Sequence Machines (Lin, Lin, Liang, Wang, Cheng; CVPR 2017; arXiv 1707.09695).
 
-15 convolutions extract features of every frame of a clip. Then each of three stages predicts the 3D pose of every frame
-from these features, the 2D features and 3D poses of the stage before, and the state of an LSTM along time. Every stage
-is supervised.
+15 convolutions extract features of every frame of a clip. Then each of three stages predicts the 3D
+pose of every frame from these features, the 2D features and 3D poses of the stage before, and the
+state of an LSTM along time. Every stage is supervised.
 
     In   clip    (B, T, 3, H, W)   RGB in [0, 1], square crops around one person, (368, 368) in the paper; any T
     Out  pose3d  (B, T, K, 3)      mm in the camera's frame, relative to the pelvis
 
-`model(clip)` and `predict` take a whole clip, `stream` frame by frame; the poses are equal. Training compares
-millimetres with `model.codec.target(pose3d)` in units of `model.codec.scale`; `posezoo.losses.pose_sequence_mse` is
-Equation 2. Two readings are registered:
+`model(clip)` and `predict` take a whole clip, `stream` frame by frame; the poses are equal.
+Training compares millimetres with `model.codec.target(pose3d)` in units of `model.codec.scale`;
+`posezoo.losses.pose_sequence_mse` is Equation 2. Two readings are registered:
 
     rpsm         the paper's: Equation 1 has one adaption and one recurrent module for all stages, and zeros as the
-                 inputs of stage 1 from a stage before; only the last two 2D convolutions are each stage's own
+                 inputs of stage 1 from a stage before; only the last two 2D convolutions are each
+                 stage's own
     rpsm_torch7  the authors' released code: all three modules are each stage's own, stage 1 has fewer inputs instead
                  of zeros, and the adaption module is another one
 
 Departures
-    - The text counts four poolings; the paper's Table 1, the stated 46 x 46 features and the code have three.
-    - Adaption: the paper has two 5x5 convolutions of stride 2, padding unsaid (here 2), and one pooling; in the code
-      the second is 3x3 of stride 1. `adapt="paper"` or `"code"`. Poolings round up, so that small inputs work.
-    - The paper initialises with Xavier's method; in the code that call reaches no layer, and Torch7's own is used.
-      `init="xavier"` or `"torch7"`. Xavier's bound treats the four gates of the LSTM as one matrix.
-    - The LSTM is Torch7's FastLSTM: no peepholes, one bias vector, gates in the order input, candidate, forget, output.
-      Its matrices for image features, previous pose and own state are separate here, so that other keypoints change
-      only the second and the last layer.
-    - The code rescales every bone of the targets to its mean length, which the paper does not mention: so does
-      `codec.target`, unless `rescale_bones=False`.
-    - The authors' code resets the LSTM states every 5 frames; the paper speaks of the whole sequence. The latter is
-      the default, `predict(clip, clip_length=5)` and `stream(clip_length=5)` are the former.
-    - seq_1 of Table 4, a fully connected layer in place of the LSTM, has no code and no stated activation: ReLU.
-    - `backbone=` replaces the trunk by a timm backbone and a neck: the feature maps of strides 8, 16 and 32, each
-      brought to `width` channels by a 1x1 convolution, are resized to the cells of the first one, added, and filtered
-      by a 3x3 convolution. `normalize` has the backbone's mean and standard deviation.
-    - HumanEva's 14 keypoints have no pelvis: their poses are relative to their mean. So are those of unnamed ones.
+    - The text counts four poolings; the paper's Table 1, the stated 46 x 46 features and the code
+      have three.
+    - Adaption: the paper has two 5x5 convolutions of stride 2, padding unsaid (here 2), and one
+      pooling; in the code the second is 3x3 of stride 1. `adapt="paper"` or `"code"`. Poolings
+      round up, so that small inputs work.
+    - The paper initialises with Xavier's method; in the code that call reaches no layer, and
+      Torch7's own is used. `init="xavier"` or `"torch7"`. Xavier's bound treats the four gates of
+      the LSTM as one matrix.
+    - The LSTM is Torch7's FastLSTM: no peepholes, one bias vector, gates in the order input,
+      candidate, forget, output. Its matrices for image features, previous pose and own state are
+      separate here, so that other keypoints change only the second and the last layer.
+    - The code rescales every bone of the targets to its mean length, which the paper does not
+      mention: so does `codec.target`, unless `rescale_bones=False`.
+    - The authors' code resets the LSTM states every 5 frames; the paper speaks of the whole
+      sequence. The latter is the default, `predict(clip, clip_length=5)` and
+      `stream(clip_length=5)` are the former.
+    - seq_1 of Table 4, a fully connected layer in place of the LSTM, has no code and no stated
+      activation: ReLU.
+    - `backbone=` replaces the trunk by a timm backbone and a neck: the feature maps of strides 8,
+      16 and 32, each brought to `width` channels by a 1x1 convolution, are resized to the cells of
+      the first one, added, and filtered by a 3x3 convolution. `normalize` has the backbone's mean
+      and standard deviation.
+    - HumanEva's 14 keypoints have no pelvis: their poses are relative to their mean. So are those
+      of unnamed ones.
 
-The authors' weights are two Torch7 files without licence, to be downloaded by hand: `posezoo.load_checkpoint` reads
-both into one `rpsm_torch7`. It is untested on the originals, which were not at hand. The trunk is that of `cpm_vgg_6s`:
-`load_trunk` copies it.
+The authors' weights are two Torch7 files without licence, to be downloaded by hand:
+`posezoo.load_checkpoint` reads both into one `rpsm_torch7`. It is untested on the originals, which
+were not at hand. The trunk is that of `cpm_vgg_6s`: `load_trunk` copies it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -68,24 +76,28 @@ class RPSM(PoseModel):
     """3D poses of a clip, refined from stage to stage (Figures 2 and 3).
 
     Args:
-        num_keypoints: 3D keypoints. 0 removes all stages, and `forward` returns the trunk's features.
-        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is `h36m17` when there are 17.
-        size: (H, W) of frames, multiples of 8, fixed by the fully connected layer of the adaption module.
+        num_keypoints: 3D keypoints. 0 removes all stages, and `forward` returns the trunk's
+            features.
+        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is `h36m17`
+            when there are 17.
+        size: (H, W) of frames, multiples of 8, fixed by the fully connected layer of the adaption
+            module.
         num_stages: number of stages (Table 4: 1, 2 and 3).
         clip_length: frames of a training clip and of `example_input` (Table 4: 1, 5, 10).
         temporal: "lstm", or "fc" for independent frames (seq_1 of Table 4).
-        share_stages: one adaption and one recurrent module for all stages, and zeros for stage 1 (Equation 1). False:
-            each stage has its own, and stage 1 fewer inputs (the code).
+        share_stages: one adaption and one recurrent module for all stages, and zeros for stage 1
+            (Equation 1). False: each stage has its own, and stage 1 fewer inputs (the code).
         share_specialised: share the last 2D convolutions too ("sharing" of Table 4).
         adapt: "paper" or "code", see the top of the module.
         rescale_bones: whether training targets have bones of mean length.
         init: "xavier" or "torch7".
         width: channels of the 2D features; the trunk's other layers are proportional to it.
         hidden: units of the adaption module and of the LSTM.
-        backbone: any timm network with feature maps of strides 8, 16 and 32, by name, in place of the trunk.
+        backbone: any timm network with feature maps of strides 8, 16 and 32, by name, in place of
+            the trunk.
         pretrained_backbone: start the timm backbone from ImageNet's weights, downloaded.
 
-    Example:
+    Examples:
         >>> model = RPSM(size=(64, 64), width=16, hidden=32)
         >>> clip = torch.rand(1, 5, 3, 64, 64)
         >>> model(clip).shape, len(model(clip, all_stages=True))
@@ -216,8 +228,8 @@ class RPSM(PoseModel):
         Args:
             clip: `(B, T, 3, H, W)` in [0, 1].
             flip: average with the mirror image of the clip, which the paper does not.
-            clip_length: reset the LSTM state every `clip_length` frames (5 in the authors' evaluation). Defaults to no
-                reset.
+            clip_length: reset the LSTM state every `clip_length` frames (5 in the authors'
+                evaluation). Defaults to no reset.
         """
         check_clip(clip, self.input_size)
         flip_index = require_flip_index(self) if flip else ()
@@ -245,9 +257,10 @@ class RPSM(PoseModel):
         With a timm backbone, copy that, and the neck if the source is another RPSM with a neck.
 
         Args:
-            source: with a timm backbone a network with the same one, such as `simple_baseline_lite`. Otherwise a
-                `cpm_vgg_6s`, another RPSM or a `PoseTrunk`, or its state dict. Read published files of
-                Convolutional Pose Machines with `posezoo.load_checkpoint(None, path)`, which folds BGR into RGB.
+            source: with a timm backbone a network with the same one, such as
+                `simple_baseline_lite`. Otherwise a `cpm_vgg_6s`, another RPSM or a `PoseTrunk`, or
+                its state dict. Read published files of Convolutional Pose Machines with
+                `posezoo.load_checkpoint(None, path)`, which folds BGR into RGB.
 
         Raises:
             ValueError: another trunk, or none; the model is unchanged.
@@ -279,7 +292,8 @@ class RPSM(PoseModel):
     def freeze_trunk(self, freeze: bool = True) -> None:
         """Exclude the pre-trained trunk, or timm backbone and neck, from training, as the authors do.
 
-        Batch norms of a timm backbone keep updating their statistics in train mode; put `backbone` into eval mode.
+        Batch norms of a timm backbone keep updating their statistics in train mode; put `backbone`
+        into eval mode.
         """
         for part in (self.trunk,) if self.backbone is None else (self.backbone, self.neck):
             part.requires_grad_(not freeze)
@@ -363,7 +377,8 @@ class FeatureAdaption(nn.Module):
 class RecurrentPose(nn.Module):
     """Psi_r, the 3D pose recurrent module: an LSTM along time and a linear layer (section 3.4).
 
-    A stage that `refines` takes the pose of the stage before as input. Without it a stage 1 equals one with zeros.
+    A stage that `refines` takes the pose of the stage before as input. Without it a stage 1 equals
+    one with zeros.
     """
 
     def __init__(
@@ -395,8 +410,8 @@ class RecurrentPose(nn.Module):
     def forward(self, f3d: Tensor, previous: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
         """Return poses in the codec's units, and the state after the last frame.
 
-        Inputs are adapted features `(B, T, hidden)`, poses of the stage before `(B, T, 3 K)`, and the LSTM state before
-        the first frame, which defaults to zeros.
+        Inputs are adapted features `(B, T, hidden)`, poses of the stage before `(B, T, 3 K)`, and
+        the LSTM state before the first frame, which defaults to zeros.
         """
         x = self.adapted(f3d)  # of all frames at once
         if self.previous is not None:
@@ -417,9 +432,10 @@ class RecurrentPose(nn.Module):
 class Stream:
     """Run RPSM on a video frame by frame, in constant time and memory; poses equal those of `model.predict(clip)`.
 
-    The LSTM state is reset every `clip_length` frames (5 in the authors' evaluation). Defaults to no reset.
+    The LSTM state is reset every `clip_length` frames (5 in the authors' evaluation). Defaults to
+    no reset.
 
-    Example:
+    Examples:
         >>> stream = RPSM(size=(64, 64), width=16, hidden=32).stream()
         >>> pose3d = stream(torch.rand(1, 3, 64, 64))                # (B, K, 3) mm from the root
         >>> stream.seen, pose3d.shape

@@ -1,28 +1,31 @@
 """Exploiting Temporal Information for 3D Human Pose Estimation (Hossain, Little; ECCV 2018; arXiv 1711.08585).
 
-A sequence-to-sequence network: an encoder takes the 2D keypoints of five frames, last frame first, and a decoder, which
-starts from the encoder's final state, predicts five 3D poses, each as a change of the pose before. Both are LSTM cells
-with layer normalisation and dropout.
+A sequence-to-sequence network: an encoder takes the 2D keypoints of five frames, last frame first,
+and a decoder, which starts from the encoder's final state, predicts five 3D poses, each as a change
+of the pose before. Both are LSTM cells with layer normalisation and dropout.
 
     In   keypoints  (B, T, K, 2)    pixels, a window of T consecutive frames
     Out  pose3d     (B, T, K, 3)    mm in the camera's frame, relative to the pelvis, which is 0
 
-T is free, but weights are trained with one `window`. `predict` slides it over a video of any length and `stream` takes
-a video frame by frame.
+T is free, but weights are trained with one `window`. `predict` slides it over a video of any length
+and `stream` takes a video frame by frame.
 
 Departures
-    - The paper's 2D keypoints are 16, Human3.6M's without Neck/Nose. Inputs here are the 17 of `h36m17`, of which that
-      one is ignored; `neck=True` uses it. The network does not predict the pelvis, which is inserted.
-    - For "recurrent dropout" the paper cites dropout of non-recurrent connections (Zaremba et al.). The authors' code
-      has that, on input and output of a cell, and dropout of the candidate memory (Semeniuta et al.), with one
-      probability. Here are two: `dropout` and `recurrent_dropout`. The row of Table 4 without it has 0 for both.
-    - The weights of keypoints in the smoothness term differ between paper and code: `joint_weights` of
-      `losses.smooth_pose_mse`, which has the other two options of Table 4 as well.
+    - The paper's 2D keypoints are 16, Human3.6M's without Neck/Nose. Inputs here are the 17 of
+      `h36m17`, of which that one is ignored; `neck=True` uses it. The network does not predict the
+      pelvis, which is inserted.
+    - For "recurrent dropout" the paper cites dropout of non-recurrent connections (Zaremba et al.).
+      The authors' code has that, on input and output of a cell, and dropout of the candidate memory
+      (Semeniuta et al.), with one probability. Here are two: `dropout` and `recurrent_dropout`. The
+      row of Table 4 without it has 0 for both.
+    - The weights of keypoints in the smoothness term differ between paper and code: `joint_weights`
+      of `losses.smooth_pose_mse`, which has the other two options of Table 4 as well.
     - The unused output layer of the authors' encoder is left out.
-    - Their evaluation leaves out the last frames of most videos; here every frame gets a pose. A video shorter than the
-      window is preceded by copies of its first frame.
-    - 2D statistics are those of raw pixels, as in the paper, which ties weights to the cameras of the training data.
-      `frame="person"` makes inputs independent of the camera (`layers.PoseNormalize`).
+    - Their evaluation leaves out the last frames of most videos; here every frame gets a pose. A
+      video shorter than the window is preceded by copies of its first frame.
+    - 2D statistics are those of raw pixels, as in the paper, which ties weights to the cameras of
+      the training data. `frame="person"` makes inputs independent of the camera
+      (`layers.PoseNormalize`).
 
 The authors' checkpoint is no longer available.
 """
@@ -61,19 +64,21 @@ class Seq2Seq3D(PoseModel):
 
     Args:
         num_keypoints: 3D keypoints. 0 removes the decoder, and `forward` returns features.
-        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is `h36m17` when there are 17. A
-            skeleton's pelvis is the root, which is not predicted.
+        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is `h36m17`
+            when there are 17. A skeleton's pelvis is the root, which is not predicted.
         input_keypoints: 2D keypoints: a skeleton's name, the keypoints' names, or their number.
         neck: use Human3.6M's Neck/Nose too.
-        window: frames of a prediction by `predict` and `stream` (section 4.1: 2 to 10, 4 to 6 are best).
+        window: frames of a prediction by `predict` and `stream` (section 4.1: 2 to 10, 4 to 6 are
+            best).
         hidden_size: units of both cells, 1024 in the authors' code.
         dropout: of the input and the output of a cell.
         recurrent_dropout: of the candidate memory of a cell.
-        layer_norm: normalise the four gates and the memory of a cell. Without it the gates have a bias.
+        layer_norm: normalise the four gates and the memory of a cell. Without it the gates have a
+            bias.
         residual: predict the change since the frame before instead of the pose.
         frame: "pixels" or "person", the frame of the input (`layers.PoseNormalize`).
 
-    Example:
+    Examples:
         >>> model = Seq2Seq3D(hidden_size=64).eval()
         >>> video = 1000 * torch.rand(1, 30, 17, 2)
         >>> model(video[:, :5]).shape, model.predict(video)[0].shape
@@ -167,8 +172,8 @@ class Seq2Seq3D(PoseModel):
     def predict(self, keypoints: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
         """Return poses `(B, T, K, 3)` in mm and scores `(B, T, K)` of a video of any length (section 4).
 
-        All poses of the first window are used, and the last one of each later window: it depends on its frame and the
-        `window - 1` frames before. `flip` averages with the mirrored pose.
+        All poses of the first window are used, and the last one of each later window: it depends on
+        its frame and the `window - 1` frames before. `flip` averages with the mirrored pose.
         """
         return predict_pose3d(self, keypoints, self.slide, flip=flip)
 
@@ -214,10 +219,11 @@ class Seq2Seq3D(PoseModel):
 class Stream:
     """Predict a video frame by frame: `(B, K, 2)` pixels to `(B, K, 3)` mm, in constant time and memory.
 
-    The pose of a frame is that of `predict` for the last frame of the video so far. From frame `window` on, counted
-    from 1, it equals that of `predict` for the whole video; before, the first frame is repeated.
+    The pose of a frame is that of `predict` for the last frame of the video so far. From frame
+    `window` on, counted from 1, it equals that of `predict` for the whole video; before, the first
+    frame is repeated.
 
-    Example:
+    Examples:
         >>> model = Seq2Seq3D(hidden_size=64).eval()
         >>> video = 1000 * torch.rand(1, 30, 17, 2)
         >>> stream = model.stream()

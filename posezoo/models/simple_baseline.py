@@ -1,18 +1,20 @@
 """Simple Baselines for Human Pose Estimation and Tracking (Xiao, Wu, Wei; ECCV 2018; arXiv 1804.06208).
 
-A classification backbone, three transposed convolutions up to a quarter of the input's size, and a 1x1 convolution with
-one heatmap per keypoint.
+A classification backbone, three transposed convolutions up to a quarter of the input's size, and a
+1x1 convolution with one heatmap per keypoint.
 
     In   image     (B, 3, H, W)        RGB in [0, 1], H and W multiples of 32
     Out  heatmaps  (B, K, H/4, W/4)
 
 Departures
-    - The authors feed BGR images normalised with RGB constants. Here images are RGB; the converter of their checkpoints
-      (`posezoo.checkpoints`) folds the swap into the first convolution and the normalisation buffers.
-    - The backbone is timm's, so that any timm backbone can take the ResNet's place; keys are the authors' with
-      `backbone.` in front, as in mmpose. Backbones of stride 16 (vision transformers) need `num_deconvs=2` for heatmaps
-      of a quarter of the input's size.
-    - `caffe_style=True` selects the authors' second ResNet, whose stride sits on the first 1x1 of a block.
+    - The authors feed BGR images normalised with RGB constants. Here images are RGB; the converter
+      of their checkpoints (`posezoo.checkpoints`) folds the swap into the first convolution and the
+      normalisation buffers.
+    - The backbone is timm's, so that any timm backbone can take the ResNet's place; keys are the
+      authors' with `backbone.` in front, as in mmpose. Backbones of stride 16 (vision transformers)
+      need `num_deconvs=2` for heatmaps of a quarter of the input's size.
+    - `caffe_style=True` selects the authors' second ResNet, whose stride sits on the first 1x1 of a
+      block.
 """
 
 from collections.abc import Sequence
@@ -36,17 +38,21 @@ class SimpleBaseline(PoseModel):
 
     Args:
         backbone: any timm network, by name.
-        num_keypoints: channels of the heatmaps. 0 removes the heatmap layer, and `forward` returns features.
-        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when there are 17.
-        num_deconvs: number of transposed convolutions, each doubling the resolution (section 4.1: 3).
+        num_keypoints: channels of the heatmaps. 0 removes the heatmap layer, and `forward` returns
+            features.
+        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when
+            there are 17.
+        num_deconvs: number of transposed convolutions, each doubling the resolution (section 4.1:
+            3).
         deconv_width: channels of each (section 4.1: 256).
         deconv_kernel: 4, 3 or 2 (Table 3: 4 is best).
         caffe_style: put the ResNet's strides on the first 1x1 convolutions.
-        decoding: how `decode` refines the highest cell: "argmax", "quarter", "dark", "soft" or "udp".
+        decoding: how `decode` refines the highest cell: "argmax", "quarter", "dark", "soft" or
+            "udp".
         flip_shift: shift mirrored heatmaps by one cell before averaging, as the authors do.
         pretrained_backbone: start from timm's ImageNet weights, downloaded.
 
-    Example:
+    Examples:
         >>> model = SimpleBaseline(backbone="resnet18", num_keypoints=16, skeleton="mpii16")
         >>> model(model.example_input()).shape
         torch.Size([1, 16, 64, 48])

@@ -1,23 +1,28 @@
 """3D Human Pose Estimation in Video with Temporal Convolutions (Pavllo, Feichtenhofer, Grangier, Auli; CVPR 2019).
 
-arXiv 1811.11742, known as VideoPose3D. Dilated convolutions along time, each block three times as wide as the one
-before, predict the 3D pose of a frame from the 2D keypoints of the 27, 81 or 243 frames around it.
+arXiv 1811.11742, known as VideoPose3D. Dilated convolutions along time, each block three times as
+wide as the one before, predict the 3D pose of a frame from the 2D keypoints of the 27, 81 or 243
+frames around it.
 
     In   keypoints  (B, T, K, 2)             pixels, T at least the receptive field R
     Out  pose3d     (B, T - R + 1, K, 3)     mm in the camera's frame, relative to the pelvis
 
-Frame t of the output belongs to frame t + (R - 1) / 2 of the input, with `causal=True` to frame t + R - 1, the last of
-its receptive field. `predict` pads a video with copies of its first and last frame, and returns poses of all T frames.
+Frame t of the output belongs to frame t + (R - 1) / 2 of the input, with `causal=True` to frame t +
+R - 1, the last of its receptive field. `predict` pads a video with copies of its first and last
+frame, and returns poses of all T frames.
 
-The authors train on windows of R frames with a second network, strided where this one is dilated, which computes only
-the one pose. Here it is the same network with the same weights: given exactly R frames it strides.
+The authors train on windows of R frames with a second network, strided where this one is dilated,
+which computes only the one pose. Here it is the same network with the same weights: given exactly R
+frames it strides.
 
 Departures
-    - The authors' inputs are x from -1 to 1 over the image's width, their outputs metres. Here both are statistics. A
-      new model has metres; `model.normalize.fit_image((H, W))` sets the rest. `normalize.fit` sets z-scores instead,
-      and `frame="person"` makes inputs independent of camera and image (`layers.PoseNormalize`).
-    - The network predicts the pelvis too, whose target is 0, and the paper's error counts it. `forward` is the paper's;
-      `decode` and `predict` put the pelvis to 0, where it is by definition.
+    - The authors' inputs are x from -1 to 1 over the image's width, their outputs metres. Here both
+      are statistics. A new model has metres; `model.normalize.fit_image((H, W))` sets the rest.
+      `normalize.fit` sets z-scores instead, and `frame="person"` makes inputs independent of camera
+      and image (`layers.PoseNormalize`).
+    - The network predicts the pelvis too, whose target is 0, and the paper's error counts it.
+      `forward` is the paper's; `decode` and `predict` put the pelvis to 0, where it is by
+      definition.
     - The second network, for the position of the root in semi-supervised training, is left out.
 """
 
@@ -49,15 +54,17 @@ class TemporalConv(PoseModel):
 
     Args:
         num_keypoints: 3D keypoints. 0 removes the head, and `forward` returns features.
-        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is `h36m17` when there are 17.
+        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is `h36m17`
+            when there are 17.
         input_keypoints: 2D keypoints: a skeleton's name, the keypoints' names, or their number.
-        filter_widths: of the first convolution and of each block, odd; their product is the receptive field.
+        filter_widths: of the first convolution and of each block, odd; their product is the
+            receptive field.
         channels: of every convolution (section 5.2: 1024).
         dropout: section 5.2: 0.25.
         causal: use past frames only.
         frame: "pixels" or "person", the frame of the input (`layers.PoseNormalize`).
 
-    Example:
+    Examples:
         >>> model = TemporalConv(channels=64).eval()
         >>> keypoints = 1000 * torch.rand(1, 100, 17, 2)
         >>> model(keypoints).shape, model.predict(keypoints)[0].shape
@@ -183,8 +190,8 @@ class Filter(nn.Conv1d):
 def temporal_conv_27(**kwargs: Any) -> TemporalConv:
     """VideoPose3D that sees 27 frames, 8.6 million parameters.
 
-    The weights `cmu` are of half the width, and take any camera's keypoints. The others expect pixels of images of
-    1000 x 1000, as Human3.6M's are.
+    The weights `cmu` are of half the width, and take any camera's keypoints. The others expect
+    pixels of images of 1000 x 1000, as Human3.6M's are.
     """
     return TemporalConv(**{"filter_widths": (3, 3, 3), **kwargs})
 

@@ -1,34 +1,43 @@
 """Efficient Object Localization Using Convolutional Networks (Tompson, Goroshin, Jain, LeCun, Bregler; CVPR 2015).
 
-arXiv 1411.4280. A fully convolutional network with three scales of the image predicts coarse heatmaps. Around each
-joint's peak a second network, shared by all joints, takes the features of the first two layers, which pooling has not
-blurred yet, and localises the joint to the pixel. A spatial model (`posezoo.spatial_model`) may choose the peaks.
+arXiv 1411.4280. A fully convolutional network with three scales of the image predicts coarse
+heatmaps. Around each joint's peak a second network, shared by all joints, takes the features of the
+first two layers, which pooling has not blurred yet, and localises the joint to the pixel. A spatial
+model (`posezoo.spatial_model`) may choose the peaks.
 
     In   image   (B, 3, H, W)         RGB in [0, 1], H and W multiples of 8 (of 4 or 16 with that pooling)
     Out  fine    (B, K, H, W)         each joint's window of 36 x 36 pixels at its place, 0 elsewhere; stride 1
          coarse  (B, K, H/8, W/8)     the first of `all_stages`; with `fine=False` the only one
 
-`tompson_nips14` is the part detector of the spatial model's paper. Code and weights were never published.
+`tompson_nips14` is the part detector of the spatial model's paper. Code and weights were never
+published.
 
 Departures
-    - Output: the paper adds the fine window's peak to the coarse one's; here windows are pasted into maps of the
-      image's size. E2's targets are then Gaussians, `encode_targets(sigma=1.5, method="gaussian")`. Outside of its
-      window a map is constant, so the squared error has the window's gradient. A joint outside of its window has a
-      target of zeros in it, except for the Gaussian's tail. `predict` takes the highest cell inside of the window, even
-      if no value is positive, as in the paper.
-    - Places: coarse cell u covers pixels `8 u` to `8 u + 7`, its middle is `8 u + 3.5`, and the window is the 36 pixels
-      around that, `8 u - 14` to `8 u + 21`. On features of stride s it starts at that pixel divided by s, rounded up:
-      at stride 4 half a cell off, always the same way. `crop=40` has no such rest.
-    - The fine model has two scales, as drawn; of a third, the smallest window would be 4.5 cells wide (`fine_banks=3`
-      needs `crop=40`). Its kernels (5, 5, 1, 1) and widths are not legible in the paper.
-    - Local contrast normalisation is Torch7's SpatialContrastiveNormalization (9 x 9 Gaussian of 2.25 pixels, floor
-      1e-4), at the border too, where it divides the deviation by the kernel's mass inside the image, not by its root.
-    - Pyramid: Burt and Adelson's five taps, edge pixels repeated. Sides that do not halve evenly end in partial pools.
-    - SpatialDropout is `Dropout2d`, which rescales in training and not in testing as Torch7's did; its rate and the
-      widths of the 1x1 layers are those of others' replicas. Initial weights are PyTorch's default, as Torch7's.
+    - Output: the paper adds the fine window's peak to the coarse one's; here windows are pasted
+      into maps of the image's size. E2's targets are then Gaussians, `encode_targets(sigma=1.5,
+      method="gaussian")`. Outside of its window a map is constant, so the squared error has the
+      window's gradient. A joint outside of its window has a target of zeros in it, except for the
+      Gaussian's tail. `predict` takes the highest cell inside of the window, even if no value is
+      positive, as in the paper.
+    - Places: coarse cell u covers pixels `8 u` to `8 u + 7`, its middle is `8 u + 3.5`, and the
+      window is the 36 pixels around that, `8 u - 14` to `8 u + 21`. On features of stride s it
+      starts at that pixel divided by s, rounded up: at stride 4 half a cell off, always the same
+      way. `crop=40` has no such rest.
+    - The fine model has two scales, as drawn; of a third, the smallest window would be 4.5 cells
+      wide (`fine_banks=3` needs `crop=40`). Its kernels (5, 5, 1, 1) and widths are not legible in
+      the paper.
+    - Local contrast normalisation is Torch7's SpatialContrastiveNormalization (9 x 9 Gaussian of
+      2.25 pixels, floor 1e-4), at the border too, where it divides the deviation by the kernel's
+      mass inside the image, not by its root.
+    - Pyramid: Burt and Adelson's five taps, edge pixels repeated. Sides that do not halve evenly
+      end in partial pools.
+    - SpatialDropout is `Dropout2d`, which rescales in training and not in testing as Torch7's did;
+      its rate and the widths of the 1x1 layers are those of others' replicas. Initial weights are
+      PyTorch's default, as Torch7's.
     - `pooling=4` leaves the third pool out, 16 makes it 4 x 4.
-    - `layout="nips14"` has padding everywhere, so that 240 x 360 gives 60 x 90. Its last two layers, labelled 9 x 9,
-      are 1x1. It has no ReLU at the end and predicts both arms, where the paper has four joints of one side.
+    - `layout="nips14"` has padding everywhere, so that 240 x 360 gives 60 x 90. Its last two
+      layers, labelled 9 x 9, are 1x1. It has no ReLU at the end and predicts both arms, where the
+      paper has four joints of one side.
 """
 
 import itertools
@@ -77,10 +86,12 @@ class Tompson(PoseModel):
     """Coarse heatmaps, then a fine model around each peak.
 
     Args:
-        layout: "mpii", "flic" or "nips14": depth, input size and keypoints of the network for that data set.
-        num_keypoints: channels of the heatmaps. Defaults to the layout's, with their names. 0 removes the heads, and
-            `forward` returns the features of the coarse one.
-        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when there are 17.
+        layout: "mpii", "flic" or "nips14": depth, input size and keypoints of the network for that
+            data set.
+        num_keypoints: channels of the heatmaps. Defaults to the layout's, with their names. 0
+            removes the heads, and `forward` returns the features of the coarse one.
+        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when
+            there are 17.
         pooling: 4, 8 or 16 pixels of the image per cell of the coarse heatmaps (section 5).
         banks: scales of the image.
         width: channels of the convolutions 1 to 4 and of the fine model.
@@ -89,11 +100,13 @@ class Tompson(PoseModel):
         fine: False: the coarse model alone.
         fine_banks: scales whose features the fine model takes.
         crop: pixels on a side of the fine model's windows.
-        spatial_model: place the windows at the peaks of `self.spatial_model`, a `SpatialModel` of the coarse heatmaps
-            and the torso's. It is initialised and trained by itself, because the places of windows pass no gradient.
-        decoding: how `decode` refines the highest cell: "argmax" as in the paper, "quarter", "dark" or "soft".
+        spatial_model: place the windows at the peaks of `self.spatial_model`, a `SpatialModel` of
+            the coarse heatmaps and the torso's. It is initialised and trained by itself, because
+            the places of windows pass no gradient.
+        decoding: how `decode` refines the highest cell: "argmax" as in the paper, "quarter", "dark"
+            or "soft".
 
-    Example:
+    Examples:
         >>> model = Tompson(layout="mpii", width=8, fc_width=16)
         >>> coarse, fine = model(model.example_input(), all_stages=True)
         >>> coarse.shape, fine.shape
@@ -167,7 +180,8 @@ class Tompson(PoseModel):
         Args:
             image: H and W multiples of `pooling`.
             all_stages: return (coarse, fine), the coarse ones `(B, K, H/pooling, W/pooling)`.
-            torso: `(B, 2)` pixels of the image, a point on the target person, for the spatial model.
+            torso: `(B, 2)` pixels of the image, a point on the target person, for the spatial
+                model.
         """
         *stages, _ = self.stages(image, torso)
         return tuple(stages) if all_stages else stages[-1]
@@ -249,8 +263,9 @@ class Tompson(PoseModel):
         Args:
             output: heatmaps of one stage.
             stage: its index in `all_stages`; 0 are the coarse ones.
-            mask: bool like `output`, True inside of the windows. In a map without positive values the highest cell of
-                the window is taken. Without a mask such a keypoint lies at (0, 0).
+            mask: bool like `output`, True inside of the windows. In a map without positive values
+                the highest cell of the window is taken. Without a mask such a keypoint lies at (0,
+                0).
         """
         stride, offset = self.heatmap_frame(stage)
         keypoints, scores = heatmaps.decode(output, stride=stride, offset=offset, method=self.decoding)
@@ -266,9 +281,11 @@ class Tompson(PoseModel):
         """Return keypoints `(B, K, 2)` in pixels of `image` and scores `(B, K)`; `flip` averages with the mirror image.
 
         Args:
-            image: `(B, 3, H, W)` in [0, 1]. For MPII the paper crops `256 * scale` pixels around `objpos`.
+            image: `(B, 3, H, W)` in [0, 1]. For MPII the paper crops `256 * scale` pixels around
+                `objpos`.
             flip: not in the paper.
-            torso: `(B, 2)` pixels (x, y), a point on the torso of the target person (`spatial_model=True`).
+            torso: `(B, 2)` pixels (x, y), a point on the torso of the target person
+                (`spatial_model=True`).
 
         Raises:
             ValueError: a torso that lies outside the image, or for a model without spatial model.

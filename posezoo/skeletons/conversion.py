@@ -57,7 +57,7 @@ def convert(
     Raises:
         ValueError: for unknown skeletons, or shapes that do not match the source skeleton.
 
-    Example:
+    Examples:
         >>> pose = torch.zeros(17, 2)
         >>> pose[11:13] = torch.tensor([[40.0, 90.0], [60.0, 94.0]])      # the hips
         >>> converted, valid = convert(pose, "coco17", "mpii16")

@@ -9,7 +9,7 @@ from posezoo.skeletons.skeleton import Skeleton, suggest
 def list_skeletons() -> list[str]:
     """Return the names of the registered skeletons.
 
-    Example:
+    Examples:
         >>> list_skeletons()[:4]
         ['coco17', 'mpii16', 'mpii14', 'lsp14']
     """
@@ -41,7 +41,7 @@ def register_skeleton(
         ValueError: a name that is taken, or what `Skeleton` refuses; also names with a side that
             lacks its mirror image.
 
-    Example:
+    Examples:
         >>> skeleton = register_skeleton("mouse4", ["nose", "earL", "earR", "tail_base"], bones=[(0, 1), (0, 2)])
         >>> get_skeleton("mouse4").flip_index
         (0, 2, 1, 3)
@@ -65,7 +65,7 @@ def get_skeleton(skeleton: str | Skeleton | Sequence[str]) -> Skeleton:
     Raises:
         ValueError: for an unknown name, with the closest names and the whole list.
 
-    Example:
+    Examples:
         >>> get_skeleton("coco17").keypoints[:3]
         ('nose', 'left_eye', 'right_eye')
         >>> get_skeleton(["tail", "left_paw", "right_paw"]).flip_index

@@ -12,10 +12,10 @@ digit meets upper case (`leftEye`, `thumb1Left`, `LEye`). Case does not matter.
 | anything else: `lip`, `leg`, `line`, `rear`, `Lower`, `nose`, `face_3` | no | no side |
 
 A partner has the same name with every side exchanged: `left_eye_right_corner` and
-`right_eye_left_corner`. Spelt-out sides and letters do not pair with each other. A pair of the upper
-rows takes precedence over one of the fourth: beside `left_ear` and `right_ear`, `rear` is no ear. A
-name that is nothing but a side (`Left`, `R`) is that side. Two possible partners are an error.
-Other languages and words (near and off, port and starboard) need `Skeleton(..., pairs=...)`.
+`right_eye_left_corner`. Spelt-out sides and letters do not pair with each other. A pair of the
+upper rows takes precedence over one of the fourth: beside `left_ear` and `right_ear`, `rear` is no
+ear. A name that is nothing but a side (`Left`, `R`) is that side. Two possible partners are an
+error. Other languages and words (near and off, port and starboard) need `Skeleton(..., pairs=...)`.
 """
 
 import functools
@@ -44,7 +44,7 @@ def partners(skeleton: str, keypoints: tuple[str, ...]) -> tuple[tuple[int, int]
     Raises:
         ValueError: a name with a side has no partner, or more than one.
 
-    Example:
+    Examples:
         >>> partners("face", ("nose", "LEye", "REye", "mouth_right", "mouth_left"))
         ((1, 2), (4, 3))
     """

@@ -26,7 +26,7 @@ class Skeleton:
         ValueError: for no names or repeated ones, bones or pairs that leave `0..K-1`, a keypoint in
             two pairs, or sigmas that are not K positive numbers.
 
-    Example:
+    Examples:
         >>> skeleton = Skeleton("face", ("nose", "left_eye", "right_eye"), bones=((0, 1), (0, 2)))
         >>> len(skeleton), skeleton.flip_index, skeleton.index("left_eye")
         (3, (0, 2, 1), 1)
@@ -103,7 +103,7 @@ class Skeleton:
         Raises:
             ValueError: when a name has a side, such as `left_`, and its mirror image is missing.
 
-        Example:
+        Examples:
             >>> Skeleton("face", ("nose", "mouth_left", "mouth_right")).sides
             ('', 'left', 'right')
         """
@@ -140,7 +140,7 @@ class Skeleton:
 def suggest(name: str, known: Sequence[str]) -> str:
     """Return the end of a message about an unknown name: the closest names, and all there are.
 
-    Example:
+    Examples:
         >>> suggest("noze", ("nose", "left_eye"))
         "Did you mean 'nose'? Known: nose, left_eye"
     """

@@ -46,7 +46,8 @@ def save_pretrained(
         metrics: `{dataset: {metric: value}}`. Those of the initial weights are not taken over.
         card: Markdown that replaces the generated text of the card.
         exclude: names of submodules to leave out of the file, such as a frozen backbone. They need
-            `base=`, the name of published weights with equal tensors, from which loading takes them.
+            `base=`, the name of published weights with equal tensors, from which loading takes
+            them.
         **record_fields: other fields of `Weights`: data, data_license, license, input_size, ...
 
     Returns:
@@ -54,10 +55,10 @@ def save_pretrained(
 
     Raises:
         ValueError: a model that was not made by `create`, values that are not finite or overflow
-            in `dtype`, unknown fields, `exclude` without `base`, or excluded tensors that differ from
-            the base's.
+            in `dtype`, unknown fields, `exclude` without `base`, or excluded tensors that differ
+            from the base's.
 
-    Example:
+    Examples:
         >>> import posezoo, tempfile
         >>> folder = posezoo.save_pretrained(posezoo.create("hrnet_w32"), tempfile.mkdtemp())
         >>> sorted(path.name for path in folder.iterdir())
@@ -120,7 +121,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     Raises:
         ValueError: no such file, another program's, or a newer posezoo's.
 
-    Example:
+    Examples:
         >>> import posezoo, tempfile
         >>> folder = posezoo.save_pretrained(posezoo.create("hrnet_w32"), tempfile.mkdtemp())
         >>> read_config(folder)["architecture"]

@@ -2,8 +2,8 @@
 
 A tag reads `<data>_<height>x<width>[_<codec or source>]`. `_dark` and `_udp` are codecs, `_v0`
 files of mmpose's version 0, `_authors` the authors' own files. The first tag of an architecture is
-its default. Records without a source have to be downloaded by hand from their `origin`, because their
-licence or a missing checksum does not allow posezoo to fetch them.
+its default. Records without a source have to be downloaded by hand from their `origin`, because
+their licence or a missing checksum does not allow posezoo to fetch them.
 
 The rows are in `published_image_networks.py` and `published_lifters.py`. `posezoo.register_model`
 looks up the name of its function here, and adds the records of plug-ins.
@@ -39,7 +39,7 @@ def published_record(name: str) -> Weights:
     Raises:
         ValueError: no such record.
 
-    Example:
+    Examples:
         >>> published_record("martinez.cmu").skeleton
         'h36m17'
     """

@@ -202,7 +202,7 @@ def openmmlab(architecture: str, tag: str, file: str, score: float) -> Weights:
     The tag gives data, input size and codec; the name of the file ends in its sha256. The PCKh of
     MPII is pooled over the joints without pelvis and thorax.
 
-    Example:
+    Examples:
         >>> file = "top_down/resnet/res50_coco_256x192-ec54d7f3_20200709.pth"
         >>> record = openmmlab("simple_baseline_resnet50", "coco_256x192_v0", file, 0.718)
         >>> record.sha256, record.skeleton, record.metrics

@@ -30,7 +30,7 @@ def cmu_lifter(
         noisy: the same with Gaussian noise of 10 pixels.
         **kwargs: of the network, beside frame and keypoints.
 
-    Example:
+    Examples:
         >>> cmu_lifter("martinez", "1705.03098", "0" * 64, 9, (62.0, 42.3, 5.5), (77.7, 52.8, 59.7)).sources
         ('package:martinez.cmu',)
     """

@@ -50,8 +50,8 @@ class Weights:
         license: terms of the weights.
         paper: link to the paper.
         origin: URL of the first publication.
-        keypoints: names of the head's rows in the file, where the network's skeleton is a selection or
-            another order of them: loading selects rows by name. (): the skeleton's.
+        keypoints: names of the head's rows in the file, where the network's skeleton is a selection
+            or another order of them: loading selects rows by name. (): the skeleton's.
         base: `arch.tag` of another record, whose file has the tensors of the submodules `shared`.
         shared: names of submodules that are in the base's file and not in this one.
         format: of the file, a name in `posezoo.checkpoints.FORMATS`; "": posezoo's own.
@@ -60,9 +60,10 @@ class Weights:
 
     Raises:
         ValueError: an unknown kind of source, a URL without sha256, a malformed sha256, an unknown
-            channel order, a skeleton with keypoints that the file lacks, or `base` without `shared`.
+            channel order, a skeleton with keypoints that the file lacks, or `base` without
+            `shared`.
 
-    Example:
+    Examples:
         >>> from posezoo import Weights
         >>> record = Weights(sources=("hf-hub:someone/pose@v1",), kwargs={"num_keypoints": 16})
         >>> Weights.from_dict(record.to_dict()) == record
@@ -129,7 +130,7 @@ class Weights:
     def arguments(self) -> dict[str, Any]:
         """Constructor arguments of the network, with the decoding of its codec.
 
-        Example:
+        Examples:
             >>> from posezoo import Weights
             >>> Weights(codec="dark", kwargs={"num_keypoints": 16}).arguments
             {'decoding': 'dark', 'num_keypoints': 16}

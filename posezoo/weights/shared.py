@@ -25,8 +25,8 @@ def read_shared(base: str, shared: Iterable[str], cache_dir: str | Path | None =
 
     Raises:
         WeightsNotFoundError: (a ValueError) no source provides the base's file.
-        ValueError: an unknown record, one in another format or without a file of its own, or submodules
-            that the file lacks.
+        ValueError: an unknown record, one in another format or without a file of its own, or
+            submodules that the file lacks.
     """
     record = published_record(base)
     if record.base or record.format:

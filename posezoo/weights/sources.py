@@ -45,7 +45,7 @@ def find(record: Weights, cache_dir: str | Path | None = None) -> Path:
         WeightsNotFoundError: (a ValueError) every source failed. The message lists the reasons and
             how to get the file. Without network it comes within a second.
 
-    Example:
+    Examples:
         >>> from posezoo.weights import Weights, find
         >>> find(Weights(sources=("local-dir:/nowhere",)))  # doctest: +IGNORE_EXCEPTION_DETAIL
         Traceback (most recent call last):

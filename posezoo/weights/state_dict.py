@@ -34,7 +34,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         ValueError: no such file, a damaged file, values other than tensors, or a pickle that needs
             code to be run.
 
-    Example:
+    Examples:
         >>> import torch, pathlib, tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp(), "weights.pth")
         >>> torch.save({"state_dict": {"bias": torch.ones(2)}}, path)
@@ -115,14 +115,15 @@ def load_state_dict(model: nn.Module, state_dict: dict[str, Tensor], *, drop_pre
     Raises:
         ValueError: missing, unexpected, misshapen or non-finite tensors; the model is unchanged.
 
-    Example:
+    Examples:
         >>> import torch
         >>> layer = torch.nn.Linear(2, 1)
         >>> load_state_dict(layer, {"weight": torch.ones(1, 2), "bias": torch.zeros(1)})
         []
         >>> load_state_dict(layer, {"weight": torch.ones(1, 3), "bias": torch.zeros(1)})
         Traceback (most recent call last):
-        ValueError: the weights do not fit a Linear, which is unchanged; another shape: weight (1, 3) instead of (1, 2)
+        ValueError: the weights do not fit a Linear, which is unchanged; another shape: weight (1,
+            3) instead of (1, 2)
     """
     prefixes = tuple(f"{prefix}." for prefix in drop_prefixes)
     dropped = [key for key in state_dict if key.startswith(prefixes)] if prefixes else []
@@ -180,9 +181,10 @@ def select_keypoints(
         A state dict with new tensors for the head and the same ones for the rest.
 
     Raises:
-        ValueError: names that are not in `have`, or a tensor of the head with another number of rows.
+        ValueError: names that are not in `have`, or a tensor of the head with another number of
+            rows.
 
-    Example:
+    Examples:
         >>> import torch
         >>> state = {"conv.weight": torch.ones(3), "head.bias": torch.tensor([0.0, 1.0, 2.0])}
         >>> select_keypoints(state, ["head"], ["nose", "neck", "pelvis"], ["pelvis", "nose"])["head.bias"]
@@ -218,8 +220,8 @@ def fit(
         model: its `head_keys` name the submodules of the head.
         state_dict: with the model's names; see `load_state_dict`.
         num_keypoints: of the state dict. Defaults to a comparison of the heads' shapes.
-        keypoints: names of the state dict's keypoints. Where they include all names of the model's, the
-            head gets their rows.
+        keypoints: names of the state dict's keypoints. Where they include all names of the model's,
+            the head gets their rows.
 
     Returns:
         The warnings.

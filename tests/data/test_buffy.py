@@ -17,7 +17,9 @@ FRAMES = {2: (63, 829), 3: (4508,), 4: (7, 9, 11), 5: (120000,), 6: (1,)}
 
 
 def person(seed: int) -> dict[str, np.ndarray]:
-    """Keypoints counted from 1 of somebody who faces the camera: the right arm is on the left of the image."""
+    """Keypoints counted from 1 of somebody who faces the camera: the right arm is on the left of
+    the image.
+    """
     rng = np.random.default_rng(seed)
     at = {
         "thorax": (60, 40), "pelvis": (62, 90), "upper_neck": (60, 35), "head_top": (58, 10),
@@ -28,7 +30,9 @@ def person(seed: int) -> dict[str, np.ndarray]:
 
 
 def record(frame: int, *, gap: float = 1.0) -> str:
-    """An entry of a file: the ends of every segment in random order, and the two of an elbow `gap` pixels apart."""
+    """An entry of a file: the ends of every segment in random order, and the two of an elbow `gap`
+    pixels apart.
+    """
     at, rng = person(frame), np.random.default_rng(frame + 1)
     apart = np.array([gap / 2, 0])
     lines = [str(frame)]

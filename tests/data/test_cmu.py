@@ -1,4 +1,6 @@
-"""The CMU motion capture dataset: its repairs and selections, and properties of the real recordings."""
+"""The CMU motion capture dataset: its repairs and selections, and properties of the real
+recordings.
+"""
 
 import zipfile
 from pathlib import Path
@@ -260,7 +262,9 @@ def test_bones_of_the_rig_keep_their_length():
 @needs_data
 @pytest.mark.parametrize("name", ["02_01", "02_02"])
 def test_both_forms_of_a_recording_agree(name):
-    """The two readers, over two file formats, rigs and conventions of angles, on the two clips that exist in both."""
+    """The two readers, over two file formats, rigs and conventions of angles, on the two clips that
+    exist in both.
+    """
     original = to_h36m17(next(read_motions(DATA / "asfamc.zip", [name])))
     converted = to_h36m17(next(read_motions(DATA / "bvh.zip", [name])))
     assert_close(converted, original, rtol=0, atol=0.6)  # 0.5 mm is the bone that the BVH lacks, taken from another
@@ -271,7 +275,9 @@ def test_both_forms_of_a_recording_agree(name):
 
 @needs_data
 def test_all_three_sources_have_a_persons_proportions(walks):
-    """Mean lengths, mm, of thigh, shin, upper arm, forearm and trunk; Human3.6M's are 443, 454, 279, 252 and 490."""
+    """Mean lengths, mm, of thigh, shin, upper arm, forearm and trunk; Human3.6M's are 443, 454,
+    279, 252 and 490.
+    """
     sources = {"bvh": walks, "clips": CMU(DATA / "clips"), "amc": CMU(DATA / "asfamc.zip", subjects=["02"])}
     for name, clips in sources.items():
         mean = torch.stack([lengths(clip["pose3d"]).mean(dim=0) for clip in clips]).mean(dim=0)
@@ -287,7 +293,9 @@ def test_all_three_sources_have_a_persons_proportions(walks):
 
 @needs_data
 def test_the_repair_of_the_prepared_clips_is_about_right(tmp_path):
-    """Clips made from the BVH files, as the prepared ones are, come back close to the BVH files repaired."""
+    """Clips made from the BVH files, as the prepared ones are, come back close to the BVH files
+    repaired.
+    """
     for name in ("02_01", "38_01", "12_01"):
         raw = next(read_motions(DATA / "bvh.zip", [name], restore_thorax=False))
         place = {joint: raw.positions[:, i] for i, joint in enumerate(raw.joints)}

@@ -1,4 +1,6 @@
-"""COCO: whom Simple Baselines and HRNet take from the file and in which box, a detector's boxes, and broken files."""
+"""COCO: whom Simple Baselines and HRNet take from the file and in which box, a detector's boxes,
+and broken files.
+"""
 
 import json
 from pathlib import Path
@@ -105,7 +107,9 @@ def test_boxes_are_cut_to_the_photograph(tmp_path, bbox, box):
 
 
 def test_the_crop_of_the_papers(tmp_path):
-    """(140, 150) and (0.9375, 1.25) for a box of 80 x 200 at 256 x 192; here one pixel larger, which the cut takes."""
+    """(140, 150) and (0.9375, 1.25) for a box of 80 x 200 at 256 x 192; here one pixel larger,
+    which the cut takes.
+    """
     person = annotation(1, 7, bbox=[100, 50, 81, 201])
     path = write(tmp_path, [person], images=[{"id": 7, "file_name": PHOTOGRAPHS[1][1], "width": 640, "height": 480}])
     Image.new("RGB", (640, 480)).save(tmp_path / "val2017" / PHOTOGRAPHS[1][1])
@@ -314,7 +318,9 @@ def test_real_photographs():
 
 @pytest.mark.skipif(not (SHARED / "coco_examples").is_dir(), reason=f"expected in {SHARED / 'coco_examples'}")
 def test_real_annotations_and_detections(tmp_path):
-    """Without the photographs, which this does not look at. HRNet's reader takes 12 and 11 people, and all boxes."""
+    """Without the photographs, which this does not look at. HRNet's reader takes 12 and 11 people,
+    and all boxes.
+    """
     examples = SHARED / "coco_examples"
     for name, count in (("example_coco_val.json", 12), ("fce_gt_dataset.json", 11)):
         for image in json.loads((examples / name).read_text())["images"]:

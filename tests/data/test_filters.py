@@ -134,7 +134,9 @@ def test_scores_are_weights():
 
 @pytest.mark.parametrize(("cutoff", "fps"), [(1.0, 30.0), (0.3, 25.0), (5.0, 120.0)])
 def test_one_euro_without_beta_is_exponential_smoothing(cutoff, fps):
-    """The step response is 1 - (1 - alpha)^n with alpha = 1 / (1 + tau / Te), tau = 1 / (2 pi cutoff), Te = 1 / fps."""
+    """The step response is 1 - (1 - alpha)^n with alpha = 1 / (1 + tau / Te), tau = 1 / (2 pi
+    cutoff), Te = 1 / fps.
+    """
     alpha = 1 / (1 + fps / (2 * math.pi * cutoff))
     step = sequence(0, *[1] * 40)
     expected = [1 - (1 - alpha) ** n for n in range(41)]
@@ -178,7 +180,9 @@ def test_the_video_is_the_stream():
 
 
 def test_a_gap_is_one_longer_step():
-    """Three frames at 30 per second without a keypoint, and then it: as one step of 4 / 30 of a second."""
+    """Three frames at 30 per second without a keypoint, and then it: as one step of 4 / 30 of a
+    second.
+    """
     video = one_euro_filter(sequence(1, 2, *[math.nan] * 3, 5, 6), 30).flatten()
     stream = OneEuroStream(30)
     steps = [stream(sequence(value)[0], seconds=seconds / 30) for value, seconds in ((1, 1), (2, 1), (5, 4), (6, 1))]
@@ -189,7 +193,9 @@ def test_a_gap_is_one_longer_step():
 
 
 def test_fast_movement_is_followed_and_jitter_is_not():
-    """A person of 300 pixels at 30 frames per second: standing with a jitter of 2 pixels, then running."""
+    """A person of 300 pixels at 30 frames per second: standing with a jitter of 2 pixels, then
+    running.
+    """
     torch.manual_seed(0)
     still = 2 * torch.randn(300, 17, 2)
     assert float(one_euro_filter(still, 30)[30:].std()) < 0.5 * 2

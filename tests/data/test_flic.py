@@ -1,4 +1,6 @@
-"""FLIC: the columns of examples.mat, joint orders, people seen from behind, the torso's frame, and broken archives."""
+"""FLIC: the columns of examples.mat, joint orders, people seen from behind, the torso's frame, and
+broken archives.
+"""
 
 import re
 from pathlib import Path
@@ -166,7 +168,9 @@ def test_a_sample_is_what_the_package_promises(root):
 
 
 def test_the_frame_of_the_torso(root):
-    """Convolutional Pose Machines: centre (mean x, 0.7 top + 0.3 bottom), scale 0.0110 heights of the torso's box."""
+    """Convolutional Pose Machines: centre (mean x, 0.7 top + 0.3 bottom), scale 0.0110 heights of
+    the torso's box.
+    """
     for sample, truth in zip(FLIC(root), PEOPLE, strict=True):
         left, top, right, bottom = truth["torsobox"][0] - 1
         assert sample["torso"].tolist() == pytest.approx([left, top, right, bottom], rel=1e-5)
@@ -294,7 +298,9 @@ def test_malformed_examples_are_named(tmp_path, changes, message):
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"FLIC may not be redistributed; expected in {SHARED}")
 def test_the_real_test_people(tmp_path):
-    """The 1,016 test people as examples.mat; a published row comes out of what the reader makes of them."""
+    """The 1,016 test people as examples.mat; a published row comes out of what the reader makes of
+    them.
+    """
     truth = scipy_io.loadmat(SHARED / "FLIC-joints-OC.mat")["joints"]  # (2, 12, 1016); last column: the torso's (w, h)
     columns = ["lsho", "lelb", "lwri", "rsho", "relb", "rwri", "lhip", "rhip", "leye", "reye", "nose"]
     people = []

@@ -44,7 +44,9 @@ def world(subject: str, take: str) -> np.ndarray:
 
 
 def calibration(number: int, subject: int) -> tuple[list[float], list[float]]:
-    """Three angles and a position of a camera in a corner of the room that looks at the middle, and the lens."""
+    """Three angles and a position of a camera in a corner of the room that looks at the middle, and
+    the lens.
+    """
     turn = math.pi / 4 + number * math.pi / 2 + 0.01 * subject
     position = torch.tensor([4500 * math.cos(turn), 4500 * math.sin(turn), 1500 + subject], dtype=torch.float64)
     target = torch.tensor([0.0, 0.0, 900.0], dtype=torch.float64)
@@ -279,7 +281,9 @@ def test_detections(archive, tmp_path, symmetry, count, skeleton):
 
 
 def test_detections_of_the_hourglass_are_reordered_as_in_the_papers(archive, tmp_path):
-    """The permutation of Martinez et al. and Hossain & Little: thorax and spine are not where MPII's names say."""
+    """The permutation of Martinez et al. and Hossain & Little: thorax and spine are not where
+    MPII's names say.
+    """
     true = Human36M(archive, subjects=["S1"], actions=["Walking"])
     names = [name for name in true.skeleton.keypoints if name != "neck_nose"]
     in_file = [6, 2, 1, 0, 3, 4, 5, 7, 8, 9, 13, 14, 15, 12, 11, 10]

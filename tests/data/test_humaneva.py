@@ -30,7 +30,9 @@ def camera(view: str) -> Camera:
 
 
 def calibrate(root: Path) -> Path:
-    """As the data set's toolbox writes them: one number in a line, K = (k1, k2, p1, p2, k3), R by rows, T."""
+    """As the data set's toolbox writes them: one number in a line, K = (k1, k2, p1, p2, k3), R by
+    rows, T.
+    """
     for subject in ("S1", "S2", "S3"):
         folder = root / subject / "Calibration_Data"
         folder.mkdir(parents=True)

@@ -1,4 +1,6 @@
-"""Image Parse: a generated archive of the file names and layout of its author's, and archives that are damaged."""
+"""Image Parse: a generated archive of the file names and layout of its author's, and archives that
+are damaged.
+"""
 
 import re
 from pathlib import Path

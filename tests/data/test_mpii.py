@@ -1,4 +1,6 @@
-"""MPII: the nested .mat with all its gaps, the json files, Tompson's split, neighbours, and what broken files say."""
+"""MPII: the nested .mat with all its gaps, the json files, Tompson's split, neighbours, and what
+broken files say.
+"""
 
 import json
 import re
@@ -212,7 +214,9 @@ def test_the_centre_is_lowered_once_and_the_box_is_not_enlarged(root):
 
 
 def test_the_hourglass_crop_is_the_hourglass_authors(tmp_path):
-    """First person of their files: 594, 257 and 3.021 in annot.h5, 594, 302 and 3.7763 in the adjusted train.h5."""
+    """First person of their files: 594, 257 and 3.021 in annot.h5, 594, 302 and 3.7763 in the
+    adjusted train.h5.
+    """
     first = person(0) | {"objpos": np.array([594, 257]), "scale": 3.02104}
     sample = MPII(release(tmp_path / "mpii", [("1.jpg", [first], True)]), center="lowered")[0]
     assert [int(value) for value in sample["center"] + 1] == [594, 302]
@@ -352,7 +356,9 @@ def test_head_boxes_of_other_people_are_refused(root):
 @pytest.mark.parametrize("flip", [0.0, 1.0])
 @pytest.mark.parametrize("form", ["mat", "json"])
 def test_dots_stay_under_their_keypoints(tmp_path, form, flip):
-    """Dots drawn around what the file calls the left wrist, right wrist and head top, and looked for in the crop."""
+    """Dots drawn around what the file calls the left wrist, right wrist and head top, and looked
+    for in the crop.
+    """
     drawn = {"left_wrist": (140, 120), "right_wrist": (90, 150), "head_top": (110, 60)}  # pixels, from 0
     truth = person(3) | {"objpos": np.array([120, 130]), "scale": 1.0}
     y, x = np.mgrid[:260, :300]
@@ -526,7 +532,9 @@ def test_scipy_is_asked_for_only_when_it_is_needed(root, monkeypatch):
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"MPII may not be redistributed; expected in {SHARED}")
 def test_the_real_validation_people(tmp_path):
-    """The 2,958 people of gt_valid.mat as records of a valid.json; photographs are not needed for this."""
+    """The 2,958 people of gt_valid.mat as records of a valid.json; photographs are not needed for
+    this.
+    """
     truth = scipy_io.loadmat(SHARED / "detections_our_format.mat")
     keypoints, annotated = truth["pos_gt_src"].transpose(2, 0, 1), 1 - truth["jnt_missing"].T.astype(int)
     (tmp_path / "images").mkdir()

@@ -1,4 +1,6 @@
-"""Augmentation, by drawing: a dot painted on every keypoint must be where the transformed keypoint says."""
+"""Augmentation, by drawing: a dot painted on every keypoint must be where the transformed keypoint
+says.
+"""
 
 import math
 
@@ -36,7 +38,9 @@ def person(seed: int, height: int = 260, width: int = 240) -> dict:
 
 
 def painted(sample: dict) -> list[dict]:
-    """The sample with dots for a picture: five copies with a red, a green and a blue one each, in keypoint order."""
+    """The sample with dots for a picture: five copies with a red, a green and a blue one each, in
+    keypoint order.
+    """
     height, width = sample["image"].shape[-2:]
     y, x = torch.arange(height)[:, None], torch.arange(width)
     dots = [
@@ -135,7 +139,9 @@ def test_mirroring_swaps_left_and_right():
 
 
 def parts(options: dict, count: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of many crops: magnification against the plain crop, rotation in degrees, and where the box's middle went."""
+    """Of many crops: magnification against the plain crop, rotation in degrees, and where the box's
+    middle went.
+    """
     sample = person(0)
     sample["image"] = sample["image"][:, :8, :8]  # only the matrix matters
     base = PersonCrop(size=(64, 64))(sample)["matrix"]

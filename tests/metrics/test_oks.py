@@ -1,4 +1,6 @@
-"""OKS and COCO's AP and AR: against loops over the definitions, against pycocotools, and on files with known scores."""
+"""OKS and COCO's AP and AR: against loops over the definitions, against pycocotools, and on files
+with known scores.
+"""
 
 import contextlib
 import copy
@@ -45,7 +47,9 @@ def dataset(
     boxes: bool = False,
     crowded: bool = False,
 ) -> tuple[dict, list[dict]]:
-    """Annotations and detections with everything that is awkward, in small whole numbers so that ties are common."""
+    """Annotations and detections with everything that is awkward, in small whole numbers so that
+    ties are common.
+    """
     rng = np.random.default_rng(seed)
     ids = rng.permutation(1000)[:images].tolist()
     names = (rng.permutation(9)[:categories] + 1).tolist()

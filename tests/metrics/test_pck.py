@@ -1,4 +1,6 @@
-"""2D metrics: against plain loops over the definitions, their properties, and predictions with published scores."""
+"""2D metrics: against plain loops over the definitions, their properties, and predictions with
+published scores.
+"""
 
 import math
 import warnings
@@ -46,7 +48,9 @@ ignores_lost = pytest.mark.filterwarnings("ignore:.*are not finite and count as 
 
 
 def people(seed: int, count: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Random LSP-14 people: predictions, some far off or not finite, annotations, and which of them exist."""
+    """Random LSP-14 people: predictions, some far off or not finite, annotations, and which of them
+    exist.
+    """
     rng = np.random.default_rng(seed)
     target = rng.uniform(0, 200, (count, 14, 2))
     pred = target + rng.normal(0, 1, target.shape) * rng.uniform(1, 40, (count, 14, 1))

@@ -1,4 +1,6 @@
-"""3D metrics: against loops and Horn's quaternions, golden numbers of the authors' codes, properties, and averages."""
+"""3D metrics: against loops and Horn's quaternions, golden numbers of the authors' codes,
+properties, and averages.
+"""
 
 import math
 import warnings
@@ -32,7 +34,9 @@ ALIGNMENTS = ("none", "root", "centroid", "rigid", "similarity")
 
 
 def poses(seed: int, count: int = 40) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Poses somewhere in a room, predictions turned, scaled, noisy or mirrored, and which joints are annotated."""
+    """Poses somewhere in a room, predictions turned, scaled, noisy or mirrored, and which joints
+    are annotated.
+    """
     rng = np.random.default_rng(seed)
     target = rng.normal(0, 1, (count, 17, 3)) * (150, 400, 100) + rng.normal(0, 2000, (count, 1, 3))
     turn, _ = np.linalg.qr(rng.normal(0, 1, (count, 3, 3)))  # half of them mirror
@@ -462,7 +466,9 @@ def test_humaneva_per_subject_and_action():
 
 
 def test_rpsm_and_hossain_on_humaneva():
-    """RPSM's error is up to translation, of 14 joints without a root; Hossain & Little's after rigid alignment."""
+    """RPSM's error is up to translation, of 14 joints without a root; Hossain & Little's after
+    rigid alignment.
+    """
     rng = np.random.default_rng(0)
     target = rng.normal(0, 300, (9, 14, 3))
     pred = target + rng.normal(0, 30, target.shape) + rng.normal(0, 500, (9, 1, 3))

@@ -1,4 +1,6 @@
-"""What every registered model promises (docs/add_a_model.md). A new model gets all of it by registering."""
+"""What every registered model promises (docs/add_a_model.md). A new model gets all of it by
+registering.
+"""
 
 import copy
 import functools
@@ -27,7 +29,9 @@ def count_parameters(name):
 
 
 def family(name):
-    """The class, and the name without its sizes: networks of one class that differ in more than size."""
+    """The class, and the name without its sizes: networks of one class that differ in more than
+    size.
+    """
     return model_class(name), re.sub(r"_?w?\d+s?(?=_|$)", "", name)
 
 
@@ -184,7 +188,9 @@ def test_decode_and_predict_stay_in_the_image(model):
 
 @FOR_IMAGES
 def test_flip_treats_an_image_and_its_mirror_image_alike(model):
-    """With flip averaging, keypoints of a mirrored image, mirrored back, are those of the image, within a cell."""
+    """With flip averaging, keypoints of a mirrored image, mirrored back, are those of the image,
+    within a cell.
+    """
     image = small_input(model, 2)
     keypoints, scores = model.predict(image, flip=True)
     mirrored, mirrored_scores = model.predict(image.flip(-1), flip=True)
@@ -411,7 +417,9 @@ def test_timm_builds_layer_wise_learning_rates(model):
 
 
 class Adapter(torch.nn.Module):
-    """What LoRA puts in place of a layer: the layer, and beside it a narrow path through the same places."""
+    """What LoRA puts in place of a layer: the layer, and beside it a narrow path through the same
+    places.
+    """
 
     def __init__(self, layer):
         super().__init__()
@@ -485,7 +493,9 @@ HEATMAPS = [
 @pytest.mark.slow
 @pytest.mark.parametrize("name", HEATMAPS)
 def test_overfits_two_drawn_dots(name):
-    """Two images with a dot each: a network that learns at all puts the keypoint on it, within a pixel."""
+    """Two images with a dot each: a network that learns at all puts the keypoint on it, within a
+    pixel.
+    """
     from posezoo.heatmaps import encode
     from posezoo.losses import heatmap_mse
 
@@ -530,7 +540,9 @@ def test_a_video_of_any_length_comes_out_in_3d(model):
 
 @FOR_KEYPOINTS
 def test_forward_and_predict_agree(model):
-    """Where the network answers for every frame it was given they are the same, elsewhere they share the answers."""
+    """Where the network answers for every frame it was given they are the same, elsewhere they
+    share the answers.
+    """
     keypoints = small_input(model, 2)
     pose3d, _ = model.predict(keypoints)
     with torch.no_grad():
@@ -598,7 +610,9 @@ def test_wrong_keypoints_name_the_fix(model, spoil, fix, call):
 
 @pytest.mark.parametrize("name", of_kind("keypoints", QUICK))
 def test_other_keypoints_in_and_out(name):
-    """What goes in and what comes out are two arguments; unnamed keypoints have no root and cannot be mirrored."""
+    """What goes in and what comes out are two arguments; unnamed keypoints have no root and cannot
+    be mirrored.
+    """
     model = posezoo.create(name, num_keypoints=5, input_keypoints=9).eval()
     keypoints = model.example_input(1)
     assert keypoints.shape[2] == 9

@@ -1,4 +1,6 @@
-"""Convolutional Pose Machines against the authors' Caffe files, their data layer, and mmpose's network."""
+"""Convolutional Pose Machines against the authors' Caffe files, their data layer, and mmpose's
+network.
+"""
 
 import itertools
 import math
@@ -28,7 +30,9 @@ def meta(name, **kwargs):
 
 
 def tiny(**kwargs):
-    """A narrow network whose answers are not all alike, which the paper's small first weights would make them."""
+    """A narrow network whose answers are not all alike, which the paper's small first weights would
+    make them.
+    """
     torch.manual_seed(0)
     model = CPM(**{"width": 8, "num_stages": 2, "num_keypoints": 4, **kwargs}).eval()
     for module in model.modules():
@@ -104,7 +108,9 @@ def test_agrees_with_the_authors_files(name, size, numbers, peaks):
 
 
 def test_receptive_field():
-    """One column of the image is NaN: the cells that see it are NaN, for NaN goes through ReLU and max pooling."""
+    """One column of the image is NaN: the cells that see it are NaN, for NaN goes through ReLU and
+    max pooling.
+    """
     for design, pixels, middle in (("9x9", (167, 407), 7.0), ("vgg", None, 3.5)):
         model = tiny(design=design, width=4)
         image = torch.zeros(640, 3, 8, 640)
@@ -321,7 +327,9 @@ def test_center_in_exported_and_compiled_graphs():
 
 @pytest.mark.slow
 def test_center_tells_whom():
-    """One image, two dots: the first stage learns both, the last one that next to the centre, through `predict`."""
+    """One image, two dots: the first stage learns both, the last one that next to the centre,
+    through `predict`.
+    """
     model = tiny(width=16, num_keypoints=1)
     dots = torch.tensor([[[14.0, 14.0]], [[46.0, 50.0]]])
     drawn, _ = heatmaps.encode(dots, size=(64, 64), stride=1, sigma=4, method="gaussian")

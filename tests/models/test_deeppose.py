@@ -1,4 +1,6 @@
-"""DeepPose against the paper's numbers and equations, and mmpose's regression against mmpose's code, run elsewhere."""
+"""DeepPose against the paper's numbers and equations, and mmpose's regression against mmpose's
+code, run elsewhere.
+"""
 
 import math
 
@@ -35,7 +37,9 @@ def count(model):
 
 
 def narrow(seed=0, **kwargs):
-    """A small cascade in double precision whose stages answer with a pose of their own, varied by what they see."""
+    """A small cascade in double precision whose stages answer with a pose of their own, varied by
+    what they see.
+    """
     torch.manual_seed(seed)
     model = DeepPose(**{"num_stages": 3, "widths": NARROW, "dropout": 0.0, **kwargs}).double().eval()
     for module in model.modules():
@@ -218,7 +222,9 @@ def test_squares_reach_beyond_the_image_where_it_is_of_mean_colour():
 
 @pytest.mark.parametrize(("stage", "zoom"), [(2, 2), (3, 1)])
 def test_a_dot_lies_where_the_target_says(stage, zoom):
-    """Draw a dot at every keypoint, simulate predictions, and look where the network of the stage sees the dot."""
+    """Draw a dot at every keypoint, simulate predictions, and look where the network of the stage
+    sees the dot.
+    """
     model = narrow(sigma=1.5)
     model.normalize.disable()
     seen = watch(model)
@@ -320,7 +326,9 @@ def test_no_gradient_goes_to_the_stage_before():
 
 
 def test_a_crop_teaches_its_own_joint_only():
-    """The network regresses all keypoints in every crop; pair i counts in the crop around keypoint i (Equation 8)."""
+    """The network regresses all keypoints in every crop; pair i counts in the crop around keypoint
+    i (Equation 8).
+    """
     model, image = narrow(num_stages=2).train(), picture(1)
     keypoints, visible = poses(1)
     model.measure(2, *noisy(keypoints), visible.repeat(8, 1))
@@ -476,7 +484,9 @@ def test_statistics_are_those_of_plain_loops():
 
 
 def test_simulated_predictions_scatter_as_measured():
-    """Mean and variance of 4,000 draws, within five standard errors; x and y are drawn independently."""
+    """Mean and variance of 4,000 draws, within five standard errors; x and y are drawn
+    independently.
+    """
     model = narrow(num_stages=2)
     keypoints, visible = poses(2)
     head = model.heads[1]
@@ -697,7 +707,9 @@ def figures(number, generator):
 
 @pytest.mark.slow
 def test_the_second_stage_improves_on_the_first():
-    """Eight drawn figures, trained stage by stage as in the paper: about 7 pixels after stage 1, 2 after stage 2."""
+    """Eight drawn figures, trained stage by stage as in the paper: about 7 pixels after stage 1, 2
+    after stage 2.
+    """
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
     image, keypoints = figures(8, generator)

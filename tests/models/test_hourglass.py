@@ -1,4 +1,6 @@
-"""Stacked Hourglass against the paper, the authors' and bearpaw's code, by numbers obtained from running them."""
+"""Stacked Hourglass against the paper, the authors' and bearpaw's code, by numbers obtained from
+running them.
+"""
 
 import copy
 import re
@@ -132,7 +134,9 @@ def test_keys_are_those_of_the_released_files():
 
 
 def test_modules_repeat_at_every_place():
-    """`nModules` of the first code, `num_blocks` of bearpaw: residuals at every place, but in the stem."""
+    """`nModules` of the first code, `num_blocks` of bearpaw: residuals at every place, but in the
+    stem.
+    """
     one, three = meta("hourglass_1", width=32), meta("hourglass_1", width=32, num_modules=3)
     extra = sum(p.numel() for p in three.parameters()) - sum(p.numel() for p in one.parameters())
     residual = sum(p.numel() for p in one.hgs[0].up1.parameters())
@@ -181,7 +185,8 @@ def test_weights_of_all_stacks_fit_other_heads(num_keypoints, tmp_path, caplog):
 
 
 def test_a_keypoint_falls_into_its_block_of_pixels():
-    """The authors' second code (`GenerateHeatmap`): the cell of pixel u of the crop is int(u / 4), its Gaussian
+    """The authors' second code (`GenerateHeatmap`): the cell of pixel u of the crop is int(u / 4),
+    its Gaussian
     exp(-d^2 / 2); ours ends at 3 cells, theirs at 4."""
     pixels = torch.arange(256.0)
     keypoints = torch.stack([pixels, pixels.flip(0)], dim=-1)[None]
@@ -206,7 +211,9 @@ def test_a_dot_and_its_mirror_image(decoding):
 
 @pytest.mark.parametrize("name", ["hourglass_2", "hourglass52"])
 def test_flip_averaging_leaves_a_dot_where_it_is(name):
-    """A network that answers with the picture itself, each cell the mean of its block; mmpose's begin at pixel 0."""
+    """A network that answers with the picture itself, each cell the mean of its block; mmpose's
+    begin at pixel 0.
+    """
     model = posezoo.create(name, width=8, num_keypoints=1, skeleton=["nose"])
     corner = 0 if name == "hourglass52" else 1.5
     model.forward = lambda image: (
@@ -232,7 +239,8 @@ def test_decoding_is_bearpaws():
 
 
 def test_decoding_is_princetons():
-    """The authors' `HeatmapParser` on small maps, where every peak is near a border, answers these cells; a half is
+    """The authors' `HeatmapParser` on small maps, where every peak is near a border, answers these
+    cells; a half is
     added already."""
     maps = torch.from_numpy(np.random.RandomState(3).standard_normal((1, 6, 4, 5))).float() / 3
     keypoints, scores = decode_princeton(maps)

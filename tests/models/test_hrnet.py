@@ -73,7 +73,9 @@ def test_agrees_with_the_authors_code(width, keypoints, size, numbers, peaks):
 
 
 def test_new_branches_start_from_the_last_one():
-    """Transition 2 feeds its new branch from the half-resolution branch, not from the first (a known trap)."""
+    """Transition 2 feeds its new branch from the half-resolution branch, not from the first (a
+    known trap).
+    """
     model = HRNet(width=8)
     assert model.transition2[2][0][0].in_channels == 16
     assert model.transition3[3][0][0].in_channels == 32
@@ -89,7 +91,9 @@ def test_initialisation_is_the_authors():
 
 
 def test_imagenet_trunk_is_timms(tmp_path, monkeypatch):
-    """timm's network goes on after stage 4; what both share, the last module's first fusion included, is equal."""
+    """timm's network goes on after stage 4; what both share, the last module's first fusion
+    included, is equal.
+    """
     import timm
     from safetensors.torch import save_file
 

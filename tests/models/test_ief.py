@@ -1,4 +1,6 @@
-"""Iterative Error Feedback against its paper, the authors' rendering and step loop, and Caffe's GoogLeNet."""
+"""Iterative Error Feedback against its paper, the authors' rendering and step loop, and Caffe's
+GoogLeNet.
+"""
 
 import copy
 import itertools
@@ -417,7 +419,9 @@ def test_batches_of_one_and_of_none_train(image):
 
 @pytest.mark.slow
 def test_overfits_two_figures_in_four_steps():
-    """Fixed path consolidation on two images with a coloured blob at each keypoint, up to 86 pixels from the start."""
+    """Fixed path consolidation on two images with a coloured blob at each keypoint, up to 86 pixels
+    from the start.
+    """
     torch.manual_seed(0)
     model = IEF(num_keypoints=3).eval()  # without dropout: there is nothing to generalise to
     target = torch.tensor([[[50.0, 70.0], [160.0, 90.0], [110.0, 180.0]], [[90.0, 40.0], [190.0, 150.0], [60.0, 60.0]]])

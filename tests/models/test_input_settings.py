@@ -1,4 +1,6 @@
-"""What a network says about its input and output: size, padding, heatmap frame; saved, loaded and used in training."""
+"""What a network says about its input and output: size, padding, heatmap frame; saved, loaded and
+used in training.
+"""
 
 import inspect
 import json
@@ -40,7 +42,9 @@ HEATMAPS = [name for name in IMAGES if on_meta(name).stride is not None]
 
 @pytest.mark.parametrize(("name", "kwargs"), [*((name, {}) for name in HEATMAPS), ("hrnet_w32", {"decoding": "udp"})])
 def test_decoding_encoded_targets_has_no_bias(name, kwargs):
-    """Of every heatmap network, in every stage: targets have its shape and lie where `decode` looks for them."""
+    """Of every heatmap network, in every stage: targets have its shape and lie where `decode` looks
+    for them.
+    """
     model = on_meta(name, **kwargs)
     height, width = model.input_size
     torch.manual_seed(0)
@@ -57,7 +61,9 @@ def test_decoding_encoded_targets_has_no_bias(name, kwargs):
 
 
 def test_the_script_for_any_heatmap_network_has_these_targets():
-    """The loss of a network that predicts the targets is 0, with a background or two stages of different sizes too."""
+    """The loss of a network that predicts the targets is 0, with a background or two stages of
+    different sizes too.
+    """
     batch_loss = load_example("train_heatmap").batch_loss
     for name in ("hourglass_2", "cpm_9x9_4s", "cpm_person_4s", "tompson_mpii", "tompson_flic", "hrnet_w32"):
         network = on_meta(name)
@@ -249,7 +255,9 @@ def cascade():
 
 
 def test_a_photograph_of_the_inputs_size_is_cropped_as_by_forward():
-    """Squares that magnify are bilinear in both, up to the border, beyond which the photograph ends."""
+    """Squares that magnify are bilinear in both, up to the border, beyond which the photograph
+    ends.
+    """
     model = cascade()
     image = torch.rand(3, 220, 220, dtype=torch.float64)
     whole = torch.tensor([[[1.0, 0, 0], [0, 1, 0]]], dtype=torch.float64)
@@ -261,7 +269,9 @@ def test_a_photograph_of_the_inputs_size_is_cropped_as_by_forward():
 
 
 def test_later_stages_see_the_full_resolution(monkeypatch):
-    """Stripes four pixels wide: gone in a crop of 220 x 220, still there in the squares of the photograph."""
+    """Stripes four pixels wide: gone in a crop of 220 x 220, still there in the squares of the
+    photograph.
+    """
     model = cascade()
     contrast = []
     run = DeepPose.run
@@ -287,7 +297,9 @@ def test_later_stages_see_the_full_resolution(monkeypatch):
 
 
 def test_people_keep_their_places_in_the_photograph():
-    """Two crops of one photograph are predicted as each alone; a mirrored photograph has mirrored keypoints."""
+    """Two crops of one photograph are predicted as each alone; a mirrored photograph has mirrored
+    keypoints.
+    """
     model = cascade()
     image = torch.rand(3, 500, 700, dtype=torch.float64)
     boxes = torch.tensor([[50.0, 40, 350, 440], [300, 100, 650, 480]], dtype=torch.float64)

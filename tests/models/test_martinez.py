@@ -184,7 +184,9 @@ def test_float64_keypoints_are_welcome():  # what NumPy makes
 
 @pytest.mark.parametrize("frame", ["pixels", "person"])
 def test_overfits_random_poses(frame):
-    """32 poses, one each, with the paper's loss: a network that learns at all knows them by heart, to 5 mm."""
+    """32 poses, one each, with the paper's loss: a network that learns at all knows them by heart,
+    to 5 mm.
+    """
     torch.manual_seed(0)
     pose3d = 300 * torch.randn(32, 1, 17, 3)
     pose3d -= pose3d[:, :, :1].clone()

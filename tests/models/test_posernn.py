@@ -1,4 +1,6 @@
-"""PoseRNN against its paper and what its code says: sizes, the order of the joints, the LSTM's step, the attention."""
+"""PoseRNN against its paper and what its code says: sizes, the order of the joints, the LSTM's
+step, the attention.
+"""
 
 import math
 
@@ -173,7 +175,9 @@ def torch_lstm(model):
 
 
 def starts(x, layers, hidden):
-    """The first numbers of x, c and h of one layer after another, as `torch.nn.LSTM` takes them: (h, c)."""
+    """The first numbers of x, c and h of one layer after another, as `torch.nn.LSTM` takes them:
+    (h, c).
+    """
     parts = x[:, : 2 * layers * hidden].reshape(len(x), layers, 2, hidden).permute(2, 1, 0, 3)
     return parts[1].contiguous(), parts[0].contiguous()
 
@@ -222,7 +226,9 @@ def test_one_step_by_hand():
 
 
 def test_a_step_is_tensorflows_with_its_gate_order_and_forget_bias():
-    """BasicLSTMCell of TensorFlow 0.8, in NumPy: one kernel on [x, h], gates i, j, f, o, 1 added to f."""
+    """BasicLSTMCell of TensorFlow 0.8, in NumPy: one kernel on [x, h], gates i, j, f, o, 1 added to
+    f.
+    """
     random = np.random.default_rng(0)
     inputs, hidden, batch = 5, 3, 4
     kernel, bias = random.normal(size=(inputs + hidden, 4 * hidden)), random.normal(size=4 * hidden)
@@ -422,7 +428,9 @@ def test_a_missing_joint_teaches_nothing_in_any_position(missing):
 
 
 def test_later_joints_follow_from_earlier_states_and_not_the_other_way_round():
-    """What happens in the LSTM between step 3 and 4 leaves the joints of the first four steps alone."""
+    """What happens in the LSTM between step 3 and 4 leaves the joints of the first four steps
+    alone.
+    """
     model = small_lstm(hidden=8, layers=1, init="zeros", head="shared")
     calls = []
 
@@ -473,7 +481,9 @@ def test_sizes_that_work_are_named():
 
 
 def figures(size):
-    """Four drawn figures `(4, 3, size, size)` and where their keypoints are; the mean pose is 17 pixels off at 224."""
+    """Four drawn figures `(4, 3, size, size)` and where their keypoints are; the mean pose is 17
+    pixels off at 224.
+    """
     skeleton = Skeleton(
         "figure", ("head", "left_hand", "right_hand", "left_foot", "right_foot"), ((0, 1), (0, 2), (0, 3), (0, 4))
     )
@@ -485,7 +495,9 @@ def figures(size):
 
 
 def overfit(model, image, target, steps, rate, head_rate):
-    """Adam with a linear decay, and a faster head, which counts in pixels: the paper takes 10,000 steps."""
+    """Adam with a linear decay, and a faster head, which counts in pixels: the paper takes 10,000
+    steps.
+    """
     head = {id(parameter) for parameter in model.head.parameters()}
     rest = [parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in head]
     optimizer = torch.optim.Adam([{"params": rest, "lr": rate}, {"params": model.head.parameters(), "lr": head_rate}])

@@ -1,7 +1,9 @@
-"""RPSM: the paper's and the code's sizes, the LSTM against torch's, streaming against whole clips, the codec.
+"""RPSM: the paper's and the code's sizes, the LSTM against torch's, streaming against whole clips,
+the codec.
 
-The authors' network is a Torch7 file that nothing here can run, so there are no golden numbers: what is checked is the
-structure (specs/models3d.md 1.1, 1.6, 1.7), and the LSTM against `torch.nn.LSTM`.
+The authors' network is a Torch7 file that nothing here can run, so there are no golden numbers:
+what is checked is the structure (specs/models3d.md 1.1, 1.6, 1.7), and the LSTM against
+`torch.nn.LSTM`.
 """
 
 import copy
@@ -55,7 +57,9 @@ def random_poses(*shape, seed=2):
     [(1, 23_746_291, 37_283_571), (2, 24_188_915, 65_812_774), (3, 24_631_539, 94_341_977)],
 )
 def test_size(num_stages, paper, code):
-    """The code's: specs/models3d.md 1.1. The paper's: its parts as below, a pair of 2D convolutions more per stage."""
+    """The code's: specs/models3d.md 1.1. The paper's: its parts as below, a pair of 2D convolutions
+    more per stage.
+    """
     assert count(on_meta(posezoo.create, model_name="rpsm", num_stages=num_stages)) == paper
     assert count(on_meta(posezoo.create, model_name="rpsm_torch7", num_stages=num_stages)) == code
 
@@ -70,7 +74,9 @@ def test_the_three_stages_of_the_entry_points():
 
 
 def test_size_of_the_parts():
-    """specs/models3d.md 1.1; the paper's adaption module is 2 x 409,728 and 4608 x 1024 + 1024 (1.7)."""
+    """specs/models3d.md 1.1; the paper's adaption module is 2 x 409,728 and 4608 x 1024 + 1024
+    (1.7).
+    """
     trunk = on_meta(PoseTrunk)
     convolutions = [count(layer) for layer in trunk if isinstance(layer, torch.nn.Conv2d)]
     assert convolutions == [
@@ -148,7 +154,9 @@ def test_other_sizes(size, adapt):
 
 
 def test_zeros_and_absent_inputs_are_the_same_function():
-    """The paper gives stage 1 zeros, the code no input at all: whatever weights the zeros meet, nothing changes."""
+    """The paper gives stage 1 zeros, the code no input at all: whatever weights the zeros meet,
+    nothing changes.
+    """
     code = small(share_stages=False, num_stages=1)
     paper = small(share_stages=True, num_stages=1, seed=5)
     state = paper.state_dict()
@@ -166,7 +174,8 @@ def test_zeros_and_absent_inputs_are_the_same_function():
 
 @pytest.mark.parametrize("refines", [False, True])
 def test_the_lstm_is_torchs(refines):
-    """FastLSTM's gates come as input, candidate, forget, output, torch's as input, forget, candidate, output; and it
+    """FastLSTM's gates come as input, candidate, forget, output, torch's as input, forget,
+    candidate, output; and it
     has one bias where torch has two."""
     torch.manual_seed(0)
     ours = RecurrentPose(4, 8, refines=refines, init="torch7").double()
@@ -219,7 +228,9 @@ def test_stages_see_what_figure_3_says():
     [("paper", 5, 2), ("code", 3, 1)],
 )
 def test_the_modules_layer_by_layer(design, kernel, stride):
-    """specs/models3d.md 1.1 and 1.7: a ReLU behind every convolution and behind the fully connected layer."""
+    """specs/models3d.md 1.1 and 1.7: a ReLU behind every convolution and behind the fully connected
+    layer.
+    """
     torch.manual_seed(0)
     shared, previous = torch.randn(2, 8, 9, 6), torch.randn(2, 8, 9, 6)
     special, adaption = SpecialisedConvs(8), FeatureAdaption((9, 6), 8, 16, design=design)
@@ -276,7 +287,9 @@ def test_only_the_lstm_carries_frames_over(temporal, sees_the_past):
 
 
 def test_first_values():
-    """Xavier: uniform, variance 2 / (fan in + fan out), no biases. Torch7: uniform to 1 / sqrt(fan in), biases too."""
+    """Xavier: uniform, variance 2 / (fan in + fan out), no biases. Torch7: uniform to 1 / sqrt(fan
+    in), biases too.
+    """
     torch.manual_seed(0)
     for init in ("xavier", "torch7"):
         model = RPSM(size=(64, 64), width=32, hidden=64, init=init)
@@ -333,7 +346,9 @@ def test_forgetting_and_not_forgetting_differ():
 
 
 def test_features_can_be_kept():
-    """The stages on a trunk's features of before, frame after frame, answer as the whole network does."""
+    """The stages on a trunk's features of before, frame after frame, answer as the whole network
+    does.
+    """
     model, clip = small(), random_clip(2, 6)
     features, expected = model.forward_features(clip), model(clip, all_stages=True)
     for stage, pose3d in zip(model.forward_head(features, all_stages=True), expected, strict=True):
@@ -573,7 +588,9 @@ def test_heads_for_2d_pre_training(design, parameters):
 
 
 def test_a_trunk_comes_from_another_network():
-    """A Convolutional Pose Machine's, whose parts have these names (`cpm_vgg_6s`), an RPSM's, or a bare trunk."""
+    """A Convolutional Pose Machine's, whose parts have these names (`cpm_vgg_6s`), an RPSM's, or a
+    bare trunk.
+    """
     model, other = small(), small(seed=3, share_stages=False)
     other.normalize.mean.fill_(128 / 255)
     pose_machine = {**other.state_dict(), "stage1.conv5_1_CPM.weight": torch.ones(3)}
@@ -646,7 +663,9 @@ def test_other_keypoints_keep_the_lstm():
 
 
 def drawn_clips():
-    """Two people of dots in different colours who move for five frames: `(2, 5, 3, 32, 32)` and their poses in mm."""
+    """Two people of dots in different colours who move for five frames: `(2, 5, 3, 32, 32)` and
+    their poses in mm.
+    """
     generator = torch.Generator().manual_seed(0)
     still = 300 * torch.randn(2, 1, 17, 3, generator=generator)
     motion = 100 * torch.randn(2, 1, 17, 3, generator=generator)
@@ -692,7 +711,9 @@ def test_bones_are_the_authors():
 
 
 def rescaled_in_a_loop(pose, lengths, parents):
-    """specs/models3d.md 1.6, from the root outwards: new child = new parent + (child - parent) mean / length."""
+    """specs/models3d.md 1.6, from the root outwards: new child = new parent + (child - parent) mean
+    / length.
+    """
     new = [pose[0] - pose[0]]
     for child in range(1, len(parents)):
         bone = pose[child] - pose[parents[child]]
@@ -727,7 +748,9 @@ def test_without_rescaling_poses_only_lose_their_root():
 
 
 def test_the_root_is_always_zero():
-    """Its maximum is 1e-4, its minimum 0 (specs/models3d.md 1.6): what the network says of it is next to nothing."""
+    """Its maximum is 1e-4, its minimum 0 (specs/models3d.md 1.6): what the network says of it is
+    next to nothing.
+    """
     model = small()
     for fitted in (False, True):
         if fitted:
@@ -756,7 +779,9 @@ def test_units_come_back_as_millimetres():
 
 
 def test_the_loss_in_millimetres_is_the_authors_in_units():
-    """Mean over 51 coordinates of the codec's units, the root's three included, sum over frames and stages."""
+    """Mean over 51 coordinates of the codec's units, the root's three included, sum over frames and
+    stages.
+    """
     model = small()
     pose3d = random_poses(1, 5, 17)
     model.codec.fit(random_poses(30, 5, 17, seed=4))
@@ -771,8 +796,10 @@ def test_the_loss_in_millimetres_is_the_authors_in_units():
 
 
 def test_statistics_have_the_published_magnitude():
-    """A body of Human3.6M's proportions in every attitude has the extremes of specs/models3d.md 1.6: one bone from the
-    root, hips and spine, 134 and 238 mm in x, y and z alike; knees 134 + 454 at most, which few poses come near."""
+    """A body of Human3.6M's proportions in every attitude has the extremes of specs/models3d.md
+    1.6: one bone from the root, hips and spine, 134 and 238 mm in x, y and z alike; knees 134 + 454
+    at most, which few poses come near.
+    """
     lengths = torch.tensor([0, 134, 454, 446, 134, 454, 446, 238, 257, 117, 115, 149, 283, 249, 149, 283, 249]).double()
     directions = torch.nn.functional.normalize(random_poses(20_000, 17), dim=-1)
     torch.manual_seed(0)

@@ -1,4 +1,6 @@
-"""Hossain and Little's sequence to sequence network: the paper's facts, and the numbers of the authors' code."""
+"""Hossain and Little's sequence to sequence network: the paper's facts, and the numbers of the
+authors' code.
+"""
 
 import math
 from itertools import pairwise
@@ -150,7 +152,9 @@ def test_starts_with_glorots_weights():
 
 
 def cell_of_two(**kwargs):
-    """TensorFlow's unit test of the cell: two units, every entry of the matrix 0.5, and the input as it is."""
+    """TensorFlow's unit test of the cell: two units, every entry of the matrix 0.5, and the input
+    as it is.
+    """
     cell = Cell(2, size=2, **{"dropout": 0, "recurrent_dropout": 0, "layer_norm": True, **kwargs})
     cell.project.weight.data = torch.eye(2)
     torch.nn.init.constant_(cell.gates.weight, 0.5)
@@ -158,7 +162,9 @@ def cell_of_two(**kwargs):
 
 
 def test_the_cell_is_tensorflows():
-    """The variances are so small that the epsilon decides: with 1e-5 the memory would be 0.99627869, not 1."""
+    """The variances are so small that the epsilon decides: with 1e-5 the memory would be
+    0.99627869, not 1.
+    """
     cell = cell_of_two()
     x, state = torch.ones(1, 2), (torch.tensor([[0.0, 0.1]]), torch.tensor([[0.2, 0.3]]))
     memory, hidden = cell(x, state)
@@ -254,7 +260,9 @@ def test_other_lengths_are_the_authors(frames, first, last, total, loss):
 
 
 def test_gradients_are_the_authors():
-    """Norms of the same fixture's gradients, TensorFlow 1.15: they flow through every pose that is fed back."""
+    """Norms of the same fixture's gradients, TensorFlow 1.15: they flow through every pose that is
+    fed back.
+    """
     model = authors_model().train()
     window, target = authors_data(model, 5)
     smooth_pose_mse(model(window)[:, :, 1:], target).backward()
@@ -376,7 +384,9 @@ def test_places_of_the_dropouts():
 
 
 def test_what_each_dropout_touches():
-    """The recurrent answer and the memory go on whole; what is dropped is the input, the candidate, the head's view."""
+    """The recurrent answer and the memory go on whole; what is dropped is the input, the candidate,
+    the head's view.
+    """
     torch.manual_seed(0)
     model = Seq2Seq3D(hidden_size=64).train()
     states = []
@@ -406,7 +416,9 @@ def test_one_dropout_at_a_time():
 
 
 def test_poses_flow_back_into_the_decoder():
-    """A push on the first pose moves all later ones, and the last pose's gradient reaches the first."""
+    """A push on the first pose moves all later ones, and the last pose's gradient reaches the
+    first.
+    """
     model, window = build(), keypoints(5)
     seen = []
     hook = model.decoder.register_forward_pre_hook(lambda _module, given: seen.append(given[0]))

@@ -115,7 +115,9 @@ def test_an_unknown_backbone_gets_suggestions():
 
 
 def test_without_timm_native_networks_work_and_others_say_why():
-    """A torchvision built for another torch makes `import timm` raise RuntimeError; here it is made to."""
+    """A torchvision built for another torch makes `import timm` raise RuntimeError; here it is made
+    to.
+    """
     program = """
     import sys, types, importlib.abc
     class Broken(importlib.abc.MetaPathFinder):

@@ -1,4 +1,6 @@
-"""Networks of papers on a timm backbone: the contract, sharing the backbone, and training on its features."""
+"""Networks of papers on a timm backbone: the contract, sharing the backbone, and training on its
+features.
+"""
 
 import copy
 

@@ -1,4 +1,6 @@
-"""Tompson et al. 2014 and 2015 against their equations, figures and numbers: nobody published code to compare with."""
+"""Tompson et al. 2014 and 2015 against their equations, figures and numbers: nobody published code
+to compare with.
+"""
 
 import math
 
@@ -102,7 +104,9 @@ def test_dropout_takes_out_whole_maps_before_the_first_1x1():
 
 
 def test_local_contrast_is_torch7s():
-    """Its loops: Gaussian mean over the channels, deviation by the kernel's mass inside, not by its root."""
+    """Its loops: Gaussian mean over the channels, deviation by the kernel's mass inside, not by its
+    root.
+    """
     torch.manual_seed(0)
     image = torch.rand(1, 3, 7, 20, dtype=torch.float64)
     image[..., 8:] *= 1e-5  # deviations below the floor
@@ -141,7 +145,9 @@ def test_local_contrast_forgets_brightness_and_contrast():
 
 
 def test_local_contrast_leaves_the_corner_brighter_by_the_missing_mass():
-    """In a wide chequered image all deviations are alike but for Torch7's division by the mass inside."""
+    """In a wide chequered image all deviations are alike but for Torch7's division by the mass
+    inside.
+    """
     at = torch.arange(32)
     chequered = ((at[:, None] + at) % 2).double().expand(1, 3, 32, 32)
     normalised = local_contrast(chequered).abs()
@@ -240,7 +246,9 @@ def coarse_and_oracle(pooling, crop, size, dots):
 
 @pytest.mark.parametrize(("pooling", "crop"), [(4, 36), (8, 36), (8, 40), (16, 36)])
 def test_a_dot_lands_where_it_is(pooling, crop):
-    """At every position of an image, borders and corners included: cut out, pasted and decoded, it has not moved."""
+    """At every position of an image, borders and corners included: cut out, pasted and decoded, it
+    has not moved.
+    """
     size = (3 * pooling, 5 * pooling)
     dots = [(x, y) for y in range(size[0]) for x in range(size[1])]
     model, pasted = coarse_and_oracle(pooling, crop, size, dots)
@@ -251,7 +259,9 @@ def test_a_dot_lands_where_it_is(pooling, crop):
 
 
 def test_windows_are_cut_at_the_same_place_in_every_layer():
-    """A bright pixel of the first layer is, at stride s, in cell floor(pixel / s); the other windows have it."""
+    """A bright pixel of the first layer is, at stride s, in cell floor(pixel / s); the other
+    windows have it.
+    """
     size, joint = (128, 128), (61, 70)
     strides = (1, 2, 2, 4)
     early = [torch.zeros(1, 1, size[0] // stride, size[1] // stride) for stride in strides]
@@ -368,7 +378,9 @@ def test_three_banks_for_the_fine_model_want_whole_cells():
 
 
 def test_banks_that_do_not_halve_evenly_stay_aligned():
-    """432 rows are 13.5 of the third bank's last cells: the half one is kept, the others are not moved to make room."""
+    """432 rows are 13.5 of the third bank's last cells: the half one is kept, the others are not
+    moved to make room.
+    """
     torch.manual_seed(0)
     model = Tompson(layout="flic", fine=False, **SMALL).eval()
     grown = torch.rand(1, 3, 448, 64)
@@ -527,7 +539,9 @@ def test_spatial_model_has_the_size_of_the_papers():  # specs/models2d_a.md 2.2:
 
 
 def drawn_maps(joints, size, height=1.0):
-    """Coarse maps `(1, K, h, w)` with a peak for each joint of each figure: `(K, 2)` cells or several of them."""
+    """Coarse maps `(1, K, h, w)` with a peak for each joint of each figure: `(K, 2)` cells or
+    several of them.
+    """
     figures = [
         heatmaps.encode(joint[None].float(), size=size, stride=1, sigma=1.5, method="gaussian")[0] for joint in joints
     ]
@@ -726,7 +740,9 @@ def test_spatial_model_says_which_maps_it_wants():
 
 @pytest.mark.slow
 def test_overfits_drawn_figures_to_below_a_pixel():
-    """Coloured dots, the coarse model and then both, with the paper's losses; the answer through `predict`."""
+    """Coloured dots, the coarse model and then both, with the paper's losses; the answer through
+    `predict`.
+    """
     torch.manual_seed(0)
     keypoints = 16 + 96 * torch.rand(4, 3, 2)
     dots, _ = heatmaps.encode(keypoints, size=(128, 128), stride=1, sigma=3, method="gaussian")

@@ -1,4 +1,6 @@
-"""DARK's decoding in loops over NumPy arrays, from the formulas of its section 3.2; shares nothing with the package."""
+"""DARK's decoding in loops over NumPy arrays, from the formulas of its section 3.2; shares nothing
+with the package.
+"""
 
 import math
 
@@ -6,7 +8,9 @@ import numpy as np
 
 
 def smooth(heatmap: np.ndarray, width: int = 11, sigma: float = 2.0) -> np.ndarray:
-    """Convolution with a `width x width` Gaussian of sum 1, zeros outside, scaled back to the old maximum (Eq. 11)."""
+    """Convolution with a `width x width` Gaussian of sum 1, zeros outside, scaled back to the old
+    maximum (Eq. 11).
+    """
     reach = width // 2
     kernel = [
         [math.exp(-(dx * dx + dy * dy) / (2 * sigma * sigma)) for dx in range(-reach, reach + 1)]
@@ -26,10 +30,11 @@ def smooth(heatmap: np.ndarray, width: int = 11, sigma: float = 2.0) -> np.ndarr
 
 
 def decode(heatmap: np.ndarray) -> tuple[float, float]:
-    """(x, y) in cells: the highest cell plus one Newton step on the log of the smoothed map (Eq. 6 to 8).
+    """(x, y) in cells: the highest cell plus one Newton step on the log of the smoothed map (Eq. 6
+    to 8).
 
-    First differences over two cells, second differences over four, as the authors take them; cells too near the border
-    for those stay where they are.
+    First differences over two cells, second differences over four, as the authors take them; cells
+    too near the border for those stay where they are.
     """
     rows, columns = heatmap.shape
     y, x = (int(i) for i in np.unravel_index(heatmap.argmax(), heatmap.shape))

@@ -1,4 +1,5 @@
-"""OKS, its non-maximum suppression, and COCO's AP and AR in plain Python, from their definitions, one loop at a time.
+"""OKS, its non-maximum suppression, and COCO's AP and AR in plain Python, from their definitions,
+one loop at a time.
 
 Shares nothing with the package. People and detections are dicts in COCO's json format.
 """
@@ -81,7 +82,9 @@ def assign(detections, people, table, ignored, threshold):
 
 
 def curve(outcomes, total):
-    """101 precisions and the final recall; `outcomes` are (score, is it a hit), in the order of the images."""
+    """101 precisions and the final recall; `outcomes` are (score, is it a hit), in the order of the
+    images.
+    """
     outcomes = sorted(outcomes, key=lambda outcome: -outcome[0])
     hits, reached, precise = 0, [], []
     for number, (_, hit) in enumerate(outcomes, 1):

@@ -1,7 +1,9 @@
-"""PCK, PCKh, PDJ, PCP and their relatives in plain Python, from their definitions; shares nothing with the package.
+"""PCK, PCKh, PDJ, PCP and their relatives in plain Python, from their definitions; shares nothing
+with the package.
 
-A keypoint of a person is a hit when its distance to the annotation is at most a fraction of a length of the person.
-What is not annotated is left out, and so is a person whose length cannot be measured. All arguments are nested lists.
+A keypoint of a person is a hit when its distance to the annotation is at most a fraction of a
+length of the person. What is not annotated is left out, and so is a person whose length cannot be
+measured. All arguments are nested lists.
 """
 
 import math
@@ -45,10 +47,11 @@ def head_size(corner, opposite):
 
 
 def pcp(pred, target, limbs, visible, fraction, loose=False):
-    """Correct and counted limbs, two lists with a number per limb; an end of a limb is a list of keypoints to average.
+    """Correct and counted limbs, two lists with a number per limb; an end of a limb is a list of
+    keypoints to average.
 
-    Strict: both ends are within a fraction of the annotated length. Loose: the mean of their errors is.
-    A limb of length 0 is never correct: its error would be divided by 0.
+    Strict: both ends are within a fraction of the annotated length. Loose: the mean of their errors
+    is. A limb of length 0 is never correct: its error would be divided by 0.
     """
     hits, counted = [0] * len(limbs), [0] * len(limbs)
     for person in range(len(target)):
@@ -72,7 +75,9 @@ def middle(points):
 
 
 def pixel_errors(pred, target, visible):
-    """Per keypoint the mean distance and the root of the mean squared distance; None where nobody has it."""
+    """Per keypoint the mean distance and the root of the mean squared distance; None where nobody
+    has it.
+    """
     result = []
     for keypoint in range(len(target[0])):
         people = [person for person in range(len(target)) if visible[person][keypoint]]
@@ -104,7 +109,9 @@ def peak(heatmap):
 
 
 def heatmap_accuracy(pred, target, fraction):
-    """Simple Baselines' accuracy: correct and counted maps per keypoint; x in tenths of the height, y of the width."""
+    """Simple Baselines' accuracy: correct and counted maps per keypoint; x in tenths of the height,
+    y of the width.
+    """
     hits, counted = [0] * len(target[0]), [0] * len(target[0])
     height, width = len(target[0][0]), len(target[0][0][0])
     for person in range(len(target)):

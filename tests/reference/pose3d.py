@@ -1,7 +1,8 @@
 """The MPJPE family pose by pose, from the definitions; shares nothing with the package.
 
-The best rotation is Horn's ("Closed-form solution of absolute orientation using unit quaternions", JOSA A 1987): the
-eigenvector of a 4 x 4 matrix with the largest eigenvalue, which can only ever be a rotation. Poses are nested lists.
+The best rotation is Horn's ("Closed-form solution of absolute orientation using unit quaternions",
+JOSA A 1987): the eigenvector of a 4 x 4 matrix with the largest eigenvalue, which can only ever be
+a rotation. Poses are nested lists.
 """
 
 import math

@@ -28,7 +28,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     Raises:
         ValueError: not such a file, cut off, or a blob whose shape and numbers disagree.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp(), "tiny.caffemodel")
         >>> blob = bytes.fromhex("3a 03 0a 01 01  2a 04") + np.float32(0.5).tobytes()  # of shape (1,)

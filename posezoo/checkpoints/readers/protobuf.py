@@ -14,7 +14,7 @@ def fields(message: memoryview) -> Iterator[tuple[int, Value]]:
     Raises:
         ValueError: not a whole message.
 
-    Example:
+    Examples:
         >>> [(number, bytes(value)) for number, value in fields(memoryview(bytes([0x0A, 2]) + b"hi"))]
         [(1, b'hi')]
     """

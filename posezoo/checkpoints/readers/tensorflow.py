@@ -71,7 +71,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 def name_of(path: str | Path) -> Path:
     """Return the name of a checkpoint, from any of its files.
 
-    Example:
+    Examples:
         >>> name_of("checkpoint-17.data-00000-of-00001").name
         'checkpoint-17'
     """

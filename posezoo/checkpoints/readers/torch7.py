@@ -83,7 +83,7 @@ def read(path: str | Path) -> Any:
     Raises:
         ValueError: not such a file, cut off, or one that claims more than it holds.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp(), "number.t7")
         >>> _ = path.write_bytes(struct.pack("<id", NUMBER, 2.5))

@@ -39,7 +39,7 @@ def frame_numbers(ids: Sequence[Any], path: Path) -> list[int]:
     Raises:
         ValueError: ids of another type, or more gaps than frames.
 
-    Example:
+    Examples:
         >>> frame_numbers(["f9.jpg", "f8.jpg", "f11.jpg"], Path("video.json"))
         [1, 0, 3]
         >>> frame_numbers([0, 5, 10, 20], Path("video.json"))
@@ -108,7 +108,7 @@ def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
 def name_of(keypoints: Sequence[str]) -> str | list[str]:
     """Return the skeleton that has these keypoints by its name, else the list of them.
 
-    Example:
+    Examples:
         >>> name_of(["tail", "left_paw", "right_paw"])
         ['tail', 'left_paw', 'right_paw']
     """
