@@ -224,8 +224,7 @@ class People:
             >>> arm = Skeleton("arm", ("elbow", "wrist"), bones=((0, 1),))
             >>> people = People(np.ones((1, 2, 2)), np.ones((1, 2)), np.zeros((1, 4)), arm, (10, 20))
             >>> people.to_dict()["people"]
-            [{'keypoints': [[1.0, 1.0], [1.0, 1.0]], 'scores': [1.0, 1.0], 'box': [0.0, 0.0, 0.0,
-            0.0]}]
+            [{'keypoints': [[1.0, 1.0], [1.0, 1.0]], 'scores': [1.0, 1.0], 'box': [0.0, 0.0, 0.0, 0.0]}]
         """
         people = []
         for number in range(len(self)):

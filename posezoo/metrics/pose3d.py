@@ -467,8 +467,7 @@ def by_protocol(
         >>> subjects, actions = ["S1", "S2", "S1"], ["Walking", "Walking", "Jog"]
         >>> row = by_protocol(pred, target, "rpsm-humaneva", subjects=subjects, actions=actions)
         >>> {name: round(value, 6) for name, value in row.items()}
-        {'Walking S1': 0.0, 'Walking S2': 0.0, 'Walking': 0.0, 'Jog S1': 0.0, 'Jog': 0.0, 'Average':
-        0.0}
+        {'Walking S1': 0.0, 'Walking S2': 0.0, 'Walking': 0.0, 'Jog S1': 0.0, 'Jog': 0.0, 'Average': 0.0}
     """
     chosen = _chosen(protocol, subjects, actions, pred)
     if chosen.dataset == "Human3.6M":

@@ -122,8 +122,7 @@ def load_state_dict(model: nn.Module, state_dict: dict[str, Tensor], *, drop_pre
         []
         >>> load_state_dict(layer, {"weight": torch.ones(1, 3), "bias": torch.zeros(1)})
         Traceback (most recent call last):
-        ValueError: the weights do not fit a Linear, which is unchanged; another shape: weight (1,
-            3) instead of (1, 2)
+        ValueError: the weights do not fit a Linear, which is unchanged; another shape: weight (1, 3) instead of (1, 2)
     """
     prefixes = tuple(f"{prefix}." for prefix in drop_prefixes)
     dropped = [key for key in state_dict if key.startswith(prefixes)] if prefixes else []
