@@ -62,8 +62,16 @@ QUICK = smallest_of_each(model_class)
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 # by default one small network of each class, or of each family; with `-m slow` all, as large as they are published
 CLASSES = [*QUICK, *SLOW]
-CONVERTED = ("CPM", "Martinez", "TemporalConv", "Tompson")  # to ONNX, a second for every twenty layers
 FAMILIES = [*dict.fromkeys([*QUICK, *smallest_of_each(family)]), *SLOW]
+
+
+# one class of each kind of computation; the others are several seconds each and run with `-m slow`
+EXPORTED = (
+    "CPM", "DeepPose", "DeepPoseRegression", "Martinez", "PoseAttentionLSTM", "PoseLSTM", "RPSM", "Seq2Seq3D",
+    "StackedHourglass", "TemporalConv", "Tompson",
+)  # fmt: skip
+COMPILED = ("CPM", "DeepPose", "DeepPoseRegression", "PoseLSTM", "RPSM", "Seq2Seq3D", "TemporalConv", "Tompson")
+CONVERTED = ("CPM", "Martinez", "TemporalConv", "Tompson")  # to ONNX, a second for every twenty layers
 
 
 def only(classes):
@@ -258,8 +266,9 @@ def test_saved_and_loaded_is_the_same_to_the_bit(name, tmp_path):
     assert not loaded.training
     assert loaded.architecture == name.removeprefix("small ")
     assert loaded.kwargs == model.kwargs
+    state = loaded.state_dict()
     for key, value in model.state_dict().items():
-        assert torch.equal(loaded.state_dict()[key], value), key
+        assert torch.equal(state[key], value), key
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -322,7 +331,7 @@ def test_gradient_checkpointing_changes_nothing(name):
         assert_close(theirs.grad, ours.grad, rtol=1e-4, atol=1e-5 * float(ours.grad.abs().max()), msg=key)
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", only(EXPORTED))
 def test_export_with_any_batch_agrees_with_eager(name):
     model = build(name)
     batch = torch.export.Dim("batch", min=1, max=1024)
@@ -357,7 +366,7 @@ def test_onnx_with_any_batch_agrees_with_eager(name, tmp_path):
         assert near.float().mean() > 0.95
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", only(COMPILED))
 def test_compile_agrees_with_eager(name):
     """Captured as one graph; the default backend, which needs a C++ compiler, is a slow test below."""
     model = build(name)
@@ -495,9 +504,7 @@ def has_heatmaps(name):
 
 # regression, first steps that lead nowhere at this rate, answers to the whole cell: such a test is in their own files
 OVERFITS_ELSEWHERE = ("CPM", "Tompson")
-HEATMAPS = [
-    name for name in QUICK if model_class(name).__name__ not in OVERFITS_ELSEWHERE and has_heatmaps(name)
-]
+HEATMAPS = [name for name in QUICK if model_class(name).__name__ not in OVERFITS_ELSEWHERE and has_heatmaps(name)]
 
 
 @pytest.mark.slow
