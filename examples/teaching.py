@@ -5,10 +5,10 @@
         --teacher simple_baseline_lite.lsp14_192x192 --renders renders --output runs/hourglass_1
 
 With `--teacher` a network predicts the keypoints of `--copies` augmented crops of every person,
-once and at its own size. The crops are stored at `--size` with its predictions, which take the
-place of the annotations: a teacher is less noisy than they are, and labels every joint. Joints with
-low scores count as not labelled. The crops of a run can be used by others (`--crops`). With
-`--renders` a fifth of them are images of `tools/render_people.py`.
+once and at its own size. The crops are stored with its predictions, which take the place of the
+annotations: a teacher is less noisy than they are, and labels every joint. Joints with low scores
+count as not labelled. The crops of a run can be used by others (`--crops`), also by those with a
+smaller `--size`. With `--renders` a fifth of them are images of `tools/render_people.py`.
 """
 
 import argparse
@@ -39,6 +39,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teacher", help="name of a network with weights, whose predictions are the labels")
     parser.add_argument("--renders", type=Path, help="folder of tools/render_people.py, for --teacher")
     parser.add_argument("--copies", type=int, default=1, help="crops of every person, for --teacher")
+    parser.add_argument(
+        "--crop-size", type=int, nargs=2, metavar=("H", "W"), help="of the stored crops. Defaults to --size"
+    )
     parser.add_argument("--crops", type=Path, help="folder of the teacher's crops. Defaults to --output/crops")
 
 
@@ -56,17 +59,30 @@ class Pictures(Dataset[dict[str, Tensor]]):
 
 
 class TaughtCrops(Dataset[dict[str, Tensor]]):
-    """Rows of images and keypoints that `taught_loaders` stored; `people` are the training people."""
+    """Rows of images and keypoints that `taught_loaders` stored, resized to `size`; `people` are
+    the training people.
+    """
 
-    def __init__(self, rows: CachedFeatures) -> None:
-        self.rows, self.people = rows, rows.people
+    def __init__(self, rows: CachedFeatures, size: tuple[int, int]) -> None:
+        self.rows, self.people, self.size = rows, rows.people, size
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         row = self.rows[index]
-        return {**row, "image": row["image"].float() / 255}
+        image, keypoints = resized(row["image"][None].float() / 255, row["keypoints"], self.size)
+        return {**row, "image": image[0], "keypoints": keypoints}
+
+
+def resized(images: Tensor, keypoints: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Resize images `(B, 3, H, W)` and the keypoints in their pixels `(..., 2)`."""
+    height, width = images.shape[-2:]
+    if size == (height, width):
+        return images, keypoints
+    factor = keypoints.new_tensor([size[1] / width, size[0] / height])
+    images = F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
+    return images, (keypoints + 0.5) * factor - 0.5  # pixel centres are integers
 
 
 @torch.no_grad()
@@ -75,6 +91,7 @@ def taught_loaders(args: argparse.Namespace) -> tuple[DataLoader, DataLoader]:
     device = device_of_features()
     teacher = posezoo.create(args.teacher, pretrained=True).to(device, memory_format=torch.channels_last)
     size, large = (args.size[0], args.size[1]), teacher.input_size
+    stored = args.crop_size or args.size
     loader, _ = make_loaders(args, PersonCrop(size=large, skeleton=LSP.skeleton, **AUGMENTATION))
     _, val_loader = make_loaders(args, PersonCrop(size=size))
     people = loader.dataset.people  # type: ignore[attr-defined]
@@ -92,21 +109,19 @@ def taught_loaders(args: argparse.Namespace) -> tuple[DataLoader, DataLoader]:
         with torch.autocast(device, torch.bfloat16, enabled=args.mixed_precision == "bf16"):
             keypoints, scores = teacher.predict(image)
         keypoints, certain = convert(keypoints.float(), teacher.skeleton, LSP.skeleton, scores > CERTAIN)
-        small = F.interpolate(image.float(), size, mode="bilinear", antialias=True, align_corners=False)
-        factor = keypoints.new_tensor([size[1] / large[1], size[0] / large[0]])
-        keypoints = (keypoints + 0.5) * factor - 0.5  # pixel centres are integers
+        small, keypoints = resized(image.float(), keypoints, (stored[0], stored[1]))
         return {"image": (255 * small).round().byte(), "keypoints": keypoints, "visible": certain}
 
-    named = ("teacher", "renders", "copies", "size", "train_images", "seed")
+    named = ("teacher", "renders", "copies", "train_images", "seed")
     rows = cache_features(
         args.crops or args.output / "crops",
         people,
         DataLoader(pictures, 32, shuffle=True, num_workers=args.workers),
         describe,
         count=args.copies * len(pictures),
-        settings={name: getattr(args, name) for name in named},
+        settings={**{name: getattr(args, name) for name in named}, "size": stored},
     )
-    crops = TaughtCrops(rows)
+    crops = TaughtCrops(rows, size)
     settings: dict[str, Any] = {"num_workers": args.workers, "persistent_workers": args.workers > 0}
     full = len(crops) > args.batch_size
     return DataLoader(crops, args.batch_size, shuffle=True, drop_last=full, **settings), val_loader
