@@ -34,6 +34,7 @@ from frozen_backbone import add_options, cached_loader, check_options, device_of
 from train_heatmap import keep_depthwise_in_float32
 from training import make_loaders, options, poses_in_crops, train
 
+SPREAD = 50  # pixels, about the distance of joints from their mean
 HALVED_EVERY = 1000  # iterations (section 4.4)
 AUGMENTATION = {"scale": 0.25, "rotation": 30, "flip": 0.5, "translation": 0.1}  # not the paper's, which has none
 
@@ -46,14 +47,16 @@ def batch_loss(model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
 
 @torch.no_grad()
 def start_at(model: Any, pose: torch.Tensor) -> None:
-    """Set the biases of the last layers to a pose `(K, 2)`, of which zeros are hundreds of
-    iterations away.
+    """Set the biases of the last layers to a pose `(K, 2)`, and scale their weights by `SPREAD`.
+
+    Zeros, and outputs of a pixel or less, are hundreds of iterations away.
     """
     layers = [layer for layer in model.head.modules() if isinstance(layer, torch.nn.Linear) and layer.out_features == 2]
     if isinstance(model, PoseCNN):
         layers, pose = [model.head[0]], pose.view(1, -1)
     for layer, bias in zip(layers, pose, strict=True):
         layer.bias.copy_(bias)
+        layer.weight.mul_(SPREAD)
 
 
 def cached(args: Any, model: Any, loader: DataLoader) -> DataLoader:
