@@ -42,7 +42,8 @@ from posezoo.data import LSP, PersonCrop
 from posezoo.geometry import invert, normalize_points, transform_points
 from posezoo.losses import keypoint_mse
 from posezoo.metrics import lsp_pcp
-from posezoo.models.deeppose import DROPOUT, SIGMA_LSP, WIDTHS, DeepPose, whole_image
+from posezoo.models.deeppose import DROPOUT, SIGMA_LSP, WIDTHS, DeepPose
+from posezoo.refinement import whole_image
 
 sys.path.insert(0, str(Path(__file__).parent))
 from frozen_backbone import add_options, cache_features, check_options, device_of_features, start_backbones
