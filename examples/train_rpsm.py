@@ -320,7 +320,8 @@ def split(motions: Iterable[Path], fps: float, held_out: Sequence[str]) -> tuple
     known = [take for take in takes if take.subject not in held_out]
     unknown = [take for take in takes if take.subject in held_out]
     if not known or not unknown:
-        raise SystemExit(f"--held-out: of {len(takes)} motions {len(known)} are for training, {len(unknown)} for testing")
+        counts = f"{len(known)} are for training, {len(unknown)} for testing"
+        raise SystemExit(f"--held-out: of {len(takes)} motions {counts}")
     return known, unknown
 
 
@@ -344,7 +345,9 @@ def main(arguments: list[str] | None = None) -> Report:
     parser.add_argument("--body", type=Path, required=True, help="folder of the base mesh, see tools/render_clips.py")
     parser.add_argument("--motions", type=Path, nargs="+", required=True, help="folders or zip files of CMU's motions")
     parser.add_argument("--held-out", nargs="+", default=HELD_OUT, metavar="SUBJECT")
-    parser.add_argument("--fps", type=float, nargs="+", default=(2,), help="of the training videos; the tests': the first")
+    parser.add_argument(
+        "--fps", type=float, nargs="+", default=(2,), help="of training videos; the tests have the first"
+    )
     parser.add_argument(
         "--final-rate", type=float, default=1.0, help="of the learning rate, as a factor of the initial one"
     )
@@ -358,7 +361,7 @@ def main(arguments: list[str] | None = None) -> Report:
     poses.add_argument("--backbone", help="timm network of --trunk, a Simple Baselines network whose heatmaps are used")
     poses.add_argument("--augment", action="store_true", help="mirror, shift and weight those heatmaps")
     poses.add_argument("--backgrounds", type=Path, help="photographs behind half of the people, see `VARIED`, too")
-    poses.add_argument("--shares", type=float, nargs="+", help="of the videos, per rate of --fps. Defaults to equal ones")
+    poses.add_argument("--shares", type=float, nargs="+", help="of the videos, per rate of --fps. Defaults to equal")
     poses.add_argument("--hidden", type=int, default=1024, help="units of the stages; the paper: 1024")
     poses.add_argument("--stages", type=int, default=3)
     poses.add_argument("--clip-length", type=int, default=5)
