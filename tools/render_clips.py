@@ -44,6 +44,7 @@ IMAGE = 1000  # pixels, side of the virtual camera's square image, of which a cr
 PADDING = (1.15, 1.4)  # of the crop around the keypoints' box, range
 STATURE = (0.94, 1.06)  # factor on the body's size, range
 SHIFT = 0.05  # of the crop in units of its side, maximum
+HEIGHT = (500.0, 2200.0)  # mm of the camera above the floor, range
 SPARSE = 0.9  # pixels between points of the surface, maximum
 SAMPLINGS = ("sqrt", "proportional")  # of recordings, by their numbers of possible clips
 SKIN = ((0.95, 0.76, 0.65), (0.87, 0.63, 0.48), (0.71, 0.48, 0.34), (0.50, 0.32, 0.22), (0.32, 0.20, 0.14))
@@ -61,7 +62,10 @@ class Clips(Dataset[dict[str, Any]]):
         count: number of clips.
         seed: random seed; clip `i` depends only on it and on `i`.
         padding: range of the factor on the keypoints' box in all frames of the clip.
+        shift: of the crop in units of its side, maximum.
+        height: range of the camera's height above the floor, mm.
         backgrounds: images to crop backgrounds from. Defaults to random gradients, boxes and noise.
+        photographed: probability of a background from `backgrounds`, where there are some.
         occluders: probability of an occluder in front of the person.
         sampling: how often clips of a recording are drawn. "sqrt": in proportion to the square root
             of its number of possible clips, so that one long recording does not dominate.
@@ -89,7 +93,10 @@ class Clips(Dataset[dict[str, Any]]):
         count: int = 10000,
         seed: int = 0,
         padding: tuple[float, float] = PADDING,
+        shift: float = SHIFT,
+        height: tuple[float, float] = HEIGHT,
         backgrounds: Sequence[str | Path] = (),
+        photographed: float = 1.0,
         occluders: float = 0.1,
         sampling: str = "sqrt",
     ) -> None:
@@ -102,7 +109,8 @@ class Clips(Dataset[dict[str, Any]]):
                 f"no motion has the {length} frames of a clip, the longest has {longest}; shorten the clips"
             )
         self.body, self.size, self.length, self.count, self.seed = body, size, length, count, seed
-        self.padding, self.backgrounds, self.occluders = padding, list(backgrounds), occluders
+        self.padding, self.shift, self.height = padding, shift, height
+        self.backgrounds, self.photographed, self.occluders = list(backgrounds), photographed, occluders
         self.sampling = sampling
         self.possible = np.array([len(take.pelvis) - length + 1 for take in self.takes])  # clips of each recording
 
@@ -143,18 +151,18 @@ class Clips(Dataset[dict[str, Any]]):
     def _camera(self, world: Tensor, random: np.random.Generator) -> Camera:
         """A camera whose image is the crop, the same for all frames."""
         generator = torch.Generator().manual_seed(int(random.integers(2**62)))
-        camera = virtual_cameras(world, 1, size=(IMAGE, IMAGE), generator=generator)[0]
+        camera = virtual_cameras(world, 1, height=self.height, size=(IMAGE, IMAGE), generator=generator)[0]
         points = camera.project(camera.world_to_camera(world)).reshape(-1, 2)
         box = tight_box(points, torch.ones(len(points), dtype=torch.bool))
         size = (self.size, self.size)
         center, extent = box_to_crop(box[None], size, padding=random.uniform(*self.padding))
-        center = center + extent * torch.from_numpy(random.uniform(-SHIFT, SHIFT, 2))
+        center = center + extent * torch.from_numpy(random.uniform(-self.shift, self.shift, 2))
         matrix = crop_matrix(center, extent, size).to(camera.focal)[0]
         middle = transform_points(camera.center[None], matrix)[0]
         return replace(camera, focal=camera.focal * matrix.diagonal(), center=middle, size=size)
 
     def _background(self, random: np.random.Generator) -> Tensor:
-        if self.backgrounds:
+        if self.backgrounds and (self.photographed == 1 or random.random() < self.photographed):
             return photo_background(self.backgrounds[int(random.integers(len(self.backgrounds)))], self.size, random)
         return drawn_background(self.size, random)
 
