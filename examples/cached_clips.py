@@ -7,7 +7,7 @@ so that an interrupted run continues with the next file.
 import hashlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from posezoo.models.rpsm import RPSM
 from posezoo.skeletons import Skeleton, get_skeleton
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
-from render_clips import Clips
+from render_clips import Clips, read_takes
+from rendering import Take
 
 Batch = dict[str, Any]
+Recordings = Sequence[tuple[Sequence[Take], Sequence[Take]]]  # of training and of held-out subjects, per frame rate
 
 CHUNK = 250  # videos per file
 # crops as of a detector, truncated ones among them, and cameras at all heights, for `--backgrounds`
@@ -30,6 +32,13 @@ PHOTOGRAPHED = 0.5  # share of the clips with a photograph in the background
 MOVE, SHAKE = 2, 1  # cells: maximal shift of all frames of a video, and of single frames
 CONFIDENCE = (0.5, 1.2)  # factor on the heatmaps of a keypoint, range
 LOST = 0.03  # probability that a keypoint has an empty heatmap in all frames
+
+
+def split(motions: Iterable[Path], fps: float, held_out: Sequence[str]) -> tuple[list[Take], list[Take]]:
+    """Read the recordings; return those of training and those of held-out subjects."""
+    takes = read_takes(motions, fps)
+    known = [take for take in takes if take.subject not in held_out]
+    return known, [take for take in takes if take.subject in held_out]
 
 
 def photographs(folder: Path, images: Sequence[int]) -> list[Path]:

@@ -1,9 +1,9 @@
 r"""Train RPSM in the paper's two steps, on LSPET and on rendered people in motions of CMU.
 
-    python examples/train_rpsm.py --phase trunk --data lspet --body body --motions bvh.zip --output
-    runs/trunk python examples/train_rpsm.py --phase poses --trunk local-dir:runs/trunk/model --body
-    body
-        --motions bvh.zip \ --output runs/rpsm
+    python examples/train_rpsm.py --phase trunk --data lspet --body body --motions bvh.zip \
+        --output runs/trunk
+    python examples/train_rpsm.py --phase poses --trunk local-dir:runs/trunk/model --body body \
+        --motions bvh.zip --output runs/rpsm
 
 1. The trunk is trained by SGD to predict 2D heatmaps with a temporary head (section 4), on images
    of LSPET, where the paper has MPII, and on renders. The paper does not state rates, batch size
@@ -21,8 +21,17 @@ intervals (`--test-lengths`). Table 4 is `--stages 1`, `2` or `3`, and `--clip-l
 LSTM), `5` or `10`.
 
 A small run without a GPU: `--size 96 96`, in the first step `--width 32 --adam --lr 1e-3`, in the
-second `--hidden 256 --batch-size 8 --final-rate 0.02 --cache features`, which stores the features
-of all frames. `--resume` continues both steps.
+second `--hidden 256 --batch-size 8 --final-rate 0.02 --cache features`, which stores all features.
+`--resume` continues both steps.
+
+The default weights have the heatmaps of a trained 2D network as features, and no first step:
+
+    python examples/train_rpsm.py --phase poses --trunk simple_baseline_lite.people_192x192 \
+        --backbone tf_efficientnet_lite2 --size 192 192 --width 64 --hidden 512 --body body \
+        --motions asfamc.zip bvh.zip cmu_actions_bvh.zip --fps 10 2 25 --shares 54 26 20 \
+        --backgrounds lspet/images --train-images 1 7000 7501 9500 --videos 5000 --augment \
+        --cache features --mixed-precision bf16 --batch-size 8 --epochs 12 --final-rate 0.02 \
+        --output runs/rpsm
 """
 
 import argparse
@@ -49,8 +58,8 @@ from posezoo.skeletons import convert
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
-from cached_clips import PHOTOGRAPHED, VARIED, augmented, cached, features_of, photographs
-from render_clips import Clips, read_takes
+from cached_clips import PHOTOGRAPHED, VARIED, Recordings, augmented, cached, features_of, photographs, split
+from render_clips import Clips
 from rendering import Body, Take
 from train_cpm import MOMENTUM, PADDING, SCALES, WEIGHT_DECAY
 from train_heatmap import keep_depthwise_in_float32
@@ -227,7 +236,7 @@ def stages_on_trunk(args: argparse.Namespace) -> tuple[RPSM, Any]:
     return model.to("cuda"), pretrained
 
 
-def make_videos(args: argparse.Namespace, model: RPSM, body: Body) -> tuple[Any, Any]:
+def make_videos(args: argparse.Namespace, model: RPSM, recordings: Recordings, body: Body) -> tuple[Any, Any]:
     """Return the training videos of all frame rates, and the test videos of the first one."""
     shape: dict[str, Any] = {"size": args.size[0], "length": args.video_length}
     if args.backgrounds:
@@ -235,8 +244,7 @@ def make_videos(args: argparse.Namespace, model: RPSM, body: Body) -> tuple[Any,
         shape |= {**VARIED, "backgrounds": images, "photographed": PHOTOGRAPHED}
     shares = args.shares or [1] * len(args.fps)
     sets: list[Any] = []
-    for number, (fps, share) in enumerate(zip(args.fps, shares, strict=True)):
-        takes, held_out = split(args.motions, fps, args.held_out)
+    for number, ((takes, held_out), share) in enumerate(zip(recordings, shares, strict=True)):
         if not number:  # all possible test videos are equally likely, as in the tables of docs/results.md
             sets.append(Clips(held_out, body, count=args.test_videos, seed=TEST, sampling="proportional", **shape))
         count = round(args.videos * share / sum(shares))
@@ -256,10 +264,10 @@ def fit_codec(model: RPSM, videos: Any, workers: int) -> Tensor:
     return poses.mean(dim=(0, 1))
 
 
-def train_poses(args: argparse.Namespace, body: Body) -> Report:
+def train_poses(args: argparse.Namespace, recordings: Recordings, body: Body) -> Report:
     model, pretrained = stages_on_trunk(args)
     device = model.codec.minimum.device
-    known, unknown = make_videos(args, model, body)
+    known, unknown = make_videos(args, model, recordings, body)
     workers = 0 if args.cache else args.workers
     mean_pose = fit_codec(model, known, workers)
     loader = DataLoader(known, args.batch_size, shuffle=True, drop_last=True, num_workers=workers)
@@ -312,17 +320,6 @@ def train_poses(args: argparse.Namespace, body: Body) -> Report:
     metrics = {name: report[f"stage {args.stages}"]}
     model.cpu().save_pretrained(args.output / "model", dtype="float16", metrics=metrics, data=data)
     return report
-
-
-def split(motions: Iterable[Path], fps: float, held_out: Sequence[str]) -> tuple[list[Take], list[Take]]:
-    """Read the recordings; return those of training and those of held-out subjects."""
-    takes = read_takes(motions, fps)
-    known = [take for take in takes if take.subject not in held_out]
-    unknown = [take for take in takes if take.subject in held_out]
-    if not known or not unknown:
-        counts = f"{len(known)} are for training, {len(unknown)} for testing"
-        raise SystemExit(f"--held-out: of {len(takes)} motions {counts}")
-    return known, unknown
 
 
 def cut(videos: Tensor, clip_length: int) -> Tensor:
@@ -382,14 +379,21 @@ def main(arguments: list[str] | None = None) -> Report:
     needed = {"trunk": "data", "poses": "trunk"}[phase]
     if getattr(args, needed) is None:
         parser.error(f"--phase {phase} needs --{needed}")
+    if args.shares and len(args.shares) != len(args.fps):
+        parser.error(f"--shares: expected one per rate of --fps, {len(args.fps)}, got {len(args.shares)}")
+    if args.augment and not args.backbone:
+        parser.error("--augment: name the network of the heatmaps with --backbone")
     if args.video_length % args.clip_length:
         parser.error(f"--video-length: expected a multiple of {args.clip_length}, the clips' length")
 
     torch.manual_seed(args.seed)
     body = Body(args.body)
+    recordings = [split(args.motions, fps, args.held_out) for fps in args.fps]
+    if not all(counts := [len(part) for part in recordings[0]]):
+        parser.error(f"--held-out: of {sum(counts)} motions {counts[0]} are for training, {counts[1]} for testing")
     if phase == "trunk":
-        return train_trunk(args, split(args.motions, args.fps[0], args.held_out)[0], body)
-    return train_poses(args, body)
+        return train_trunk(args, recordings[0][0], body)
+    return train_poses(args, recordings, body)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ the crown, where CMU's skeletons end some 10 cm lower, and `wrist` is the wrist,
 """
 
 import argparse
+import itertools
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -38,12 +39,27 @@ from posezoo.geometry import Camera, box_to_crop, crop_matrix, tight_box, transf
 from posezoo.viz import draw_keypoints
 
 sys.path.insert(0, str(Path(__file__).parent))
-from rendering import PART, SPACINGS, Body, Fragments, Surface, Take, pose_body, rasterise, read_take, skinned
+from rendering import (
+    LIMB_BONES,
+    PART,
+    SIDES,
+    SPACINGS,
+    TURNS,
+    Body,
+    Fragments,
+    Surface,
+    Take,
+    pose_body,
+    rasterise,
+    read_take,
+    skinned,
+)
 
 IMAGE = 1000  # pixels, side of the virtual camera's square image, of which a crop is rendered
 PADDING = (1.15, 1.4)  # of the crop around the keypoints' box, range
 STATURE = (0.94, 1.06)  # factor on the body's size, range
 SHIFT = 0.05  # of the crop in units of its side, maximum
+LEAN = 20.0  # degrees, standard deviation of the inclination of `mix`
 HEIGHT = (500.0, 2200.0)  # mm of the camera above the floor, range
 SPARSE = 0.9  # pixels between points of the surface, maximum
 SAMPLINGS = ("sqrt", "proportional")  # of recordings, by their numbers of possible clips
@@ -67,6 +83,8 @@ class Clips(Dataset[dict[str, Any]]):
         backgrounds: images to crop backgrounds from. Defaults to random gradients, boxes and noise.
         photographed: probability of a background from `backgrounds`, where there are some.
         occluders: probability of an occluder in front of the person.
+        mixed: probability that limbs are moved as in another recording, and the body leans; see
+            `mix`.
         sampling: how often clips of a recording are drawn. "sqrt": in proportion to the square root
             of its number of possible clips, so that one long recording does not dominate.
             "proportional": in proportion to that number, so that all possible clips are equally
@@ -98,6 +116,7 @@ class Clips(Dataset[dict[str, Any]]):
         backgrounds: Sequence[str | Path] = (),
         photographed: float = 1.0,
         occluders: float = 0.1,
+        mixed: float = 0.0,
         sampling: str = "sqrt",
     ) -> None:
         if sampling not in SAMPLINGS:
@@ -111,7 +130,7 @@ class Clips(Dataset[dict[str, Any]]):
         self.body, self.size, self.length, self.count, self.seed = body, size, length, count, seed
         self.padding, self.shift, self.height = padding, shift, height
         self.backgrounds, self.photographed, self.occluders = list(backgrounds), photographed, occluders
-        self.sampling = sampling
+        self.mixed, self.sampling = mixed, sampling
         self.possible = np.array([len(take.pelvis) - length + 1 for take in self.takes])  # clips of each recording
 
     def __len__(self) -> int:
@@ -123,6 +142,10 @@ class Clips(Dataset[dict[str, Any]]):
         random = np.random.default_rng([self.seed, index])
         number, first = self.choose(random)
         take = self.takes[number]
+        if self.mixed and random.random() < self.mixed:
+            other, start = self.choose(random)
+            take = mix(part_of(take, first, self.length), part_of(self.takes[other], start, self.length), random)
+            first = 0
         vertices = self.body.shaped(random_shape(self.body.targets, random), scale=random.uniform(*STATURE))
         moves, world = pose_body(self.body, vertices, take, slice(first, first + self.length))
         camera = self._camera(world, random)
@@ -165,6 +188,35 @@ class Clips(Dataset[dict[str, Any]]):
         if self.backgrounds and (self.photographed == 1 or random.random() < self.photographed):
             return photo_background(self.backgrounds[int(random.integers(len(self.backgrounds)))], self.size, random)
         return drawn_background(self.size, random)
+
+
+def part_of(take: Take, first: int, length: int) -> Take:
+    """Cut a recording."""
+    frames = slice(first, first + length)
+    return replace(take, rotations=take.rotations[frames], pelvis=take.pelvis[frames])
+
+
+def mix(take: Take, other: Take, random: np.random.Generator) -> Take:
+    """Take half of the limbs, relative to the trunk, from another recording, and lean the body.
+
+    Args:
+        take: the recording.
+        other: one of the same length.
+        random: random generator.
+    """
+    names, rotations, rest = list(TURNS), take.rotations.clone(), take.rest.clone()
+    for side, (bones, root) in itertools.product(SIDES, LIMB_BONES.items()):
+        if random.random() < 0.5:
+            continue
+        base = names.index(root)
+        for bone in (names.index(f"{side}{bone}") for bone in bones):
+            relative = other.rotations[:, base].mT @ other.rotations[:, bone]
+            rotations[:, bone], rest[bone] = take.rotations[:, base] @ relative, other.rest[bone]
+    way, angle = random.uniform(0, 2 * np.pi), np.deg2rad(random.normal(0, LEAN))
+    axis = torch.tensor([[0.0, 0.0, np.sin(way)], [0.0, 0.0, -np.cos(way)], [-np.sin(way), np.cos(way), 0.0]])
+    lean = torch.linalg.matrix_exp(angle * axis).float()
+    middle = take.pelvis.mean(dim=0)
+    return replace(take, rotations=lean @ rotations, pelvis=(take.pelvis - middle) @ lean.mT + middle, rest=rest)
 
 
 def read_takes(
