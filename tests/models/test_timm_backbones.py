@@ -86,7 +86,8 @@ def test_saved_and_loaded_is_the_same_to_the_bit(name, tmp_path):
     loaded = posezoo.create(f"local-dir:{tmp_path}", pretrained=True)
     assert loaded.kwargs == model.kwargs
     assert loaded.state_dict().keys() == model.state_dict().keys()
-    assert all(torch.equal(loaded.state_dict()[key], value) for key, value in model.state_dict().items())
+    state = loaded.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())
     other = posezoo.create(f"local-dir:{tmp_path}", pretrained=True, num_keypoints=6)
     assert other.num_keypoints == 6
 
@@ -123,6 +124,11 @@ def test_gradient_checkpointing_changes_nothing(name):
     assert_close(losses[1], losses[0], rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in ("ief", "rpsm") else pytest.mark.slow) for name in NETWORKS],
+    indirect=True,
+)
 def test_export_with_any_batch_agrees_with_eager(model):
     batch = torch.export.Dim("batch", min=1, max=64)
     exported = torch.export.export(model, (given(model),), dynamic_shapes={model.input_kind: {0: batch}})
