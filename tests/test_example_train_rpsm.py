@@ -199,7 +199,9 @@ def test_augmented_heatmaps_are_those_of_augmented_poses(example):
     )
     zoom = (ours * theirs).nansum(dim=(1, 2, 3)) / (ours * ours).nansum(dim=(1, 2, 3))
     assert 0.75 < zoom.min() < 0.9 < 1.1 < zoom.max() < 1.25
-    assert (theirs - zoom[:, None, None, None] * ours).nan_to_num().abs().mean() < 0.3  # cells; targets are rounded to cells
+    assert (
+        theirs - zoom[:, None, None, None] * ours
+    ).nan_to_num().abs().mean() < 0.3  # cells; targets are rounded to cells
     assert_close(turned[..., 2], pose3d[..., 2])
     assert_close(turned.norm(dim=-1).sum(dim=-1), pose3d.norm(dim=-1).sum(dim=-1))
 
