@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 import posezoo
 from posezoo.backbones import load_backbone
@@ -66,6 +66,16 @@ def start_backbones(model: Any, backbones: Sequence[nn.Module], args: argparse.N
     for backbone in backbones:
         backbone.requires_grad_(not args.freeze_backbone)
     return list(backbones) if args.freeze_backbone else []
+
+
+def cached_loader(
+    args: argparse.Namespace, loader: DataLoader, describe: Callable[[Batch], Batch], settings: dict[str, Any]
+) -> DataLoader:
+    """Replace a loader of crops by one of their features, `args.cache` crops per person."""
+    people = loader.dataset.people  # type: ignore[attr-defined]
+    folder = args.features or args.output / "features"
+    dataset = cache_features(folder, people, loader, describe, count=args.cache * len(people), settings=settings)
+    return DataLoader(dataset, args.batch_size, shuffle=True, drop_last=True, num_workers=args.workers)
 
 
 class CachedFeatures(Dataset[Batch]):

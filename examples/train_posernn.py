@@ -30,7 +30,7 @@ from posezoo.losses import keypoint_l2
 from posezoo.models.posernn import PoseCNN
 
 sys.path.insert(0, str(Path(__file__).parent))
-from frozen_backbone import add_options, cache_features, check_options, device_of_features, start_backbones
+from frozen_backbone import add_options, cached_loader, check_options, device_of_features, start_backbones
 from train_heatmap import keep_depthwise_in_float32
 from training import make_loaders, options, poses_in_crops, train
 
@@ -70,19 +70,10 @@ def cached(args: Any, model: Any, loader: DataLoader) -> DataLoader:
             features = model.backbone_features(batch["image"].to(device, memory_format=torch.channels_last))
         return {"features": features, "keypoints": batch["keypoints"], "visible": batch["visible"]}
 
-    people = loader.dataset.people  # type: ignore[attr-defined]
     # every decoder can use them
     named = ("backbone", "start", "size", "train_images", "augment", "seed")
     settings = {name: getattr(args, name) for name in named}
-    dataset = cache_features(
-        args.features or args.output / "features",
-        people,
-        loader,
-        describe,
-        count=args.cache * len(people),
-        settings=settings,
-    )
-    return DataLoader(dataset, args.batch_size, shuffle=True, drop_last=True, num_workers=args.workers)
+    return cached_loader(args, loader, describe, settings)
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
