@@ -123,10 +123,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
                 part[-1].weight.mul_(SMALL)
         rate = 1.0
         if args.craft:
-            model.normalize, rate = (
-                start_from_craft(model.trunk, args.craft, next(iter(loaders[0]))["image"]),
-                CRAFT_RATE,
-            )
+            images = torch.cat([batch["image"] for batch in islice(loaders[0], -(-CRAFT_IMAGES // args.batch_size))])
+            model.normalize, rate = start_from_craft(model.trunk, args.craft, images), CRAFT_RATE
         own = [*model.stage1.parameters(), *model.stages.parameters()]
         groups = [{"params": model.trunk.parameters(), "lr": rate * args.lr}, {"params": own}]
         optimizer: torch.optim.Optimizer = torch.optim.Adam(groups, lr=args.lr)
