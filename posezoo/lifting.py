@@ -141,7 +141,7 @@ def lift(
     if fps is not None and not 0 < fps < float("inf"):
         raise ValueError(f"fps: expected a positive number of frames per second, got {fps}")
     frames = _video(keypoints, fps)
-    model = resolve_model(model, device, takes=("keypoints", "clip"))
+    model = resolve_model(model, device, takes=("keypoints", "clip"), needs=["receptive_field"])
     if model.input_kind == "clip" and frames is None:
         raise ValueError(
             f"keypoints: {model_name(model)} takes videos, not keypoints; pass the path of a video, a "
@@ -175,8 +175,6 @@ def _video(source: Any, fps: float | None) -> "VideoReader | list[Any] | None":
         if isinstance(video.source, int):
             raise ValueError("keypoints: a webcam has no last frame; record a file, or lift frame by frame")
         return read_video(video.source, fps=fps or video.fps)
-    if isinstance(source, str | Path):
-        raise ValueError(f"keypoints: expected an array, People or a video, got the path {str(source)!r}")
     paths = isinstance(source, list | tuple) and source and all(isinstance(item, str | Path) for item in source)
     return list(source) if paths else None
 
