@@ -527,7 +527,7 @@ def unpublished_lifter(**kwargs):
 
 def test_models_that_do_not_lift(video):
     image_model = posezoo.create("hrnet_w32", width=2)
-    with pytest.raises(ValueError, match=r"the input of hrnet_w32 is 'image', not 'keypoints'; posezoo\.predict is"):
+    with pytest.raises(ValueError, match=r"hrnet_w32 is 'image', not 'keypoints' or 'clip'; posezoo\.predict is"):
         posezoo.lift(video, image_model, skeleton="coco17")
     headless = posezoo.create("martinez", linear_size=16, num_keypoints=0)
     with pytest.raises(ValueError, match=r"this martinez has no head; model\.reset_head"):

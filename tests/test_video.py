@@ -520,5 +520,6 @@ def test_the_page_runs(tmp_path, monkeypatch):
     for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
         exec(block, names)
     assert names["ids"].tolist() == [0]
-    assert (names["video"].fps, names["video"].size, names["video"].num_frames) == (25, (120, 160), 50)
+    assert (names["video"].fps, names["video"].size, names["video"].num_frames) == (2, (120, 160), 4)
+    assert (names["everyone"][3].time, names["everyone"][3].ids.tolist()) == (1.5, [0])
     assert read_video("slow.mp4").num_frames == 20
