@@ -302,7 +302,7 @@ def _frames(images: Any) -> Iterable[Any]:
 
 
 def _note_times(images: Iterable[Any], times: "collections.deque[float | None]") -> Iterator[Any]:
-    """Yield images and append to `times` the time of each, None for one that is no frame of a video."""
+    """Yield images, and append the time of each to `times`; None outside of videos."""
     for image in images:
         times.append(image.time if isinstance(image, Frame) else None)
         yield image.image if isinstance(image, Frame) else image

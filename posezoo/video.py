@@ -148,7 +148,7 @@ def read_video(source: str | Path | int, *, fps: float | None = None) -> VideoRe
 
 
 class VideoWriter:
-    """Encode frames to an MP4 file: H.264, yuv420p, BT.709, at a constant frame rate or with time stamps.
+    """Encode frames to MP4: H.264, yuv420p, BT.709; constant frame rate or time stamps.
 
     The file appears when the `with` block ends, and not at all if the block raises. An odd height
     or width is padded by repeating the last row or column, because yuv420p has one colour per two

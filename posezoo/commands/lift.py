@@ -86,7 +86,7 @@ def _write(poses: Any, frames: Any, options: argparse.Namespace) -> list[Path]:
 
 
 def _frames(folder: Path) -> list[Path]:
-    """List the images in a folder or of a pattern; empty for a file, and for a folder of OpenPose's json."""
+    """List the images of a folder or pattern; none for a file or a folder of OpenPose's json."""
     from posezoo.data.detections import in_order
 
     if not folder.is_dir():
