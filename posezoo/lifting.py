@@ -19,7 +19,7 @@ from torch import Tensor
 from posezoo.contract import require_flip_index
 from posezoo.crops import IMAGE_PADDING, better_pass, eval_mode, keypoint_box
 from posezoo.data.filters import median_filter, one_euro_filter
-from posezoo.data.tracking import track_person
+from posezoo.data.single_person import track_person
 from posezoo.geometry import box_to_crop, crop, crop_matrix
 from posezoo.images import load_image
 from posezoo.people import People
@@ -141,7 +141,7 @@ def lift(
     if fps is not None and not 0 < fps < float("inf"):
         raise ValueError(f"fps: expected a positive number of frames per second, got {fps}")
     frames = _video(keypoints, fps)
-    model = resolve_model(model, device, takes=("keypoints", "clip"))
+    model = resolve_model(model, device, takes=("keypoints", "clip"), needs=["receptive_field"])
     if model.input_kind == "clip" and frames is None:
         raise ValueError(
             f"keypoints: {model_name(model)} takes videos, not keypoints; pass the path of a video, a "
@@ -175,8 +175,6 @@ def _video(source: Any, fps: float | None) -> "VideoReader | list[Any] | None":
         if isinstance(video.source, int):
             raise ValueError("keypoints: a webcam has no last frame; record a file, or lift frame by frame")
         return read_video(video.source, fps=fps or video.fps)
-    if isinstance(source, str | Path):
-        raise ValueError(f"keypoints: expected an array, People or a video, got the path {str(source)!r}")
     paths = isinstance(source, list | tuple) and source and all(isinstance(item, str | Path) for item in source)
     return list(source) if paths else None
 
@@ -267,7 +265,7 @@ def predict_single_person(
     of `box`.
 
     With a detector there may be several people. The largest one, summed over the frames, is tracked
-    by `posezoo.data.tracking.track_person`, and interpolated in frames without that person.
+    by `posezoo.data.single_person.track_person`, and interpolated in frames without that person.
 
     Args:
         frames: images as `posezoo.predict` takes them, or a video or its path.

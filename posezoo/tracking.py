@@ -201,6 +201,7 @@ class Tracker:
             similarity[:, lost] = np.maximum(similarity[:, lost], stopped)
 
         detections, people = np.nonzero(similarity >= self.min_similarity)
+        # the last key counts first: people of the previous frame, then similarity, then ids
         ranking = np.lexsort((detections, people, -similarity[detections, people], lost[people]))
         matches: dict[int, _Person] = {}
         taken: set[int] = set()
