@@ -1,4 +1,4 @@
-"""Command line: `posezoo predict`, `lift`, `evaluate`, `list`, `info`, `convert`, `export`, `completion`."""
+"""The command line `posezoo`: predict, lift, evaluate, list, info, convert, export, completion."""
 
 import argparse
 import json
@@ -105,7 +105,7 @@ FORMATS = ("json", "bvh", "gif", "mp4", "png")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0; 1 if some images could not be read; 2 after an error."""
+    """Run one command; return 0, or 1 if some images could not be read, or 2 after an error."""
     parser = command_line()
     options = parser.parse_args(arguments)
     if options.command is None:

@@ -13,6 +13,10 @@ from torch import Tensor, nn
 from posezoo.layers import heatmap_head
 from posezoo.weights import Weights, find, read_state_dict
 
+DECONV_STD = 0.001  # of the initial weights of transposed convolutions (Simple Baselines, section 4.1)
+# kernel of a transposed convolution -> padding, output padding that double the size
+DECONV_PADDING = {4: (1, 0), 3: (1, 1), 2: (0, 0)}
+
 
 def import_timm(wanted: str) -> Any:
     """Import timm.
@@ -76,6 +80,7 @@ def strided_maps(name: str, reductions: Sequence[int]) -> tuple[int, ...]:
             f"backbone: expected feature maps of the strides {tuple(reductions)}, and timm's {name!r} has those of "
             f"{tuple(have)}; choose another, such as tf_efficientnet_lite2 or resnet50"
         )
+    # of several maps of one stride the last, which has the most layers before it
     return tuple(len(have) - 1 - have[::-1].index(stride) for stride in reductions)
 
 
@@ -90,12 +95,12 @@ def last_map(backbone: Any, image: Tensor) -> Tensor:
 
 
 def count_cells(backbone: Any, side: int) -> int:
-    """Return the number of cells h * w of the last feature map for images of `side` x `side` pixels."""
+    """Return the number of cells of the last feature map for images of `side` x `side` pixels."""
     return (-(-side // backbone.feature_info.reduction()[-1])) ** 2
 
 
 class PyramidNeck(nn.Module):
-    """Merge a timm backbone's feature maps into one of the size of the first, `(B, width, h, w)`."""
+    """Merge a timm backbone's feature maps into one of the first's size, `(B, width, h, w)`."""
 
     def __init__(self, channels: Sequence[int], width: int) -> None:
         super().__init__()
@@ -116,15 +121,28 @@ class PyramidNeck(nn.Module):
         return heatmap_head(self.width, num_keypoints, design)
 
 
+def deconvolutions(channels: int, width: int, count: int = 3, kernel: int = 4) -> nn.Sequential:
+    """Stack `count` times ConvTranspose, BatchNorm, ReLU; each doubles height and width."""
+    padding, output_padding = DECONV_PADDING[kernel]
+    layers: list[nn.Module] = []
+    for _ in range(count):
+        deconv = nn.ConvTranspose2d(channels, width, kernel, 2, padding, output_padding, bias=False)
+        # PyTorch's default depends on the width; the authors use one deviation for all
+        nn.init.normal_(deconv.weight, std=DECONV_STD)
+        layers += [deconv, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        channels = width
+    return nn.Sequential(*layers)
+
+
 def backbone_groups(coarse: bool, prefix: str = "") -> dict[str, str]:
-    """Return the expressions of `group_matcher` for a timm backbone under `backbone.`: stem and blocks."""
+    """Return `group_matcher`'s expressions for timm's backbone under `backbone.`: stem, blocks."""
     start = rf"^{prefix}backbone\."
     blocks = start + r"(?:layer|blocks\.|stages[._])(\d+)" + ("" if coarse else r"(?:\.(\d+))?")
     return {"stem": start + r"(?!(?:layer|blocks\.|stages[._])\d)", "blocks": blocks}
 
 
 class ExtendedConv(nn.Module):
-    """A convolution with further input channels behind those of an image: the sum of two convolutions.
+    """A convolution with more input channels behind those of an image: a sum of two convolutions.
 
     Args:
         conv: the convolution of the image; `image` is the same module.
@@ -215,7 +233,7 @@ def load_backbone(backbone: nn.Module, source: nn.Module | Mapping[str, Tensor])
 
 
 def hub_file(repository: str) -> Path:
-    """Return the path of a Hub repository's weights file; offline this fails at once, with advice."""
+    """Return the path of a Hub repository's weights file; fail at once offline, with advice."""
     return find(Weights(sources=(f"hf-hub:{repository}",)))
 
 

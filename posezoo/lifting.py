@@ -19,7 +19,7 @@ from torch import Tensor
 from posezoo.contract import require_flip_index
 from posezoo.crops import IMAGE_PADDING, better_pass, eval_mode, keypoint_box
 from posezoo.data.filters import median_filter, one_euro_filter
-from posezoo.data.tracking import track_person
+from posezoo.data.single_person import track_person
 from posezoo.geometry import box_to_crop, crop, crop_matrix
 from posezoo.images import load_image
 from posezoo.people import People
@@ -265,7 +265,7 @@ def predict_single_person(
     of `box`.
 
     With a detector there may be several people. The largest one, summed over the frames, is tracked
-    by `posezoo.data.tracking.track_person`, and interpolated in frames without that person.
+    by `posezoo.data.single_person.track_person`, and interpolated in frames without that person.
 
     Args:
         frames: images as `posezoo.predict` takes them, or a video or its path.

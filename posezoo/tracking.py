@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from posezoo.data.filters import OneEuroStream
+from posezoo.geometry import box_iou
 from posezoo.metrics import oks
 from posezoo.people import People
 
@@ -185,7 +186,7 @@ class Tracker:
         return float(time)
 
     def _match(self, points: np.ndarray, visible: np.ndarray, boxes: np.ndarray) -> dict[int, _Person]:
-        """Person of each matched detection, greedily by similarity; of equal pairs the lowest id."""
+        """Person of each matched detection, greedily by similarity; of equals the lowest id."""
         if not (len(points) and self._people):
             return {}
         elapsed = np.array([self._time - person.time for person in self._people])
@@ -200,6 +201,7 @@ class Tracker:
             similarity[:, lost] = np.maximum(similarity[:, lost], stopped)
 
         detections, people = np.nonzero(similarity >= self.min_similarity)
+        # the last key counts first: people of the previous frame, then similarity, then ids
         ranking = np.lexsort((detections, people, -similarity[detections, people], lost[people]))
         matches: dict[int, _Person] = {}
         taken: set[int] = set()
@@ -216,7 +218,7 @@ class Tracker:
         """Mean of OKS and IoU of N detections and M shifted people: `(N, M)`."""
         tolerance = 1 + DRIFT * elapsed
         earlier = np.stack([person.box for person in people]) + np.tile(shifts, 2)
-        overlap = _iou(_enlarge(boxes[:, None], tolerance), _enlarge(earlier, tolerance))
+        overlap = box_iou(_enlarge(boxes[:, None], tolerance), _enlarge(earlier, tolerance))
 
         shape = (len(points), len(people))
         poses = np.stack([person.keypoints for person in people]) + shifts[:, None]
@@ -345,10 +347,3 @@ def _enlarge(boxes: np.ndarray, factor: np.ndarray) -> np.ndarray:
     center = (boxes[..., :2] + boxes[..., 2:]) / 2
     reach = (boxes[..., 2:] - boxes[..., :2]) / 2 * factor[:, None]
     return np.concatenate([center - reach, center + reach], axis=-1)
-
-
-def _iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of pairs of boxes; both shapes broadcast."""
-    sides = np.minimum(boxes[..., 2:], others[..., 2:]) - np.maximum(boxes[..., :2], others[..., :2])
-    common = sides.clip(min=0).prod(axis=-1)
-    return common / (_area(boxes) + _area(others) - common)

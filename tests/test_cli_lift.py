@@ -58,7 +58,7 @@ def test_arrays_to_json_and_drawings(capsys, tmp_path, npz, keypoints, model):
     assert [path.name for path in table.parent.iterdir()] == ["poses.json"]
 
 
-def test_flip_is_passed_on(capsys, npz, keypoints, model):
+def test_flip_reaches_the_model(capsys, npz, keypoints, model):
     code, said, _ = run(capsys, "lift", npz, "--model", model, "--skeleton", "coco17", "--json", "-", "--flip")
     assert code == 0
     flipped = posezoo.lift(keypoints, model, skeleton="coco17", flip=True).pose3d
@@ -75,7 +75,7 @@ def test_json_on_the_standard_output_is_alone_there(capsys, tmp_path, npz, model
     assert sorted(tmp_path.rglob("*")) == before  # nothing is written unasked
 
 
-def test_what_predict_wrote(capsys, tmp_path, model):
+def test_files_that_predict_wrote(capsys, tmp_path, model):
     """`posezoo predict --json`, then `posezoo lift`."""
     for number in (9, 10):
         pixels = np.random.default_rng(number).integers(0, 255, (60, 80, 3), dtype=np.uint8)

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from posezoo.commands.sources import check_options, list_sources, warnings_as_lines
 
@@ -138,37 +138,44 @@ def _report(line: str, options: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _json_list(target: Path | None) -> Iterator[Write]:
-    """Yield a function that appends to a JSON list, in a file that is renamed at the end, or on the standard output.
+    """Yield a function that appends to a JSON list, in a whole file or on the standard output.
 
     After an error what was written stays in the unfinished file, as a complete list.
     """
     from posezoo.progress import say
+    from posezoo.writing import replacing
 
     if target is None:
         yield lambda _: None
-        return
-    to_stdout = str(target) == "-"
-    part = target.with_name(f"{target.stem}.part{target.suffix}")
-    with contextlib.nullcontext(sys.stdout) if to_stdout else part.open("w", encoding="utf-8") as file:
-        count = 0
-
-        def write(entry: Any) -> None:
-            nonlocal count
-            file.write((",\n" if count else "[\n") + json.dumps(entry))
-            count += 1
-
-        try:
+    elif str(target) == "-":
+        with _appending(sys.stdout) as write:
             yield write
-        except BaseException:
-            if count and not to_stdout:
-                say(f"posezoo: {part} holds the results up to here", sys.stderr)
-            elif not to_stdout:
-                part.unlink()
-            raise
-        finally:
-            file.write("\n]\n" if count else "[]\n")
-    if not to_stdout:
-        part.replace(target)
+    else:
+        with replacing(target) as part:
+            try:
+                with part.open("w", encoding="utf-8") as file, _appending(file) as write:
+                    yield write
+            except BaseException:
+                if part.stat().st_size > len("[]\n"):
+                    kept = part.replace(target.with_name(f"{target.stem}.part{target.suffix}"))
+                    say(f"posezoo: {kept} holds the results up to here", sys.stderr)
+                raise
+
+
+@contextlib.contextmanager
+def _appending(file: TextIO) -> Iterator[Write]:
+    """Yield a function that appends to the JSON list in a file, and close the list at the end."""
+    count = 0
+
+    def write(entry: Any) -> None:
+        nonlocal count
+        file.write((",\n" if count else "[\n") + json.dumps(entry))
+        count += 1
+
+    try:
+        yield write
+    finally:
+        file.write("\n]\n" if count else "[]\n")
 
 
 def _targets(sources: Sequence[Any], moving: dict[Any, bool], folder: Path) -> dict[Any, Path]:
