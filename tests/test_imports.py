@@ -59,7 +59,7 @@ MAY_IMPORT = {
     "tracking": {"data", "geometry", "metrics", "people"},
     "crops": {"detectors", "geometry", "images", "people", "skeletons"},
     "prediction": {"crops", "detectors", "images", "people", "progress", "registry", "tracking", "video"},
-    "poses3d": {"data", "images", "skeletons", "video", "viz", "writing"},
+    "poses3d": {"data", "images", "progress", "skeletons", "video", "viz", "writing"},
     "lifting": {
         "contract",
         "crops",
