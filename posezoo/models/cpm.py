@@ -152,6 +152,7 @@ class CPM(PoseModel):
             raise ValueError(f"design: expected one of {', '.join(DESIGNS)}, got {design!r}")
         self.design, self.num_stages, self.num_features = DESIGNS[design], num_stages, width
         self.offset, self.padding, self.background = self.design.offset, self.design.padding, self.design.background
+        self.fill = 0.0 if self.design.batch_norm else GREY
         self.flip_shift = self.design.offset == 0  # cells in the middle of their block mirror onto cells
         self.decoding = decoding or ("quarter" if design == "bn" else "bicubic")
         decodings = heatmaps.DECODINGS if design == "bn" else ("bicubic", *heatmaps.DECODINGS)
