@@ -47,7 +47,8 @@ from posezoo.detectors import load_detector
 from posezoo.geometry import invert, normalize_points, transform_points
 from posezoo.losses import keypoint_mse
 from posezoo.metrics import lsp_pcp
-from posezoo.models.deeppose import DROPOUT, WIDTHS, DeepPose, whole_image
+from posezoo.models.deeppose import DROPOUT, WIDTHS, DeepPose
+from posezoo.refinement import whole_image
 
 from data_sources import Cropped, detected_boxes, open_data
 from frozen_backbone import add_options, cache_features, check_options, device_of_features, start_backbones

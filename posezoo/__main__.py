@@ -1,4 +1,4 @@
-"""Command line: `posezoo predict`, `lift`, `evaluate`, `list`, `info`, `convert`, `export`, `completion`."""
+"""The command line `posezoo`: predict, lift, evaluate, list, info, convert, export, completion."""
 
 import argparse
 import contextlib
@@ -100,7 +100,7 @@ FRAME_FILES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0; 1 if some images could not be read; 2 after an error."""
+    """Run one command; return 0, or 1 if some images could not be read, or 2 after an error."""
     parser = command_line()
     options = parser.parse_args(arguments)
     if options.command is None:
@@ -297,7 +297,7 @@ def run_predict(options: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _json_list(target: Path | None) -> Iterator[Callable[[Any], None]]:
-    """Yield a function that appends to a JSON list, in a file that is renamed at the end, or on the standard output.
+    """Yield a function that appends to a JSON list, in a whole file or on the standard output.
 
     After an error what was written stays in the unfinished file, as a complete list.
     """
@@ -437,7 +437,7 @@ def run_lift(options: argparse.Namespace) -> None:
 
 
 def _frames(folder: Path) -> list[Path]:
-    """List the images in a folder or of a pattern; empty for a file, and for a folder of OpenPose's json."""
+    """List the images of a folder or pattern; none for a file or a folder of OpenPose's json."""
     from posezoo.data.detections import in_order
 
     if not folder.is_dir():

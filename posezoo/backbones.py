@@ -90,12 +90,12 @@ def last_map(backbone: Any, image: Tensor) -> Tensor:
 
 
 def count_cells(backbone: Any, side: int) -> int:
-    """Return the number of cells h * w of the last feature map for images of `side` x `side` pixels."""
+    """Return the number of cells of the last feature map for images of `side` x `side` pixels."""
     return (-(-side // backbone.feature_info.reduction()[-1])) ** 2
 
 
 class PyramidNeck(nn.Module):
-    """Merge a timm backbone's feature maps into one of the size of the first, `(B, width, h, w)`."""
+    """Merge a timm backbone's feature maps into one of the first's size, `(B, width, h, w)`."""
 
     def __init__(self, channels: Sequence[int], width: int) -> None:
         super().__init__()
@@ -117,14 +117,14 @@ class PyramidNeck(nn.Module):
 
 
 def backbone_groups(coarse: bool, prefix: str = "") -> dict[str, str]:
-    """Return the expressions of `group_matcher` for a timm backbone under `backbone.`: stem and blocks."""
+    """Return `group_matcher`'s expressions for timm's backbone under `backbone.`: stem, blocks."""
     start = rf"^{prefix}backbone\."
     blocks = start + r"(?:layer|blocks\.|stages[._])(\d+)" + ("" if coarse else r"(?:\.(\d+))?")
     return {"stem": start + r"(?!(?:layer|blocks\.|stages[._])\d)", "blocks": blocks}
 
 
 class ExtendedConv(nn.Module):
-    """A convolution with further input channels behind those of an image: the sum of two convolutions.
+    """A convolution with more input channels behind those of an image: a sum of two convolutions.
 
     Args:
         conv: the convolution of the image; `image` is the same module.
@@ -215,7 +215,7 @@ def load_backbone(backbone: nn.Module, source: nn.Module | Mapping[str, Tensor])
 
 
 def hub_file(repository: str) -> Path:
-    """Return the path of a Hub repository's weights file; offline this fails at once, with advice."""
+    """Return the path of a Hub repository's weights file; fail at once offline, with advice."""
     return find(Weights(sources=(f"hf-hub:{repository}",)))
 
 

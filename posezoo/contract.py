@@ -1,4 +1,4 @@
-"""The contract of a network: `PoseModel`, checks of inputs, skeletons of heads, and prediction with flip averaging.
+"""The contract of a network: `PoseModel`, input checks, skeletons of heads, flip averaging.
 
 `posezoo.predict`, `posezoo.lift`, export and the training scripts read what they need to know off a
 `PoseModel`, never off an example input or a constant. `docs/add_a_model.md` shows the methods that
@@ -48,7 +48,7 @@ CROPS: dict[str, dict[str, Any]] = {
 
 
 class PoseModel(nn.Module):
-    """Base class of all models: constructor arguments, weights record, input settings, saving and Hub upload.
+    """Base class of all models: constructor arguments, weights record, input settings, saving.
 
     Attributes:
         architecture: registered name, "" for a model that was built by hand.
@@ -105,11 +105,11 @@ class PoseModel(nn.Module):
 
     @property
     def corner_aligned(self) -> bool:
-        """Whether the first and last cell lie on the first and last pixel, as in unbiased data processing (UDP)."""
+        """Whether first and last cell lie on first and last pixel (unbiased data processing)."""
         return self.decoding == "udp"
 
     def input_settings(self) -> dict[str, Any]:
-        """Return the attributes that prepare an input and read an output, as `config.json` stores them.
+        """Return the settings of inputs and outputs, as `config.json` stores them.
 
         Examples:
             >>> import posezoo
@@ -134,7 +134,7 @@ class PoseModel(nn.Module):
         return settings
 
     def apply_input_settings(self, settings: Mapping[str, Any]) -> None:
-        """Set what the person's crop depends on, where given: `input_size`, `padding` …, such as one of `CROPS`.
+        """Set what crops depend on, where given: `input_size`, `padding` …, as `CROPS` has them.
 
         The constructor's arguments fix all other settings. A padding without a margin or a region
         is the padding of the person's box, without a margin.
@@ -178,7 +178,10 @@ class PoseModel(nn.Module):
             self.keep_aspect = bool(settings["keep_aspect"])
 
     def example_input(self, batch: int = 1) -> Tensor:
-        """Return a random input of `input_size` and `receptive_field`; keypoints are pixels of a 1000 x 1000 image."""
+        """Return a random input of `input_size` or `receptive_field`.
+
+        Keypoints are pixels of a 1000 x 1000 image.
+        """
         if self.input_kind == "keypoints":
             return 1000 * torch.rand(batch, self.receptive_field, self.num_inputs, 2)
         if self.input_size is None:
@@ -255,7 +258,7 @@ class PoseModel(nn.Module):
         return targets
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Enable gradient checkpointing: training recomputes activations in the backward pass and stores fewer.
+        """Enable gradient checkpointing: the backward pass recomputes activations.
 
         A timm backbone, `backbone`, is included.
         """
@@ -265,7 +268,7 @@ class PoseModel(nn.Module):
             backbone.set_grad_checkpointing(enable)
 
     def no_weight_decay(self) -> set[str]:
-        """Return parameters that timm's optimisers exempt from weight decay in addition to biases and norms."""
+        """Return parameters without weight decay in timm's optimisers, beside biases and norms."""
         return set()
 
     def set_keypoints(self, num_keypoints: int, skeleton: str | Skeleton | Sequence[str] | None) -> None:
@@ -287,7 +290,7 @@ class PoseModel(nn.Module):
 def keypoint_skeleton(
     num_keypoints: int, skeleton: str | Skeleton | Sequence[str] | None, default: str = "coco17"
 ) -> Skeleton | None:
-    """Return the skeleton of a head; without one `default`, if it has `num_keypoints`, else None (no names)."""
+    """Return the skeleton of a head; by default `default` if `num_keypoints` fits, else None."""
     if not isinstance(num_keypoints, int) or isinstance(num_keypoints, bool) or num_keypoints < 0:
         raise ValueError(f"num_keypoints: expected a whole number, 0 (no head) or more, got {num_keypoints!r}")
     if skeleton is None:
@@ -355,7 +358,7 @@ def check_clip(clip: Tensor, size: tuple[int, int]) -> None:
 
 
 def input_skeleton(input_keypoints: int | str | Sequence[str]) -> tuple[int, Skeleton | None]:
-    """Return number and skeleton of a lifter's 2D keypoints; the skeleton is None if only the number is given."""
+    """Return number and skeleton of a lifter's 2D keypoints; None if only the number is given."""
     if isinstance(input_keypoints, int):
         if isinstance(input_keypoints, bool) or input_keypoints < 1:
             raise ValueError(f"input_keypoints: expected a skeleton, names or their number, got {input_keypoints!r}")
@@ -441,7 +444,7 @@ def predict_heatmaps(model: Any, image: Tensor, *, flip: bool) -> tuple[Tensor, 
 
 
 def predict_keypoints(model: Any, image: Tensor, *, flip: bool) -> tuple[Tensor, Tensor]:
-    """Decode regressed coordinates; `flip` averages the keypoints with those of the mirrored image."""
+    """Decode regressed coordinates; `flip` averages with the keypoints of the mirrored image."""
     flip_index = require_flip_index(model) if flip else ()
     keypoints, scores = model.decode(model(image))
     if flip:

@@ -645,7 +645,7 @@ class Network:
 
     @torch.no_grad()
     def _run(self, call: Any, people: Tensor) -> tuple[Tensor, Tensor]:
-        """Call the model in eval mode on batches: keypoints `(N, K, 2)`, scores `(N, K)`; on the CPU."""
+        """Predict in eval mode, in batches: keypoints `(N, K, 2)`, scores `(N, K)` on the CPU."""
         model, target = self.model, next(self.model.parameters())
         if not len(people):
             return torch.zeros(0, model.num_keypoints, 2), torch.zeros(0, model.num_keypoints)

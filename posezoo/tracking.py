@@ -181,7 +181,7 @@ class Tracker:
         return float(time)
 
     def _match(self, points: np.ndarray, visible: np.ndarray, boxes: np.ndarray) -> dict[int, _Person]:
-        """Person of each matched detection, greedily by similarity; of equal pairs the lowest id."""
+        """Person of each matched detection, greedily by similarity; of equals the lowest id."""
         if not (len(points) and self._people):
             return {}
         elapsed = np.array([self._time - person.time for person in self._people])

@@ -323,7 +323,7 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
 
 
 def _decode(container: Any, stream: Any, name: str, step: float) -> Iterator[Frame]:
-    """Upright frames with their times. `step` is the time between frames that have no time stamps."""
+    """Upright frames with their times; `step` is the time between frames without time stamps."""
     av = _pyav()
     start, last, count, damaged = None, -step, 0, False
     end = 0.0  # of the packets, in seconds

@@ -174,7 +174,7 @@ def draw_heatmaps(image: Any, heatmaps: Any, *, alpha: float = 0.7) -> np.ndarra
 def heatmap_grid(
     image: Any, heatmaps: Any, names: str | Skeleton | Sequence[str] | None = None, *, alpha: float = 0.7
 ) -> np.ndarray:
-    """Draw the image under each of K heatmaps, each relative to its own maximum, as a contact sheet.
+    """Draw the image under each of K heatmaps, relative to their maxima, as a contact sheet.
 
     Args:
         image: as in `draw_keypoints`.

@@ -162,7 +162,7 @@ class RPSM(PoseModel):
     def forward(
         self, clip: Tensor, all_stages: bool = False, states: Sequence[State | None] | None = None
     ) -> Tensor | tuple[Tensor, ...]:
-        """Return poses `(B, T, K, 3)` of the last stage in mm relative to the root; of every stage with `all_stages`.
+        """Return the last stage's poses `(B, T, K, 3)` in mm from the root, or every stage's.
 
         The root is predicted too, within a micrometre of 0; `decode` sets it to 0.
 
@@ -223,7 +223,7 @@ class RPSM(PoseModel):
 
     @torch.no_grad()
     def predict(self, clip: Tensor, *, flip: bool = False, clip_length: int | None = None) -> tuple[Tensor, Tensor]:
-        """Poses `(B, T, K, 3)` in mm and scores `(B, T, K)` of a clip of any length, a few frames at a time.
+        """Poses `(B, T, K, 3)` in mm, scores `(B, T, K)` of a clip of any length, in short pieces.
 
         Args:
             clip: `(B, T, 3, H, W)` in [0, 1].
@@ -244,7 +244,7 @@ class RPSM(PoseModel):
         return self.decode(torch.cat(poses, dim=1))
 
     def stream(self, *, clip_length: int | None = None) -> "Stream":
-        """Return a function from one frame `(B, 3, H, W)` after the other to its poses `(B, K, 3)`; see `Stream`."""
+        """Return a function from next frame `(B, 3, H, W)` to poses `(B, K, 3)`; see `Stream`."""
         return Stream(self, clip_length=clip_length)
 
     def apply_input_settings(self, settings: Mapping[str, Any]) -> None:
@@ -290,7 +290,7 @@ class RPSM(PoseModel):
                 self.normalize.get_buffer(name).copy_(state[f"normalize.{name}"])
 
     def freeze_trunk(self, freeze: bool = True) -> None:
-        """Exclude the pre-trained trunk, or timm backbone and neck, from training, as the authors do.
+        """Exclude the pre-trained trunk, or timm backbone and neck, from training, as the authors.
 
         Batch norms of a timm backbone keep updating their statistics in train mode; put `backbone`
         into eval mode.
@@ -317,7 +317,7 @@ class RPSM(PoseModel):
         self.head_keys = (*layers, "codec")
 
     def build_stages(self, num_keypoints: int) -> None:
-        """Build the modules of each stage, or shared ones; with shared modules stage 1 takes zeros."""
+        """Build each stage's modules, or shared ones; with shared modules stage 1 takes zeros."""
         width, hidden, cells = self.num_features, self.hidden, [side // STRIDE for side in self.input_size]
         own = range(1 if self.share_stages else self.num_stages)
         zeros = self.share_stages
@@ -331,14 +331,14 @@ class RPSM(PoseModel):
         initialize(self.specialised, self.init)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Depth of each parameter, for timm's layer-wise learning rates: the trunk's layers, then the rest."""
+        """Depth of each parameter, for timm's layer decay: the trunk's layers, then the rest."""
         if self.backbone is not None:
             return backbone_groups(coarse)
         return {"trunk": r"^trunk\.conv(\d)_" + ("" if coarse else r"(\d)")}
 
 
 class SpecialisedConvs(nn.Module):
-    """The last two convolutions of the 2D pose module, Psi_p; a stage that `refines` takes those before too (3.2)."""
+    """The last two convolutions of the 2D pose module, Psi_p; if `refines`, all of them (3.2)."""
 
     def __init__(self, width: int = 128, *, refines: bool = True) -> None:
         super().__init__()
@@ -347,13 +347,13 @@ class SpecialisedConvs(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, shared: Tensor, previous: Tensor) -> Tensor:
-        """Features of the trunk and of the stage before, `(B, width, h, w)` each, to this stage's."""
+        """Features of trunk and previous stage, `(B, width, h, w)` each, to this stage's."""
         x = torch.cat([shared, previous], dim=1) if self.refines else shared
         return F.relu(self.conv2(F.relu(self.conv1(x))))
 
 
 class FeatureAdaption(nn.Module):
-    """Psi_a, the feature adaption module: feature maps of `cells` (h, w) to a vector (section 3.3)."""
+    """Psi_a, the feature adaption module: maps of `cells` (h, w) to a vector (section 3.3)."""
 
     def __init__(
         self, cells: Sequence[int] = (46, 46), width: int = 128, hidden: int = 1024, *, design: str = "paper"
@@ -430,7 +430,7 @@ class RecurrentPose(nn.Module):
 
 
 class Stream:
-    """Run RPSM on a video frame by frame, in constant time and memory; poses equal those of `model.predict(clip)`.
+    """Run RPSM on a video frame by frame, in constant time and memory, with poses as of `predict`.
 
     The LSTM state is reset every `clip_length` frames (5 in the authors' evaluation). Defaults to
     no reset.
@@ -457,7 +457,7 @@ class Stream:
         self.states: list[State | None] | None = None
 
     def __call__(self, frame: Tensor) -> Tensor:
-        """Return poses `(B, K, 3)` in mm relative to the root, of the next frame `(B, 3, H, W)` of B videos."""
+        """Return poses `(B, K, 3)` in mm from the root, of B videos' next frame `(B, 3, H, W)`."""
         if not isinstance(frame, Tensor) or frame.ndim != 4:
             given = tuple(frame.shape) if isinstance(frame, Tensor) else type(frame).__name__
             raise ValueError(f"frame: expected (B, 3, H, W), got {given}; add the batch axis with frame[None]")
@@ -490,7 +490,7 @@ def initialize(module: nn.Module, init: str) -> None:
 
 
 def initialize_layer(layer: Any, init: str, inputs: int | None = None) -> Any:
-    """Initialise a layer in place: Xavier's uniform weights and zero biases, or Torch7's uniform weights and biases.
+    """Initialise a layer in place: Xavier's uniform and biases 0, or Torch7's uniform for both.
 
     `inputs` are those of the matrix that the layer's is a part of. Defaults to the layer's own.
     """
@@ -506,11 +506,11 @@ def initialize_layer(layer: Any, init: str, inputs: int | None = None) -> Any:
 
 @register_model
 def rpsm(**kwargs: Any) -> RPSM:
-    """The paper's network: 3 stages that share the adaption and the recurrent module, 24.6 million parameters."""
+    """The paper's network: 3 stages, adaption and recurrence shared, 24.6 million parameters."""
     return RPSM(**kwargs)
 
 
 @register_model
 def rpsm_torch7(**kwargs: Any) -> RPSM:
-    """The authors' released network: 3 stages with modules of their own, 94.3 million parameters."""
+    """The authors' network as released: 3 stages, nothing shared, 94.3 million parameters."""
     return RPSM(**{"share_stages": False, "adapt": "code", "init": "torch7", **kwargs})

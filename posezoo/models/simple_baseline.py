@@ -1,7 +1,7 @@
-"""Simple Baselines for Human Pose Estimation and Tracking (Xiao, Wu, Wei; ECCV 2018; arXiv 1804.06208).
+"""Simple Baselines for Human Pose Estimation and Tracking (Xiao, Wu, Wei; ECCV 2018).
 
-A classification backbone, three transposed convolutions up to a quarter of the input's size, and a
-1x1 convolution with one heatmap per keypoint.
+arXiv 1804.06208. A classification backbone, three transposed convolutions up to a quarter of the
+input's size, and a 1x1 convolution with one heatmap per keypoint.
 
     In   image     (B, 3, H, W)        RGB in [0, 1], H and W multiples of 32
     Out  heatmaps  (B, K, H/4, W/4)
@@ -94,7 +94,7 @@ class SimpleBaseline(PoseModel):
         self.reset_head(num_keypoints, skeleton)
 
     def forward(self, image: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
-        """`(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)`; a 1-tuple of them with `all_stages`."""
+        """`(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)`; a 1-tuple with `all_stages`."""
         features = self.forward_features(image)
         output = self.final_layer(features)
         return (output,) if all_stages else output
@@ -113,7 +113,7 @@ class SimpleBaseline(PoseModel):
 
     @torch.no_grad()
     def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
-        """Keypoints `(B, K, 2)` in pixels of `image` and scores `(B, K)`; `flip` averages with the mirror image."""
+        """Keypoints `(B, K, 2)` in pixels and scores `(B, K)`, with flip averaging if `flip`."""
         return predict_heatmaps(self, image, flip=flip)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
@@ -122,7 +122,7 @@ class SimpleBaseline(PoseModel):
         self.final_layer = final_layer(self.num_features, num_keypoints)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Depth of each parameter, for timm's layer-wise learning rates: backbone, deconvolutions, head."""
+        """Depth of each parameter, for timm's layer decay: backbone, deconvolutions, head."""
         block = r"^backbone\.(?:layer|blocks\.|stages[._])(\d+)" + ("" if coarse else r"(?:\.(\d+))?")
         return {
             "stem": r"^backbone\.(?!(?:layer|blocks\.|stages[._])\d)",
@@ -155,7 +155,7 @@ def final_layer(channels: int, num_keypoints: int) -> nn.Module:
 
 
 def stride_on_first_conv(resnet: nn.Module) -> None:
-    """Move each strided bottleneck's stride from its 3x3 to its first 1x1 convolution, as in Caffe's ResNets."""
+    """Move the bottlenecks' strides from the 3x3 to the first 1x1 convolutions, as in Caffe."""
     for block in resnet.modules():
         conv1, conv2 = getattr(block, "conv1", None), getattr(block, "conv2", None)
         if isinstance(conv2, nn.Conv2d) and isinstance(conv1, nn.Conv2d) and hasattr(block, "conv3"):
@@ -194,5 +194,5 @@ def simple_baseline_resnet152(**kwargs: Any) -> SimpleBaseline:
 
 @register_model
 def simple_baseline_lite(**kwargs: Any) -> SimpleBaseline:
-    """EfficientNet-Lite2 trunk and deconvolutions 128 wide, 5.6 million parameters: for CPUs. Not in the paper."""
+    """For CPUs, not in the paper: EfficientNet-Lite2, deconvolutions 128 wide, 5.6 M parameters."""
     return SimpleBaseline(**{"backbone": "tf_efficientnet_lite2", "deconv_width": 128, **kwargs})

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 import posezoo
 from posezoo.backbones import ExtendedConv, extend_first_conv, load_backbone, timm_backbone
-from posezoo.models.deeppose import whole_image
+from posezoo.refinement import whole_image
 
 RESNET, MOBILE = "test_resnet.r160_in1k", "mobilenetv3_small_050"
 NETWORKS = {
