@@ -28,7 +28,8 @@ from posezoo.data.mpii import PERSON_HEIGHT
 from posezoo.geometry import tight_box
 from posezoo.skeletons import Skeleton, convert
 
-NAMES = ("lsp", "lspet", "mpii", "flic", "coco")
+SKELETONS = {"lsp": "lsp14", "lspet": "lsp14", "mpii": "mpii16", "flic": "flic11", "coco": "coco17"}
+NAMES = tuple(SKELETONS)
 LSPET_TRAINING, LSPET_TEST = (1, 7000), (7001, 7500)
 LSP_TRAINING, LSP_TEST = (1, 1000), (1001, 2000)
 KEPT = ("image", "keypoints", "visible", "head_size", "others", "others_visible")  # of a sample

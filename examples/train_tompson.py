@@ -12,7 +12,7 @@ rotation by up to 20 degrees, scale from 0.5 to 1.5, flip with probability 0.5, 
 for a person of 200, no flip averaging. The learning rate, momentum and weight decay of SGD are
 those of a reimplementation. With `--recipe fast` the rate drops to a tenth in the last quarter of
 each phase. The spatial model is trained by `train_spatial_model.py`, with `--joint` together with
-the detector. `--width 16 --fc-width 64 --crop 16 --size 128 128 --batch-size 8 --lr 5e-3` is a small
+the detector. `--width 16 --fc-width 64 --window 16 --size 128 128 --batch-size 8 --lr 5e-3` is a small
 run for CPUs.
 """
 
@@ -55,7 +55,7 @@ def build(args: Any, skeleton: Skeleton) -> Any:
         args.model,
         width=args.width,
         fc_width=args.fc_width,
-        crop=args.crop,
+        crop=args.window,
         fine=args.phase != "coarse",
         dropout=0.0 if args.phase == "fine" else None,  # the frozen part runs as in testing
         num_keypoints=len(skeleton),
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--phase", choices=("coarse", "fine", "joint"), required=True)
     parser.add_argument("--init", type=Path, help="folder `model` of the phase before")
     parser.add_argument("--width", type=int, default=128, help="channels of the first layers; the paper: 128")
-    parser.add_argument("--crop", type=int, default=36, help="pixels on a side of the fine model's windows")
+    parser.add_argument("--window", type=int, default=36, help="pixels on a side of the fine model's windows")
     parser.add_argument("--fc-width", type=int, default=512, help="channels of the 9x9 layer; the paper: 512")
     args, recipe = parse(parser, "tompson", arguments)
     skeleton = skeleton_of(args, recipe.readers)

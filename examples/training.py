@@ -26,9 +26,9 @@ from torch.utils.data import DataLoader, default_collate
 from posezoo.data import LSP, PersonCrop, collate_others
 from posezoo.geometry import box_to_crop, crop_matrix, invert, tight_box, transform_points
 from posezoo.metrics import labelled_mean, mpii_pckh, pdj, torso_diameter
-from posezoo.skeletons import Skeleton, convert
+from posezoo.skeletons import Skeleton, convert, get_skeleton
 
-from data_sources import NAMES, Cropped, People, open_data, source
+from data_sources import NAMES, SKELETONS, Cropped, People, open_data, source
 
 Batch = dict[str, Any]
 Report = dict[str, Any]
@@ -75,7 +75,8 @@ def make_loaders(
 
 def skeleton_of(args: argparse.Namespace, readers: Mapping[str, Mapping[str, Any]] | None = None) -> Skeleton:
     """Skeleton of the training people, that of the first data set."""
-    return open_data(args.data[:1], "train", images=args.train_images, readers=readers).skeleton
+    name = args.data[0].name
+    return get_skeleton((readers or {}).get(name, {}).get("skeleton", SKELETONS[name]))
 
 
 def loaders_of(args: argparse.Namespace, train: Cropped, test: Cropped) -> tuple[DataLoader, DataLoader]:

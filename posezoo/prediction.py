@@ -91,6 +91,7 @@ def predict(
     detector: Detector | str | Path | None = ...,
     second_pass: bool = ...,
     flip: bool = ...,
+    scales: Sequence[float] | None = ...,
     batch_size: int | None = ...,
     precision: str = ...,
     device: str | torch.device | None = ...,
@@ -107,6 +108,7 @@ def predict(
     detector: Detector | str | Path | None = ...,
     second_pass: bool = ...,
     flip: bool = ...,
+    scales: Sequence[float] | None = ...,
     batch_size: int | None = ...,
     precision: str = ...,
     device: str | torch.device | None = ...,
@@ -122,6 +124,7 @@ def predict(
     detector: Detector | str | Path | None = None,
     second_pass: bool = True,
     flip: bool = False,
+    scales: Sequence[float] | None = None,
     batch_size: int | None = None,
     precision: str = "fp32",
     device: str | torch.device | None = None,
@@ -148,6 +151,9 @@ def predict(
         second_pass: whether images without boxes get a second pass. Doubles the cost at most.
         flip: average with the predictions for the mirrored crops. Doubles the cost, slightly more
             accurate.
+        scales: factors at which each person is cropped again, whose heatmaps are averaged, such as
+            `posezoo.models.cpm.CPM_SCALES`; for models with `predict_at_scales`. Defaults to one
+            crop.
         batch_size: crops per forward pass; crops of several images share a batch. Defaults to 64 on
             a GPU and to 16 on a CPU.
         precision: "fp32", or "bf16" for automatic mixed precision.
@@ -179,6 +185,7 @@ def predict(
         detector=detector,
         second_pass=second_pass,
         flip=flip,
+        scales=scales,
         batch_size=batch_size,
         precision=precision,
         device=device,
@@ -199,6 +206,7 @@ def predict_stream(
     detector: Detector | str | Path | None = ...,
     second_pass: bool = ...,
     flip: bool = ...,
+    scales: Sequence[float] | None = ...,
     batch_size: int | None = ...,
     precision: str = ...,
     device: str | torch.device | None = ...,
@@ -215,6 +223,7 @@ def predict_stream(
     detector: Detector | str | Path | None = ...,
     second_pass: bool = ...,
     flip: bool = ...,
+    scales: Sequence[float] | None = ...,
     batch_size: int | None = ...,
     precision: str = ...,
     device: str | torch.device | None = ...,
@@ -230,6 +239,7 @@ def predict_stream(
     detector: Detector | str | Path | None = None,
     second_pass: bool = True,
     flip: bool = False,
+    scales: Sequence[float] | None = None,
     batch_size: int | None = None,
     precision: str = "fp32",
     device: str | torch.device | None = None,
@@ -249,6 +259,7 @@ def predict_stream(
         detector: as in `predict`, like the other arguments.
         second_pass: as in `predict`.
         flip: as in `predict`.
+        scales: as in `predict`.
         batch_size: as in `predict`.
         precision: as in `predict`.
         device: as in `predict`.
@@ -274,9 +285,8 @@ def predict_stream(
         detector = _detector_by_name(str(detector), None if device is None else str(device))
     model = resolve_model(model, device, takes="image", needs=CONTRACT)
     kind = next(model.parameters()).device.type
-    network = Network(
-        model, flip, batch_size or BATCH_SIZE.get(kind, GPU_BATCH_SIZE), _check_precision(precision, kind)
-    )
+    size, checked = batch_size or BATCH_SIZE.get(kind, GPU_BATCH_SIZE), _check_precision(precision, kind)
+    network = Network(model, flip, size, checked, _from_image(model, scales))
     if detector is None:
         again = second_pass and getattr(model, "region", "person") != "image"
         found = _given(images, itertools.repeat(None) if boxes is None else boxes, model, again)
@@ -567,12 +577,14 @@ class Network:
         flip: as in `predict`.
         batch_size: crops per forward pass.
         precision: as in `predict`.
+        from_image: method of the model that crops the image itself, or None.
     """
 
     model: Any
     flip: bool
     batch_size: int
     precision: str
+    from_image: Any = None
 
     def crops(self, found: Found) -> Crops:
         """Crop the boxes of an image."""
@@ -586,7 +598,7 @@ class Network:
             boxes = boxes + found.margin * boxes.new_tensor([-1.0, -1.0, 1.0, 1.0])
         center, extent = box_to_crop(boxes, size, padding=padding, keep_aspect=keep_aspect)
         matrices = crop_matrix(center, extent, size, corner_aligned=corner_aligned, keep_aspect=keep_aspect)
-        itself = callable(getattr(model, "predict_from_image", None))
+        itself = self.from_image is not None
         return Crops(
             matrices,
             found.boxes,
@@ -641,7 +653,7 @@ class Network:
         target = next(self.model.parameters())
         assert cut.image is not None
         image = cut.image.to(target.device, target.dtype)
-        return self._run(functools.partial(self.model.predict_from_image, image), cut.matrices)
+        return self._run(functools.partial(self.from_image, image), cut.matrices)
 
     @torch.no_grad()
     def _run(self, call: Any, people: Tensor) -> tuple[Tensor, Tensor]:
@@ -662,6 +674,17 @@ def _around(cut: Crops, box: np.ndarray, model: Any) -> Found:
     """Return the image of a first pass with the box of the second."""
     assert cut.image is not None
     return Found(cut.source, cut.image, torch.from_numpy(box[None].astype(np.float32)), **_context(model))
+
+
+def _from_image(model: Any, scales: Sequence[float] | None) -> Any:
+    """Return the model's method that crops an image itself, at `scales` if there are any."""
+    if scales is None:
+        return getattr(model, "predict_from_image", None)
+    if not scales or not all(0 < scale < float("inf") for scale in scales):
+        raise ValueError(f"scales: expected positive numbers, got {list(scales)}")
+    if not hasattr(model, "predict_at_scales"):
+        raise ValueError(f"scales: {model_name(model)} predicts at one scale; Convolutional Pose Machines take several")
+    return functools.partial(model.predict_at_scales, scales=tuple(scales))
 
 
 def _check_precision(precision: str, device: str) -> str:
