@@ -15,7 +15,7 @@ FACE = PACKAGE / "__init__.py"  # exports everything, lazily
 
 # the floors of the house, from the ground up; a part imports only from the floors below, and from itself
 FLOORS = (
-    {"version", "arrays", "writing", "progress"},
+    {"version", "arrays", "writing", "progress", "video"},
     {"skeletons", "geometry", "heatmaps", "losses", "images", "refinement"},
     {"weights", "codecs"},
     {"viz", "layers"},
@@ -27,7 +27,7 @@ FLOORS = (
     {"export", "evaluate"},
     {"registry"},
     {"models"},
-    {"detectors", "video", "tracking"},
+    {"detectors", "tracking"},
     {"prediction"},
     {"lifting"},
     {"convert", "catalogue", "completion"},
@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "viz": {"images", "skeletons", "writing"},
     "people": {"images", "skeletons", "viz", "writing"},
     "metrics": {"arrays", "geometry", "skeletons"},
-    "data": {"arrays", "geometry", "images", "skeletons"},
+    "data": {"arrays", "geometry", "images", "skeletons", "video"},
     "backbones": {"layers", "weights"},
     "contract": {"geometry", "heatmaps", "layers", "skeletons", "weights"},
     "checkpoints": {"layers", "weights"},

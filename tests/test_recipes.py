@@ -205,7 +205,10 @@ RUNS = [
 def test_one_step_of_each_recipe(data, tmp_path, capsys, monkeypatch, script, model, name):
     if model == "hrnet":  # has no option for its width
         create = posezoo.create
-        narrow = lambda name, **more: create(name, **more, **({} if name.startswith("local") else {"width": 4}))
+
+        def narrow(name, **more):
+            return create(name, **more, **({} if name.startswith("local") else {"width": 4}))
+
         monkeypatch.setattr(posezoo, "create", narrow)
     start = {"hrnet": "hrnet_w32", "simple_baseline": "simple_baseline_lite"}.get(model)
     small = [*SMALL[script], *(["--model", start] if start else [])]
