@@ -30,6 +30,7 @@ from posezoo.skeletons import Skeleton, convert
 
 SKELETONS = {"lsp": "lsp14", "lspet": "lsp14", "mpii": "mpii16", "flic": "flic11", "coco": "coco17"}
 NAMES = tuple(SKELETONS)
+VIDEO_NAMES = ("h36m", "humaneva")  # for `train_rpsm_video.py` and `train_seq2seq.py`
 LSPET_TRAINING, LSPET_TEST = (1, 7000), (7001, 7500)
 LSP_TRAINING, LSP_TEST = (1, 1000), (1001, 2000)
 KEPT = ("image", "keypoints", "visible", "head_size", "others", "others_visible")  # of a sample
@@ -49,7 +50,7 @@ def source(text: str | Path) -> Source:
         ValueError: no known name, and no folder of LSP or LSPET.
     """
     name, _, folder = str(text).partition(":")
-    if name in NAMES and folder:
+    if name in (*NAMES, *VIDEO_NAMES) and folder:
         return Source(name, Path(folder))
     root = Path(text)
     if not (root / "joints.mat").is_file():
@@ -71,6 +72,7 @@ class People(Dataset[dict[str, Any]]):
         keypoints: `(N, K, 2)` pixels of the images.
         visible: `(N, K)` bool.
         boxes: `(N, 4)` pixels of the images, as the samples have them.
+        torso: `(N,)` pixels, the diagonal of FLIC's boxes; NaN for other data.
         skeleton: of the keypoints.
 
     Yields samples with the entries of `KEPT` that they have, and `box`.
@@ -82,6 +84,7 @@ class People(Dataset[dict[str, Any]]):
         pairs = [convert(part.keypoints, part.skeleton, self.skeleton, part.visible) for part in self.parts]
         self.keypoints, self.visible = (torch.cat(side) for side in zip(*pairs, strict=True))
         self.boxes = torch.cat([boxes_of(part) for part in self.parts])
+        self.torso = torch.cat([torso_of(part) for part in self.parts])
         self.rows = torch.arange(len(self.keypoints))  # of the parts, one after the other
 
     def __len__(self) -> int:
@@ -99,13 +102,13 @@ class People(Dataset[dict[str, Any]]):
             for points, mask in (("keypoints", "visible"), ("others", "others_visible")):
                 if points in sample:
                     sample[points], sample[mask] = convert(sample[points], part.skeleton, self.skeleton, sample[mask])
-        return sample | {"box": self.boxes[index]}
+        return sample | {"box": self.boxes[index], "torso": self.torso[index]}
 
     def some(self, rows: range) -> "People":
         """Return the people of some rows."""
         chosen = object.__new__(People)
         chosen.__dict__ |= self.__dict__
-        for name in ("keypoints", "visible", "boxes", "rows"):
+        for name in ("keypoints", "visible", "boxes", "torso", "rows"):
             setattr(chosen, name, getattr(self, name)[rows.start : rows.stop])
         return chosen
 
@@ -140,6 +143,8 @@ def open_data(
         ValueError: what the readers raise; ranges of images for data sets without numbers.
     """
     joined = len(sources) > 1
+    if any(one.name in VIDEO_NAMES for one in sources):
+        raise ValueError(f"--data: expected images of people, {', '.join(NAMES)}, got a data set of videos")
     if images is not None and not any(one.name in ("lsp", "lspet") for one in sources):
         raise ValueError("--train-images and --val-images: for lsp and lspet only; other data have splits of their own")
     parts: list[Any] = []
@@ -188,6 +193,13 @@ def boxes_of(people: Any) -> Tensor:
     else:
         centers, half = people.centers, PERSON_HEIGHT / 2 * people.scales
     return torch.cat([centers - half[:, None], centers + half[:, None]], dim=1)
+
+
+def torso_of(people: Any) -> Tensor:
+    """Diagonals `(N,)` of FLIC's torso boxes; NaN for other data."""
+    if isinstance(people, FLIC):
+        return (people.torsos[:, 2:] - people.torsos[:, :2]).norm(dim=1)
+    return torch.full((len(people),), torch.nan)
 
 
 class Cropped(Dataset[dict[str, Any]]):

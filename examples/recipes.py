@@ -26,6 +26,7 @@ class Drops:
         every: distance of the points.
         unit: "epochs", "iterations", or "run", fractions of the whole run.
         warmup: iterations of a linear rise at the beginning.
+        smooth: decay exponentially, by `factor` every `every`.
     """
 
     factor: float = 1.0
@@ -33,10 +34,13 @@ class Drops:
     every: float = 0.0
     unit: str = "epochs"
     warmup: int = 0
+    smooth: bool = False
 
     def __call__(self, step: int, steps: int, epochs: int) -> float:
         """Return the factor on the initial learning rate before iteration `step`, from 0."""
         place = {"epochs": step * epochs / steps, "iterations": step, "run": step / steps}[self.unit]
+        if self.smooth:
+            return float(self.factor ** (place / self.every))
         passed = int(place / self.every) if self.every else sum(place >= point for point in self.at)
         return min(1.0, (step + 1) / self.warmup if self.warmup else 1.0) * self.factor**passed
 
@@ -272,6 +276,22 @@ RECIPES: dict[str, dict[str, tuple[Recipe, ...]]] = {
             ),
         ),
     },
+}  # fmt: skip
+
+
+# of `train_lifter_video.py`
+LIFTERS = {
+    "seq2seq3d": Recipe(
+        source="Hossain & Little (ECCV 2018), section 4.2", data=("h36m", "humaneva"), crop="",
+        settings={"epochs": 100, "batch_size": 32, "lr": 1e-5},
+        schedule=Drops(factor=0.96, every=100_000, unit="iterations", smooth=True),
+        notes="The paper's exponential decay per iteration has the factor of the authors' code.",
+    ),
+    "martinez": Recipe(
+        source="Martinez et al. (ICCV 2017), section 3.3", data=("h36m", "humaneva"), crop="",
+        settings={"epochs": 200, "batch_size": 64, "lr": 1e-3},
+        schedule=Drops(factor=0.96, every=100_000, unit="iterations", smooth=True),
+    ),
 }  # fmt: skip
 
 

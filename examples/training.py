@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from posezoo.data import LSP, PersonCrop, collate_others
 from posezoo.geometry import box_to_crop, crop_matrix, invert, tight_box, transform_points
-from posezoo.metrics import labelled_mean, mpii_pckh, pdj, torso_diameter
+from posezoo.metrics import labelled_mean, mpii_pckh, pck, torso_diameter
 from posezoo.skeletons import Skeleton, convert, get_skeleton
 
 from data_sources import NAMES, SKELETONS, Cropped, People, open_data, source
@@ -249,10 +249,11 @@ def evaluate(accelerator: Accelerator, model: Any, loader: DataLoader, *, flip: 
         to_image = invert(batch["matrix"])
         pair = [transform_points(points.float(), to_image) for points in (keypoints, batch["keypoints"])]
         visible = batch["visible"] & has.to(batch["visible"].device)
-        heads = batch.get("head_size", torch.full_like(pair[0][:, 0, 0], torch.nan))
-        collected.append(accelerator.gather_for_metrics((*pair, visible, heads)))
-    *parts, heads = (torch.cat(parts).cpu() for parts in zip(*collected, strict=True))
-    return scores(*parts, skeleton=skeleton, head_size=heads)
+        unknown = torch.full_like(pair[0][:, 0, 0], torch.nan)
+        lengths = (batch.get("head_size", unknown), batch.get("torso", unknown))
+        collected.append(accelerator.gather_for_metrics((*pair, visible, *lengths)))
+    *parts, heads, torso = (torch.cat(parts).cpu() for parts in zip(*collected, strict=True))
+    return scores(*parts, skeleton=skeleton, head_size=heads, torso=torso)
 
 
 def evaluate_mean_pose(train: People, test: People, crop: PersonCrop) -> Report:
@@ -261,7 +262,7 @@ def evaluate_mean_pose(train: People, test: People, crop: PersonCrop) -> Report:
     to_image = invert(torch.cat([matrix_of(test, row, crop) for row in range(len(test))]))
     known = test.visible & ~mean.isnan().any(dim=-1)  # joined data may lack keypoints altogether
     pred = transform_points(mean.nan_to_num().expand(len(test), -1, -1), to_image)
-    return scores(pred, test.keypoints, known, skeleton=test.skeleton)
+    return scores(pred, test.keypoints, known, skeleton=test.skeleton, torso=test.torso)
 
 
 def scores(
@@ -271,14 +272,19 @@ def scores(
     *,
     skeleton: Skeleton = LSP.skeleton,
     head_size: Tensor | None = None,
+    torso: Tensor | None = None,
 ) -> Report:
     """PCK@0.2 of the torso diameter, per joint and over all annotated joints, and the mean error.
 
     The error is the mean distance of the annotated joints, in per cent of the longer side of the
-    person's tight box. With head sizes, as on MPII, the report has PCKh@0.5 too.
+    person's tight box. With head sizes, as on MPII, the report has PCKh@0.5 too. `torso` has the
+    diameters of people whose skeleton lacks shoulders or hips.
     """
-    torso = torso_diameter(target, skeleton, visible=visible)
-    per_joint = pdj(pred, target, skeleton, visible=visible, threshold=0.2)
+    if {"left_shoulder", "right_hip"} <= set(skeleton.keypoints):
+        torso = torso_diameter(target, skeleton, visible=visible)
+    else:
+        torso = torch.full((len(target),), torch.nan) if torso is None else torso
+    per_joint = pck(pred, target, torso, visible=visible, threshold=0.2)
     sides = torch.stack([(box := tight_box(*pose))[2:] - box[:2] for pose in zip(target, visible, strict=True)])
     distance = (pred - target).norm(dim=-1) / sides.amax(dim=-1, keepdim=True)
     report = {

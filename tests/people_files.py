@@ -79,3 +79,47 @@ def write_coco(folder, count=3):
         file = {"images": images, "annotations": people, "categories": [{"id": 1, "name": "person"}]}
         (folder / "annotations" / f"person_keypoints_{part}.json").write_text(json.dumps(file))
     return folder
+
+
+def write_h36m(folder, takes=(("S1", "Walking"), ("S9", "Walking")), count=60):
+    """VideoPose3D's archive, metadata.xml, and images of one camera below `images/`."""
+    random = np.random.default_rng(4)
+    camera, lens = [0.0, 0.0, 0.0, 0.0, 0.0, -5000.0], [400.0, 400.0, 32.0, 32.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    numbers = " ".join(map(str, camera * 44 + lens * 4))
+    folder.mkdir(parents=True)
+    (folder / "metadata.xml").write_text(f"<a><w0>[{numbers}]</w0></a>")
+    positions = {}
+    for subject, take in takes:
+        body, moves = random.normal(0, 0.15, (1, 32, 3)), random.normal(0, 0.02, (count, 32, 3))
+        positions.setdefault(subject, {})[take] = (body + moves).astype("f4")
+        for number in range(count):
+            pixels = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            path = folder / "images" / subject / f"{take}.54138969" / f"{number + 1:06d}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    np.savez_compressed(folder / "data_3d_h36m.npz", positions_3d=positions)
+    return folder
+
+
+def write_humaneva(folder, images=False):
+    """Exports of Walking of S1, calibration, and with `images` those of all frames of C1."""
+    random = np.random.default_rng(5)
+    rotation, shift = np.eye(3), [0.0, 0.0, 5000.0]
+    lens = [400.0, 400.0, 32.0, 32.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    (folder / "S1" / "Calibration_Data").mkdir(parents=True)
+    for view in ("C1", "C2", "C3"):
+        numbers = [*lens, *rotation.ravel(), *shift]
+        (folder / "S1" / "Calibration_Data" / f"{view}.cal").write_text(" ".join(map(str, numbers)))
+    for split, first, last in (("Validate", 5, 590), ("Train", 590, 1203)):
+        solid = random.normal(0, 150, (1, 15, 3)) + random.normal(0, 20, (last - first, 15, 3))
+        flat = (400 * solid[..., :2] / (solid[..., 2:] + 5000) + 32)[None].repeat(3, axis=0)
+        solid[20:], flat[:, 20:] = np.nan, np.nan  # short: most frames have no pose
+        (folder / split / "S1").mkdir(parents=True)
+        scipy.io.savemat(folder / split / "S1" / "Walking_1.mat", {"poses_3d": solid, "poses_2d": flat})
+        for view in ("C1", "C2", "C3") if images else ():
+            for number in range(first, first + 20):
+                pixels = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+                path = folder / "S1" / f"Walking_1_({view})" / f"{number + 1:06d}.jpg"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
+    return folder

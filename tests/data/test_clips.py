@@ -14,7 +14,7 @@ SIZE = 64
 
 
 def grey(number):
-    return np.full((SIZE, SIZE, 3), 10 + 8 * number, np.uint8)
+    return np.full((SIZE, SIZE, 3), 10 + 8 * number % 240, np.uint8)
 
 
 def folder_of(root, count=12):
