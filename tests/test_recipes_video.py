@@ -164,7 +164,7 @@ def test_joint_weights_are_the_papers_or_the_codes():
         assert ours == pytest.approx(float(smooth_pose_mse(pred, target, joint_weights=kind)), rel=1e-6)
 
 
-# --------------------------------------------------------------------------------------------- the hourglass's keypoints
+# -------------------------------------------------------------------------------------------- the hourglass's keypoints
 
 
 def test_detections_of_the_fine_tuned_hourglass_are_read_back(h36m, tmp_path):
