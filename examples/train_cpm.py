@@ -1,4 +1,4 @@
-"""Train a Convolutional Pose Machine with the authors' recipe; report PCK@0.2, on MPII PCKh@0.5 too.
+r"""Train a Convolutional Pose Machine with the authors' recipe; report PCK@0.2, on MPII PCKh@0.5 too.
 
     python examples/train_cpm.py --data mpii:mpii --recipe paper --output runs/cpm_mpii
     python examples/train_cpm.py --data flic:FLIC --recipe paper --output runs/cpm_flic
@@ -16,10 +16,16 @@ The target of stage 1 has all people of the image, on MPII and FLIC with their o
 later stages the central one. On LSP the person's size is that of the joints' box. The evaluation
 during the training is at one scale; `examples/evaluate.py --scales cpm` is the paper's test.
 `train_heatmap.py` trains mmpose's variant. The paper's 600,000 batches of 16 begin with a long
-plateau where all maps are empty. A small run without a GPU: `--model cpm_vgg_6s --width 32 --size 96 96
---adam --lr 1e-3`.
+plateau where all maps are empty. A small run without a GPU, on the trunk of a text detector
+(`craft.py`) and with the predictions of another network as labels (`teaching.py`), which also sets
+the crops:
+
+    python examples/train_cpm.py --data lspet:lspet --model cpm_vgg_6s --width 64 --stages 3 \
+        --size 128 128 --adam --lr 1e-3 --craft craft_mlt_25k.pth \
+        --teacher simple_baseline_lite.lsp14_192x192 --output runs/cpm
 """
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,10 +34,13 @@ import posezoo
 from posezoo.losses import belief_loss
 from posezoo.models.cpm import CPM, cpm_targets
 
+from craft import start_from_craft
 from recipes import parse
+from teaching import add_options, taught_loaders
 from training import make_loaders, options, skeleton_of, train
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
+CRAFT_RATE = 0.3  # of the trunk's learning rate, if it starts from CRAFT's
 
 
 def parameter_groups(model: CPM, lr: float) -> list[dict[str, Any]]:
@@ -67,29 +76,43 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument(
         "--adam", action="store_true", help="Adam and He's initial weights instead of the authors' SGD and N(0, 0.01)"
     )
+    parser.add_argument("--stages", type=int, help="number of stages. Defaults to the network's")
+    parser.add_argument("--craft", type=Path, help="craft_mlt_25k.pth, for the trunk of cpm_vgg_*; needs --adam")
+    add_options(parser)
     args, recipe = parse(parser, "cpm", arguments)
+    if args.craft and not args.adam:
+        parser.error("--craft: the layers are scaled for --adam")
     skeleton = skeleton_of(args, recipe.readers)
 
     torch.manual_seed(args.seed)
     model = posezoo.create(
         args.model,
         width=args.width,
+        **({"num_stages": args.stages} if args.stages else {}),
         num_keypoints=len(skeleton),
         skeleton=skeleton.name,
         pretrained_backbone=args.pretrained_backbone or None,
     )
     if not model.design.background:
         parser.error(f"{args.model} has no background map; this recipe is for cpm_9x9_* and cpm_vgg_*")
+    crop = recipe.person_crop(args.size, skeleton, args.crop)
+    loaders = taught_loaders(args) if args.teacher else make_loaders(args, crop, recipe.readers)
     if args.adam:
-        optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
         for part in (model.stages, model.stage1) if args.pretrained_backbone else (model,):
             for layer in part.modules():
                 if isinstance(layer, torch.nn.Conv2d):
                     torch.nn.init.kaiming_normal_(layer.weight)
+        rate = 1.0
+        if args.craft:
+            model.normalize, rate = (
+                start_from_craft(model.trunk, args.craft, next(iter(loaders[0]))["image"]),
+                CRAFT_RATE,
+            )
+        own = [*model.stage1.parameters(), *model.stages.parameters()]
+        groups = [{"params": model.trunk.parameters(), "lr": rate * args.lr}, {"params": own}]
+        optimizer: torch.optim.Optimizer = torch.optim.Adam(groups, lr=args.lr)
     else:
         optimizer = torch.optim.SGD(parameter_groups(model, args.lr), momentum=MOMENTUM)
-    crop = recipe.person_crop(args.size, skeleton, args.crop)
-    loaders = make_loaders(args, crop, recipe.readers)
     return train(args, model, optimizer, batch_loss, loaders, schedule=recipe.rate(args))
 
 

@@ -25,6 +25,7 @@ from posezoo.data import cutout, jitter_colour
 from posezoo.losses import heatmap_mse
 
 from recipes import parse
+from teaching import add_options, taught_loaders
 from training import make_loaders, options, skeleton_of, train
 
 # of the loss: Adam is invariant to it but for its epsilon, and 1,000 keeps bf16 gradients away from underflow
@@ -81,21 +82,21 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     )
     parser.add_argument("--init", type=Path, help="checkpoint to start from, without its head if the keypoints differ")
     parser.add_argument("--trunk", type=Path, help="state dict of the timm backbone to start from")
-    parser.add_argument(
-        "--weight-decay",
-        type=float,
-    )
+    parser.add_argument("--width", type=int, help="channels of the network. Defaults to its own")
+    parser.add_argument("--weight-decay", type=float)
     parser.add_argument("--optimizer", choices=("adam", "adamw"))
     parser.add_argument("--warmup", type=float, default=0.05, help="fraction of the steps, of --recipe fast")
     parser.add_argument("--ema", type=float, help="decay of the weight average that is evaluated")
     parser.add_argument("--sigma", type=float, help="of the target Gaussians, in heatmap cells")
+    add_options(parser)
     args, recipe = parse(parser, "heatmap", arguments)
     fast = args.recipe == "fast"
     sigma = args.sigma or (3.0 if args.size[0] >= 384 else 2.0)  # as the authors' configurations
 
     torch.manual_seed(args.seed)
+    width = {"width": args.width} if args.width else {}
     skeleton = skeleton_of(args, recipe.readers)
-    model = posezoo.create(args.model, num_keypoints=len(skeleton), skeleton=skeleton.name)
+    model = posezoo.create(args.model, num_keypoints=len(skeleton), skeleton=skeleton.name, **width)
     if args.trunk:
         model.backbone.load_state_dict(posezoo.weights.read_state_dict(args.trunk))
     if args.init:
@@ -111,7 +112,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         model,
         optimizer(model.parameters(), lr=args.lr, weight_decay=args.weight_decay),
         partial(batch_loss, network=model, sigma=sigma, factor=FACTOR if fast else PAPERS_FACTOR),
-        make_loaders(args, crop, recipe.readers),
+        taught_loaders(args) if args.teacher else make_loaders(args, crop, recipe.readers),
         schedule=partial(warm_cosine, warmup=args.warmup) if fast else recipe.rate(args),
         augment=(lambda images: cutout(jitter_colour(images))) if fast else lambda images: images,
         ema=args.ema,

@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import posezoo
 
@@ -312,29 +312,37 @@ def _json_list(target: Path | None) -> Iterator[Callable[[Any], None]]:
     """
     if target is None:
         yield lambda _: None
-        return
-    to_stdout = str(target) == "-"
-    part = target.with_name(f"{target.stem}.part{target.suffix}")
-    with contextlib.nullcontext(sys.stdout) if to_stdout else part.open("w", encoding="utf-8") as file:
-        count = 0
-
-        def write(entry: Any) -> None:
-            nonlocal count
-            file.write((",\n" if count else "[\n") + json.dumps(entry))
-            count += 1
-
-        try:
+    elif str(target) == "-":
+        with _appending(sys.stdout) as write:
             yield write
-        except BaseException:
-            if count and not to_stdout:
-                print(f"posezoo: {part} holds the results up to here", file=sys.stderr)
-            elif not to_stdout:
-                part.unlink()
-            raise
-        finally:
-            file.write("\n]\n" if count else "[]\n")
-    if not to_stdout:
-        part.replace(target)
+    else:
+        from posezoo.writing import replacing
+
+        with replacing(target) as part:
+            try:
+                with part.open("w", encoding="utf-8") as file, _appending(file) as write:
+                    yield write
+            except BaseException:
+                if part.stat().st_size > len("[]\n"):
+                    kept = part.replace(target.with_name(f"{target.stem}.part{target.suffix}"))
+                    print(f"posezoo: {kept} holds the results up to here", file=sys.stderr)
+                raise
+
+
+@contextlib.contextmanager
+def _appending(file: TextIO) -> Iterator[Callable[[Any], None]]:
+    """Yield a function that appends to the JSON list in a file, and close the list at the end."""
+    count = 0
+
+    def write(entry: Any) -> None:
+        nonlocal count
+        file.write((",\n" if count else "[\n") + json.dumps(entry))
+        count += 1
+
+    try:
+        yield write
+    finally:
+        file.write("\n]\n" if count else "[]\n")
 
 
 def _images(arguments: Sequence[str]) -> list[Path]:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from posezoo.geometry import box_iou
 from posezoo.metrics import oks
 
 SIGMA = 0.1  # of OKS, for every keypoint; COCO's sigmas of hips and shoulders are 0.107 and 0.079
@@ -212,7 +213,7 @@ class Tracker:
         """Mean of OKS and IoU of N detections and M shifted people: `(N, M)`."""
         tolerance = 1 + DRIFT * elapsed
         earlier = np.stack([person.box for person in people]) + np.tile(shifts, 2)
-        overlap = _iou(_enlarge(boxes[:, None], tolerance), _enlarge(earlier, tolerance))
+        overlap = box_iou(_enlarge(boxes[:, None], tolerance), _enlarge(earlier, tolerance))
 
         shape = (len(points), len(people))
         poses = np.stack([person.keypoints for person in people]) + shifts[:, None]
@@ -280,10 +281,3 @@ def _enlarge(boxes: np.ndarray, factor: np.ndarray) -> np.ndarray:
     center = (boxes[..., :2] + boxes[..., 2:]) / 2
     reach = (boxes[..., 2:] - boxes[..., :2]) / 2 * factor[:, None]
     return np.concatenate([center - reach, center + reach], axis=-1)
-
-
-def _iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of pairs of boxes; both shapes broadcast."""
-    sides = np.minimum(boxes[..., 2:], others[..., 2:]) - np.maximum(boxes[..., :2], others[..., :2])
-    common = sides.clip(min=0).prod(axis=-1)
-    return common / (_area(boxes) + _area(others) - common)

@@ -8,6 +8,7 @@ besides the few that the codec keeps.
         people = posezoo.predict(image)
 """
 
+import contextlib
 import itertools
 import math
 import sys
@@ -20,6 +21,8 @@ from types import ModuleType, TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from posezoo.writing import replacing
 
 DEFAULT_FPS = 25.0  # of a source that states no frame rate; FFmpeg's own default
 STAMP_ERROR = 1e-3  # seconds; Matroska rounds time stamps to milliseconds
@@ -214,7 +217,7 @@ class VideoWriter:
         self._fps = Fraction(fps).limit_denominator(1001) if 0 < fps < math.inf else Fraction(0)
         if not self._fps:
             raise ValueError(f"fps: expected a positive number of frames per second, got {fps}")
-        self._part = self.path.with_name(f"{self.path.name}.part")
+        self._file = contextlib.ExitStack()  # closes the container, then renames the file, or removes it after an error
         self._container: Any = None
         self._stream: Any = None
         self._shape: tuple[int, ...] = ()
@@ -256,21 +259,18 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            if kind is None and not self.num_frames:
+        if error is not None:
+            self._file.__exit__(kind, error, traceback)
+            return
+        with self._file:
+            if not self.num_frames:
                 raise ValueError(f"{self.path}: no frames to write; a video needs one at least")
-            if kind is None:
-                self._container.mux(self._stream.encode())
-                self._container.close()
-                self._part.replace(self.path)
-        finally:
-            if self._container is not None:
-                self._container.close()
-            self._part.unlink(missing_ok=True)
+            self._container.mux(self._stream.encode())
 
     def _open(self, shape: tuple[int, ...]) -> None:
         self._shape = shape
-        self._container = self._av.open(str(self._part), "w", format="mp4")
+        part = self._file.enter_context(replacing(self.path))
+        self._container = self._file.enter_context(self._av.open(str(part), "w", format="mp4"))
         self._stream = self._container.add_stream("libx264", rate=self._fps)
         self._stream.height, self._stream.width = shape[0] + shape[0] % 2, shape[1] + shape[1] % 2
         self._stream.pix_fmt = "yuv420p"

@@ -94,6 +94,8 @@ class IEF(PoseModel):
         legacy_offset: render keypoints at `round(coordinate + 1)`, as the authors' code.
         backbone: any timm network, by name, in place of GoogLeNet. Defaults to GoogLeNet.
         neck_width: channels of the 1x1 convolution after a timm backbone; 0 for a global average.
+        size: height and width of the input, other than 224 for a timm backbone only. `max_step` and
+            `sigma` are in pixels of it.
         pretrained_backbone: start the timm backbone from ImageNet's weights, downloaded.
 
     The initial pose is a buffer, saved with the weights. In a new network, or after `reset_head`,
@@ -123,15 +125,20 @@ class IEF(PoseModel):
         legacy_offset: bool = False,
         backbone: str | None = None,
         neck_width: int = NECK_WIDTH,
+        size: int = SIZE,
         pretrained_backbone: bool = False,
     ) -> None:
         super().__init__()
+        if size != SIZE and backbone is None:
+            raise ValueError(
+                f"size: GoogLeNet takes {SIZE} pixels, a timm backbone also others; got {size!r} without one"
+            )
         if not isinstance(num_steps, int) or num_steps < 1:
             raise ValueError(f"num_steps: expected a whole number of corrections, 1 or more, got {num_steps!r}")
         for name, value in {"max_step": max_step, "sigma": sigma}.items():
             if not value > 0:
                 raise ValueError(f"{name}: expected pixels, more than 0, got {value!r}")
-        self.num_steps, self.max_step = num_steps, max_step
+        self.num_steps, self.max_step, self.size, self.input_size = num_steps, max_step, size, (size, size)
         self.sigma, self.legacy_offset = sigma, legacy_offset
 
         self.dropout = nn.Dropout(DROPOUT)
@@ -146,7 +153,7 @@ class IEF(PoseModel):
             self.first_conv, _ = extend_first_conv(self.backbone, 0)
             self.head_keys = ("feedback", f"backbone.{self.first_conv}.more")
             self.neck = ConvBNReLU(channels, neck_width, 1, bias=False) if neck_width else None
-            self.num_features = neck_width * count_cells(self.backbone, SIZE) if neck_width else channels
+            self.num_features = neck_width * count_cells(self.backbone, size) if neck_width else channels
         self.reset_head(num_keypoints, skeleton)
 
     def build_googlenet(self) -> None:
@@ -200,9 +207,10 @@ class IEF(PoseModel):
         With a timm backbone it only normalises the image.
         """
         check_image(image)
-        if image.shape[-2:] != (SIZE, SIZE):
+        size = self.size
+        if image.shape[-2:] != (size, size):
             raise ValueError(
-                f"image: expected ({SIZE}, {SIZE}), got {tuple(image.shape[-2:])}; resize or pad to ({SIZE}, {SIZE}). "
+                f"image: expected ({size}, {size}), got {tuple(image.shape[-2:])}; resize or pad to ({size}, {size}). "
                 "No other size works: the initial pose, the step and the drawn keypoints are in pixels of that one"
             )
         if self.backbone is not None:
@@ -222,7 +230,8 @@ class IEF(PoseModel):
 
     def render(self, pose: Tensor) -> Tensor:
         """Render g, a map per keypoint: `(B, K, 2)` pixels to `(B, K, 224, 224)`."""
-        return draw(round_half_away(pose + 1) if self.legacy_offset else pose, sigma=self.sigma)
+        pose = round_half_away(pose + 1) if self.legacy_offset else pose
+        return draw(pose, (self.size, self.size), sigma=self.sigma)
 
     def trunk(self, x: Tensor) -> Tensor:
         """Run GoogLeNet after its first convolution: `(B, 64, 112, 112)` to `(B, 1024)`."""
@@ -300,6 +309,7 @@ class IEF(PoseModel):
         self.feedback = nn.Identity()
         if num_keypoints:
             self.feedback = Feedback(num_keypoints, self.num_features, filters=self.backbone is None)
+            self.feedback.initial_pose.mul_(self.size / SIZE)
         if self.backbone is not None:
             self.backbone.get_submodule(self.first_conv).set_channels(num_keypoints)
 
