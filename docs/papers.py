@@ -74,7 +74,7 @@ PAPERS: dict[str, tuple[Row, ...]] = {
         Row("diameter: shoulder to opposite hip", f"{PCK}:torso_diameter"),
         Row("simulated predictions: normal, observed mean and variance",
             "posezoo/refinement.py:displacement_statistics", RUN_DEEPPOSE, "in units of the diameter"),
-        Row("an example and a joint drawn uniformly, 40 per joint", f"{DEEPPOSE}:DRAWS", RUN_DEEPPOSE,
+        Row("an example and a joint drawn uniformly, 40 per joint", "posezoo/refinement.py:DRAWS", RUN_DEEPPOSE,
             "one draw of every joint per epoch, 40 epochs"),
         Row("objective (8)", "examples/train_deeppose.py:later_stage_loss", RUN_DEEPPOSE),
         Row("sigma 1.0 on FLIC, 2.0 on LSP", f"{DEEPPOSE}:SIGMA_LSP", RUN_DEEPPOSE),

@@ -15,8 +15,8 @@
 
 AP follows Simple Baselines and HRNet: a detection's score is its box's times the mean of the
 keypoints' scores above 0.2, and OKS-NMS at 0.9 removes duplicates. `--scales cpm` averages the
-seven scales of Convolutional Pose Machines. Joints without annotation are excluded, and so are
-people whose torso is not annotated.
+seven scales of Convolutional Pose Machines; on LSP their test is `--crop cpm-lsp --scales cpm`.
+Joints without annotation are excluded, and so are people whose torso is not annotated.
 """
 
 import argparse
@@ -29,6 +29,7 @@ import numpy as np
 import torch
 
 import posezoo
+from posezoo.contract import CROPS
 from posezoo.data import COCO
 from posezoo.geometry import box_to_crop, tight_box
 from posezoo.metrics import coco_ap, lsp_pcp, oks_nms
@@ -127,6 +128,7 @@ def main(arguments: list[str] | None = None) -> float:
     parser.add_argument("--model", default="simple_baseline_lite.lsp14_192x192")
     parser.add_argument("--no-flip", action="store_true", help="do not average with the mirror image")
     parser.add_argument("--scales", nargs="+", metavar="S", help="factors, or cpm for 0.7 to 1.3")
+    parser.add_argument("--crop", choices=tuple(CROPS), help="the crop of a paper. Defaults to the model's")
     parser.add_argument("--detections", type=Path, help="boxes of a person detector, json, for coco")
     parser.add_argument("--results", type=Path, help="write COCO results, for coco")
     args = parser.parse_args(arguments)
@@ -135,6 +137,8 @@ def main(arguments: list[str] | None = None) -> float:
         parser.error("--detections and --results: for coco")
 
     model = posezoo.create(args.model, pretrained=True)
+    if args.crop:
+        model.apply_input_settings(CROPS[args.crop])
     scales: Iterable[float] | None = args.scales and [float(one) for one in args.scales if one != "cpm"]
     if args.scales == ["cpm"]:
         scales = CPM_SCALES

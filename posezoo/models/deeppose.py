@@ -32,7 +32,8 @@ Departures
     - The default crop has a `padding` of 1.5 for tight boxes, as in a reimplementation. The paper's
       are `contract.CROPS`: "deeppose-lsp", the whole image, and "deeppose-flic", a detector's box
       times a constant, fitted by `data.detector_boxes.fit_padding`, since the paper does not state
-      it.
+      it. `deeppose_flic` has 9 keypoints, those of FLIC's points that others use; the paper counts
+      10.
     - Squares have equal sides in pixels of the input. They are squares of the photograph too only
       if it was cropped without stretching. In `forward` stage 1 averages blocks of pixels of an
       input larger than 220.
