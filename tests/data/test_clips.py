@@ -122,7 +122,13 @@ def test_human36m_with_images_and_boxes(tmp_path, video):
     poses = {"S1": {"Photo": rng.normal(0, 0.3, (60, 32, 3)).astype("f4")}}
     np.savez(tmp_path / "data_3d_h36m.npz", positions_3d=poses)
     eye = torch.eye(3, dtype=torch.float64)
-    camera = Camera(rotation=eye, translation=torch.zeros(3), focal=torch.ones(2), center=torch.zeros(2), size=(1, 1))
+    camera = Camera(
+        rotation=eye,
+        translation=torch.tensor([0.0, 0.0, -5000.0]),
+        focal=torch.ones(2),
+        center=torch.zeros(2),
+        size=(1, 1),
+    )
     images = tmp_path / "images" / "S1"
     folder_of(images / "TakingPhoto.54138969", 60)  # S1's own name for the take
     boxes = [(5 + number // 10, 10, 40, 60) for number in range(60)]
