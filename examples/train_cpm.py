@@ -25,6 +25,8 @@ the crops:
         --teacher simple_baseline_lite.lsp14_192x192 --output runs/cpm
 """
 
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +39,12 @@ from posezoo.models.cpm import CPM, cpm_targets
 from craft import start_from_craft
 from recipes import parse
 from teaching import add_options, taught_loaders
+from train_heatmap import warm_cosine
 from training import make_loaders, options, skeleton_of, train
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
-CRAFT_RATE = 0.3  # of the trunk's learning rate, if it starts from CRAFT's
+CRAFT_RATE, CRAFT_IMAGES = 0.5, 64  # factor on the trunk's learning rate if it starts from CRAFT's; images for that
+SMALL = 0.01  # He's initial weights of maps are multiplied by it
 
 
 def parameter_groups(model: CPM, lr: float) -> list[dict[str, Any]]:
@@ -74,7 +78,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         help="ImageNet weights for the VGG-19 backbone of cpm_vgg_6s",
     )
     parser.add_argument(
-        "--adam", action="store_true", help="Adam and He's initial weights instead of the authors' SGD and N(0, 0.01)"
+        "--adam",
+        action="store_true",
+        help="Adam, a warm cosine and He's initial weights instead of the authors' SGD, steps and N(0, 0.01)",
     )
     parser.add_argument("--stages", type=int, help="number of stages. Defaults to the network's")
     parser.add_argument("--craft", type=Path, help="craft_mlt_25k.pth, for the trunk of cpm_vgg_*; needs --adam")
@@ -102,18 +108,20 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             for layer in part.modules():
                 if isinstance(layer, torch.nn.Conv2d):
                     torch.nn.init.kaiming_normal_(layer.weight)
+        with torch.no_grad():  # or the first steps would only make the maps small
+            for part in (model.stage1, *(stage.beliefs for stage in model.stages)):
+                part[-1].weight.mul_(SMALL)
         rate = 1.0
         if args.craft:
-            model.normalize, rate = (
-                start_from_craft(model.trunk, args.craft, next(iter(loaders[0]))["image"]),
-                CRAFT_RATE,
-            )
+            images = torch.cat([batch["image"] for batch in islice(loaders[0], -(-CRAFT_IMAGES // args.batch_size))])
+            model.normalize, rate = start_from_craft(model.trunk, args.craft, images), CRAFT_RATE
         own = [*model.stage1.parameters(), *model.stages.parameters()]
         groups = [{"params": model.trunk.parameters(), "lr": rate * args.lr}, {"params": own}]
         optimizer: torch.optim.Optimizer = torch.optim.Adam(groups, lr=args.lr)
     else:
         optimizer = torch.optim.SGD(parameter_groups(model, args.lr), momentum=MOMENTUM)
-    return train(args, model, optimizer, batch_loss, loaders, schedule=recipe.rate(args))
+    rates = partial(warm_cosine, warmup=0.05) if args.adam else recipe.rate(args)
+    return train(args, model, optimizer, batch_loss, loaders, schedule=rates)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ The default weights have the heatmaps of a trained 2D network as features, and n
 import argparse
 import functools
 import json
+import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -226,11 +227,26 @@ def stages_on_trunk(args: argparse.Namespace) -> tuple[RPSM, Any]:
         clip_length=args.clip_length, **kind,
     )  # fmt: skip
     model.load_trunk(pretrained)
+    if args.start:
+        copy_stages(model, posezoo.from_pretrained(args.start))
     model.freeze_trunk()
     if not torch.cuda.is_available():
         keep_depthwise_in_float32(model)
         return model.to(memory_format=torch.channels_last), pretrained
     return model.to("cuda"), pretrained
+
+
+@torch.no_grad()
+def copy_stages(model: RPSM, source: Any) -> None:
+    """Copy a network with fewer stages; at first the new ones predict what its last stage does."""
+    state = source.state_dict()
+    for key, value in model.state_dict().items():
+        known = key if key in state else re.sub(r"^specialised\.\d+", f"specialised.{source.num_stages - 1}", key)
+        value.copy_(state[known])
+        if source.num_stages == 1 and key.endswith("previous.weight"):
+            value.zero_()  # not trained: inputs of its only stage were 0
+        if source.num_stages == 1 and re.match(r"specialised\.\d+\.conv1\.weight", key):
+            value[:, model.num_features :].zero_()
 
 
 def make_videos(args: argparse.Namespace, model: RPSM, recordings: Recordings, body: Body) -> tuple[Any, Any]:
@@ -271,7 +287,7 @@ def train_poses(args: argparse.Namespace, recordings: Recordings, body: Body) ->
     tests = DataLoader(unknown, args.batch_size, num_workers=workers)
 
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(learned, lr=args.lr, weight_decay=args.weight_decay)
+    optimizer = torch.optim.Adam(learned, lr=args.lr, weight_decay=args.weight_decay, fused=True)
     factor, steps = decay(args), args.epochs * len(loader)
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, steps))
     parts = {"model": model, "optimizer": optimizer, "rates": rates}
@@ -353,6 +369,7 @@ def main(arguments: list[str] | None = None) -> Report:
     poses = parser.add_argument_group("poses")
     poses.add_argument("--trunk", help="a pre-trained network, as local-dir:runs/trunk/model")
     poses.add_argument("--backbone", help="timm network of --trunk, a Simple Baselines network whose heatmaps are used")
+    poses.add_argument("--start", help="folder of a network with fewer stages, which are trained further")
     poses.add_argument("--augment", action="store_true", help="mirror, shift and weight those heatmaps")
     poses.add_argument("--backgrounds", type=Path, help="photographs behind half of the people, see `VARIED`, too")
     poses.add_argument("--shares", type=float, nargs="+", help="of the videos, per rate of --fps. Defaults to equal")

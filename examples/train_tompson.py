@@ -12,8 +12,9 @@ rotation by up to 20 degrees, scale from 0.5 to 1.5, flip with probability 0.5, 
 for a person of 200, no flip averaging. The learning rate, momentum and weight decay of SGD are
 those of a reimplementation. With `--recipe fast` the rate drops to a tenth in the last quarter of
 each phase. The spatial model is trained by `train_spatial_model.py`, with `--joint` together with
-the detector. `--width 16 --fc-width 64 --window 16 --size 128 128 --batch-size 8 --lr 5e-3` is a small
-run for CPUs.
+the detector. `--width 16 --fc-width 64 --window 16 --size 128 128 --batch-size 8 --lr 5e-3` is a
+small run for CPUs. `--adam --lr 1e-3` learns faster, and `--teacher` sets labels and crops
+(`teaching.py`).
 """
 
 from functools import partial
@@ -28,6 +29,7 @@ from posezoo.losses import coarse_to_fine_sse, heatmap_sse
 from posezoo.skeletons import Skeleton
 
 from recipes import parse
+from teaching import add_options, taught_loaders
 from training import make_loaders, options, skeleton_of, train
 
 SIGMA = 1.5  # cells of the coarse heatmaps, pixels of the fine ones
@@ -77,6 +79,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--width", type=int, default=128, help="channels of the first layers; the paper: 128")
     parser.add_argument("--window", type=int, default=36, help="pixels on a side of the fine model's windows")
     parser.add_argument("--fc-width", type=int, default=512, help="channels of the 9x9 layer; the paper: 512")
+    parser.add_argument("--adam", action="store_true", help="Adam in place of SGD")
+    add_options(parser)
     args, recipe = parse(parser, "tompson", arguments)
     skeleton = skeleton_of(args, recipe.readers)
     if args.phase != "coarse" and not args.init:
@@ -85,8 +89,11 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     torch.manual_seed(args.seed)
     model = build(args, skeleton)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.SGD(trained, lr=args.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-    loaders = make_loaders(args, recipe.person_crop(args.size, skeleton, args.crop), recipe.readers)
+    optimizer: torch.optim.Optimizer = torch.optim.Adam(trained, lr=args.lr)
+    if not args.adam:
+        optimizer = torch.optim.SGD(trained, lr=args.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+    crop = recipe.person_crop(args.size, skeleton, args.crop)
+    loaders = taught_loaders(args) if args.teacher else make_loaders(args, crop, recipe.readers)
     return train(args, model, optimizer, partial(batch_loss, phase=args.phase), loaders, schedule=recipe.rate(args))
 
 

@@ -93,7 +93,7 @@ def pages() -> dict[str, str]:
     return scripts
 
 
-def test_what_the_documentation_shows_type_checks(tmp_path):
+def test_code_of_the_documentation_type_checks(tmp_path):
     everything = "import posezoo\n" + "\n".join(f"posezoo.{name}" for name in posezoo.__all__)
     printed = check(tmp_path, {**pages(), "user": USER, "everything": everything, "typos": TYPOS})
     typos = [line for line in printed if line.startswith("typos.py:")]
