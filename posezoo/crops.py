@@ -96,7 +96,7 @@ class Found:
 
 
 def context_of(model: Any) -> dict[str, Any]:
-    """Return padding and margin of a person's box; models of other libraries need not have a margin."""
+    """Return padding and margin of a person's box; a model need not have a margin."""
     return {"padding": model.padding, "margin": getattr(model, "margin", 0.0)}
 
 

@@ -148,7 +148,7 @@ def load_frames(frames: Sequence[Path | FrameOfVideo]) -> list[Tensor]:
 
 
 def frames_of(source: Path, numbers: Iterable[int]) -> list[Path | FrameOfVideo]:
-    """List the frames of a video: images in a folder by the number in their names, or a video file's.
+    """List the frames of a video: images in a folder by their numbers, or those of a video file.
 
     Args:
         source: a folder of images numbered from 1, or a video file.

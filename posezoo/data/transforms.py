@@ -157,7 +157,7 @@ class PersonCrop:
         return {name: getattr(self, name) for name in ("padding", "margin", "region", "fill", "keep_aspect")}
 
     def box_of(self, sample: dict[str, Any]) -> Tensor:
-        """Return the box `(4,)` that is cropped, with its margin, before augmentation and padding."""
+        """Return the box `(4,)` to crop, with its margin, before augmentation and padding."""
         box: Tensor = sample["box"]
         if self.region == "image":
             height, width = sample["image"].shape[-2:]
