@@ -8,10 +8,11 @@ from running_examples import load_example
 import posezoo
 from posezoo.contract import CROPS
 from posezoo.data import PersonCrop
+from posezoo.data.detector_boxes import fit_padding
 from posezoo.geometry import transform_points
 
 from data_sources import open_data, source
-from recipes import RECIPES, Drops, find
+from recipes import RECIPES, Drops, find, parse
 
 WRITERS = {"lsp": write_lsp, "lspet": write_lspet, "mpii": write_mpii, "flic": write_flic, "coco": write_coco}
 
@@ -268,3 +269,26 @@ def test_cpm_targets_of_stage_1_have_everybody(data):
         alone.append([stage.grad for stage in stages])
     assert not torch.equal(alone[0][0], alone[1][0])
     assert torch.equal(alone[0][1], alone[1][1])
+
+
+def test_deeppose_crops_a_detectors_boxes_on_flic(data, tmp_path, capsys, monkeypatch):
+    example = load_example("train_deeppose")
+    boxes = torch.tensor([[5.0, 5.0, 9.0, 9.0], [50.0, 40.0, 70.0, 60.0]])  # the second is nearer to the person
+    monkeypatch.setattr(
+        example, "load_detector", lambda name: lambda images: [(boxes, torch.tensor([0.9, 0.8])) for _ in images]
+    )
+    args, recipe = parse(example.parser(None), "deeppose", [
+        "--recipe", "paper", "--data", f"flic:{data['flic']}", "--detector", "faces", "--output", str(tmp_path),
+    ])  # fmt: skip
+    train, test = example.people_of(args, recipe)
+    assert "contain the training people's keypoints" in capsys.readouterr().out
+    assert torch.equal(train.people.boxes, boxes[1:].expand(2, 4))
+    assert (
+        test.crop.padding
+        == train.crop.padding
+        == fit_padding(train.people.boxes, train.people.keypoints, train.people.visible)
+    )
+    for index in range(len(train)):
+        sample = test.crop(train.people[index])
+        inside = (sample["keypoints"] > -0.5) & (sample["keypoints"] < 660.5)
+        assert inside[sample["visible"]].all()
