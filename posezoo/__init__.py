@@ -16,9 +16,13 @@ _EXPORTS = {
     "register_model": "registry",
     "list_models": "registry",
     "list_pretrained": "registry",
+    "list_modules": "registry",
     "is_model": "registry",
+    "is_model_pretrained": "registry",
     "model_entrypoint": "registry",
     "get_pretrained_cfg": "registry",
+    "get_pretrained_cfg_value": "registry",
+    "register_model_deprecations": "registry",
     "Weights": "weights",
     "save_pretrained": "weights",
     "from_pretrained": "registry",
@@ -34,8 +38,8 @@ _EXPORTS = {
     "lift": "lifting",
 }
 _MODULES = (
-    "backbones", "catalogue", "checkpoints", "codecs", "completion", "contract", "convert", "data", "detectors",
-    "evaluate", "export", "geometry", "heatmaps", "images", "layers", "lifting", "losses", "metrics", "models",
+    "arguments", "backbones", "catalogue", "checkpoints", "codecs", "completion", "contract", "convert", "data", "detectors",
+    "evaluate", "export", "features", "geometry", "heads", "heatmaps", "images", "layers", "lifting", "losses", "metrics", "models",
     "people", "prediction", "progress", "refinement", "registry", "skeletons", "spatial_model", "tracking", "video",
     "viz", "weights", "writing",
 )  # fmt: skip
@@ -44,6 +48,7 @@ __all__ = ["__version__", *_EXPORTS, *_MODULES]
 
 if TYPE_CHECKING:
     # the same names again, for type checkers and editors; tests/test_typing.py compares the two lists
+    import posezoo.arguments as arguments
     import posezoo.backbones as backbones
     import posezoo.catalogue as catalogue
     import posezoo.checkpoints as checkpoints
@@ -55,7 +60,9 @@ if TYPE_CHECKING:
     import posezoo.detectors as detectors
     import posezoo.evaluate as evaluate
     import posezoo.export as export
+    import posezoo.features as features
     import posezoo.geometry as geometry
+    import posezoo.heads as heads
     import posezoo.heatmaps as heatmaps
     import posezoo.images as images
     import posezoo.layers as layers
@@ -83,12 +90,16 @@ if TYPE_CHECKING:
         create_model,
         from_pretrained,
         get_pretrained_cfg,
+        get_pretrained_cfg_value,
         is_model,
+        is_model_pretrained,
         list_models,
+        list_modules,
         list_pretrained,
         load_checkpoint,
         model_entrypoint,
         register_model,
+        register_model_deprecations,
     )
     from posezoo.skeletons import Skeleton, get_skeleton, list_skeletons, register_skeleton
     from posezoo.weights import Weights, push_to_hub, save_pretrained

@@ -166,6 +166,46 @@ def extend_first_conv(backbone: nn.Module, channels: int) -> tuple[str, Extended
     return name, extended
 
 
+def set_input_channels(network: nn.Module, channels: int) -> None:
+    """Replace the filters over RGB by filters over other channels, as timm does for `in_chans`.
+
+    One channel gets the sum of the three filters, n channels repeat them, scaled by 3 / n. Mean and
+    standard deviation of `network.normalize` become their average, or are repeated.
+
+    Args:
+        network: takes RGB images `(B, 3, H, W)`; changed in place.
+        channels: 1 or more.
+
+    Raises:
+        ValueError: no positive number, or a network without convolutions over RGB.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3))
+        >>> set_input_channels(network, 1)
+        >>> network(torch.rand(2, 1, 9, 9)).shape
+        torch.Size([2, 8, 7, 7])
+    """
+    if not isinstance(channels, int) or channels < 1:
+        raise ValueError(f"in_chans: expected a positive whole number, got {channels!r}")
+    first = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and layer.in_channels == 3]
+    if not first:
+        raise ValueError(f"in_chans: {type(network).__name__} has no convolutions over RGB")
+
+    def over_channels(values: Tensor, axis: int, *, total: bool) -> Tensor:
+        if channels == 1:
+            return values.sum(axis, keepdim=True) / (1 if total else 3)
+        repeated = values.index_select(axis, torch.arange(channels, device=values.device) % 3)
+        return repeated * (3 / channels) if total else repeated
+
+    for layer in first:
+        layer.in_channels = channels
+        layer.weight = nn.Parameter(over_channels(layer.weight.detach(), 1, total=True), layer.weight.requires_grad)
+    normalize: Any = getattr(network, "normalize", None)
+    if normalize is not None:
+        normalize.mean, normalize.std = (over_channels(x, 0, total=False) for x in (normalize.mean, normalize.std))
+        normalize.before = (0.0,) * channels, (1.0,) * channels
+
+
 def misfits(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> list[str]:
     """Return the names of tensors that only one of two state dicts has, or that differ in shape."""
     return [k for k in {**ours, **theirs} if k not in ours or k not in theirs or ours[k].shape != theirs[k].shape]

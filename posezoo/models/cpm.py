@@ -201,7 +201,7 @@ class CPM(PoseModel):
 
     def forward_features(self, image: Tensor) -> Tensor:
         """Return the features that all later stages share: `(B, width, H/8, W/8)`."""
-        check_image(image, STRIDE)
+        check_image(image, STRIDE, self.in_chans)
         return self.run(self.trunk, self.normalize(image))
 
     def run(self, module: nn.Module, *inputs: Tensor) -> Tensor:
@@ -211,7 +211,7 @@ class CPM(PoseModel):
 
     def check_center(self, image: Tensor, center: Tensor | None) -> Tensor:
         """Return `center` in single precision or better, the middle of the image for None; check shape and range."""
-        check_image(image, STRIDE)
+        check_image(image, STRIDE, self.in_chans)
         height, width = image.shape[-2:]
         dtype = torch.promote_types(image.dtype, torch.float32)
         if center is None:

@@ -204,7 +204,7 @@ class IEF(PoseModel):
 
         With a timm backbone it only normalises the image.
         """
-        check_image(image)
+        check_image(image, channels=self.in_chans)
         if image.shape[-2:] != (SIZE, SIZE):
             raise ValueError(
                 f"image: expected ({SIZE}, {SIZE}), got {tuple(image.shape[-2:])}; resize or pad to ({SIZE}, {SIZE}). "

@@ -201,7 +201,7 @@ class Tompson(PoseModel):
 
     def trunk(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the features of the coarse head, and those of the first two layers, which the fine model takes."""
-        check_image(image, max(self.pooling, 2 ** (len(self.banks) - 1)))
+        check_image(image, max(self.pooling, 2 ** (len(self.banks) - 1)), self.in_chans)
         early: list[Tensor] = []
         summed: Tensor | None = None
         scaled = pyramid(self.normalize(image), len(self.banks))
