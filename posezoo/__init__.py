@@ -13,6 +13,7 @@ from posezoo.version import __version__
 _EXPORTS = {
     "create": "registry",
     "create_model": "registry",
+    "create_transform": "inputs",
     "register_model": "registry",
     "list_models": "registry",
     "list_pretrained": "registry",
@@ -34,14 +35,15 @@ _EXPORTS = {
     "register_skeleton": "skeletons",
     "People": "people",
     "predict": "prediction",
-    "Poses3D": "lifting",
+    "Poses3D": "poses3d",
     "lift": "lifting",
 }
 _MODULES = (
-    "arguments", "backbones", "catalogue", "checkpoints", "codecs", "completion", "contract", "convert", "data", "detectors",
-    "evaluate", "export", "features", "geometry", "heads", "heatmaps", "images", "layers", "lifting", "losses", "metrics", "models",
-    "people", "prediction", "progress", "refinement", "registry", "skeletons", "spatial_model", "tracking", "video",
-    "viz", "weights", "writing",
+    "arguments", "backbones", "catalogue", "checkpoints", "codecs", "commands", "completion", "contract",
+    "convert", "crops", "data", "detectors", "evaluate", "export", "features", "geometry", "heads", "heatmaps",
+    "images", "inputs", "layers", "lifting", "losses", "metrics", "models", "people", "poses3d", "prediction",
+    "prepared", "progress", "refinement", "registry", "skeletons", "spatial_model", "tracking", "video", "viz",
+    "weights", "writing",
 )  # fmt: skip
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
@@ -53,9 +55,11 @@ if TYPE_CHECKING:
     import posezoo.catalogue as catalogue
     import posezoo.checkpoints as checkpoints
     import posezoo.codecs as codecs
+    import posezoo.commands as commands
     import posezoo.completion as completion
     import posezoo.contract as contract
     import posezoo.convert as convert
+    import posezoo.crops as crops
     import posezoo.data as data
     import posezoo.detectors as detectors
     import posezoo.evaluate as evaluate
@@ -65,13 +69,16 @@ if TYPE_CHECKING:
     import posezoo.heads as heads
     import posezoo.heatmaps as heatmaps
     import posezoo.images as images
+    import posezoo.inputs as inputs
     import posezoo.layers as layers
     import posezoo.lifting as lifting
     import posezoo.losses as losses
     import posezoo.metrics as metrics
     import posezoo.models as models
     import posezoo.people as people
+    import posezoo.poses3d as poses3d
     import posezoo.prediction as prediction
+    import posezoo.prepared as prepared
     import posezoo.progress as progress
     import posezoo.refinement as refinement
     import posezoo.registry as registry
@@ -82,8 +89,10 @@ if TYPE_CHECKING:
     import posezoo.viz as viz
     import posezoo.weights as weights
     import posezoo.writing as writing
-    from posezoo.lifting import Poses3D, lift
+    from posezoo.lifting import lift
+    from posezoo.inputs import create_transform
     from posezoo.people import People
+    from posezoo.poses3d import Poses3D
     from posezoo.prediction import predict
     from posezoo.registry import (
         create,

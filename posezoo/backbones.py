@@ -2,6 +2,8 @@
 
 import copy
 import difflib
+import functools
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,13 @@ from torch import Tensor, nn
 from posezoo.layers import heatmap_head
 from posezoo.weights import Weights, find, read_state_dict
 
+DECONV_STD = 0.001  # of the initial weights of transposed convolutions (Simple Baselines, section 4.1)
+# kernel of a transposed convolution -> padding, output padding that double the size
+DECONV_PADDING = {4: (1, 0), 3: (1, 1), 2: (0, 0)}
+
+
+_KEPT: list[torch.library.Library] = []
+
 
 def import_timm(wanted: str) -> Any:
     """Import timm.
@@ -21,14 +30,35 @@ def import_timm(wanted: str) -> Any:
         ImportError: timm cannot be imported; the message names cause and fix.
     """
     try:
-        import timm
-    except Exception as error:  # a torchvision built for another torch raises RuntimeError while timm imports it
+        try:
+            import timm
+        except RuntimeError as error:  # of a torchvision that was built for another torch
+            if "torchvision::" not in str(error):
+                raise
+            _declare_torchvision_operators()
+            import timm
+    except Exception as error:
         raise ImportError(
             f"{wanted} comes from timm, and importing timm failed: {type(error).__name__}: {error}. This is usually "
             "a torchvision that was built for another torch: reinstall both together from one index (pip install "
             "--force-reinstall torch torchvision). Networks without a timm backbone, such as hrnet_w32, work without it"
         ) from error
     return timm
+
+
+@functools.cache
+def _declare_torchvision_operators() -> None:
+    """Declare the operators that torchvision registers meta functions for while it is imported.
+
+    Its extension does not load with another torch than it was built for, as PyPI's with the CPU
+    wheels of pytorch.org, and then its import fails for lack of them. timm uses none.
+    """
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for operator in ("nms", "qnms"):
+        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _KEPT.append(library)  # operators live as long as their library
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("torchvision", "timm")]:
+        del sys.modules[name]  # half imported
 
 
 def timm_backbone(
@@ -90,12 +120,12 @@ def last_map(backbone: Any, image: Tensor) -> Tensor:
 
 
 def count_cells(backbone: Any, side: int) -> int:
-    """Return the number of cells h * w of the last feature map for images of `side` x `side` pixels."""
+    """Return the number of cells of the last feature map for images of `side` x `side` pixels."""
     return (-(-side // backbone.feature_info.reduction()[-1])) ** 2
 
 
 class PyramidNeck(nn.Module):
-    """Merge a timm backbone's feature maps into one of the size of the first, `(B, width, h, w)`."""
+    """Merge a timm backbone's feature maps into one of the first's size, `(B, width, h, w)`."""
 
     def __init__(self, channels: Sequence[int], width: int) -> None:
         super().__init__()
@@ -116,15 +146,27 @@ class PyramidNeck(nn.Module):
         return heatmap_head(self.width, num_keypoints, design)
 
 
+def deconvolutions(channels: int, width: int, count: int = 3, kernel: int = 4) -> nn.Sequential:
+    """Stack `count` times ConvTranspose, BatchNorm, ReLU; each doubles height and width."""
+    padding, output_padding = DECONV_PADDING[kernel]
+    layers: list[nn.Module] = []
+    for _ in range(count):
+        deconv = nn.ConvTranspose2d(channels, width, kernel, 2, padding, output_padding, bias=False)
+        nn.init.normal_(deconv.weight, std=DECONV_STD)
+        layers += [deconv, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        channels = width
+    return nn.Sequential(*layers)
+
+
 def backbone_groups(coarse: bool, prefix: str = "") -> dict[str, str]:
-    """Return the expressions of `group_matcher` for a timm backbone under `backbone.`: stem and blocks."""
+    """Return `group_matcher`'s expressions for timm's backbone under `backbone.`: stem, blocks."""
     start = rf"^{prefix}backbone\."
     blocks = start + r"(?:layer|blocks\.|stages[._])(\d+)" + ("" if coarse else r"(?:\.(\d+))?")
     return {"stem": start + r"(?!(?:layer|blocks\.|stages[._])\d)", "blocks": blocks}
 
 
 class ExtendedConv(nn.Module):
-    """A convolution with further input channels behind those of an image: the sum of two convolutions.
+    """A convolution with more input channels behind those of an image: a sum of two convolutions.
 
     Args:
         conv: the convolution of the image; `image` is the same module.
@@ -255,7 +297,7 @@ def load_backbone(backbone: nn.Module, source: nn.Module | Mapping[str, Tensor])
 
 
 def hub_file(repository: str) -> Path:
-    """Return the path of a Hub repository's weights file; offline this fails at once, with advice."""
+    """Return the path of a Hub repository's weights file; fail at once offline, with advice."""
     return find(Weights(sources=(f"hf-hub:{repository}",)))
 
 

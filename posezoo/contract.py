@@ -1,4 +1,4 @@
-"""The contract of a network: `PoseModel`, checks of inputs, skeletons of heads, and prediction with flip averaging.
+"""The contract of a network: `PoseModel`, input checks, skeletons of heads, flip averaging.
 
 `posezoo.predict`, `posezoo.lift`, export and the training scripts read what they need to know off a
 `PoseModel`, never off an example input or a constant. `docs/add_a_model.md` shows the methods that
@@ -18,6 +18,7 @@ from posezoo.features import check_indices, record_maps, without_data
 from posezoo.geometry import flip_keypoints
 from posezoo.heads import HEADS, SPLIT, SimCCHead, simcc_bins
 from posezoo.layers import check_choices
+from posezoo.prepared import run_prepared
 from posezoo.skeletons import Skeleton, get_skeleton
 from posezoo.weights import Weights, push_to_hub, save_pretrained
 
@@ -27,7 +28,7 @@ TARGETS = {"udp": "truncated", "dark": "gaussian"}  # how targets are drawn for 
 
 
 class PoseModel(nn.Module):
-    """Base class of all models: constructor arguments, weights record, input settings, saving and Hub upload.
+    """Base class of all models: constructor arguments, weights record, input settings, saving.
 
     Attributes:
         architecture: registered name, "" for a model that was built by hand.
@@ -50,6 +51,8 @@ class PoseModel(nn.Module):
         background: whether the heatmaps have a last channel for the background.
         grad_checkpointing: whether training recomputes activations in the backward pass.
         in_chans: channels of the images.
+        prepare: whether `predict` of images runs a copy for inference, see `posezoo.prepared`. Can
+            be set.
         head_kind: "heatmaps", "integral" or "simcc", see `posezoo.heads`. The last two need other
             targets and losses.
         split: bins per pixel of a SimCC head.
@@ -74,6 +77,7 @@ class PoseModel(nn.Module):
     background: bool = False
     grad_checkpointing: bool = False
     in_chans: int = 3
+    prepare: bool = True
     head_kind: str = "heatmaps"
     split: float = SPLIT
     feature_modules: tuple[str, ...] = ()
@@ -95,11 +99,11 @@ class PoseModel(nn.Module):
 
     @property
     def corner_aligned(self) -> bool:
-        """Whether the first and last cell lie on the first and last pixel, as in unbiased data processing (UDP)."""
+        """Whether first and last cell lie on first and last pixel (unbiased data processing)."""
         return self.decoding == "udp"
 
     def input_settings(self) -> dict[str, Any]:
-        """Return the attributes that prepare an input and read an output, as `config.json` stores them.
+        """Return the settings of inputs and outputs, as `config.json` stores them.
 
         Examples:
             >>> import posezoo
@@ -121,7 +125,7 @@ class PoseModel(nn.Module):
         return settings
 
     def apply_input_settings(self, settings: Mapping[str, Any]) -> None:
-        """Set `input_size`, `padding` and `keep_aspect` where given; the constructor's arguments fix the others.
+        """Set `input_size`, `padding` and `keep_aspect`; the constructor fixes the others.
 
         Raises:
             ValueError: a size that is not two positive whole numbers, or a padding that is not
@@ -147,7 +151,10 @@ class PoseModel(nn.Module):
             self.keep_aspect = bool(settings["keep_aspect"])
 
     def example_input(self, batch: int = 1) -> Tensor:
-        """Return a random input of `input_size` and `receptive_field`; keypoints are pixels of a 1000 x 1000 image."""
+        """Return a random input of `input_size` or `receptive_field`.
+
+        Keypoints are pixels of a 1000 x 1000 image.
+        """
         if self.input_kind == "keypoints":
             return 1000 * torch.rand(batch, self.receptive_field, self.num_inputs, 2)
         if self.input_size is None:
@@ -385,7 +392,7 @@ class PoseModel(nn.Module):
         return round(stage.shape[-2] * stride), round(stage.shape[-1] * stride)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Enable gradient checkpointing: training recomputes activations in the backward pass and stores fewer.
+        """Enable gradient checkpointing: the backward pass recomputes activations.
 
         A timm backbone, `backbone`, is included.
         """
@@ -395,7 +402,7 @@ class PoseModel(nn.Module):
             backbone.set_grad_checkpointing(enable)
 
     def no_weight_decay(self) -> set[str]:
-        """Return parameters that timm's optimisers exempt from weight decay in addition to biases and norms."""
+        """Return parameters without weight decay in timm's optimisers, beside biases and norms."""
         return set()
 
     def set_keypoints(self, num_keypoints: int, skeleton: str | Skeleton | Sequence[str] | None) -> None:
@@ -438,7 +445,7 @@ class PoseModel(nn.Module):
 def keypoint_skeleton(
     num_keypoints: int, skeleton: str | Skeleton | Sequence[str] | None, default: str = "coco17"
 ) -> Skeleton | None:
-    """Return the skeleton of a head; without one `default`, if it has `num_keypoints`, else None (no names)."""
+    """Return the skeleton of a head; by default `default` if `num_keypoints` fits, else None."""
     if not isinstance(num_keypoints, int) or isinstance(num_keypoints, bool) or num_keypoints < 0:
         raise ValueError(f"num_keypoints: expected a whole number, 0 (no head) or more, got {num_keypoints!r}")
     if skeleton is None:
@@ -491,8 +498,8 @@ def check_clip(clip: Tensor, size: tuple[int, int], channels: int = 3) -> None:
     shape = tuple(clip.shape)
     if clip.ndim != 5 or shape[2] != channels:
         raise ValueError(
-            f"clip: expected (B, T, {channels}, H, W), RGB, got shape {shape}; add the batch axis to one clip with clip[None], "
-            "the time axis to single frames with image[:, None], move channels first with clip.movedim(-1, -3), "
+            f"clip: expected (B, T, {channels}, H, W), RGB, got shape {shape}; add the batch axis to one clip with "
+            "clip[None], the time axis to single frames with image[:, None], move channels first with clip.movedim(-1, -3), "
             "repeat grey with clip.repeat(1, 1, 3, 1, 1)"
         )
     if not clip.is_floating_point():
@@ -507,7 +514,7 @@ def check_clip(clip: Tensor, size: tuple[int, int], channels: int = 3) -> None:
 
 
 def input_skeleton(input_keypoints: int | str | Sequence[str]) -> tuple[int, Skeleton | None]:
-    """Return number and skeleton of a lifter's 2D keypoints; the skeleton is None if only the number is given."""
+    """Return number and skeleton of a lifter's 2D keypoints; None if only the number is given."""
     if isinstance(input_keypoints, int):
         if isinstance(input_keypoints, bool) or input_keypoints < 1:
             raise ValueError(f"input_keypoints: expected a skeleton, names or their number, got {input_keypoints!r}")
@@ -553,7 +560,8 @@ def check_keypoints(keypoints: Tensor, num_inputs: int) -> None:
         raise ValueError(f"keypoints: expected at least one frame, got shape {shape}; leave empty videos out")
     if not keypoints.is_floating_point():
         raise ValueError(f"keypoints: expected floats, got {keypoints.dtype}; use keypoints.float()")
-    if not torch.compiler.is_compiling() and not keypoints.is_meta and not keypoints.isfinite().all():
+    # on a GPU the check would wait for it; posezoo.lift checks
+    if keypoints.is_cpu and not torch.compiler.is_compiling() and not keypoints.isfinite().all():
         raise ValueError("keypoints: some are not finite, which is how gaps are marked; posezoo.lift fills gaps")
 
 
@@ -627,18 +635,18 @@ def require_flip_index(model: PoseModel) -> tuple[int, ...]:
 def predict_heatmaps(model: Any, image: Tensor, *, flip: bool) -> tuple[Tensor, Tensor]:
     """Decode the heatmaps of an image; `flip` averages them with those of the mirrored image."""
     flip_index = require_flip_index(model) if flip else ()
-    output = model(image)
+    output = run_prepared(model, image)
     if flip:
-        output = heatmaps.flip_average(output, model(image.flip(-1)), flip_index, shift=model.flip_shift)
+        output = heatmaps.flip_average(output, run_prepared(model, image.flip(-1)), flip_index, shift=model.flip_shift)
     return model.decode(output)
 
 
 def predict_keypoints(model: Any, image: Tensor, *, flip: bool) -> tuple[Tensor, Tensor]:
-    """Decode regressed coordinates; `flip` averages the keypoints with those of the mirrored image."""
+    """Decode regressed coordinates; `flip` averages with the keypoints of the mirrored image."""
     flip_index = require_flip_index(model) if flip else ()
-    keypoints, scores = model.decode(model(image))
+    keypoints, scores = model.decode(run_prepared(model, image))
     if flip:
-        mirrored, mirrored_scores = model.decode(model(image.flip(-1)))
+        mirrored, mirrored_scores = model.decode(run_prepared(model, image.flip(-1)))
         keypoints = (keypoints + flip_keypoints(mirrored, image.shape[-1], flip_index)) / 2
         scores = (scores + mirrored_scores[:, list(flip_index)]) / 2
     return keypoints, scores

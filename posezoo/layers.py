@@ -1,4 +1,4 @@
-"""Layers that two or more networks share: normalisation with its statistics, convolutions named as in Caffe files."""
+"""Layers that two or more networks share: normalisation, convolutions named as in Caffe files."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -62,7 +62,7 @@ class Normalize(nn.Module):
 
 
 class ZScore(nn.Module):
-    """Standardise points `(..., K, D)`, `(points - mean) / std`; mean and std are buffers of shape `(K, D)`."""
+    """Standardise points `(..., K, D)`, `(points - mean) / std`; both are buffers `(K, D)`."""
 
     mean: Tensor
     std: Tensor
@@ -81,7 +81,7 @@ class ZScore(nn.Module):
 
     @torch.no_grad()
     def fit(self, points: Tensor) -> None:
-        """Set mean and standard deviation from data; a constant coordinate, such as the root, is divided by `unit`."""
+        """Set mean and deviation from data; divide constant coordinates (the root) by `unit`."""
         variance, mean = torch.var_mean(points.flatten(0, -3), dim=0, correction=0)
         std = variance.sqrt()
         self.mean.copy_(mean)
@@ -168,7 +168,7 @@ class PoseNormalize(nn.Module):
         self.pose3d.fit(pose3d)
 
     def fit_image(self, size: tuple[int, int]) -> None:
-        """Set VideoPose3D's screen coordinates: x from -1 to 1 over an image of `size` (H, W), y in the same units.
+        """Set VideoPose3D's screen coordinates for images of `size` (H, W): x from -1 to 1.
 
         The published weights of VideoPose3D expect them.
         """
@@ -177,17 +177,17 @@ class PoseNormalize(nn.Module):
         self.keypoints.std.fill_(width / 2)
 
     def reset_head(self, num_keypoints: int, root: int | None = None) -> None:
-        """Reset the 3D statistics to metres for other keypoints; `root` is the index of the one that is always 0."""
+        """Reset the 3D statistics to metres for other keypoints; keypoint `root` is always 0."""
         self.pose_root = root
         self.pose3d = ZScore(num_keypoints, 3, unit=1000.0)
 
     def disable(self) -> None:
-        """Turn the 2D normalisation into the identity, for normalised inputs; outputs stay in millimetres."""
+        """Set the 2D normalisation to the identity, for normalised inputs; outputs stay in mm."""
         self.frame = "pixels"
         self.keypoints.reset()
 
     def mirror(self, keypoints: Tensor, flip_index: Sequence[int]) -> Tensor:
-        """Mirror keypoints about the mean x of the training data, or about the root for frame "person"."""
+        """Mirror keypoints about the training data's mean x; about the root in frame "person"."""
         axis = self.keypoints.mean[:, 0].mean() if self.frame == "pixels" else 0.0
         x, y = keypoints[..., list(flip_index), :].unbind(-1)
         return torch.stack([2 * axis - x, y], dim=-1)
@@ -239,7 +239,7 @@ def vgg_layers(width: int = 128) -> list[tuple[str, int, int] | nn.Module]:
 def vgg16(
     pools: int = 5, *, batch_norm: bool = True, eps: float = 1e-5, affine: bool = True, bn_order: str = "conv_bn_relu"
 ) -> nn.Sequential:
-    """Build VGG16's convolutions, numbered as in torchvision, with the first `pools` of the five poolings.
+    """Build VGG16's convolutions, numbered as in torchvision, with the first `pools` poolings.
 
     Args:
         pools: number of poolings.
@@ -288,7 +288,7 @@ def cpm_trunk(width: int = 128) -> nn.Sequential:
 
 
 class PoseTrunk(nn.Sequential):
-    """The convolutions that all stages of RPSM share (its Table 1): `(B, 3, H, W) -> (B, width, H/8, W/8)`.
+    """The convolutions of all stages of RPSM (Table 1): `(B, 3, H, W) -> (B, width, H/8, W/8)`.
 
     They have the names of the released Convolutional Pose Machine. The paper pre-trains them for 2D
     heatmaps, with a layer that is then removed:
@@ -374,7 +374,7 @@ def local_response_norm(x: Tensor, *, k: float, alpha: float) -> Tensor:
 
 
 class PoseCodec(nn.Module):
-    """Min-max normalisation of RPSM's 3D poses (its section 5.1), with the mean bone lengths of its targets.
+    """Min-max normalisation of RPSM's 3D poses (section 5.1), with mean bone lengths of targets.
 
     The statistics are buffers, saved with the weights. Before `fit`, 0 to 1 is from -1 to 1 m.
 
@@ -472,7 +472,7 @@ class PoseCodec(nn.Module):
         return pose3d - pose3d[..., self.root : self.root + 1, :]
 
     def bones(self, pose3d: Tensor) -> Tensor:
-        """Return the vectors from each keypoint's parent to it, `(..., K, 3)`; 0 for the root of the tree."""
+        """Return the vectors to each keypoint from its parent, `(..., K, 3)`; 0 for the root."""
         return pose3d - pose3d[..., self.parents, :]
 
     def rescaled(self, pose3d: Tensor) -> Tensor:
@@ -488,7 +488,7 @@ class PoseCodec(nn.Module):
 
 
 def parents_of(bones: Sequence[tuple[int, int]], num_keypoints: int, root: int) -> tuple[int, ...] | None:
-    """Return the parent of each keypoint, the root's own being itself; None if the bones form no tree."""
+    """Return each keypoint's parent, the root for the root; None if the bones form no tree."""
     parents, reached = {root: root}, [root]
     for keypoint in reached:  # grows while it is walked along
         for bone in bones:

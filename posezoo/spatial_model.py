@@ -1,4 +1,4 @@
-"""The spatial model of Tompson, Jain, LeCun and Bregler (NIPS 2014; arXiv 1406.2984): a Markov random field of joints.
+"""The spatial model of Tompson et al. (NIPS 2014; arXiv 1406.2984): a Markov random field.
 
 Title of the paper: "Joint Training of a Convolutional Network and a Graphical Model for Human Pose
 Estimation". The field takes the heatmaps of any network, removes peaks that do not fit the other
@@ -101,7 +101,7 @@ class SpatialModel(nn.Module):
         self.set_kernels(self.uniform_kernels())
 
     def forward(self, maps: Tensor, context: Tensor | None = None) -> Tensor:
-        """Map heatmaps `(B, K, h, w)` and context `(B, C, h, w)` to log energies `(B, K, h, w)`, in float32 at least.
+        """Heatmaps `(B, K, h, w)` and context `(B, C, h, w)` to log energies `(B, K, h, w)`.
 
         Raises:
             ValueError: another number of maps, or with `bias="map"` maps of another size.
@@ -133,7 +133,7 @@ class SpatialModel(nn.Module):
     def init_from_displacements(
         self, keypoints: Tensor, visible: Tensor | None = None, *, stride: float, taps: int = 9
     ) -> Tensor:
-        """Set each kernel to the normalised histogram of displacements from v to A in a training set.
+        """Set each kernel to the normalised histogram of displacements from v to A in training.
 
         Pairs without displacements within the radius get uniform kernels. Biases are reset.
 
@@ -187,7 +187,7 @@ class SpatialModel(nn.Module):
 
     @torch.no_grad()
     def set_kernels(self, kernels: Tensor) -> None:
-        """Set the parameters whose SoftPlus is `kernels`, of mass 1, plus a uniform part, and the initial bias."""
+        """Set the parameters whose SoftPlus is `kernels` plus a uniform part, and the bias."""
         spread = (1 - UNIFORM) * kernels + UNIFORM / math.prod(kernels.shape[-2:])
         self.weight.copy_(inverse_softplus(spread, self.beta))
         self.bias.copy_(inverse_softplus(torch.full((), INITIAL_BIAS, dtype=torch.float64), self.beta))

@@ -4,9 +4,9 @@ tests/models/test_contract.py.
 
 import copy
 import json
-import subprocess
 import sys
 
+import fresh_process
 import pytest
 import torch
 from torch.testing import assert_close
@@ -161,8 +161,7 @@ answers = torch.export.load({str(file.path)!r}).module()(image)
 for ours, theirs in zip(answers, expected, strict=True):
     torch.testing.assert_close(ours, theirs)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    fresh_process.run(program)
 
 
 def test_images_are_as_large_as_in_training(heatmaps, tmp_path):

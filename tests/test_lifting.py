@@ -6,9 +6,7 @@ arrive, and return, in its own place.
 
 import inspect
 import json
-import os
 import pickle
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -19,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
+import fresh_process
 from toy import scratch_registry
 
 import posezoo
@@ -783,9 +782,7 @@ assert posezoo.lift is lift is posezoo.lifting.lift
 assert posezoo.Poses3D is Poses3D
 assert "PIL" not in sys.modules
 """
-    environment = {**os.environ, "PYTHONPATH": str(Path(posezoo.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    fresh_process.run(script)
 
 
 def test_no_frames():

@@ -1,11 +1,8 @@
 """The registry: names, tags, filters, prefixes, arguments, plug-ins, and what an import costs."""
 
 import importlib
-import os
 import re
-import subprocess
 import sys
-import textwrap
 import types
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -16,6 +13,7 @@ import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
+import fresh_process
 from toy import Toy, randomize, same, scratch_registry, snapshot, toy, toy_wide
 
 import posezoo
@@ -444,22 +442,8 @@ def test_a_plugin_may_look_at_the_zoo_and_may_not_take_its_names(monkeypatch):
 # imports --------------------------------------------------------------------------------------------------------------
 
 
-def run(script: str, **environment: str) -> str:
-    root = str(Path(posezoo.__file__).parents[1])
-    path = os.pathsep.join([root, str(Path(__file__).parent)])
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        env={**os.environ, "PYTHONPATH": path, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_imports_are_lazy_and_timm_may_be_broken():
-    output = run(
+    output = fresh_process.run(
         """
         import sys
         import torch

@@ -1,8 +1,7 @@
 import itertools
-import subprocess
-import sys
 import weakref
 
+import fresh_process
 import numpy as np
 import pytest
 import torch
@@ -493,8 +492,7 @@ def test_attention_shows_each_answer_on_its_own_tile():
 
 def test_importing_does_not_import_pil_or_matplotlib():
     code = "import sys, posezoo.viz, posezoo.skeletons; print({'PIL', 'matplotlib', 'timm'} & set(sys.modules))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "set()"
+    assert fresh_process.run(code).strip() == "set()"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

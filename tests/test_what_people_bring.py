@@ -20,7 +20,7 @@ from posezoo.data.cmu import UNIT
 from posezoo.data.detections import read_keypoints
 from posezoo.data.files import load_arrays, load_mat
 from posezoo.data.mocap import read_amc, read_asf, read_bvh
-from posezoo.data.tracking import track_person
+from posezoo.data.single_person import track_person
 from posezoo.evaluate import evaluate_files
 from posezoo.metrics import coco_ap
 

@@ -416,7 +416,7 @@ def _turn(angle: Tensor, axis: int) -> Tensor:
 
 
 def _read_detections(path: Path) -> tuple[Skeleton, tuple[int, ...], dict[str, dict[str, Any]]]:
-    """The skeleton of the detections, which of the file's keypoints its are, and the arrays by subject and take."""
+    """Return skeleton, indices of its keypoints in the file, and arrays by subject and take."""
     found = read_prepared(path, "positions_2d")
     metadata = read_prepared(path, "metadata")
     left = frozenset(int(index) for index in next(iter(metadata.get("keypoints_symmetry", [[]])), []))

@@ -327,6 +327,25 @@ def letterbox(
     return same_kind(image, boxed), same_kind(image, matrix)
 
 
+def box_iou(boxes: ArrayT, others: Array) -> ArrayT:
+    """Return the intersection over union of boxes: `(..., 4), (..., 4) -> (...)`.
+
+    Boxes are (x1, y1, x2, y2); leading axes broadcast. The result is in double
+    precision, NaN for two boxes without area.
+
+    Examples:
+        >>> boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5]])
+        >>> box_iou(boxes[:, None], boxes).tolist()
+        [[1.0, 0.5], [0.5, 1.0]]
+    """
+    first = precise(as_floats(boxes, "boxes"))
+    second = precise(as_floats(others, "others", first))
+    sides = torch.minimum(first[..., 2:], second[..., 2:]) - torch.maximum(first[..., :2], second[..., :2])
+    common = sides.clamp(min=0).prod(dim=-1)
+    areas = (first[..., 2:] - first[..., :2]).prod(dim=-1) + (second[..., 2:] - second[..., :2]).prod(dim=-1)
+    return same_kind(boxes, common / (areas - common))
+
+
 def normalize_points(points: ArrayT, boxes: Array) -> ArrayT:
     """Normalise points to a box, with centre (0, 0) and corners (-0.5, -0.5) and (0.5, 0.5).
 

@@ -196,7 +196,7 @@ def _people(
 def _similarity(
     points: Tensor, truth: Tensor, areas: Tensor, spread: Tensor, mask: Tensor | None, boxes: Tensor | None
 ) -> Tensor:
-    """OKS `(...)` of poses `(..., K, 2)`, broadcast; areas `(...)`, spread `(K,)`, boxes `(..., 4)`."""
+    """OKS `(...)` of poses `(..., K, 2)`, areas `(...)`, spread `(K,)`, boxes `(..., 4)`."""
     points = precise(points)
     points = torch.where(torch.isfinite(points).all(dim=-1, keepdim=True), points, torch.inf)
     scale = spread * (areas[..., None] + float(EPS)) * 2

@@ -235,7 +235,7 @@ def rmse(pred: Array, target: Array, *, visible: Array | None = None) -> Array:
 
 
 def rmse_total(pred: Array, target: Array, *, visible: Array | None = None) -> float:
-    """Root of the mean squared distance in pixels over all visible keypoints of all people (PoseRNN).
+    """Root mean square distance in pixels, over all visible keypoints of all people (PoseRNN).
 
     It is not the mean of `rmse` over keypoints, which is smaller or equal where all are visible.
     The pooled counterpart of `mean_pixel_error` is its `labelled_mean`. NaN where nothing is

@@ -1,4 +1,4 @@
-"""Deep High-Resolution Representation Learning for Human Pose Estimation (Sun, Xiao, Liu, Wang; CVPR 2019).
+"""Deep High-Resolution Representation Learning for Human Pose Estimation (Sun et al.; CVPR 2019).
 
 arXiv 1902.09212.
 
@@ -103,7 +103,7 @@ class HRNet(PoseModel):
         self.reset_head(num_keypoints, skeleton)
 
     def forward(self, image: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
-        """`(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)`; a 1-tuple of them with `all_stages`."""
+        """`(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)`; a 1-tuple with `all_stages`."""
         output = self.forward_head(self.forward_features(image))
         return (output,) if all_stages else output
 
@@ -136,7 +136,7 @@ class HRNet(PoseModel):
 
     @torch.no_grad()
     def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
-        """Keypoints `(B, K, 2)` in pixels of `image` and scores `(B, K)`; `flip` averages with the mirror image."""
+        """Keypoints `(B, K, 2)` in pixels and scores `(B, K)`, with flip averaging if `flip`."""
         return predict_output(self, image, flip=flip)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
@@ -146,7 +146,7 @@ class HRNet(PoseModel):
         initialize(self.final_layer)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Depth of each parameter, for timm's layer-wise learning rates: stem, stages (or their modules), head."""
+        """Depth of each parameter, for timm's layer decay: stem, stages (or modules), head."""
         block = r"^(?:layer|transition|stage)(\d+)" + ("" if coarse else r"(?:\.(\d+))?")
         return {"stem": r"^(?:conv|bn)[12]", "blocks": block, "head": r"^final_layer"}
 
@@ -238,7 +238,7 @@ def branch_off(layers: nn.ModuleList, branches: list[Tensor]) -> list[Tensor]:
 
 
 def resample(widths: Sequence[int], source: int, target: int) -> nn.Module:
-    """Resample a branch to another's width and resolution: 1x1 convolution and upsampling, or strided 3x3."""
+    """Resample a branch to another's width and size: 1x1 convolution and upsampling, or 3x3s."""
     if source == target:
         return nn.Identity()
     if source > target:
@@ -262,7 +262,7 @@ def initialize(module: nn.Module) -> None:
 
 @register_model
 def hrnet_w18(**kwargs: Any) -> HRNet:
-    """HRNet-W18, 9.3 million parameters: the authors' smallest width, of their later networks. Not in this paper."""
+    """HRNet-W18, 9.3 million parameters: the smallest width of the authors' later networks."""
     return HRNet(**{"width": 18, **kwargs})
 
 

@@ -40,6 +40,9 @@ Departures
       16 and 32, each brought to `width` channels by a 1x1 convolution, are resized to the cells of
       the first one, added, and filtered by a 3x3 convolution. `normalize` has the backbone's mean
       and standard deviation.
+    - `heatmaps=` replaces trunk and neck by a whole network of Simple Baselines for 2D keypoints.
+      The features of the stages are its heatmaps, averaged over 2x2 cells and scaled to unit size:
+      photographs and renders have them in common. The default weights are of this kind.
     - HumanEva's 14 keypoints have no pelvis: their poses are relative to their mean. So are those
       of unnamed ones.
 
@@ -55,7 +58,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from posezoo.backbones import PyramidNeck, backbone_groups, load_backbone, misfits, timm_backbone
+from posezoo.backbones import (
+    PyramidNeck,
+    backbone_groups,
+    deconvolutions,
+    last_map,
+    load_backbone,
+    misfits,
+    timm_backbone,
+)
 from posezoo.contract import PoseModel, check_clip, decode_pose3d, require_flip_index, root_of
 from posezoo.layers import Normalize, PoseCodec, PoseTrunk, check_choices, checkpoint_blocks
 from posezoo.registry import register_model
@@ -64,6 +75,8 @@ State = tuple[Tensor, Tensor]  # hidden and cell of an LSTM, (B, hidden) each
 
 STRIDE = 8  # of the trunk
 REDUCTIONS = (8, 16, 32)  # strides of a timm backbone's feature maps that the neck merges
+HEATMAPS_STRIDE, HEATMAPS_MULTIPLE = 4, 32  # of Simple Baselines' heatmaps; of its input's sides
+HEATMAPS_SCALE = 20.0  # averaged heatmaps have a root mean square of about 1 / 20
 GREY = 0.5  # subtracted from images (the authors' code)
 GATES = 4  # input, candidate, forget, output: FastLSTM's order
 ADAPTIONS = {"paper": (5, 2), "code": (3, 1)}  # kernel and stride of the second convolution (section 3.3)
@@ -91,11 +104,15 @@ class RPSM(PoseModel):
         adapt: "paper" or "code", see the top of the module.
         rescale_bones: whether training targets have bones of mean length.
         init: "xavier" or "torch7".
-        width: channels of the 2D features; the trunk's other layers are proportional to it.
+        width: channels of the stages' 2D features, and of the trunk, whose other layers are
+            proportional to it.
         hidden: units of the adaption module and of the LSTM.
         backbone: any timm network with feature maps of strides 8, 16 and 32, by name, in place of
             the trunk.
         pretrained_backbone: start the timm backbone from ImageNet's weights, downloaded.
+        heatmaps: keypoints of the network of Simple Baselines on `backbone` whose heatmaps are the
+            features; `load_trunk` copies it. 0: a neck, and features of `width` channels.
+        deconv_width: channels of that network's transposed convolutions.
 
     Examples:
         >>> model = RPSM(size=(64, 64), width=16, hidden=32)
@@ -130,6 +147,8 @@ class RPSM(PoseModel):
         hidden: int = 1024,
         backbone: str | None = None,
         pretrained_backbone: bool = False,
+        heatmaps: int = 0,
+        deconv_width: int = 128,
     ) -> None:
         super().__init__()
         check_choices(temporal=(temporal, TEMPORAL), adapt=(adapt, ADAPTIONS), init=(init, INITS))
@@ -143,13 +162,23 @@ class RPSM(PoseModel):
         self.input_size, self.num_stages, self.receptive_field = (size[0], size[1]), num_stages, clip_length
         self.share_stages, self.share_specialised = share_stages, share_specialised
         self.temporal, self.adapt, self.init, self.rescale_bones = temporal, adapt, init, rescale_bones
-        self.num_features, self.hidden = width, hidden
+        self.num_features, self.width, self.hidden, self.heatmaps = heatmaps or width, width, hidden, heatmaps
+        if heatmaps and (backbone is None or any(side % HEATMAPS_MULTIPLE for side in size)):
+            raise ValueError(
+                f"heatmaps: expected a backbone such as 'tf_efficientnet_lite2', and a size of multiples of "
+                f"{HEATMAPS_MULTIPLE}, got backbone={backbone!r} and size={tuple(size)}"
+            )
 
         self.backbone: Any = None
         if backbone is None:
             self.normalize = Normalize([GREY] * 3, [1.0] * 3)
             self.trunk = PoseTrunk(width)
             initialize(self.trunk, init)
+        elif heatmaps:  # the modules are named as in Simple Baselines, so that files of weights can share them
+            self.backbone, mean, std = timm_backbone(backbone, pretrained=pretrained_backbone)
+            self.normalize = Normalize(mean, std)
+            self.deconv_layers = deconvolutions(self.backbone.feature_info.channels()[-1], deconv_width)
+            self.final_layer = nn.Conv2d(deconv_width, heatmaps, 1)
         else:
             self.backbone, mean, std = timm_backbone(backbone, pretrained=pretrained_backbone, reductions=REDUCTIONS)
             self.normalize = Normalize(mean, std)
@@ -162,7 +191,7 @@ class RPSM(PoseModel):
     def forward(
         self, clip: Tensor, all_stages: bool = False, states: Sequence[State | None] | None = None
     ) -> Tensor | tuple[Tensor, ...]:
-        """Return poses `(B, T, K, 3)` of the last stage in mm relative to the root; of every stage with `all_stages`.
+        """Return the last stage's poses `(B, T, K, 3)` in mm from the root, or every stage's.
 
         The root is predicted too, within a micrometre of 0; `decode` sets it to 0.
 
@@ -177,10 +206,13 @@ class RPSM(PoseModel):
         return self.forward_head(features, all_stages, states)
 
     def forward_features(self, clip: Tensor) -> Tensor:
-        """Return the features of each frame that all stages share: `(B, T, width, H/8, W/8)`."""
+        """Return the features that all stages share: `(B, T, num_features, H/8, W/8)`."""
         check_clip(clip, self.input_size, self.in_chans)
         frames = self.normalize(clip).flatten(0, 1)
-        if self.backbone is not None:
+        if self.heatmaps:
+            maps = self.final_layer(self.deconv_layers(last_map(self.backbone, frames)))
+            features = HEATMAPS_SCALE * F.avg_pool2d(maps, STRIDE // HEATMAPS_STRIDE)
+        elif self.backbone is not None:
             features = self.neck(self.backbone(frames))
         else:
             saving = self.grad_checkpointing and self.training
@@ -200,7 +232,7 @@ class RPSM(PoseModel):
         """Return the poses of every stage, and the LSTM states after the last frame."""
         batch, frames = features.shape[:2]
         shared = features.flatten(0, 1)  # frames are one batch, except for the LSTM
-        f2d = torch.zeros_like(shared)  # f_2D and S of stage 0 (section 3.1)
+        f2d = shared.new_zeros(len(shared), self.width, *shared.shape[2:])  # f_2D and S of stage 0 (section 3.1)
         pose = shared.new_zeros(batch, frames, 3 * self.num_keypoints)
         poses, after = [], []
         before = states or [None] * self.num_stages
@@ -223,7 +255,7 @@ class RPSM(PoseModel):
 
     @torch.no_grad()
     def predict(self, clip: Tensor, *, flip: bool = False, clip_length: int | None = None) -> tuple[Tensor, Tensor]:
-        """Poses `(B, T, K, 3)` in mm and scores `(B, T, K)` of a clip of any length, a few frames at a time.
+        """Poses `(B, T, K, 3)` in mm, scores `(B, T, K)` of a clip of any length, in short pieces.
 
         Args:
             clip: `(B, T, 3, H, W)` in [0, 1].
@@ -244,7 +276,7 @@ class RPSM(PoseModel):
         return self.decode(torch.cat(poses, dim=1))
 
     def stream(self, *, clip_length: int | None = None) -> "Stream":
-        """Return a function from one frame `(B, 3, H, W)` after the other to its poses `(B, K, 3)`; see `Stream`."""
+        """Return a function from next frame `(B, 3, H, W)` to poses `(B, K, 3)`; see `Stream`."""
         return Stream(self, clip_length=clip_length)
 
     def apply_input_settings(self, settings: Mapping[str, Any]) -> None:
@@ -254,7 +286,8 @@ class RPSM(PoseModel):
     def load_trunk(self, source: nn.Module | Mapping[str, Tensor]) -> None:
         """Copy a trunk trained for 2D poses, with its image normalisation.
 
-        With a timm backbone, copy that, and the neck if the source is another RPSM with a neck.
+        With a timm backbone, copy that, and the neck if the source is another RPSM with a neck. With
+        `heatmaps`, copy the whole network that makes them.
 
         Args:
             source: with a timm backbone a network with the same one, such as
@@ -267,9 +300,11 @@ class RPSM(PoseModel):
         """
         state = source.state_dict() if isinstance(source, nn.Module) else source
         if self.backbone is not None:
+            if self.heatmaps:
+                self.load_heatmap_layers(state)
             load_backbone(self.backbone, state)
             neck = {key.removeprefix("neck."): value for key, value in state.items() if key.startswith("neck.")}
-            if neck.keys() == self.neck.state_dict().keys():
+            if not self.heatmaps and neck.keys() == self.neck.state_dict().keys():
                 self.neck.load_state_dict(neck)
             self.copy_normalization(state)
             return
@@ -284,19 +319,39 @@ class RPSM(PoseModel):
         self.trunk.load_state_dict(theirs)
         self.copy_normalization(state)
 
+    def load_heatmap_layers(self, state: Mapping[str, Tensor]) -> None:
+        prefixes = ("deconv_layers.", "final_layer.")
+        ours, theirs = (
+            {key: value for key, value in tensors.items() if key.startswith(prefixes)}
+            for tensors in (self.state_dict(), state)
+        )
+        wrong = misfits(ours, theirs)
+        if wrong:
+            raise ValueError(
+                f"source: expected a network of Simple Baselines with {self.heatmaps} keypoints and the same "
+                f"deconvolutions; {len(wrong)} tensors do not fit, the first is {wrong[0]}"
+            )
+        for key, value in theirs.items():
+            ours[key].copy_(value)
+
     def copy_normalization(self, state: Mapping[str, Tensor]) -> None:
         for name in ("mean", "std"):
             if f"normalize.{name}" in state:
                 self.normalize.get_buffer(name).copy_(state[f"normalize.{name}"])
 
     def freeze_trunk(self, freeze: bool = True) -> None:
-        """Exclude the pre-trained trunk, or timm backbone and neck, from training, as the authors do.
+        """Exclude the pre-trained trunk, or all in its place, from training, as the authors.
 
-        Batch norms of a timm backbone keep updating their statistics in train mode; put `backbone`
-        into eval mode.
+        Batch norms keep updating their statistics in train mode; put `trunk_modules()` into eval
+        mode.
         """
-        for part in (self.trunk,) if self.backbone is None else (self.backbone, self.neck):
+        for part in self.trunk_modules():
             part.requires_grad_(not freeze)
+
+    def trunk_modules(self) -> list[nn.Module]:
+        """Return the modules in front of the stages."""
+        names = ("trunk", "backbone", "neck", "deconv_layers", "final_layer")
+        return [part for name, part in self.named_children() if name in names]
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
         """Replace the layers of poses and the codec for other keypoints; 0 removes all stages."""
@@ -317,8 +372,8 @@ class RPSM(PoseModel):
         self.head_keys = (*layers, "codec")
 
     def build_stages(self, num_keypoints: int) -> None:
-        """Build the modules of each stage, or shared ones; with shared modules stage 1 takes zeros."""
-        width, hidden, cells = self.num_features, self.hidden, [side // STRIDE for side in self.input_size]
+        """Build each stage's modules, or shared ones; with shared modules stage 1 takes zeros."""
+        width, hidden, cells = self.width, self.hidden, [side // STRIDE for side in self.input_size]
         own = range(1 if self.share_stages else self.num_stages)
         zeros = self.share_stages
         options: dict[str, Any] = {"temporal": self.temporal, "init": self.init}
@@ -326,34 +381,34 @@ class RPSM(PoseModel):
         self.adaption.extend(FeatureAdaption(cells, width, hidden, design=self.adapt) for _ in own)
         own = range(1 if self.share_specialised else self.num_stages)
         zeros = self.share_stages or self.share_specialised
-        self.specialised.extend(SpecialisedConvs(width, refines=k > 0 or zeros) for k in own)
+        self.specialised.extend(SpecialisedConvs(width, refines=k > 0 or zeros, inputs=self.num_features) for k in own)
         initialize(self.adaption, self.init)
         initialize(self.specialised, self.init)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Depth of each parameter, for timm's layer-wise learning rates: the trunk's layers, then the rest."""
+        """Depth of each parameter, for timm's layer decay: the trunk's layers, then the rest."""
         if self.backbone is not None:
             return backbone_groups(coarse)
         return {"trunk": r"^trunk\.conv(\d)_" + ("" if coarse else r"(\d)")}
 
 
 class SpecialisedConvs(nn.Module):
-    """The last two convolutions of the 2D pose module, Psi_p; a stage that `refines` takes those before too (3.2)."""
+    """The last two convolutions of the 2D pose module, Psi_p; if `refines`, all of them (3.2)."""
 
-    def __init__(self, width: int = 128, *, refines: bool = True) -> None:
+    def __init__(self, width: int = 128, *, refines: bool = True, inputs: int | None = None) -> None:
         super().__init__()
         self.refines = refines
-        self.conv1 = nn.Conv2d(2 * width if refines else width, width, 3, padding=1)
+        self.conv1 = nn.Conv2d((width if inputs is None else inputs) + width * refines, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, shared: Tensor, previous: Tensor) -> Tensor:
-        """Features of the trunk and of the stage before, `(B, width, h, w)` each, to this stage's."""
+        """Features of trunk and previous stage, `(B, width, h, w)` each, to this stage's."""
         x = torch.cat([shared, previous], dim=1) if self.refines else shared
         return F.relu(self.conv2(F.relu(self.conv1(x))))
 
 
 class FeatureAdaption(nn.Module):
-    """Psi_a, the feature adaption module: feature maps of `cells` (h, w) to a vector (section 3.3)."""
+    """Psi_a, the feature adaption module: maps of `cells` (h, w) to a vector (section 3.3)."""
 
     def __init__(
         self, cells: Sequence[int] = (46, 46), width: int = 128, hidden: int = 1024, *, design: str = "paper"
@@ -430,7 +485,7 @@ class RecurrentPose(nn.Module):
 
 
 class Stream:
-    """Run RPSM on a video frame by frame, in constant time and memory; poses equal those of `model.predict(clip)`.
+    """Run RPSM on a video frame by frame, in constant time and memory, with poses as of `predict`.
 
     The LSTM state is reset every `clip_length` frames (5 in the authors' evaluation). Defaults to
     no reset.
@@ -457,7 +512,7 @@ class Stream:
         self.states: list[State | None] | None = None
 
     def __call__(self, frame: Tensor) -> Tensor:
-        """Return poses `(B, K, 3)` in mm relative to the root, of the next frame `(B, 3, H, W)` of B videos."""
+        """Return poses `(B, K, 3)` in mm from the root, of B videos' next frame `(B, 3, H, W)`."""
         if not isinstance(frame, Tensor) or frame.ndim != 4:
             given = tuple(frame.shape) if isinstance(frame, Tensor) else type(frame).__name__
             raise ValueError(f"frame: expected (B, 3, H, W), got {given}; add the batch axis with frame[None]")
@@ -490,7 +545,7 @@ def initialize(module: nn.Module, init: str) -> None:
 
 
 def initialize_layer(layer: Any, init: str, inputs: int | None = None) -> Any:
-    """Initialise a layer in place: Xavier's uniform weights and zero biases, or Torch7's uniform weights and biases.
+    """Initialise a layer in place: Xavier's uniform and biases 0, or Torch7's uniform for both.
 
     `inputs` are those of the matrix that the layer's is a part of. Defaults to the layer's own.
     """
@@ -506,11 +561,11 @@ def initialize_layer(layer: Any, init: str, inputs: int | None = None) -> Any:
 
 @register_model
 def rpsm(**kwargs: Any) -> RPSM:
-    """The paper's network: 3 stages that share the adaption and the recurrent module, 24.6 million parameters."""
+    """The paper's network: 3 stages, adaption and recurrence shared, 24.6 million parameters."""
     return RPSM(**kwargs)
 
 
 @register_model
 def rpsm_torch7(**kwargs: Any) -> RPSM:
-    """The authors' released network: 3 stages with modules of their own, 94.3 million parameters."""
+    """The authors' network as released: 3 stages, nothing shared, 94.3 million parameters."""
     return RPSM(**{"share_stages": False, "adapt": "code", "init": "torch7", **kwargs})

@@ -1,7 +1,7 @@
-"""Simple Baselines for Human Pose Estimation and Tracking (Xiao, Wu, Wei; ECCV 2018; arXiv 1804.06208).
+"""Simple Baselines for Human Pose Estimation and Tracking (Xiao, Wu, Wei; ECCV 2018).
 
-A classification backbone, three transposed convolutions up to a quarter of the input's size, and a
-1x1 convolution with one heatmap per keypoint.
+arXiv 1804.06208. A classification backbone, three transposed convolutions up to a quarter of the
+input's size, and a 1x1 convolution with one heatmap per keypoint.
 
     In   image     (B, 3, H, W)        RGB in [0, 1], H and W multiples of 32
     Out  heatmaps  (B, K, H/4, W/4)
@@ -23,14 +23,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from posezoo.backbones import timm_backbone
+from posezoo.backbones import DECONV_PADDING, deconvolutions, timm_backbone
 from posezoo.contract import PoseModel, build_head, check_image, decode_output, predict_output, set_head_kind
 from posezoo.heads import SPLIT
 from posezoo.layers import Normalize
 from posezoo.registry import register_model
 
 INIT_STD = 0.001  # of the head's convolutions (section 4.1)
-PADDING = {4: (1, 0), 3: (1, 1), 2: (0, 0)}  # deconvolution kernel -> padding, output padding that double the size
 
 
 class SimpleBaseline(PoseModel):
@@ -83,8 +82,8 @@ class SimpleBaseline(PoseModel):
         pretrained_backbone: bool = False,
     ) -> None:
         super().__init__()
-        if deconv_kernel not in PADDING:
-            raise ValueError(f"deconv_kernel: expected one of {sorted(PADDING)}, got {deconv_kernel!r}")
+        if deconv_kernel not in DECONV_PADDING:
+            raise ValueError(f"deconv_kernel: expected one of {sorted(DECONV_PADDING)}, got {deconv_kernel!r}")
         self.backbone, mean, std = timm_backbone(backbone, pretrained=pretrained_backbone)
         self.normalize = Normalize(mean, std)
         if caffe_style:
@@ -101,7 +100,7 @@ class SimpleBaseline(PoseModel):
         self.reset_head(num_keypoints, skeleton)
 
     def forward(self, image: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
-        """`(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)`; a 1-tuple of them with `all_stages`."""
+        """`(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)`; a 1-tuple with `all_stages`."""
         output = self.forward_head(self.forward_features(image))
         return (output,) if all_stages else output
 
@@ -123,7 +122,7 @@ class SimpleBaseline(PoseModel):
 
     @torch.no_grad()
     def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
-        """Keypoints `(B, K, 2)` in pixels of `image` and scores `(B, K)`; `flip` averages with the mirror image."""
+        """Keypoints `(B, K, 2)` in pixels and scores `(B, K)`, with flip averaging if `flip`."""
         return predict_output(self, image, flip=flip)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
@@ -136,7 +135,7 @@ class SimpleBaseline(PoseModel):
                 nn.init.zeros_(cast(Tensor, layer.bias))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Depth of each parameter, for timm's layer-wise learning rates: backbone, deconvolutions, head."""
+        """Depth of each parameter, for timm's layer decay: backbone, deconvolutions, head."""
         block = r"^backbone\.(?:layer|blocks\.|stages[._])(\d+)" + ("" if coarse else r"(?:\.(\d+))?")
         return {
             "stem": r"^backbone\.(?!(?:layer|blocks\.|stages[._])\d)",
@@ -146,20 +145,8 @@ class SimpleBaseline(PoseModel):
         }
 
 
-def deconvolutions(channels: int, width: int, count: int, kernel: int) -> nn.Sequential:
-    """Stack `count` times ConvTranspose, BatchNorm, ReLU; each doubles height and width."""
-    padding, output_padding = PADDING[kernel]
-    layers: list[nn.Module] = []
-    for _ in range(count):
-        deconv = nn.ConvTranspose2d(channels, width, kernel, 2, padding, output_padding, bias=False)
-        nn.init.normal_(deconv.weight, std=INIT_STD)
-        layers += [deconv, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-        channels = width
-    return nn.Sequential(*layers)
-
-
 def stride_on_first_conv(resnet: nn.Module) -> None:
-    """Move each strided bottleneck's stride from its 3x3 to its first 1x1 convolution, as in Caffe's ResNets."""
+    """Move the bottlenecks' strides from the 3x3 to the first 1x1 convolutions, as in Caffe."""
     for block in resnet.modules():
         conv1, conv2 = getattr(block, "conv1", None), getattr(block, "conv2", None)
         if isinstance(conv2, nn.Conv2d) and isinstance(conv1, nn.Conv2d) and hasattr(block, "conv3"):
@@ -198,5 +185,5 @@ def simple_baseline_resnet152(**kwargs: Any) -> SimpleBaseline:
 
 @register_model
 def simple_baseline_lite(**kwargs: Any) -> SimpleBaseline:
-    """EfficientNet-Lite2 trunk and deconvolutions 128 wide, 5.6 million parameters: for CPUs. Not in the paper."""
+    """For CPUs, not in the paper: EfficientNet-Lite2, deconvolutions 128 wide, 5.6 M parameters."""
     return SimpleBaseline(**{"backbone": "tf_efficientnet_lite2", "deconv_width": 128, **kwargs})

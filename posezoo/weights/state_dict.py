@@ -85,7 +85,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 class Inert:
-    """A stand-in for objects of a checkpoint that are not tensors: accepts all calls, does nothing."""
+    """A stand-in for a checkpoint's objects that are no tensors: accepts calls, does nothing."""
 
     def __init__(self, *_: Any) -> None: ...
     def __setstate__(self, _: Any) -> None: ...

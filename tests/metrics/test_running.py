@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from launching import launch
+from fresh_process import run_distributed
 from running_processes import PEOPLE, people
 from torch.testing import assert_close
 
@@ -118,7 +118,7 @@ def test_batches_must_be_alike(second, message):
 def test_processes_report_what_one_does(tmp_path, share):
     everybody = people()
     expected = metrics.pdj(everybody["pred"], everybody["target"], "lsp14", visible=everybody["visible"])
-    launch(3 if share == "idle" else 2, PROGRAM, tmp_path / "found", share)
+    run_distributed(3 if share == "idle" else 2, PROGRAM, tmp_path / "found", share)
     for rank in (0, 1):
         found = torch.load(tmp_path / f"found.{rank}")
         assert torch.equal(found["pdj"], expected)

@@ -16,9 +16,9 @@ import posezoo
 from posezoo.geometry import denormalize_points, normalize_points
 from posezoo.layers import local_response_norm
 from posezoo.losses import keypoint_mse
-from posezoo.models.deeppose import DeepPose, whole_image
+from posezoo.models.deeppose import DeepPose
 from posezoo.models.deeppose_resnet import DeepPoseRegression, inside
-from posezoo.refinement import displacement_statistics, simulated_predictions
+from posezoo.refinement import displacement_statistics, simulated_predictions, whole_image
 from posezoo.weights import WeightsNotFoundError
 
 NARROW = (4, 4, 6, 6, 4, 16, 16)
