@@ -81,7 +81,7 @@ def _write(poses: Any, frames: Any, options: argparse.Namespace) -> list[Path]:
         while target.resolve() == whole:  # the video itself
             number += 1
             target = options.out / f"{name}-{number}.{kind}"
-        written.append(poses.save(target, frames if kind in DRAWN else None))
+        written.append(poses.save(target, frames if kind in DRAWN else None, progress=False if options.quiet else None))
     return written
 
 

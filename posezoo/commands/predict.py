@@ -55,7 +55,7 @@ def run_predict(options: argparse.Namespace) -> int:
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     from posezoo.prediction import DEFAULT_MODEL
 
-    names = ("detector", "second_pass", "flip", "batch_size", "precision", "device")
+    names = ("detector", "second_pass", "flip", "scales", "batch_size", "precision", "device")
     return {"model": options.model or DEFAULT_MODEL, **{name: getattr(options, name) for name in names}}
 
 

@@ -13,6 +13,7 @@ BASE = "simple_baseline_lite.people_192x192"  # the frozen backbone of some, and
 BACKBONE = "tf_efficientnet_lite2"
 PEOPLE = "Leeds Sports Pose Extended (images 1 to 7000 and 7501 to 9500)"
 TAUGHT = f"{PEOPLE} and rendered people, labelled by {BASE}"
+TAUGHT_LICENSE = "LSPET: none stated, research use; renders: free"
 
 
 def trained_on_lspet(architecture: str, tag: str, sha256: str, size: int, pck: float, **fields: Any) -> Weights:
