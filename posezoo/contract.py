@@ -219,7 +219,7 @@ class PoseModel(nn.Module):
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
-        """Describe input and weights in timm's form, for `timm.data.resolve_data_config` and other tools.
+        """Describe input and weights in timm's form, as for `timm.data.resolve_data_config`.
 
         `mean` and `std` are the normalisation that images need before the network, which is none
         unless the model was created with `normalize=False`.
@@ -277,7 +277,7 @@ class PoseModel(nn.Module):
         return without_data(run, self, example)
 
     def _map_modules(self) -> Sequence[str]:
-        """Return the names of `feature_modules`, or of the maps that timm lists for a backbone; () if unknown."""
+        """Return the names of `feature_modules`, or of timm's for a backbone; () if unknown."""
         info = getattr(getattr(self, "backbone", None), "feature_info", None)
         if self.feature_modules or info is None:
             return self.feature_modules
@@ -296,7 +296,7 @@ class PoseModel(nn.Module):
     def forward_intermediates(
         self, image: Tensor, indices: int | Sequence[int] | None = None, *, intermediates_only: bool = False
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Return the output of `forward_features`, and feature maps of smaller strides, as timm's networks.
+        """Return the output of `forward_features` and maps of smaller strides, as timm's networks.
 
         Args:
             image: input of `forward`, `(B, 3, H, W)` or `(B, T, 3, H, W)`.
@@ -336,7 +336,7 @@ class PoseModel(nn.Module):
         )
 
     def get_head(self) -> nn.ModuleList:
-        """Return the submodules that depend on the number of keypoints, for instance to train them alone.
+        """Return the submodules that depend on the number of keypoints, as for training them alone.
 
         Examples:
             >>> import posezoo
@@ -422,7 +422,7 @@ class PoseModel(nn.Module):
         return targets
 
     def expectation(self, stage: Tensor) -> Tensor:
-        """Return the expected keypoints of an integral head, differentiable, in fractions of the input.
+        """Return the expected keypoints of an integral head, in fractions of the input.
 
         Args:
             stage: logits `(B, K, h, w)`.
@@ -518,7 +518,7 @@ def check_image(image: Tensor, multiple: int = 1, channels: int = 3) -> None:
     """Check an image batch.
 
     Raises:
-        ValueError: not a float tensor `(B, channels, H, W)`, or H or W not a multiple of `multiple`.
+        ValueError: not a float tensor `(B, channels, H, W)`, or sides not multiples of `multiple`.
     """
     if not isinstance(image, Tensor):
         raise ValueError(f"image: expected a tensor (B, 3, H, W), got {type(image).__name__}; see posezoo.predict")
@@ -621,7 +621,7 @@ def check_keypoints(keypoints: Tensor, num_inputs: int) -> None:
 
 
 def set_head_kind(model: PoseModel, kind: str, size: Sequence[int] | None, split: float) -> None:
-    """Set kind of head, size of the images and bins per pixel; for the constructor, after the stride.
+    """Set kind of head, size of images and bins per pixel; in the constructor, after the stride.
 
     Raises:
         ValueError: an unknown kind, or a size without SimCC.
@@ -635,7 +635,7 @@ def set_head_kind(model: PoseModel, kind: str, size: Sequence[int] | None, split
 
 
 def build_head(model: Any, channels: int) -> nn.Module:
-    """Build the head of `model.head_kind` for a feature map of `model.stride`; the identity for 0 keypoints."""
+    """Build the head of `model.head_kind` for maps of `model.stride`; without keypoints none."""
     if not model.num_keypoints:
         return nn.Identity()
     if model.head_kind != "simcc":
@@ -646,7 +646,7 @@ def build_head(model: Any, channels: int) -> nn.Module:
 
 
 def decode_output(model: Any, output: Tensor) -> tuple[Tensor, Tensor]:
-    """Decode the output of any kind of head to keypoints `(B, K, 2)` in pixels and scores `(B, K)`."""
+    """Decode the output of any kind of head to `(B, K, 2)` pixels and scores `(B, K)`."""
     if model.head_kind == "simcc":
         columns = simcc_bins(model.input_size, model.split)[1]
         return codecs.decode_simcc(output[..., :columns], output[..., columns:], split=model.split, logits=True)
@@ -656,7 +656,7 @@ def decode_output(model: Any, output: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def predict_output(model: Any, image: Tensor, *, flip: bool) -> tuple[Tensor, Tensor]:
-    """Decode `model(image)`; `flip` averages with the mirrored image: heatmaps, or the keypoints of other heads."""
+    """Decode `model(image)`; `flip` averages with the mirror image: heatmaps, else keypoints."""
     predict = predict_heatmaps if model.head_kind == "heatmaps" else predict_keypoints
     return predict(model, image, flip=flip)
 
