@@ -59,7 +59,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from posezoo.backbones import backbone_groups, count_cells, last_map, timm_backbone
-from posezoo.contract import PoseModel, check_image, predict_keypoints, require_flip_index
+from posezoo.checks import check_image
+from posezoo.contract import PoseModel, predict_keypoints, require_flip_index
 from posezoo.geometry import compose, crop, crop_boxes, denormalize_points, flip_keypoints, normalize_points
 from posezoo.layers import ConvBNReLU, Normalize, check_choices, local_response_norm
 from posezoo.refinement import (
@@ -200,7 +201,7 @@ class DeepPose(PoseModel):
         if features is not None:
             index = self.checked(stage) - 1
             return self.heads[index](self.trunks[index](features))
-        image = self.prepare(cast(Tensor, image))
+        image = self.normalized(cast(Tensor, image))
         if not self.num_keypoints:
             features = self.run(1, self.crops(image))
             return (features,) if all_stages else features
@@ -216,9 +217,9 @@ class DeepPose(PoseModel):
 
     def forward_features(self, image: Tensor) -> Tensor:
         """Return the seventh layer of the first stage's network: `(B, 4096)`."""
-        return self.run(1, self.crops(self.prepare(image)))
+        return self.run(1, self.crops(self.normalized(image)))
 
-    def prepare(self, image: Tensor) -> Tensor:
+    def normalized(self, image: Tensor) -> Tensor:
         check_image(image, INPUT, self.in_chans)
         return self.normalize(image)
 
@@ -257,7 +258,7 @@ class DeepPose(PoseModel):
         """
         if self.backbone is None:
             raise ValueError("the stages share no backbone; create the model with backbone=NAME, share_backbone=True")
-        crops = self.crops(self.prepare(image), self.checked(stage), boxes)
+        crops = self.crops(self.normalized(image), self.checked(stage), boxes)
         return self.convolve(crops.flatten(0, -4)).unflatten(0, crops.shape[:-3])
 
     def own_keypoints(self, stage: int, crops: Tensor) -> Tensor:
