@@ -16,7 +16,7 @@ FACE = PACKAGE / "__init__.py"  # exports everything, lazily
 
 # the floors of the house, from the ground up; a part imports only from the floors below, and from itself
 FLOORS = (
-    {"version", "arrays", "checks", "writing", "progress"},
+    {"version", "arrays", "writing", "progress"},
     {"skeletons", "geometry", "heatmaps", "losses", "images", "refinement", "video"},
     {"weights", "codecs", "heads"},
     {"viz", "layers", "arguments", "inputs"},
@@ -53,19 +53,7 @@ MAY_IMPORT = {
     "inputs": {"geometry", "images"},
     "prepared": set(),
     "features": {"backbones"},
-    "checks": set(),
-    "contract": {
-        "checks",
-        "codecs",
-        "features",
-        "geometry",
-        "heads",
-        "heatmaps",
-        "layers",
-        "prepared",
-        "skeletons",
-        "weights",
-    },
+    "contract": {"codecs", "features", "geometry", "heads", "heatmaps", "layers", "prepared", "skeletons", "weights"},
     "checkpoints": {"layers", "weights"},
     "export": {"contract", "skeletons", "version", "weights", "writing"},
     "evaluate": {"data", "metrics", "skeletons"},
@@ -73,7 +61,6 @@ MAY_IMPORT = {
     "registry": {"arguments", "backbones", "checkpoints", "contract", "features", "skeletons", "weights"},
     "models": {
         "backbones",
-        "checks",
         "contract",
         "geometry",
         "heads",

@@ -50,8 +50,7 @@ from torch.utils.checkpoint import checkpoint
 
 from posezoo import heatmaps
 from posezoo.backbones import load_vgg
-from posezoo.checks import check_image
-from posezoo.contract import PoseModel, require_flip_index
+from posezoo.contract import PoseModel, check_image, require_flip_index
 from posezoo.geometry import compose, crop, invert, warp
 from posezoo.layers import Normalize, cpm_trunk, named_convolutions, vgg_layers
 from posezoo.registry import register_model

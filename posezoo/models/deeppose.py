@@ -59,8 +59,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from posezoo.backbones import backbone_groups, count_cells, last_map, timm_backbone
-from posezoo.checks import check_image
-from posezoo.contract import PoseModel, predict_keypoints, require_flip_index
+from posezoo.contract import PoseModel, check_image, predict_keypoints, require_flip_index
 from posezoo.geometry import compose, crop, crop_boxes, denormalize_points, flip_keypoints, normalize_points
 from posezoo.layers import ConvBNReLU, Normalize, check_choices, local_response_norm
 from posezoo.refinement import (
@@ -201,7 +200,7 @@ class DeepPose(PoseModel):
         if features is not None:
             index = self.checked(stage) - 1
             return self.heads[index](self.trunks[index](features))
-        image = self.normalized(cast(Tensor, image))
+        image = self.prepare(cast(Tensor, image))
         if not self.num_keypoints:
             features = self.run(1, self.crops(image))
             return (features,) if all_stages else features
@@ -217,9 +216,9 @@ class DeepPose(PoseModel):
 
     def forward_features(self, image: Tensor) -> Tensor:
         """Return the seventh layer of the first stage's network: `(B, 4096)`."""
-        return self.run(1, self.crops(self.normalized(image)))
+        return self.run(1, self.crops(self.prepare(image)))
 
-    def normalized(self, image: Tensor) -> Tensor:
+    def prepare(self, image: Tensor) -> Tensor:
         check_image(image, INPUT, self.in_chans)
         return self.normalize(image)
 
@@ -258,7 +257,7 @@ class DeepPose(PoseModel):
         """
         if self.backbone is None:
             raise ValueError("the stages share no backbone; create the model with backbone=NAME, share_backbone=True")
-        crops = self.crops(self.normalized(image), self.checked(stage), boxes)
+        crops = self.crops(self.prepare(image), self.checked(stage), boxes)
         return self.convolve(crops.flatten(0, -4)).unflatten(0, crops.shape[:-3])
 
     def own_keypoints(self, stage: int, crops: Tensor) -> Tensor:

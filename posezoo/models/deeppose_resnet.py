@@ -22,8 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from posezoo.backbones import timm_backbone
-from posezoo.checks import check_image
-from posezoo.contract import PoseModel, predict_keypoints
+from posezoo.contract import PoseModel, check_image, predict_keypoints
 from posezoo.layers import Normalize
 from posezoo.registry import register_model
 

@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from posezoo import heatmaps
-from posezoo.checks import check_image
-from posezoo.contract import PoseModel, predict_heatmaps
+from posezoo.contract import PoseModel, check_image, predict_heatmaps
 from posezoo.layers import ConvBNReLU, Normalize
 from posezoo.registry import register_model
 

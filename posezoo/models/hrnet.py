@@ -28,8 +28,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from posezoo.backbones import hub_state_dict
-from posezoo.checks import check_image
-from posezoo.contract import PoseModel, build_head, decode_output, predict_output, set_head_kind
+from posezoo.contract import PoseModel, build_head, check_image, decode_output, predict_output, set_head_kind
 from posezoo.heads import SPLIT
 from posezoo.layers import Normalize
 from posezoo.registry import register_model

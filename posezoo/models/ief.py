@@ -49,8 +49,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from posezoo.backbones import backbone_groups, count_cells, extend_first_conv, last_map, timm_backbone
-from posezoo.checks import check_image
-from posezoo.contract import PoseModel, predict_keypoints
+from posezoo.contract import PoseModel, check_image, predict_keypoints
 from posezoo.layers import ConvBNReLU, Normalize, local_response_norm
 from posezoo.registry import register_model
 

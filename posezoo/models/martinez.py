@@ -30,8 +30,16 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from posezoo.checks import check_batch_norm, check_keypoints
-from posezoo.contract import PoseModel, decode_pose3d, input_skeleton, insert_root, predict_pose3d, root_of
+from posezoo.contract import (
+    PoseModel,
+    check_batch_norm,
+    check_keypoints,
+    decode_pose3d,
+    input_skeleton,
+    insert_root,
+    predict_pose3d,
+    root_of,
+)
 from posezoo.layers import PoseNormalize
 from posezoo.registry import register_model
 

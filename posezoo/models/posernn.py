@@ -52,8 +52,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from posezoo.backbones import backbone_groups, count_cells, last_map, load_vgg, timm_backbone
-from posezoo.checks import check_image
-from posezoo.contract import PoseModel, predict_keypoints
+from posezoo.contract import PoseModel, check_image, predict_keypoints
 from posezoo.layers import ConvBNReLU, Normalize, check_choices, checkpoint_blocks, vgg16, xavier_linear
 from posezoo.registry import register_model
 

@@ -67,8 +67,7 @@ from posezoo.backbones import (
     misfits,
     timm_backbone,
 )
-from posezoo.checks import check_clip
-from posezoo.contract import PoseModel, decode_pose3d, require_flip_index, root_of
+from posezoo.contract import PoseModel, check_clip, decode_pose3d, require_flip_index, root_of
 from posezoo.layers import Normalize, PoseCodec, PoseTrunk, check_choices, checkpoint_blocks
 from posezoo.registry import register_model
 

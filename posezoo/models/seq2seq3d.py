@@ -41,8 +41,15 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from posezoo.checks import check_keypoints
-from posezoo.contract import PoseModel, decode_pose3d, input_skeleton, insert_root, predict_pose3d, root_of
+from posezoo.contract import (
+    PoseModel,
+    check_keypoints,
+    decode_pose3d,
+    input_skeleton,
+    insert_root,
+    predict_pose3d,
+    root_of,
+)
 from posezoo.layers import PoseNormalize, xavier_linear
 from posezoo.registry import register_model
 

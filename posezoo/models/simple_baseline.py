@@ -26,8 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from posezoo.backbones import DECONV_PADDING, deconvolutions, timm_backbone
-from posezoo.checks import check_image
-from posezoo.contract import PoseModel, build_head, decode_output, predict_output, set_head_kind
+from posezoo.contract import PoseModel, build_head, check_image, decode_output, predict_output, set_head_kind
 from posezoo.heads import SPLIT
 from posezoo.layers import Normalize
 from posezoo.registry import register_model

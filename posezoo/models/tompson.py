@@ -51,8 +51,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from posezoo import heatmaps
-from posezoo.checks import check_image
-from posezoo.contract import PoseModel, require_flip_index
+from posezoo.contract import PoseModel, check_image, require_flip_index
 from posezoo.layers import Normalize, blur
 from posezoo.registry import register_model
 from posezoo.spatial_model import SpatialModel
