@@ -1,6 +1,6 @@
 r"""Train RPSM in the paper's two steps, on LSPET and on rendered people in motions of CMU.
 
-    python examples/train_rpsm.py --phase trunk --data lspet --body body --motions bvh.zip \
+    python examples/train_rpsm.py --phase trunk --data lspet:lspet --body body --motions bvh.zip \
         --output runs/trunk
     python examples/train_rpsm.py --phase poses --trunk local-dir:runs/trunk/model --body body \
         --motions bvh.zip --output runs/rpsm
@@ -12,8 +12,10 @@ r"""Train RPSM in the paper's two steps, on LSPET and on rendered people in moti
    unit size.
 2. The trunk is frozen. The stages are trained on the poses of clips by Equation 2: Adam, rate 1e-3,
    weight decay 1e-4, 50 epochs, clips of 5 frames at 2 frames per second (sections 5.1, 5.3), one
-   clip per batch (the authors' code). Videos are cut into clips. The scale varies by 0.9 to 1.1, as
-   in the paper, through the renders' crops (`PADDING`).
+   clip per batch (the authors' code). Videos are cut into clips. Each rendered video has a fixed
+   scale of its crops, 0.9 to 1.1, the same in all epochs, where the paper draws one anew; with it
+   go shifts, exposures, noise and occluders, which the paper does not have. `train_rpsm_video.py`
+   has the paper's recipe for Human3.6M and HumanEva-I.
 
 After the second step the script prints the errors on held-out subjects of: the mean training pose,
 a baseline without an input; every stage; and the last stage with the LSTM state reset at other
