@@ -1,4 +1,4 @@
-"""Lift 2D keypoints or a video to 3D: convert the skeleton, fill gaps, run the network over the video.
+"""Lift 2D keypoints or a video to 3D: convert the skeleton, fill gaps, run the network.
 
 `posezoo.lift` is the function of this name. It relies on the contract of `PoseModel` and on no
 particular network. `predict_single_person` predicts the 2D keypoints from frames;
@@ -169,7 +169,7 @@ def lift(
 
 
 def _video(source: Any, fps: float | None) -> "VideoReader | list[Any] | None":
-    """Return a video at a constant frame rate, or a list of the paths of its frames; None for keypoints."""
+    """Return a video at a constant frame rate, or its frames' paths; None for keypoints."""
     video = as_video(source)
     if video is not None:
         if isinstance(video.source, int):
@@ -305,7 +305,7 @@ def predict_single_person(
 
 
 def _person_boxes(people: Sequence[People]) -> np.ndarray | None:
-    """Return boxes `(T, 4)` around confident keypoints, median-filtered along time; None if there are none."""
+    """Return median-filtered boxes `(T, 4)` around confident keypoints; None without any."""
     boxes = np.array([keypoint_box(person) for person in people]).reshape(-1, 1, 4)
     found = np.isfinite(boxes).all(axis=-1)
     if not found.any():
@@ -314,7 +314,7 @@ def _person_boxes(people: Sequence[People]) -> np.ndarray | None:
 
 
 def _largest_person(frames: Sequence[People]) -> list[People]:
-    """Leave the largest tracked person in each frame; a frame without that person has scores of 0."""
+    """Leave the largest tracked person in each frame; frames without it have scores of 0."""
     if not any(len(people) for people in frames):
         raise ValueError(f"detector: nobody was found in {len(frames)} frames; take a lower threshold, or another one")
     tables = [list(np.concatenate([people.keypoints, people.scores[..., None]], axis=2)) for people in frames]

@@ -180,9 +180,7 @@ def test_mistakes_are_one_line(capsys, tmp_path, npz, keypoints, model):
     assert "expected a positive number, got 0" in fails(
         capsys, *lift, "--skeleton", "coco17", "--fps", 0, "--out", tmp_path
     )
-    assert "--box: for a video or" in fails(
-        capsys, *lift, "--skeleton", "coco17", "--box", 1, 2, 3, 4
-    )
+    assert "--box: for a video or" in fails(capsys, *lift, "--skeleton", "coco17", "--box", 1, 2, 3, 4)
     assert "--image-model: for a video" in fails(capsys, *lift, "--image-model", "simple_baseline_lite")
     assert "choose another place" in fails(capsys, *lift, "--skeleton", "coco17", "--json", npz)
     (tmp_path / "text").write_text("hello")

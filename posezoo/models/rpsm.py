@@ -207,7 +207,7 @@ class RPSM(PoseModel):
 
     def forward_features(self, clip: Tensor) -> Tensor:
         """Return the features that all stages share: `(B, T, num_features, H/8, W/8)`."""
-        check_clip(clip, self.input_size)
+        check_clip(clip, self.input_size, self.in_chans)
         frames = self.normalize(clip).flatten(0, 1)
         if self.heatmaps:
             maps = self.final_layer(self.deconv_layers(last_map(self.backbone, frames)))
@@ -232,7 +232,7 @@ class RPSM(PoseModel):
         """Return the poses of every stage, and the LSTM states after the last frame."""
         batch, frames = features.shape[:2]
         shared = features.flatten(0, 1)  # frames are one batch, except for the LSTM
-        f2d = shared.new_zeros(len(shared), self.width, *shared.shape[2:])  # f_2D and S of stage 0 (section 3.1)
+        f2d = shared.new_zeros(shared.shape[0], self.width, *shared.shape[2:])  # f_2D and S of stage 0 (section 3.1)
         pose = shared.new_zeros(batch, frames, 3 * self.num_keypoints)
         poses, after = [], []
         before = states or [None] * self.num_stages
@@ -263,7 +263,7 @@ class RPSM(PoseModel):
             clip_length: reset the LSTM state every `clip_length` frames (5 in the authors'
                 evaluation). Defaults to no reset.
         """
-        check_clip(clip, self.input_size)
+        check_clip(clip, self.input_size, self.in_chans)
         flip_index = require_flip_index(self) if flip else ()
         stream, mirrored = self.stream(clip_length=clip_length), self.stream(clip_length=clip_length)
         poses = []
@@ -286,8 +286,8 @@ class RPSM(PoseModel):
     def load_trunk(self, source: nn.Module | Mapping[str, Tensor]) -> None:
         """Copy a trunk trained for 2D poses, with its image normalisation.
 
-        With a timm backbone, copy that, and the neck if the source is another RPSM with a neck. With
-        `heatmaps`, copy the whole network that makes them.
+        With a timm backbone, copy that, and the neck if the source is another RPSM with a neck.
+        With `heatmaps`, copy the whole network that makes them.
 
         Args:
             source: with a timm backbone a network with the same one, such as
@@ -521,7 +521,7 @@ class Stream:
     @torch.no_grad()
     def clip(self, clip: Tensor) -> Tensor:
         """Return poses `(B, T, K, 3)` of the next frames `(B, T, 3, H, W)`."""
-        check_clip(clip, self.model.input_size)
+        check_clip(clip, self.model.input_size, self.model.in_chans)
         known = next((len(state[0]) for state in self.states or () if state is not None), len(clip))
         if known != len(clip):
             raise ValueError(f"this stream began with {known} videos, got {len(clip)}; stream.reset() starts anew")

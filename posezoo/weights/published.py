@@ -5,8 +5,8 @@ files of mmpose's version 0, `_authors` the authors' own files. The first tag of
 its default. Records without a source have to be downloaded by hand from their `origin`, because
 their licence or a missing checksum does not allow posezoo to fetch them.
 
-The rows are in `published_lspet.py`, `published_image_networks.py` and `published_lifters.py`. `posezoo.register_model`
-looks up the name of its function here, and adds the records of plug-ins.
+The rows are in `published_lspet.py`, `published_image_networks.py` and `published_lifters.py`.
+`posezoo.register_model` looks up the name of its function here, and adds the records of plug-ins.
 """
 
 import re
