@@ -232,7 +232,7 @@ class RPSM(PoseModel):
         """Return the poses of every stage, and the LSTM states after the last frame."""
         batch, frames = features.shape[:2]
         shared = features.flatten(0, 1)  # frames are one batch, except for the LSTM
-        f2d = shared.new_zeros(len(shared), self.width, *shared.shape[2:])  # f_2D and S of stage 0 (section 3.1)
+        f2d = shared.new_zeros(shared.shape[0], self.width, *shared.shape[2:])  # f_2D and S of stage 0 (section 3.1)
         pose = shared.new_zeros(batch, frames, 3 * self.num_keypoints)
         poses, after = [], []
         before = states or [None] * self.num_stages
