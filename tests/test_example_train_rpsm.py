@@ -239,7 +239,7 @@ def test_peaks_are_the_keypoints(example, design):
     assert_close(mirrored[..., 1], keypoints[..., 1])
 
 
-def test_photographs_and_renders_are_alike(example, world, lspet):
+def test_photographs_and_renders_have_the_same_format(example, world, lspet):
     options = dict(zip(world[::2], world[1::2], strict=False))
     takes, _ = example.split([options["--motions"]], 10, ())
     clips = example.Clips(takes, example.Body(options["--body"]), size=64, length=3, count=2)

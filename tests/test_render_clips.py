@@ -234,7 +234,7 @@ def test_keypoints_are_on_the_person(folders, body):
 # ---------------------------------------------------------------------------------------------- the dataset
 
 
-def test_clips_are_what_they_say_and_the_same_each_time(folders, body):
+def test_clips_have_the_documented_contents_and_repeat(folders, body):
     takes = render_clips.read_takes([folders[1]], 30)
     clips, again, other = (render_clips.Clips(takes, body, size=64, length=4, count=3, seed=seed) for seed in (0, 0, 1))
     batch = next(iter(DataLoader(clips, batch_size=3)))
@@ -346,7 +346,7 @@ def test_subjects_are_held_out(folders):
         render_clips.read_takes([folders[1]], 30, subjects=["03"])
 
 
-def test_what_does_not_fit_is_said(folders, body, tmp_path):
+def test_mismatches_are_reported(folders, body, tmp_path):
     takes = render_clips.read_takes([folders[1]], 30)
     with pytest.raises(ValueError, match="no motion has the 11 frames of a clip, the longest has 10"):
         render_clips.Clips(takes, body, length=11)

@@ -290,8 +290,8 @@ class RPSM(PoseModel):
     def load_trunk(self, source: nn.Module | Mapping[str, Tensor]) -> None:
         """Copy a trunk trained for 2D poses, with its image normalisation.
 
-        With a timm backbone, copy that, and the neck if the source is another RPSM with a neck. With
-        `heatmaps`, copy the whole network that makes them.
+        With a timm backbone, copy that, and the neck if the source is another RPSM with a neck.
+        With `heatmaps`, copy the whole network that makes them.
 
         Args:
             source: with a timm backbone a network with the same one, such as
