@@ -219,7 +219,7 @@ class DeepPose(PoseModel):
         return self.run(1, self.crops(self.prepare(image)))
 
     def prepare(self, image: Tensor) -> Tensor:
-        check_image(image, INPUT)
+        check_image(image, INPUT, self.in_chans)
         return self.normalize(image)
 
     def regress(self, image: Tensor, stage: int, boxes: Tensor | None = None) -> Tensor:

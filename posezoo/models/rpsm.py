@@ -211,7 +211,7 @@ class RPSM(PoseModel):
 
     def forward_features(self, clip: Tensor) -> Tensor:
         """Return the features that all stages share: `(B, T, num_features, H/8, W/8)`."""
-        check_clip(clip, self.input_size)
+        check_clip(clip, self.input_size, self.in_chans)
         frames = self.normalize(clip).flatten(0, 1)
         if self.heatmaps:
             maps = self.final_layer(self.deconv_layers(last_map(self.backbone, frames)))
@@ -267,7 +267,7 @@ class RPSM(PoseModel):
             clip_length: reset the LSTM state every `clip_length` frames (5 in the authors'
                 evaluation). Defaults to no reset.
         """
-        check_clip(clip, self.input_size)
+        check_clip(clip, self.input_size, self.in_chans)
         flip_index = require_flip_index(self) if flip else ()
         stream, mirrored = self.stream(clip_length=clip_length), self.stream(clip_length=clip_length)
         poses = []
@@ -433,7 +433,7 @@ class Stream:
     @torch.no_grad()
     def clip(self, clip: Tensor) -> Tensor:
         """Return poses `(B, T, K, 3)` of the next frames `(B, T, 3, H, W)`."""
-        check_clip(clip, self.model.input_size)
+        check_clip(clip, self.model.input_size, self.model.in_chans)
         known = next((len(state[0]) for state in self.states or () if state is not None), len(clip))
         if known != len(clip):
             raise ValueError(f"this stream began with {known} videos, got {len(clip)}; stream.reset() starts anew")

@@ -108,10 +108,7 @@ class TemporalConv(PoseModel):
 
     def forward(self, keypoints: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
         """`(B, T, K, 2)` pixels to `(B, T - R + 1, K, 3)` mm; a 1-tuple with `all_stages`."""
-        output = self.forward_features(keypoints)
-        if self.num_keypoints:
-            pose = self.shrink(rearrange(output, "b t c -> b c t"))
-            output = self.normalize.inverse(rearrange(pose, "b (k d) t -> b t k d", d=3))
+        output = self.forward_head(self.forward_features(keypoints))
         return (output,) if all_stages else output
 
     def forward_features(self, keypoints: Tensor) -> Tensor:
@@ -135,6 +132,13 @@ class TemporalConv(PoseModel):
             x = checkpoint(self.block, x, *steps, use_reentrant=False) if saving else self.block(x, *steps)
             dilation *= width
         return rearrange(x, "b c t -> b t c")
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return the poses for the output of `forward_features`."""
+        if not self.num_keypoints:
+            return features
+        pose = self.shrink(rearrange(features, "b t c -> b c t"))
+        return self.normalize.inverse(rearrange(pose, "b (k d) t -> b t k d", d=3))
 
     def block(self, x: Tensor, block: int, stride: int, dilation: int) -> Tensor:
         """Convolve over time and over channels, with a shortcut from the frames of the output."""

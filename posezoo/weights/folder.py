@@ -212,12 +212,22 @@ def _write(
         "kwargs": kwargs,
         "input": {name: value for name, value in settings.items() if value is not None},
         "weights": record.to_dict(),
+        **_timm_fields(model, kwargs),
     }
     with replacing(directory / CONFIG_FILE) as temporary:
         temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     with replacing(directory / CARD_FILE) as temporary:
         temporary.write_text(_card(record, name, card, getattr(model, "input_kind", "image")), encoding="utf-8")
     return directory
+
+
+def _timm_fields(model: nn.Module, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of timm's config.json, which its tools read; posezoo reads its own."""
+    described = getattr(model, "pretrained_cfg", None)
+    if not isinstance(described, dict):
+        return {}
+    sizes = {name: value for name in ("num_features",) if isinstance(value := getattr(model, name, None), int)}
+    return {"num_classes": described["num_classes"], **sizes, "pretrained_cfg": described, "model_args": kwargs}
 
 
 def _identity(model: nn.Module) -> tuple[str, dict[str, Any]]:
