@@ -226,7 +226,7 @@ def stages_on_trunk(args: argparse.Namespace) -> tuple[RPSM, Any]:
     temporal = args.temporal or ("fc" if args.clip_length == 1 else "lstm")
     model: Any = posezoo.create(
         args.model, size=tuple(args.size), hidden=args.hidden, temporal=temporal, num_stages=args.stages,
-        clip_length=args.clip_length, **kind,
+        clip_length=args.clip_length, adapt=args.adapt, **kind,
     )  # fmt: skip
     model.load_trunk(pretrained)
     if args.start:
@@ -240,14 +240,18 @@ def stages_on_trunk(args: argparse.Namespace) -> tuple[RPSM, Any]:
 
 @torch.no_grad()
 def copy_stages(model: RPSM, source: Any) -> None:
-    """Copy a network with fewer stages; at first the new ones predict what its last stage does."""
+    """Copy a network with as many stages or fewer; at first the new ones predict what its last stage does.
+
+    Layers of another shape, of another adaption module, keep their initial values.
+    """
     state = source.state_dict()
     for key, value in model.state_dict().items():
         known = key if key in state else re.sub(r"^specialised\.\d+", f"specialised.{source.num_stages - 1}", key)
-        value.copy_(state[known])
-        if source.num_stages == 1 and key.endswith("previous.weight"):
+        if value.shape == state[known].shape:
+            value.copy_(state[known])
+        if source.num_stages == 1 < model.num_stages and key.endswith("previous.weight"):
             value.zero_()  # not trained: inputs of its only stage were 0
-        if source.num_stages == 1 and re.match(r"specialised\.\d+\.conv1\.weight", key):
+        if source.num_stages == 1 < model.num_stages and re.match(r"specialised\.\d+\.conv1\.weight", key):
             value[:, model.num_features :].zero_()
 
 
@@ -377,6 +381,7 @@ def main(arguments: list[str] | None = None) -> Report:
     poses.add_argument("--shares", type=float, nargs="+", help="of the videos, per rate of --fps. Defaults to equal")
     poses.add_argument("--hidden", type=int, default=1024, help="units of the stages; the paper: 1024")
     poses.add_argument("--stages", type=int, default=3)
+    poses.add_argument("--adapt", choices=("paper", "code"), default="paper", help="adaption module")
     poses.add_argument("--clip-length", type=int, default=5)
     poses.add_argument("--temporal", choices=("lstm", "fc"), help="default: lstm; fc for clips of one frame")
     poses.add_argument("--video-length", type=int, default=5, help="frames per rendered video")
