@@ -4,8 +4,8 @@
     python examples/predict_ray.py s3://bucket/photos --out /shared/keypoints --address auto --gpus 1
 
 Every actor holds one copy of the network. Images are read in parts; the keypoints of a part are written as Parquet when
-it is done, and a later call with the same `--out` continues behind the last whole part. At the end all parts are written
-as COCO results, `people.json`, whose `image_id` is the number of the image in `images.json`. Needs `pip install
+it is done, and a later call with the same `--out` continues behind the last whole part. At the end all parts are
+written as COCO results, `people.json`, whose `image_id` is the number of the image in `images.json`. Needs `pip install
 'posezoo[ray]'`. `--address auto` runs on the cluster that this machine belongs to; `--out` has to be a folder that this
 machine and the workers see.
 """
@@ -45,7 +45,11 @@ class Predictor:
         found = predict_stream(images, self.model, damaged="yield", batch_size=16)
         for path, people in zip(batch["path"], found, strict=True):
             error = str(people) if isinstance(people, ValueError) else ""
-            whole = [] if isinstance(people, ValueError) else zip(people.keypoints, people.scores, people.boxes)
+            whole = (
+                []
+                if isinstance(people, ValueError)
+                else zip(people.keypoints, people.scores, people.boxes, strict=True)
+            )
             for keypoints, scores, box in whole:
                 values = (str(path), keypoints.ravel().tolist(), scores.tolist(), box.tolist(), "")
                 for column, value in zip(rows.values(), values, strict=True):
@@ -135,7 +139,7 @@ def main() -> None:
         unfinished.rename(part)
         done += len(some)
         print(
-            f"{first + len(some)} of {len(images)} images, {done / (time.perf_counter() - start):.1f} a second",
+            f"{first + len(some)} of {len(images)} images, {done / (time.perf_counter() - start):.1f}/s",
             flush=True,
         )
     people = results(args.out, images)

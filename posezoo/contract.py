@@ -499,8 +499,8 @@ def check_clip(clip: Tensor, size: tuple[int, int], channels: int = 3) -> None:
     if clip.ndim != 5 or shape[2] != channels:
         raise ValueError(
             f"clip: expected (B, T, {channels}, H, W), RGB, got shape {shape}; add the batch axis to one clip with "
-            "clip[None], the time axis to single frames with image[:, None], move channels first with clip.movedim(-1, -3), "
-            "repeat grey with clip.repeat(1, 1, 3, 1, 1)"
+            "clip[None], the time axis to single frames with image[:, None], move channels first with "
+            "clip.movedim(-1, -3), repeat grey with clip.repeat(1, 1, 3, 1, 1)"
         )
     if not clip.is_floating_point():
         raise ValueError(f"clip: expected floats in [0, 1], got {clip.dtype}; use clip.float() / 255")

@@ -74,8 +74,8 @@ def create_transform(model: Any) -> InputTransform:
     kind, size, channels = getattr(model, "input_kind", ""), getattr(model, "input_size", None), model.in_chans
     if kind not in ("image", "clip") or size is None or channels != 3:
         raise ValueError(
-            f"model: expected one of RGB images with an input_size, got a {type(model).__name__} of {kind or 'unknown'} "
-            f"inputs, {channels} channels and input_size {size}"
+            f"model: expected one of RGB images with an input_size, got a {type(model).__name__} of "
+            f"{kind or 'unknown'} inputs, {channels} channels and input_size {size}"
         )
     mean, std = getattr(model.normalize, "before", ((0.0,) * 3, (1.0,) * 3))
     return InputTransform(tuple(size), model.padding, model.keep_aspect, model.corner_aligned, mean, std)

@@ -25,9 +25,7 @@ def fetchable(names: Iterable[str]) -> list[str]:
     for name in names:
         found = list_pretrained(name)
         if not found:
-            raise ValueError(
-                f"{name!r}: posezoo can fetch no weights of this name; `posezoo list --pretrained` lists all"
-            )
+            raise ValueError(f"{name!r}: posezoo can fetch no such weights; `posezoo list --pretrained` lists all")
         chosen += found if "*" in name or "." in name else [_default(name, found)]
     return list(dict.fromkeys(chosen))
 

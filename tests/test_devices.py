@@ -6,7 +6,6 @@ A tensor on the wrong device, or a value that the host waits for, is an error th
 import os
 import subprocess
 import sys
-import textwrap
 import typing
 from pathlib import Path
 
@@ -114,7 +113,7 @@ def test_two_processes_have_the_same_gradients(name, mixed, tmp_path):
     small = str(SMALL.get(class_name(name), {}))
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(DISTRIBUTED), name, small, str(rank), tmp_path / "meeting", str(mixed)],
+            [sys.executable, "-c", DISTRIBUTED, name, small, str(rank), tmp_path / "meeting", str(mixed)],
             env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
         )
         for rank in range(2)

@@ -16,7 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 TESTS = ("tests/test_geometry.py", "tests/test_heatmaps.py", "tests/test_losses.py", "tests/test_registry.py",
          "tests/test_weights.py", "tests/test_hub.py", "tests/test_prediction.py", "tests/test_viz.py",
-         "tests/models/test_hrnet.py", "tests/models/test_martinez.py", "tests/models/test_simple_baseline.py")  # fmt: skip
+         "tests/models/test_hrnet.py", "tests/models/test_martinez.py",
+         "tests/models/test_simple_baseline.py")  # fmt: skip
 # what the oldest torch and timm go with, of packages that they bring themselves
 WITH = {"2.4": ("torchvision==0.19.0",)}
 
@@ -62,11 +63,10 @@ def main() -> int:
         folder = args.keep or Path(temporary) / "oldest"
         subprocess.run([args.python, "-m", "venv", folder], check=True)
         python = folder / "bin" / "python"
+        pip = ["-m", "pip", "install", "-q"]
         index = ["--extra-index-url", args.index_url] if args.index_url else []
-        subprocess.run(
-            [python, "-m", "pip", "install", "-q", *index, *pinned, "pytest>=8", "pytest-xdist>=3.6"], check=True
-        )
-        subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", ROOT], check=True)
+        subprocess.run([python, *pip, *index, *pinned, "pytest>=8", "pytest-xdist>=3.6"], check=True)
+        subprocess.run([python, *pip, "--no-deps", ROOT], check=True)
         return subprocess.run([python, "-m", "pytest", "-q", *args.tests], cwd=ROOT, check=False).returncode
 
 
