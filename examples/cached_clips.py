@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
@@ -27,9 +28,12 @@ Recordings = Sequence[tuple[Sequence[Take], Sequence[Take]]]  # of training and 
 
 CHUNK = 250  # videos per file
 # crops as of a detector, truncated ones among them, and cameras at all heights, for `--backgrounds`
-VARIED: dict[str, Any] = {"padding": (0.95, 1.5), "shift": 0.1, "height": (200.0, 3000.0), "occluders": 0.2}
+VARIED: dict[str, Any] = {
+    "padding": (0.95, 1.5), "shift": 0.1, "height": (200.0, 3000.0), "occluders": 0.2, "mixed": 0.3,
+}  # fmt: skip
 PHOTOGRAPHED = 0.5  # share of the clips with a photograph in the background
-MOVE, SHAKE = 2, 1  # cells: maximal shift of all frames of a video, and of single frames
+TURN, ZOOM = 15.0, (0.8, 1.2)  # degrees, standard deviation, and range, of all frames of a video
+MOVE, SHAKE = 2.0, 1.0  # cells: maximal shift of all frames of a video, and of single frames
 CONFIDENCE = (0.5, 1.2)  # factor on the heatmaps of a keypoint, range
 LOST = 0.03  # probability that a keypoint has an empty heatmap in all frames
 
@@ -85,7 +89,7 @@ def cached(model: RPSM, clips: Clips, folder: Path, *, workers: int, bf16: bool)
     """
     device = model.normalize.mean.device
     settings = (clips.size, clips.length, clips.seed, clips.sampling, clips.padding, clips.shift, clips.height)
-    more = (clips.occluders, clips.photographed, [Path(path).name for path in clips.backgrounds])
+    more = (clips.occluders, clips.mixed, clips.photographed, [Path(path).name for path in clips.backgrounds])
     digest = hashlib.sha256(repr((*settings, *more)).encode())
     trunk = [*model.normalize.buffers(), *(p for part in model.trunk_modules() for p in part.parameters())]
     for tensor in (*trunk, clips.body.vertices, *(take.pelvis for take in clips.takes)):
@@ -109,11 +113,11 @@ def cached(model: RPSM, clips: Clips, folder: Path, *, workers: int, bf16: bool)
 
 
 def augmented(heatmaps: Tensor, pose3d: Tensor, keypoints: Skeleton) -> tuple[Tensor, Tensor]:
-    """Mirror half of the videos, shift their heatmaps, and vary the heights of the peaks.
+    """Mirror half of the videos, turn, zoom and shift all, and vary the heights of the peaks.
 
     Args:
-        heatmaps: `(B, V, K, h, w)` of the 2D network.
-        pose3d: `(B, V, 17, 3)` of `h36m17`.
+        heatmaps: `(B, V, K, h, w)` of the 2D network, square.
+        pose3d: `(B, V, 17, 3)` of `h36m17`, mirrored and turned about the optical axis alike.
         keypoints: of the heatmaps.
     """
     batch, frames, count = heatmaps.shape[:3]
@@ -123,15 +127,15 @@ def augmented(heatmaps: Tensor, pose3d: Tensor, keypoints: Skeleton) -> tuple[Te
     heatmaps = torch.where(mirror[..., None], heatmaps[:, :, list(keypoints.flip_index)].flip(-1), heatmaps)
     height = torch.empty(batch, 1, count).uniform_(*CONFIDENCE) * (torch.rand(batch, 1, count) >= LOST)
     heatmaps = heatmaps * height[..., None, None].to(heatmaps)
-    moves = torch.randint(-MOVE, MOVE + 1, (batch, 1, 2)) + torch.randint(-SHAKE, SHAKE + 1, (batch, frames, 2))
-    return shifted(heatmaps, moves), pose3d
 
-
-def shifted(maps: Tensor, moves: Tensor) -> Tensor:
-    """Shift maps `(B, V, K, h, w)` by whole cells `(B, V, 2)`, x and y; what enters is 0."""
-    most, (h, w) = int(moves.abs().max()), maps.shape[-2:]
-    padded = torch.nn.functional.pad(maps, (most, most, most, most))
-    columns = (torch.arange(w) + most - moves[..., :1]).to(maps.device)
-    rows = (torch.arange(h) + most - moves[..., 1:]).to(maps.device)
-    padded = padded.gather(3, rows[:, :, None, :, None].expand(-1, -1, maps.shape[2], -1, padded.shape[-1]))
-    return padded.gather(4, columns[:, :, None, None].expand(-1, -1, maps.shape[2], h, -1))
+    angle = torch.deg2rad(TURN * torch.randn(batch))
+    turn = torch.eye(3).repeat(batch, 1, 1)
+    turn[:, 0, 0], turn[:, 1, 1] = angle.cos(), angle.cos()
+    turn[:, 0, 1], turn[:, 1, 0] = -angle.sin(), angle.sin()
+    shift = MOVE * (2 * torch.rand(batch, 1, 2) - 1) + SHAKE * (2 * torch.rand(batch, frames, 2) - 1)
+    # from cells of the new maps to those of the old ones, in units of half a map
+    back = turn[:, None, :2, :2].mT / torch.empty(batch, 1, 1, 1).uniform_(*ZOOM)
+    theta = torch.cat([back.expand(-1, frames, -1, -1), -back @ shift[..., None] * 2 / heatmaps.shape[-1]], dim=-1)
+    grid = F.affine_grid(theta.flatten(0, 1).to(heatmaps), list(heatmaps.flatten(0, 1).shape), align_corners=False)
+    heatmaps = F.grid_sample(heatmaps.flatten(0, 1), grid, align_corners=False).unflatten(0, (batch, frames))
+    return heatmaps, pose3d @ turn[:, None].mT.to(pose3d)

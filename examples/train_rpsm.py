@@ -37,6 +37,7 @@ The default weights have the heatmaps of a trained 2D network as features, and n
 import argparse
 import functools
 import json
+import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -56,14 +57,15 @@ from posezoo.models.cpm import cpm_targets
 from posezoo.models.rpsm import RPSM, STRIDE
 from posezoo.skeletons import convert
 
-sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from cached_clips import PHOTOGRAPHED, VARIED, Recordings, augmented, cached, features_of, photographs, split
+from data_sources import Cropped
+from recipes import RECIPES
 from render_clips import Clips
 from rendering import Body, Take
-from train_cpm import MOMENTUM, PADDING, SCALES, WEIGHT_DECAY
+from train_cpm import MOMENTUM, WEIGHT_DECAY
 from train_heatmap import keep_depthwise_in_float32
-from training import Batch, Cropped, Report, make_loaders, options, train
+from training import Batch, Report, make_loaders, options, train
 
 DEFAULTS = {
     "trunk": {"epochs": 100, "batch_size": 16, "lr": 8e-5},
@@ -168,11 +170,7 @@ def train_trunk(args: argparse.Namespace, takes: Sequence[Take], body: Body) -> 
                 nn.init.kaiming_normal_(layer.weight)
     else:
         optimizer = torch.optim.SGD(network.parameters(), args.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-    extents = (1 / SCALES[1], 1 / SCALES[0])
-    crop = PersonCrop(
-        size=size, padding=PADDING, skeleton=LSP.skeleton, scale=extents, rotation=(-40, 40), rotation_probability=1,
-        flip=0.5,
-    )  # fmt: skip
+    crop = RECIPES["cpm"]["paper"][0].person_crop(size, LSP.skeleton)
     photos, held_out = make_loaders(args, crop)
     clips = Clips(takes, body, size=size[0], length=FRAMES, count=args.renders // FRAMES, seed=SINGLE_FRAMES)
     people = ImagesAndRenders(cast(Cropped, photos.dataset).people, crop, clips)
@@ -229,11 +227,26 @@ def stages_on_trunk(args: argparse.Namespace) -> tuple[RPSM, Any]:
         clip_length=args.clip_length, **kind,
     )  # fmt: skip
     model.load_trunk(pretrained)
+    if args.start:
+        copy_stages(model, posezoo.from_pretrained(args.start))
     model.freeze_trunk()
     if not torch.cuda.is_available():
         keep_depthwise_in_float32(model)
         return model.to(memory_format=torch.channels_last), pretrained
     return model.to("cuda"), pretrained
+
+
+@torch.no_grad()
+def copy_stages(model: RPSM, source: Any) -> None:
+    """Copy a network with fewer stages; at first the new ones predict what its last stage does."""
+    state = source.state_dict()
+    for key, value in model.state_dict().items():
+        known = key if key in state else re.sub(r"^specialised\.\d+", f"specialised.{source.num_stages - 1}", key)
+        value.copy_(state[known])
+        if source.num_stages == 1 and key.endswith("previous.weight"):
+            value.zero_()  # not trained: inputs of its only stage were 0
+        if source.num_stages == 1 and re.match(r"specialised\.\d+\.conv1\.weight", key):
+            value[:, model.num_features :].zero_()
 
 
 def make_videos(args: argparse.Namespace, model: RPSM, recordings: Recordings, body: Body) -> tuple[Any, Any]:
@@ -274,7 +287,7 @@ def train_poses(args: argparse.Namespace, recordings: Recordings, body: Body) ->
     tests = DataLoader(unknown, args.batch_size, num_workers=workers)
 
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(learned, lr=args.lr, weight_decay=args.weight_decay)
+    optimizer = torch.optim.Adam(learned, lr=args.lr, weight_decay=args.weight_decay, fused=True)
     factor, steps = decay(args), args.epochs * len(loader)
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, steps))
     parts = {"model": model, "optimizer": optimizer, "rates": rates}
@@ -356,6 +369,7 @@ def main(arguments: list[str] | None = None) -> Report:
     poses = parser.add_argument_group("poses")
     poses.add_argument("--trunk", help="a pre-trained network, as local-dir:runs/trunk/model")
     poses.add_argument("--backbone", help="timm network of --trunk, a Simple Baselines network whose heatmaps are used")
+    poses.add_argument("--start", help="folder of a network with fewer stages, which are trained further")
     poses.add_argument("--augment", action="store_true", help="mirror, shift and weight those heatmaps")
     poses.add_argument("--backgrounds", type=Path, help="photographs behind half of the people, see `VARIED`, too")
     poses.add_argument("--shares", type=float, nargs="+", help="of the videos, per rate of --fps. Defaults to equal")

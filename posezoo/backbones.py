@@ -106,6 +106,7 @@ def strided_maps(name: str, reductions: Sequence[int]) -> tuple[int, ...]:
             f"backbone: expected feature maps of the strides {tuple(reductions)}, and timm's {name!r} has those of "
             f"{tuple(have)}; choose another, such as tf_efficientnet_lite2 or resnet50"
         )
+    # of several maps of one stride the last, which has the most layers before it
     return tuple(len(have) - 1 - have[::-1].index(stride) for stride in reductions)
 
 
@@ -152,6 +153,7 @@ def deconvolutions(channels: int, width: int, count: int = 3, kernel: int = 4) -
     layers: list[nn.Module] = []
     for _ in range(count):
         deconv = nn.ConvTranspose2d(channels, width, kernel, 2, padding, output_padding, bias=False)
+        # PyTorch's default depends on the width; the authors use one deviation for all
         nn.init.normal_(deconv.weight, std=DECONV_STD)
         layers += [deconv, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
         channels = width

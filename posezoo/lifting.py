@@ -1,4 +1,4 @@
-"""Lift 2D keypoints or a video to 3D: convert the skeleton, fill gaps, run the network over the video.
+"""Lift 2D keypoints or a video to 3D: convert the skeleton, fill gaps, run the network.
 
 `posezoo.lift` is the function of this name. It relies on the contract of `PoseModel` and on no
 particular network. `predict_single_person` predicts the 2D keypoints from frames;
@@ -19,7 +19,7 @@ from torch import Tensor
 from posezoo.contract import require_flip_index
 from posezoo.crops import IMAGE_PADDING, better_pass, eval_mode, keypoint_box
 from posezoo.data.filters import median_filter, one_euro_filter
-from posezoo.data.tracking import track_person
+from posezoo.data.single_person import track_person
 from posezoo.geometry import box_to_crop, crop, crop_matrix
 from posezoo.images import load_image
 from posezoo.people import People
@@ -141,7 +141,7 @@ def lift(
     if fps is not None and not 0 < fps < float("inf"):
         raise ValueError(f"fps: expected a positive number of frames per second, got {fps}")
     frames = _video(keypoints, fps)
-    model = resolve_model(model, device, takes=("keypoints", "clip"))
+    model = resolve_model(model, device, takes=("keypoints", "clip"), needs=["receptive_field"])
     if model.input_kind == "clip" and frames is None:
         raise ValueError(
             f"keypoints: {model_name(model)} takes videos, not keypoints; pass the path of a video, a "
@@ -169,14 +169,12 @@ def lift(
 
 
 def _video(source: Any, fps: float | None) -> "VideoReader | list[Any] | None":
-    """Return a video at a constant frame rate, or a list of the paths of its frames; None for keypoints."""
+    """Return a video at a constant frame rate, or its frames' paths; None for keypoints."""
     video = as_video(source)
     if video is not None:
         if isinstance(video.source, int):
             raise ValueError("keypoints: a webcam has no last frame; record a file, or lift frame by frame")
         return read_video(video.source, fps=fps or video.fps)
-    if isinstance(source, str | Path):
-        raise ValueError(f"keypoints: expected an array, People or a video, got the path {str(source)!r}")
     paths = isinstance(source, list | tuple) and source and all(isinstance(item, str | Path) for item in source)
     return list(source) if paths else None
 
@@ -267,7 +265,7 @@ def predict_single_person(
     of `box`.
 
     With a detector there may be several people. The largest one, summed over the frames, is tracked
-    by `posezoo.data.tracking.track_person`, and interpolated in frames without that person.
+    by `posezoo.data.single_person.track_person`, and interpolated in frames without that person.
 
     Args:
         frames: images as `posezoo.predict` takes them, or a video or its path.
@@ -307,7 +305,7 @@ def predict_single_person(
 
 
 def _person_boxes(people: Sequence[People]) -> np.ndarray | None:
-    """Return boxes `(T, 4)` around confident keypoints, median-filtered along time; None if there are none."""
+    """Return median-filtered boxes `(T, 4)` around confident keypoints; None without any."""
     boxes = np.array([keypoint_box(person) for person in people]).reshape(-1, 1, 4)
     found = np.isfinite(boxes).all(axis=-1)
     if not found.any():
@@ -316,7 +314,7 @@ def _person_boxes(people: Sequence[People]) -> np.ndarray | None:
 
 
 def _largest_person(frames: Sequence[People]) -> list[People]:
-    """Leave the largest tracked person in each frame; a frame without that person has scores of 0."""
+    """Leave the largest tracked person in each frame; frames without it have scores of 0."""
     if not any(len(people) for people in frames):
         raise ValueError(f"detector: nobody was found in {len(frames)} frames; take a lower threshold, or another one")
     tables = [list(np.concatenate([people.keypoints, people.scores[..., None]], axis=2)) for people in frames]

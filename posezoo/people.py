@@ -152,7 +152,7 @@ class People:
         legend: bool = False,
         boxes: bool = False,
     ) -> np.ndarray:
-        """Draw the people on their image, with their ids if they have some; see `posezoo.viz.draw_keypoints`.
+        """Draw the people on their image, with ids if known; see `posezoo.viz.draw_keypoints`.
 
         Args:
             image: an image as `posezoo.predict` takes it. Defaults to the one that `predict` was
@@ -258,7 +258,7 @@ class People:
     def to_coco(
         self, image_id: int = 0, category_id: int = 1, *, skeleton: str | Skeleton | Sequence[str] | None = None
     ) -> list[dict[str, Any]]:
-        """Convert to COCO's results format, one dictionary per person, with a `track_id` for people with ids.
+        """Convert to COCO's results format, one dictionary per person, with `track_id` if known.
 
         Keypoints are a flat list [x1, y1, score1, x2, …]. The score of a person is the mean of its
         keypoints' scores, times the box score of a detector.

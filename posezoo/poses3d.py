@@ -10,6 +10,7 @@ import numpy as np
 
 from posezoo.data.bvh import bvh_text
 from posezoo.images import load_image
+from posezoo.progress import with_progress
 from posezoo.skeletons import Skeleton
 from posezoo.video import VideoReader, write_video
 from posezoo.viz import contact_sheet, draw_keypoints, pose3d_bounds, pose3d_pictures, save_gif
@@ -71,7 +72,9 @@ class Poses3D:
             "interpolated": self.interpolated.tolist(),
         }
 
-    def save(self, path: str | Path, frames: "Sequence[Any] | VideoReader | None" = None) -> Path:
+    def save(
+        self, path: str | Path, frames: "Sequence[Any] | VideoReader | None" = None, *, progress: bool | None = False
+    ) -> Path:
         """Write the poses in the format of the suffix.
 
         | suffix | content |
@@ -86,6 +89,8 @@ class Poses3D:
         Args:
             path: the file to write; its folder is created.
             frames: as in `pictures`, for drawings.
+            progress: show a progress bar for an animation; None: on a terminal, for 32 frames or
+                more.
 
         Raises:
             ValueError: another suffix; frames for a file without pictures; a BVH file of a skeleton
@@ -103,10 +108,12 @@ class Poses3D:
         if frames is not None and suffix in (".json", ".bvh"):
             raise ValueError(f"{path}: this file has no pictures; leave out the frames")
         path.parent.mkdir(parents=True, exist_ok=True)
-        if suffix == ".gif":
-            return save_gif(path, self.pictures(frames), fps=self.fps)
-        if suffix == ".mp4":
-            write_video(path, self.pictures(frames), self.fps)
+        if suffix in (".gif", ".mp4"):
+            pictures = with_progress(self.pictures(frames), len(self), progress, "frame", f"drawing {suffix[1:]}")
+            if suffix == ".gif":
+                save_gif(path, pictures, fps=self.fps)
+            else:
+                write_video(path, pictures, self.fps)
         elif suffix in (".png", ".jpg", ".jpeg"):
             some = sorted({round(n * (len(self) - 1) / (SHEET - 1)) for n in range(SHEET)})
             labels = [f"\nframe {frame}" for frame in some]  # below the name of the view

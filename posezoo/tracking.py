@@ -201,6 +201,7 @@ class Tracker:
             similarity[:, lost] = np.maximum(similarity[:, lost], stopped)
 
         detections, people = np.nonzero(similarity >= self.min_similarity)
+        # the last key counts first: people of the previous frame, then similarity, then ids
         ranking = np.lexsort((detections, people, -similarity[detections, people], lost[people]))
         matches: dict[int, _Person] = {}
         taken: set[int] = set()
@@ -299,7 +300,7 @@ def with_ids(frames: Iterable[People], *, tracker: Tracker | None = None) -> Ite
 
 
 def smoothed(frames: Iterable[People], *, fps: float = 25.0, max_gap: float = 1.0) -> Iterator[People]:
-    """Filter the keypoints of people with ids by a `posezoo.data.OneEuroStream` each, one frame at a time.
+    """Filter keypoints of people with ids, frame by frame, by a `OneEuroStream` for each.
 
     Its `beta` is scaled to the height of the person's box in the first frame. A person who was lost
     for longer than `max_gap` begins anew.

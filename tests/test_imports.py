@@ -17,7 +17,7 @@ FACE = PACKAGE / "__init__.py"  # exports everything, lazily
 # the floors of the house, from the ground up; a part imports only from the floors below, and from itself
 FLOORS = (
     {"version", "arrays", "writing", "progress"},
-    {"skeletons", "geometry", "heatmaps", "losses", "images", "refinement"},
+    {"skeletons", "geometry", "heatmaps", "losses", "images", "refinement", "video"},
     {"weights", "codecs", "heads"},
     {"viz", "layers", "arguments", "inputs"},
     {"metrics", "people"},
@@ -29,7 +29,7 @@ FLOORS = (
     {"export", "evaluate"},
     {"registry"},
     {"models"},
-    {"detectors", "video", "tracking"},
+    {"detectors", "tracking"},
     {"crops", "poses3d"},
     {"prediction"},
     {"lifting"},
@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "viz": {"images", "skeletons", "writing"},
     "people": {"images", "skeletons", "viz", "writing"},
     "metrics": {"arrays", "geometry", "skeletons"},
-    "data": {"arrays", "geometry", "images", "skeletons"},
+    "data": {"arrays", "geometry", "images", "skeletons", "video"},
     "backbones": {"layers", "weights"},
     "heads": set(),
     "inputs": {"geometry", "images"},
@@ -75,7 +75,7 @@ MAY_IMPORT = {
     "tracking": {"data", "geometry", "metrics", "people"},
     "crops": {"detectors", "geometry", "images", "people", "skeletons"},
     "prediction": {"crops", "detectors", "images", "people", "progress", "registry", "tracking", "video"},
-    "poses3d": {"data", "images", "skeletons", "video", "viz", "writing"},
+    "poses3d": {"data", "images", "progress", "skeletons", "video", "viz", "writing"},
     "lifting": {
         "contract",
         "crops",

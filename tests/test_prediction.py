@@ -239,7 +239,7 @@ def test_the_crop_has_context_around_a_box_and_none_around_an_image(photo):
 # How the model is treated
 
 
-def test_flip_is_passed_on(photo):
+def test_flip_reaches_the_model(photo):
     model = Oracle()
     posezoo.predict(photo[0], model)
     posezoo.predict(photo[0], model, flip=True)
@@ -983,7 +983,7 @@ def test_it_can_be_sent_to_other_processes():
 # The progress bar
 
 
-def test_the_bar_is_shown_when_asked_for(photo, capfd):
+def test_the_progress_bar_is_shown_on_request(photo, capfd):
     posezoo.predict([photo[0]] * 3, Oracle(), progress=True)
     assert "3/3" in capfd.readouterr().err
     posezoo.predict([photo[0]] * 40, Oracle(), progress=False)
@@ -1155,7 +1155,7 @@ def test_people_in_another_skeleton():
         dataclasses.replace(lsp, skeleton=None).to("coco17")
 
 
-def test_people_are_drawn_on_what_predict_was_given(tmp_path, photo):
+def test_people_are_drawn_on_the_given_image(tmp_path, photo):
     Image.fromarray(photo[0]).save(tmp_path / "photo.png")
     for image in (
         photo[0],

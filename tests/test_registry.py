@@ -87,7 +87,7 @@ def test_typos_get_suggestions(toys):
 
 
 @pytest.mark.parametrize("name", ["", "  ", None, 3, Path("x")])
-def test_no_name_is_no_name(name):
+def test_a_missing_name_is_refused(name):
     assert "expected a model's name" in message(create, name)
 
 
@@ -197,7 +197,7 @@ def test_records(toys):
 # create ---------------------------------------------------------------------------------------------------------------
 
 
-def test_pretrained_is_in_eval_mode_and_knows_what_it_is(toys):
+def test_pretrained_is_in_eval_mode_and_has_its_record(toys):
     model = create("toy", pretrained=True)
     assert not model.training
     assert (model.architecture, model.weights.tag, model.kwargs["num_keypoints"]) == ("toy", "mpii_64x64", 16)
@@ -309,7 +309,7 @@ def test_features_only_takes_the_head_away(toys):
     assert "no head" in message(create, "headless", features_only=True)
 
 
-def test_how_it_was_initialised_is_not_what_it_is(toys):
+def test_initialisation_is_no_part_of_the_saved_arguments(toys):
     model = create("toy", pretrained_backbone=True)
     assert model.pretrained_backbone
     assert "pretrained_backbone" not in model.kwargs  # or loading what is saved would download the backbone
@@ -414,7 +414,7 @@ def test_a_plugin_is_imported_on_first_need(tmp_path, monkeypatch):
     registry._pending_plugins.cache_clear()
 
 
-def test_a_plugin_may_look_at_the_zoo_and_may_not_take_its_names(monkeypatch):
+def test_a_plugin_may_use_the_registry_but_not_its_names(monkeypatch):
     seen = []
 
     def curious() -> None:

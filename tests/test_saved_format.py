@@ -42,7 +42,7 @@ def question(model):
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_a_saved_network_answers_as_ever(name):
+def test_a_saved_network_predicts_the_frozen_values(name):
     model = posezoo.create(f"local-dir:{SAVED / name}", pretrained=True).eval()
     points, _ = model.predict(question(model))
     first = points.reshape(-1, points.shape[-1])[:2]

@@ -209,7 +209,7 @@ def test_keypoints_without_a_score_or_place_are_not_compared(bad):
         assert ids_of(frames) == [[0, 1]] * 20
 
 
-def test_poses_tell_people_in_one_box_apart():
+def test_poses_distinguish_people_in_one_box():
     """Two people with the same box, such as the whole image: the OKS decides."""
     box = np.array([0.0, 0, 300, 300])
     people = [(person(100)[0], box), (person(200, seed=1)[0], box)]

@@ -105,7 +105,7 @@ def test_tracking_takes_linear_time():
         ["3" * 30 + f"_{i:012}_keypoints" for i in (3, 4, 7, 9)],
     ],
 )
-def test_frames_of_nobody_stay(tmp_path, ids):
+def test_frames_without_people_are_kept(tmp_path, ids):
     order = [2, 0, 3, 1]
     content = results([person(5.0 * i) for i in order], [ids[i] for i in order])
     keypoints = read_keypoints(write(tmp_path / "a.json", content), "coco17")["keypoints"]

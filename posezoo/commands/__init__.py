@@ -1,4 +1,4 @@
-"""The commands `posezoo predict` and `posezoo lift`; the others are short, in `posezoo.__main__`."""
+"""The commands `posezoo predict` and `posezoo lift`; the others are in `posezoo.__main__`."""
 
 from posezoo.commands.lift import run_lift
 from posezoo.commands.predict import run_predict

@@ -81,12 +81,12 @@ def _write(poses: Any, frames: Any, options: argparse.Namespace) -> list[Path]:
         while target.resolve() == whole:  # the video itself
             number += 1
             target = options.out / f"{name}-{number}.{kind}"
-        written.append(poses.save(target, frames if kind in DRAWN else None))
+        written.append(poses.save(target, frames if kind in DRAWN else None, progress=False if options.quiet else None))
     return written
 
 
 def _frames(folder: Path) -> list[Path]:
-    """List the images in a folder or of a pattern; empty for a file, and for a folder of OpenPose's json."""
+    """List the images of a folder or pattern; none for a file or a folder of OpenPose's json."""
     from posezoo.data.detections import in_order
 
     if not folder.is_dir():

@@ -55,7 +55,7 @@ def run_predict(options: argparse.Namespace) -> int:
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     from posezoo.prediction import DEFAULT_MODEL
 
-    names = ("detector", "second_pass", "flip", "batch_size", "precision", "device")
+    names = ("detector", "second_pass", "flip", "scales", "batch_size", "precision", "device")
     return {"model": options.model or DEFAULT_MODEL, **{name: getattr(options, name) for name in names}}
 
 
@@ -179,7 +179,7 @@ def _appending(file: TextIO) -> Iterator[Write]:
 
 
 def _targets(sources: Sequence[Any], moving: dict[Any, bool], folder: Path) -> dict[Any, Path]:
-    """Choose one PNG per image and one MP4 per video in `folder`, with numbers where names repeat or are taken."""
+    """Choose a PNG per image and an MP4 per video in `folder`; numbers distinguish equal names."""
     taken = {source.resolve() for source in sources if isinstance(source, Path)}
     targets = {}
     for source in dict.fromkeys(sources):

@@ -1,4 +1,4 @@
-"""The inputs that `posezoo predict` and `posezoo lift` take, and the checks of the options they share."""
+"""The inputs of `posezoo predict` and `posezoo lift`, and checks of the options they share."""
 
 import argparse
 import contextlib
@@ -13,7 +13,7 @@ IMAGE_FILES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"
 
 
 def list_sources(arguments: Sequence[str]) -> list[Path | int]:
-    """List the files of paths, folders, patterns, and - for the standard input; a webcam is its index.
+    """List files of paths, folders, patterns, and - (standard input); a webcam is its index.
 
     Raises:
         ValueError: a folder without images, or a pattern without files.
@@ -78,7 +78,7 @@ def check_options(options: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def warnings_as_lines(quiet: bool) -> Iterator[None]:
-    """Print each warning inside the `with` block once, as a line on the standard error; none if `quiet`.
+    """Print each warning of the `with` block once, as a line on stderr; none if `quiet`.
 
     Examples:
         >>> with warnings_as_lines(quiet=True):

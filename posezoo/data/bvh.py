@@ -99,7 +99,7 @@ def _tree(skeleton: Skeleton) -> tuple[list[int], list[int]]:
 def _block(
     joint: int, children: dict[int, list[int]], rest: dict[int, Tensor], skeleton: Skeleton, depth: int
 ) -> list[str]:
-    """Write the lines of a joint and of those below it; the order of the channels is that of `_tree`."""
+    """Write the lines of a joint and of those below it; channels are in the order of `_tree`."""
     name = skeleton.keypoints[joint].replace(" ", "_")
     offset = " ".join(f"{value:.4f}" for value in (rest[joint].tolist() if depth else (0.0, 0.0, 0.0)))
     rotations = " ".join(f"{letter}rotation" for letter in ORDER)
@@ -130,7 +130,7 @@ def _rotation(start: Tensor, stop: Tensor) -> Tensor:
 
 
 def _smallest_rotation(start: Tensor, stop: Tensor) -> Tensor:
-    """Rotations `(T, 3, 3)` about the axis perpendicular to two unit vectors, `(3,)` and `(T, 3)` (Rodrigues)."""
+    """Rotations `(T, 3, 3)` from one unit vector `(3,)` to others `(T, 3)` (Rodrigues)."""
     axis, cosine = torch.linalg.cross(start.expand_as(stop), stop), stop @ start
     zero = torch.zeros_like(cosine)
     x, y, z = axis.unbind(dim=-1)
@@ -144,7 +144,7 @@ def _smallest_rotation(start: Tensor, stop: Tensor) -> Tensor:
 
 
 def _angles(rotations: Tensor) -> Tensor:
-    """Angles `(T, 3)` in degrees about z, x and y, whose product is the rotation; continuous along time."""
+    """Angles `(T, 3)` in degrees about z, x and y of rotations; continuous along time."""
     z = torch.atan2(-rotations[:, 0, 1], rotations[:, 1, 1])
     x = torch.asin(rotations[:, 2, 1].clamp(-1, 1))
     y = torch.atan2(-rotations[:, 2, 0], rotations[:, 2, 2])

@@ -122,12 +122,14 @@ def crop_matrix(
     middle = as_floats(center, "center")
     dtype, middle, covered = middle.dtype, precise(middle), precise(as_floats(extent, "extent", middle))
     height, width = (size[0] - 1, size[1] - 1) if corner_aligned else size
+    # the authors scale both axes by the ratio of the widths
     scale_x = width / covered[:, 0]
     scale_y = height / covered[:, 1] if corner_aligned or not keep_aspect else scale_x
     angle = _each(rotation, middle).to(middle) * (math.pi / 180)
     mirrored = _each(flip, middle).bool()
     mirror = torch.where(mirrored, -1.0, 1.0).to(middle)
     cos, sin = angle.cos(), angle.sin()
+    # scale @ rotation @ mirror; y points down, so a positive angle turns counter-clockwise on the screen
     linear = torch.stack(
         [
             torch.stack([scale_x * cos * mirror, scale_x * sin], dim=-1),
@@ -273,7 +275,9 @@ def crop(image: ArrayT, matrix: Array, size: tuple[int, int]) -> ArrayT:
     """
     pixels = _floating(image, "image")
     matrices = as_floats(matrix, "matrix", pixels)
+    # pixels of the image per pixel of the crop: the determinant is the ratio of the areas, the other way round
     shrinkage = torch.linalg.det(matrices[:, :, :2]).abs().rsqrt()
+    # powers of two, so that many crops of one image share few reduced images
     factors = shrinkage.clamp(1, min(pixels.shape[-2:])).log2().floor().exp2().long()
     crops = pixels.new_zeros(len(matrices), pixels.shape[0], *size)
     for factor in factors.unique().tolist():

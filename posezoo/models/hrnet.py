@@ -12,6 +12,8 @@ resampled to its resolution.
 Departures
     - `hrnet_w18` has the width 18 of the authors' networks for classification and faces (arXiv
       1908.07919). The pose networks of the paper are 32 and 48 wide.
+    - Target Gaussians have a sigma of 2 cells (3 for inputs of 384 pixels), as in the authors'
+      code; the paper's text says 1 pixel.
     - None else from the authors' pose network, whose keys these are. timm's network of the same
       name goes on to lower resolutions after stage 4, for classification;
       `pretrained_backbone=True` takes the part that both share.
@@ -95,6 +97,7 @@ class HRNet(PoseModel):
 
         initialize(self)
         if pretrained_backbone:
+            # timm has the authors' names, and more tensors: those of its classification head are not read
             published = hub_state_dict(f"timm/hrnet_w{width}.ms_in1k")
             own = self.state_dict()
             self.load_state_dict(
@@ -204,6 +207,7 @@ class Bottleneck(nn.Module):
 
 def fuse(layers: Any, branches: list[Tensor]) -> Tensor:
     """Sum all branches after resampling them to one resolution (Equation 1)."""
+    # summed from branch 0 on, as the authors do: floating-point sums depend on the order
     first, *others = (layer(x) for layer, x in zip(layers, branches, strict=True))
     return F.relu(sum(others, first))
 

@@ -232,7 +232,7 @@ class RPSM(PoseModel):
         """Return the poses of every stage, and the LSTM states after the last frame."""
         batch, frames = features.shape[:2]
         shared = features.flatten(0, 1)  # frames are one batch, except for the LSTM
-        f2d = shared.new_zeros(len(shared), self.width, *shared.shape[2:])  # f_2D and S of stage 0 (section 3.1)
+        f2d = shared.new_zeros(shared.shape[0], self.width, *shared.shape[2:])  # f_2D and S of stage 0 (section 3.1)
         pose = shared.new_zeros(batch, frames, 3 * self.num_keypoints)
         poses, after = [], []
         before = states or [None] * self.num_stages
@@ -286,8 +286,8 @@ class RPSM(PoseModel):
     def load_trunk(self, source: nn.Module | Mapping[str, Tensor]) -> None:
         """Copy a trunk trained for 2D poses, with its image normalisation.
 
-        With a timm backbone, copy that, and the neck if the source is another RPSM with a neck. With
-        `heatmaps`, copy the whole network that makes them.
+        With a timm backbone, copy that, and the neck if the source is another RPSM with a neck.
+        With `heatmaps`, copy the whole network that makes them.
 
         Args:
             source: with a timm backbone a network with the same one, such as

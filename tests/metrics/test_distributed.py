@@ -39,7 +39,7 @@ def arguments(tmp_path_factory):
     ]  # fmt: skip
 
 
-def test_two_processes_report_what_one_does(arguments, tmp_path):
+def test_two_processes_report_the_values_of_one(arguments, tmp_path):
     reports = []
     for processes in (1, 2):
         output = tmp_path / f"report_{processes}.json"

@@ -182,7 +182,7 @@ def test_forward_is_one_tensor_and_all_stages_end_in_it(model):
     assert_close(stages[-1], output, rtol=0, atol=0)
 
 
-def test_forward_gives_the_same_kind_of_answer_in_training(model):
+def test_forward_returns_the_same_type_in_training(model):
     image = small_input(model, 2)
     trained = copy.deepcopy(model).train()
     with torch.no_grad():
@@ -213,7 +213,7 @@ def test_decode_and_predict_stay_in_the_image(model):
 
 
 @FOR_IMAGES
-def test_flip_treats_an_image_and_its_mirror_image_alike(model):
+def test_flip_averaging_is_symmetric(model):
     """With flip averaging, keypoints of a mirrored image, mirrored back, are those of the image,
     within a cell.
     """
@@ -241,7 +241,7 @@ def test_every_parameter_receives_a_gradient(model):
     assert all(torch.isfinite(p.grad).all() for p in trained.parameters())
 
 
-def test_people_in_a_batch_do_not_see_each_other(model):
+def test_predictions_do_not_depend_on_the_rest_of_the_batch(model):
     """In double precision: where a later stage looks at an earlier one's answer, rounding grows."""
     image = small_input(model, 3).double()
     network = copy.deepcopy(model).double()
@@ -408,7 +408,7 @@ def test_half_the_model_in_bfloat16_runs(model):
     ],
     ids=["no batch", "grey", "channels last", "uint8", "odd width", "no width", "numpy"],
 )
-def test_wrong_input_names_the_fix(model, spoil, fix):
+def test_errors_about_inputs_name_the_fix(model, spoil, fix):
     with pytest.raises(ValueError, match=fix):
         model(spoil(small_input(model, 1)))
 
@@ -461,7 +461,7 @@ class Adapter(torch.nn.Module):
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_adapters_around_its_layers_count(name):
+def test_adapters_around_layers_are_used(name):
     """In eval mode too: nothing goes past a layer to its weights."""
     model = build(name).requires_grad_(False)
     kinds = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d)
@@ -622,7 +622,7 @@ def test_statistics_travel_and_can_be_switched_off(model, tmp_path):
     ids=["no batch", "no time", "scores", "16 keypoints", "int", "no frames", "numpy", "gap"],
 )
 @pytest.mark.parametrize("call", ["forward", "predict"])
-def test_wrong_keypoints_name_the_fix(model, spoil, fix, call):
+def test_errors_about_keypoints_name_the_fix(model, spoil, fix, call):
     with pytest.raises(ValueError, match=fix):
         getattr(model, call)(spoil(small_input(model, 1)))
 

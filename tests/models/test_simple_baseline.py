@@ -111,7 +111,7 @@ def test_an_unknown_backbone_gets_suggestions():
         SimpleBaseline(deconv_kernel=5)
 
 
-def test_without_timm_native_networks_work_and_others_say_why():
+def test_without_timm_native_networks_work_and_others_raise_the_cause():
     """A torchvision built for another torch makes `import timm` raise RuntimeError; here it is made
     to.
     """
