@@ -33,7 +33,7 @@ FLOORS = (
     {"crops", "poses3d"},
     {"prediction"},
     {"lifting"},
-    {"convert", "catalogue", "completion"},
+    {"convert", "catalogue", "completion", "mirror"},
     {"commands"},
     {"__main__"},
 )
@@ -91,7 +91,8 @@ MAY_IMPORT = {
         "skeletons",
         "video",
     },
-    "catalogue": {"registry"},
+    "catalogue": {"registry", "weights"},
+    "mirror": {"registry", "weights"},
     "completion": set(),
     "convert": {"checkpoints", "registry", "weights"},
 }

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import tempfile
 from collections.abc import Iterable
@@ -170,6 +171,25 @@ def read_record(place: str, cache_dir: str | Path | None = None) -> tuple[str, W
         {**config["weights"], "sources": (place,), "kwargs": config["kwargs"], "input": settings}
     )
     return config["architecture"], dataclasses.replace(record, architecture=config["architecture"])
+
+
+def mirrored(record: Weights) -> Weights:
+    """Return the record with the file that `posezoo mirror` copied into `$POSEZOO_MIRROR`, if there is one.
+
+    The copy is a folder `arch.tag` in posezoo's format; its config.json has its own sha256.
+
+    Examples:
+        >>> import posezoo
+        >>> record = posezoo.get_pretrained_cfg("martinez")
+        >>> mirrored(record) == record                     # the variable is not set
+        True
+    """
+    folder = Path(os.environ.get("POSEZOO_MIRROR", "")).expanduser() / f"{record.architecture}.{record.tag}"
+    if not os.environ.get("POSEZOO_MIRROR") or not (folder / CONFIG_FILE).is_file():
+        return record
+    copied = read_record(f"local-dir:{folder}")[1]
+    same = {"sources": copied.sources, "sha256": copied.sha256, "size": copied.size, "channel_order": "RGB"}
+    return dataclasses.replace(record, **same, format="", keypoints=(), base="", shared=())
 
 
 def _write(
