@@ -32,7 +32,10 @@ accelerator: Any
 dataset: Any
 """
 # packages whose types would take minutes to read and are hardly part of our own
-SKIPPED = ("timm", "torchvision", "transformers", "onnxruntime", "peft", "safetensors", "huggingface_hub", "scipy")
+SKIPPED = (
+    "timm", "torchvision", "transformers", "onnxruntime", "peft", "safetensors", "huggingface_hub", "scipy", "lightning",
+    "accelerate", "kornia", "albumentations",
+)  # fmt: skip
 USER = """\
 from pathlib import Path
 
@@ -84,7 +87,10 @@ def pages() -> dict[str, str]:
     """
     scripts = {}
     for page in PAGES:
-        blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        found = re.findall(
+            r"^ *```python\n(.*?)^ *```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+        )
+        blocks = [textwrap.dedent(block) for block in found]  # those in tabs are indented
         if blocks:
             nested = [textwrap.indent(f"def block() -> None:\n{textwrap.indent(block, '    ')}", "    " * depth)
                       for depth, block in enumerate(blocks)]  # fmt: skip
