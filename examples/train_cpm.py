@@ -1,4 +1,4 @@
-"""Train a Convolutional Pose Machine on LSP or LSPET with the authors' recipe; report PCK@0.2.
+r"""Train a Convolutional Pose Machine on LSP or LSPET with the authors' recipe; report PCK@0.2.
 
     python examples/train_cpm.py --data lspet --output runs/cpm
 
@@ -13,11 +13,17 @@ translation.
 Differences: one person per image, so that all stages have the same target; the person's size is
 that of the joints' box; crops are black, not grey, outside the image. `train_heatmap.py` trains
 mmpose's variant. The authors' full training is 600,000 batches of 16 and begins with a long plateau
-where all maps are empty. A small run without a GPU: `--model cpm_vgg_6s --width 32 --size 96 96
---adam --lr 1e-3`.
+where all maps are empty. A small run without a GPU, on the trunk of a text detector (`craft.py`)
+and with the predictions of another network as labels (`teaching.py`), which also sets the crops:
+
+    python examples/train_cpm.py --data lspet --model cpm_vgg_6s --width 64 --stages 3 \
+        --size 128 128 --adam --lr 1e-3 --craft craft_mlt_25k.pth \
+        --teacher simple_baseline_lite.lsp14_192x192 --output runs/cpm
 """
 
 import sys
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +35,15 @@ from posezoo.losses import belief_loss
 from posezoo.models.cpm import CPM, PADDING, cpm_targets
 
 sys.path.insert(0, str(Path(__file__).parent))
+from craft import start_from_craft
+from teaching import add_options, taught_loaders
+from train_heatmap import warm_cosine
 from training import make_loaders, options, train
 
 SCALES = (0.7, 1.3)  # of the person; the crop's extent is divided by them
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
+CRAFT_RATE, CRAFT_IMAGES = 0.5, 64  # factor on the trunk's learning rate if it starts from CRAFT's; images for that
+SMALL = 0.01  # He's initial weights of maps are multiplied by it
 DECAY, DECAY_EVERY = 0.333, 136_106 / 600_000  # of the run
 
 
@@ -69,28 +80,28 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         help="ImageNet weights for the VGG-19 backbone of cpm_vgg_6s",
     )
     parser.add_argument(
-        "--adam", action="store_true", help="Adam and He's initial weights instead of the authors' SGD and N(0, 0.01)"
+        "--adam",
+        action="store_true",
+        help="Adam, a warm cosine and He's initial weights instead of the authors' SGD, steps and N(0, 0.01)",
     )
+    parser.add_argument("--stages", type=int, help="number of stages. Defaults to the network's")
+    parser.add_argument("--craft", type=Path, help="craft_mlt_25k.pth, for the trunk of cpm_vgg_*; needs --adam")
+    add_options(parser)
     args = parser.parse_args(arguments)
+    if args.craft and not args.adam:
+        parser.error("--craft: the layers are scaled for --adam")
 
     torch.manual_seed(args.seed)
     model = posezoo.create(
         args.model,
         width=args.width,
+        **({"num_stages": args.stages} if args.stages else {}),
         num_keypoints=len(LSP.skeleton),
         skeleton=LSP.skeleton.name,
         pretrained_backbone=args.pretrained_backbone or None,
     )
     if not model.design.background:
         parser.error(f"{args.model} has no background map; this recipe is for cpm_9x9_* and cpm_vgg_*")
-    if args.adam:
-        optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
-        for part in (model.stages, model.stage1) if args.pretrained_backbone else (model,):
-            for layer in part.modules():
-                if isinstance(layer, torch.nn.Conv2d):
-                    torch.nn.init.kaiming_normal_(layer.weight)
-    else:
-        optimizer = torch.optim.SGD(parameter_groups(model, args.lr), momentum=MOMENTUM)
     extents = (1 / SCALES[1], 1 / SCALES[0])
     crop = PersonCrop(
         size=tuple(args.size),
@@ -101,7 +112,26 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         rotation_probability=1,
         flip=0.5,
     )
-    return train(args, model, optimizer, batch_loss, make_loaders(args, crop), schedule=schedule)
+    loaders = taught_loaders(args) if args.teacher else make_loaders(args, crop)
+    if args.adam:
+        for part in (model.stages, model.stage1) if args.pretrained_backbone else (model,):
+            for layer in part.modules():
+                if isinstance(layer, torch.nn.Conv2d):
+                    torch.nn.init.kaiming_normal_(layer.weight)
+        with torch.no_grad():  # or the first steps would only make the maps small
+            for part in (model.stage1, *(stage.beliefs for stage in model.stages)):
+                part[-1].weight.mul_(SMALL)
+        rate = 1.0
+        if args.craft:
+            images = torch.cat([batch["image"] for batch in islice(loaders[0], -(-CRAFT_IMAGES // args.batch_size))])
+            model.normalize, rate = start_from_craft(model.trunk, args.craft, images), CRAFT_RATE
+        own = [*model.stage1.parameters(), *model.stages.parameters()]
+        groups = [{"params": model.trunk.parameters(), "lr": rate * args.lr}, {"params": own}]
+        optimizer: torch.optim.Optimizer = torch.optim.Adam(groups, lr=args.lr)
+    else:
+        optimizer = torch.optim.SGD(parameter_groups(model, args.lr), momentum=MOMENTUM)
+    rates = partial(warm_cosine, warmup=0.05) if args.adam else schedule
+    return train(args, model, optimizer, batch_loss, loaders, schedule=rates)
 
 
 if __name__ == "__main__":

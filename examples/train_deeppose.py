@@ -46,7 +46,7 @@ from posezoo.models.deeppose import DROPOUT, SIGMA_LSP, WIDTHS, DeepPose
 from posezoo.refinement import whole_image
 
 sys.path.insert(0, str(Path(__file__).parent))
-from frozen_backbone import add_options, cache_features, check_options, device_of_features, start_backbones
+from frozen_backbone import add_options, cached_loader, check_options, device_of_features, start_backbones
 from train_heatmap import keep_depthwise_in_float32
 from training import Report, make_loaders, options, poses_in_crops, scores, train
 
@@ -102,18 +102,9 @@ def cached(args: argparse.Namespace, network: DeepPose, stage: int, loader: Data
         flat = {name: value.flatten(0, 2)[known] for name, value in rows.items()}
         return flat | {name: flat[name][:, None] for name in ("target", "visible")}
 
-    people = loader.dataset.people  # type: ignore[attr-defined]
     named = ("backbone", "start", "size", "train_images", "sigma", "seed")
     settings = {name: getattr(args, name) for name in named} | {"stage": stage}
-    dataset = cache_features(
-        args.features or args.output / "features",
-        people,
-        loader,
-        describe,
-        count=args.cache * len(people),
-        settings=settings,
-    )
-    return DataLoader(dataset, args.batch_size, shuffle=True, drop_last=True, num_workers=args.workers)
+    return cached_loader(args, loader, describe, settings)
 
 
 @torch.no_grad()

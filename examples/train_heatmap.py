@@ -22,6 +22,7 @@ from posezoo.data import LSP, PersonCrop, cutout, jitter_colour
 from posezoo.losses import heatmap_mse
 
 sys.path.insert(0, str(Path(__file__).parent))
+from teaching import add_options, taught_loaders
 from training import make_loaders, options, train
 
 
@@ -76,14 +77,17 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     )
     parser.add_argument("--init", type=Path, help="checkpoint to start from, without its head if the keypoints differ")
     parser.add_argument("--trunk", type=Path, help="state dict of the timm backbone to start from")
+    parser.add_argument("--width", type=int, help="channels of the network. Defaults to its own")
     parser.add_argument("--weight-decay", type=float, default=1e-2)
     parser.add_argument("--warmup", type=float, default=0.05, help="fraction of the steps")
     parser.add_argument("--ema", type=float, default=0.998, help="decay of the weight average that is evaluated")
     parser.add_argument("--sigma", type=float, default=2.0, help="of the target Gaussians, in heatmap cells")
+    add_options(parser)
     args = parser.parse_args(arguments)
 
     torch.manual_seed(args.seed)
-    model = posezoo.create(args.model, num_keypoints=len(LSP.skeleton), skeleton=LSP.skeleton.name)
+    width = {"width": args.width} if args.width else {}
+    model = posezoo.create(args.model, num_keypoints=len(LSP.skeleton), skeleton=LSP.skeleton.name, **width)
     if args.trunk:
         model.backbone.load_state_dict(posezoo.weights.read_state_dict(args.trunk))
     if args.init:
@@ -99,7 +103,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         model,
         torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=args.weight_decay),
         partial(batch_loss, network=model, sigma=args.sigma),
-        make_loaders(args, crop),
+        taught_loaders(args) if args.teacher else make_loaders(args, crop),
         schedule=partial(warm_cosine, warmup=args.warmup),
         augment=lambda images: cutout(jitter_colour(images)),
         ema=args.ema,

@@ -15,6 +15,10 @@ On a backbone that was trained before, of which the filters of the rendered keyp
         --backbone tf_efficientnet_lite2 --start simple_baseline_lite --mixed-precision bf16 \\
         --optimizer adamw --lr 5e-4 --epochs-per-step 1 1 1 1
 
+A shorter run: `--size 128 128 --epochs-per-step 0 0 0 2 --draws 1`, without the curriculum and with
+one random correction of each person in an epoch. With AdamW and one step of the curriculum the
+learning rate follows half a cosine. Steps and rendered keypoints are scaled to the size.
+
 The rendered pose is an input of the first layer, so that features cannot be computed in advance;
 `--freeze-backbone` trains the new filters, the neck and the head only.
 
@@ -34,10 +38,11 @@ from torch.utils.data import DataLoader, Dataset
 import posezoo
 from posezoo.data import LSP, PersonCrop
 from posezoo.losses import bounded_correction
-from posezoo.models.ief import SIZE, fixed_path
+from posezoo.models.ief import MAX_STEP, SIGMA, SIZE, fixed_path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from frozen_backbone import add_options, check_options, start_backbones
+from train_deeppose import cosine
 from train_heatmap import keep_depthwise_in_float32
 from training import Cropped, make_loaders, options, poses_in_crops, train
 
@@ -47,17 +52,24 @@ SHIFT = 16 / 256  # any 224 pixels of a crop of 256 are used
 
 
 class Pool(Dataset[dict[str, Any]]):
-    """Samples of the first `steps` corrections of every person; `start` is the pose to correct."""
+    """Samples of the first `steps` corrections of every person, or of `draws` of them at random;
+    `start` is the pose to correct.
+    """
 
-    def __init__(self, cropped: Cropped, initial_pose: torch.Tensor, steps: int, max_step: float) -> None:
+    def __init__(
+        self, cropped: Cropped, initial_pose: torch.Tensor, steps: int, max_step: float, draws: int | None = None
+    ) -> None:
         self.cropped, self.people = cropped, cropped.people
         self.initial_pose, self.steps, self.max_step = initial_pose, steps, max_step
+        self.draws = min(draws or steps, steps)
 
     def __len__(self) -> int:
-        return self.steps * len(self.cropped)
+        return self.draws * len(self.cropped)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        person, done = divmod(index, self.steps)
+        person, done = divmod(index, self.draws)
+        if self.draws < self.steps:
+            done = int(torch.randint(self.steps, ()))
         sample = self.cropped[person]
         path = fixed_path(
             self.initial_pose, sample["keypoints"], sample["visible"], num_steps=done, max_step=self.max_step
@@ -90,10 +102,15 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument(
         "--epochs-per-step", type=int, nargs="+", default=[6, 6, 6, 9], help="one number per correction"
     )
+    parser.add_argument("--draws", type=int, help="corrections of a person in an epoch. Defaults to all of them")
     parser.add_argument("--optimizer", choices=("sgd", "adamw"), default="sgd")
     add_options(parser, cache=False)
     args = parser.parse_args(arguments)
     check_options(parser, args)
+    pixels = {}  # steps and rendered keypoints keep their size relative to the image
+    if args.backbone and args.size[0] != SIZE:
+        factor = args.size[0] / SIZE
+        pixels = {"size": args.size[0], "max_step": factor * MAX_STEP, "sigma": factor * SIGMA}
     if args.epochs:
         parser.error("--epochs: use --epochs-per-step, one number per correction")
     crop = PersonCrop(
@@ -104,11 +121,12 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     poses = poses_in_crops(people, val_loader.dataset.crop)
 
     report: dict[str, Any] = {}
-    for steps, epochs, factor in curriculum(args.epochs_per_step):
+    runs = list(curriculum(args.epochs_per_step))
+    for steps, epochs, factor in runs:
         torch.manual_seed(args.seed)
         model = posezoo.create(
             args.model, num_keypoints=len(LSP.skeleton), skeleton=LSP.skeleton.name,
-            num_steps=len(args.epochs_per_step), backbone=args.backbone,
+            num_steps=len(args.epochs_per_step), backbone=args.backbone, **pixels,
         )  # fmt: skip
         frozen = start_backbones(model, [model.backbone], args) if args.backbone else []
         if args.backbone:
@@ -116,7 +134,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             if not torch.cuda.is_available():
                 keep_depthwise_in_float32(model.backbone)
         model.set_initial_pose(poses, people.visible)
-        pool = Pool(train_loader.dataset, model.initial_pose, steps, model.max_step)
+        pool = Pool(train_loader.dataset, model.initial_pose, steps, model.max_step, args.draws)
         pool_loader = DataLoader(
             pool,
             args.batch_size,
@@ -132,7 +150,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             optimizer_of(args, [p for p in model.parameters() if p.requires_grad]),
             partial(batch_loss, max_step=model.max_step),
             (pool_loader, val_loader),
-            schedule=lambda step, steps, factor=factor: factor,
+            schedule=cosine if args.optimizer == "adamw" and len(runs) == 1 else lambda step, steps, rate=factor: rate,
             frozen=frozen,
         )
         report = ran or report  # empty for a run that was complete before --resume

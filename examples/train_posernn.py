@@ -30,10 +30,11 @@ from posezoo.losses import keypoint_l2
 from posezoo.models.posernn import PoseCNN
 
 sys.path.insert(0, str(Path(__file__).parent))
-from frozen_backbone import add_options, cache_features, check_options, device_of_features, start_backbones
+from frozen_backbone import add_options, cached_loader, check_options, device_of_features, start_backbones
 from train_heatmap import keep_depthwise_in_float32
 from training import make_loaders, options, poses_in_crops, train
 
+SPREAD = 50  # pixels, about the distance of joints from their mean
 HALVED_EVERY = 1000  # iterations (section 4.4)
 AUGMENTATION = {"scale": 0.25, "rotation": 30, "flip": 0.5, "translation": 0.1}  # not the paper's, which has none
 
@@ -46,14 +47,16 @@ def batch_loss(model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
 
 @torch.no_grad()
 def start_at(model: Any, pose: torch.Tensor) -> None:
-    """Set the biases of the last layers to a pose `(K, 2)`, of which zeros are hundreds of
-    iterations away.
+    """Set the biases of the last layers to a pose `(K, 2)`, and scale their weights by `SPREAD`.
+
+    Zeros, and outputs of a pixel or less, are hundreds of iterations away.
     """
     layers = [layer for layer in model.head.modules() if isinstance(layer, torch.nn.Linear) and layer.out_features == 2]
     if isinstance(model, PoseCNN):
         layers, pose = [model.head[0]], pose.view(1, -1)
     for layer, bias in zip(layers, pose, strict=True):
         layer.bias.copy_(bias)
+        layer.weight.mul_(SPREAD)
 
 
 def cached(args: Any, model: Any, loader: DataLoader) -> DataLoader:
@@ -67,19 +70,10 @@ def cached(args: Any, model: Any, loader: DataLoader) -> DataLoader:
             features = model.backbone_features(batch["image"].to(device, memory_format=torch.channels_last))
         return {"features": features, "keypoints": batch["keypoints"], "visible": batch["visible"]}
 
-    people = loader.dataset.people  # type: ignore[attr-defined]
     # every decoder can use them
     named = ("backbone", "start", "size", "train_images", "augment", "seed")
     settings = {name: getattr(args, name) for name in named}
-    dataset = cache_features(
-        args.features or args.output / "features",
-        people,
-        loader,
-        describe,
-        count=args.cache * len(people),
-        settings=settings,
-    )
-    return DataLoader(dataset, args.batch_size, shuffle=True, drop_last=True, num_workers=args.workers)
+    return cached_loader(args, loader, describe, settings)
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:

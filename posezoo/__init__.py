@@ -30,14 +30,14 @@ _EXPORTS = {
     "register_skeleton": "skeletons",
     "People": "people",
     "predict": "prediction",
-    "Poses3D": "lifting",
+    "Poses3D": "poses3d",
     "lift": "lifting",
 }
 _MODULES = (
-    "backbones", "catalogue", "checkpoints", "codecs", "completion", "contract", "convert", "data", "detectors",
-    "evaluate", "export", "geometry", "heatmaps", "images", "layers", "lifting", "losses", "metrics", "models",
-    "people", "prediction", "progress", "refinement", "registry", "skeletons", "spatial_model", "tracking", "video",
-    "viz", "weights", "writing",
+    "backbones", "catalogue", "checkpoints", "codecs", "commands", "completion", "contract", "convert", "crops",
+    "data", "detectors", "evaluate", "export", "geometry", "heatmaps", "images", "layers", "lifting", "losses",
+    "metrics", "models", "people", "poses3d", "prediction", "progress", "refinement", "registry", "skeletons",
+    "spatial_model", "tracking", "video", "viz", "weights", "writing",
 )  # fmt: skip
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
@@ -48,9 +48,11 @@ if TYPE_CHECKING:
     import posezoo.catalogue as catalogue
     import posezoo.checkpoints as checkpoints
     import posezoo.codecs as codecs
+    import posezoo.commands as commands
     import posezoo.completion as completion
     import posezoo.contract as contract
     import posezoo.convert as convert
+    import posezoo.crops as crops
     import posezoo.data as data
     import posezoo.detectors as detectors
     import posezoo.evaluate as evaluate
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     import posezoo.metrics as metrics
     import posezoo.models as models
     import posezoo.people as people
+    import posezoo.poses3d as poses3d
     import posezoo.prediction as prediction
     import posezoo.progress as progress
     import posezoo.refinement as refinement
@@ -75,8 +78,9 @@ if TYPE_CHECKING:
     import posezoo.viz as viz
     import posezoo.weights as weights
     import posezoo.writing as writing
-    from posezoo.lifting import Poses3D, lift
+    from posezoo.lifting import lift
     from posezoo.people import People
+    from posezoo.poses3d import Poses3D
     from posezoo.prediction import predict
     from posezoo.registry import (
         create,

@@ -13,6 +13,10 @@ from torch import Tensor, nn
 from posezoo.layers import heatmap_head
 from posezoo.weights import Weights, find, read_state_dict
 
+DECONV_STD = 0.001  # of the initial weights of transposed convolutions (Simple Baselines, section 4.1)
+# kernel of a transposed convolution -> padding, output padding that double the size
+DECONV_PADDING = {4: (1, 0), 3: (1, 1), 2: (0, 0)}
+
 
 def import_timm(wanted: str) -> Any:
     """Import timm.
@@ -76,6 +80,7 @@ def strided_maps(name: str, reductions: Sequence[int]) -> tuple[int, ...]:
             f"backbone: expected feature maps of the strides {tuple(reductions)}, and timm's {name!r} has those of "
             f"{tuple(have)}; choose another, such as tf_efficientnet_lite2 or resnet50"
         )
+    # of several maps of one stride the last, which has the most layers before it
     return tuple(len(have) - 1 - have[::-1].index(stride) for stride in reductions)
 
 
@@ -114,6 +119,19 @@ class PyramidNeck(nn.Module):
     def heatmap_head(self, num_keypoints: int, *, design: str = "paper") -> nn.Sequential:
         """Create a head for 2D heatmaps, see `PoseTrunk.heatmap_head`."""
         return heatmap_head(self.width, num_keypoints, design)
+
+
+def deconvolutions(channels: int, width: int, count: int = 3, kernel: int = 4) -> nn.Sequential:
+    """Stack `count` times ConvTranspose, BatchNorm, ReLU; each doubles height and width."""
+    padding, output_padding = DECONV_PADDING[kernel]
+    layers: list[nn.Module] = []
+    for _ in range(count):
+        deconv = nn.ConvTranspose2d(channels, width, kernel, 2, padding, output_padding, bias=False)
+        # PyTorch's default depends on the width; the authors use one deviation for all
+        nn.init.normal_(deconv.weight, std=DECONV_STD)
+        layers += [deconv, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        channels = width
+    return nn.Sequential(*layers)
 
 
 def backbone_groups(coarse: bool, prefix: str = "") -> dict[str, str]:

@@ -166,6 +166,7 @@ class PoseNormalize(nn.Module):
         The published weights of VideoPose3D expect them.
         """
         height, width = size
+        # VideoPose3D: x / w * 2 - 1 and y / w * 2 - h / w; both axes have the unit w / 2
         self.keypoints.mean.copy_(torch.tensor([width / 2, height / 2]))
         self.keypoints.std.fill_(width / 2)
 
@@ -181,6 +182,7 @@ class PoseNormalize(nn.Module):
 
     def mirror(self, keypoints: Tensor, flip_index: Sequence[int]) -> Tensor:
         """Mirror keypoints about the training data's mean x; about the root in frame "person"."""
+        # the camera's optical axis is not an input; the mean x of the training data stands for it
         axis = self.keypoints.mean[:, 0].mean() if self.frame == "pixels" else 0.0
         x, y = keypoints[..., list(flip_index), :].unbind(-1)
         return torch.stack([2 * axis - x, y], dim=-1)

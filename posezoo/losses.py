@@ -211,6 +211,7 @@ def bounded_correction(
             f"and {tuple(target.shape)}"
         )
     step = target - start
+    # shorter steps stay: their norm is clamped to max_step, and the factor is 1
     step = step * (max_step / step.norm(dim=-1, keepdim=True).clamp(min=max_step))
     return keypoint_l2((pred - start) / max_step, step / max_step, weights, per_person=True)
 
@@ -237,6 +238,7 @@ def keypoint_mse(pred: Tensor, target: Tensor, weights: Tensor | None = None) ->
         weights = pred.new_ones(pred.shape[:2])
     total = weights.to(pred).sum(dim=1, keepdim=True)
     people = (total > 0).sum().clamp(min=1)
+    # a person's weights sum to 1, whatever the number of annotated keypoints
     return keypoint_l2(pred, target, weights.to(pred) / torch.where(total > 0, total, 1.0)) / people
 
 
@@ -326,6 +328,7 @@ def pose_sequence_mse(
         )
     frames = target.shape[1]
     losses = [pose_mse(stage, target, scale, weights) for stage in stages]
+    # `pose_mse` is a mean over frames, Equation 2 a sum
     return frames * torch.stack([alpha * loss for alpha, loss in zip(alphas, losses, strict=True)]).sum()
 
 

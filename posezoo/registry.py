@@ -453,10 +453,12 @@ def _find_record(arch: str, chosen: str | dict[str, Any] | Weights) -> Weights |
 
 
 def _raise_missing_weights(arch: str, record: Weights | None = None) -> typing.NoReturn:
-    model_entrypoint(arch)
+    module = model_entrypoint(arch).__module__
     have = list_models(pretrained=True, include_tags=False)
     # cutoff 0: three names even where none is similar
-    near = [f"{name}.{_first_tag(name)}" for name in difflib.get_close_matches(arch, have, n=3, cutoff=0)]
+    similar = difflib.get_close_matches(arch, have, n=len(have) or 1, cutoff=0)
+    siblings_first = sorted(similar, key=lambda name: model_entrypoint(name).__module__ != module)
+    near = [f"{name}.{_first_tag(name)}" for name in siblings_first[:3]]
     listed = f"The nearest that posezoo can fetch: {', '.join(near)}; posezoo.list_pretrained() lists all"
     if record is not None and record.origin:
         raise ValueError(
@@ -465,8 +467,8 @@ def _raise_missing_weights(arch: str, record: Weights | None = None) -> typing.N
             f"{listed}"
         )
     raise ValueError(
-        f"nobody has published weights for {arch}. {listed}. For a random network write create({arch!r}), "
-        f"for a file of your own create({arch!r}, checkpoint_path=...)"
+        f"nobody has published weights for {arch}. {listed}.\nFor a random network write create({arch!r}), for a file "
+        f"of your own create({arch!r}, checkpoint_path=...).\nexamples/train_*.py in posezoo's repository train it"
     )
 
 

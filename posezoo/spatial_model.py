@@ -119,8 +119,10 @@ class SpatialModel(nn.Module):
                 f'maps: expected {self.size}, for which the model has biases (bias="map"), got '
                 f'{tuple(everything.shape[-2:])}; bias="scalar" takes any size'
             )
+        # energies are sums of K logarithms of small numbers, for which half precision is too coarse
         everything = everything if everything.dtype == torch.float64 else everything.float()
         kernels = F.softplus(self.weight.to(everything), self.beta)
+        # epsilon keeps a gradient for each kernel, even where a detector's map is 0
         expected = convolve(everything.clamp(min=self.epsilon), kernels).clamp(min=0)  # rounding of the Fourier sums
         return (expected + F.softplus(self.bias.to(everything), self.beta)).log().sum(dim=2)
 
@@ -162,6 +164,7 @@ class SpatialModel(nn.Module):
             raise ValueError("keypoints: expected visible ones, all of them finite; mark missing ones in `visible`")
 
         points = torch.where(visible[..., None], keypoints, 0.0).double()
+        # the convolution moves the map of v by its kernel to A, so that the displacement is A minus v
         cells = ((points[:, : self.num_keypoints, None] - points[:, None]) / stride).round().long().flip(-1)  # (y, x)
         radius = cells.new_tensor(self.radius)
         seen = visible[:, : self.num_keypoints, None] & visible[:, None] & (cells.abs() <= radius).all(dim=-1)

@@ -270,7 +270,7 @@ def test_head_boxes(capsys, tmp_path):
 # mistakes
 
 
-def test_lost_predictions_are_told(capsys, tmp_path, files):
+def test_lost_predictions_are_reported(capsys, tmp_path, files):
     pred, _, visible, _ = people()
     pred[visible[:, 3].argmax(), 3] = np.nan
     np.save(tmp_path / "pred.npy", pred)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from launching import launch
+from fresh_process import run_distributed
 from PIL import Image
 from running_examples import load_example
 from torch.testing import assert_close
@@ -40,7 +40,7 @@ def test_two_processes_have_the_gradients_of_one(tmp_path):
     found = []
     for processes in (1, 2):
         output = tmp_path / f"gradients_{processes}.pt"
-        launch(processes, ROOT / "tests" / "two_processes.py", output)
+        run_distributed(processes, ROOT / "tests" / "two_processes.py", output)
         found.append(torch.load(output))
     assert [result["processes"] for result in found] == [1, 2]
     one, two = (result["gradients"] for result in found)

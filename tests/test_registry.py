@@ -1,11 +1,8 @@
 """The registry: names, tags, filters, prefixes, arguments, plug-ins, and what an import costs."""
 
 import importlib
-import os
 import re
-import subprocess
 import sys
-import textwrap
 import types
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -16,6 +13,7 @@ import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
+import fresh_process
 from toy import Toy, randomize, same, scratch_registry, snapshot, toy, toy_wide
 
 import posezoo
@@ -89,7 +87,7 @@ def test_typos_get_suggestions(toys):
 
 
 @pytest.mark.parametrize("name", ["", "  ", None, 3, Path("x")])
-def test_no_name_is_no_name(name):
+def test_a_missing_name_is_refused(name):
     assert "expected a model's name" in message(create, name)
 
 
@@ -199,7 +197,7 @@ def test_records(toys):
 # create ---------------------------------------------------------------------------------------------------------------
 
 
-def test_pretrained_is_in_eval_mode_and_knows_what_it_is(toys):
+def test_pretrained_is_in_eval_mode_and_has_its_record(toys):
     model = create("toy", pretrained=True)
     assert not model.training
     assert (model.architecture, model.weights.tag, model.kwargs["num_keypoints"]) == ("toy", "mpii_64x64", 16)
@@ -311,7 +309,7 @@ def test_features_only_takes_the_head_away(toys):
     assert "no head" in message(create, "headless", features_only=True)
 
 
-def test_how_it_was_initialised_is_not_what_it_is(toys):
+def test_initialisation_is_no_part_of_the_saved_arguments(toys):
     model = create("toy", pretrained_backbone=True)
     assert model.pretrained_backbone
     assert "pretrained_backbone" not in model.kwargs  # or loading what is saved would download the backbone
@@ -378,7 +376,7 @@ def test_a_plugin_is_imported_on_first_need(tmp_path, monkeypatch):
     registry._pending_plugins.cache_clear()
 
 
-def test_a_plugin_may_look_at_the_zoo_and_may_not_take_its_names(monkeypatch):
+def test_a_plugin_may_use_the_registry_but_not_its_names(monkeypatch):
     seen = []
 
     def curious() -> None:
@@ -406,22 +404,8 @@ def test_a_plugin_may_look_at_the_zoo_and_may_not_take_its_names(monkeypatch):
 # imports --------------------------------------------------------------------------------------------------------------
 
 
-def run(script: str, **environment: str) -> str:
-    root = str(Path(posezoo.__file__).parents[1])
-    path = os.pathsep.join([root, str(Path(__file__).parent)])
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        env={**os.environ, "PYTHONPATH": path, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_imports_are_lazy_and_timm_may_be_broken():
-    output = run(
+    output = fresh_process.run(
         """
         import sys
         import torch

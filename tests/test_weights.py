@@ -113,7 +113,7 @@ def test_record_to_json_and_back():
         ({"sha256": "not hex digits"}, "8 to 64"),
     ],
 )
-def test_record_with_a_mistake(fields, said):
+def test_a_record_with_an_error(fields, said):
     with pytest.raises(ValueError, match=said):
         Weights(**fields)
 
@@ -291,7 +291,7 @@ def test_without_network_the_error_comes_within_a_second(tmp_path, monkeypatch):
         assert text.count("cannot be reached") + text.count("did not answer") == 4
 
 
-def test_a_proxy_is_what_has_to_be_reached(monkeypatch, tmp_path, server):
+def test_behind_a_proxy_only_the_proxy_must_be_reachable(monkeypatch, tmp_path, server):
     monkeypatch.delenv("NO_PROXY")
     monkeypatch.setenv("http_proxy", server.url)
     record = Weights(sources=("http://far.invalid/plain/a.pth",), sha256="0" * 8)
@@ -430,7 +430,7 @@ def test_a_model_without_memory_is_not_silently_left_empty(model):
     assert "to_empty" in message(load_state_dict, empty, snapshot(model))
 
 
-def test_another_head_is_left_out_and_said(folder, caplog):
+def test_another_head_is_left_out_and_reported(folder, caplog):
     for known in (True, False):  # whether the record says how many keypoints there are, or only the file's shapes
         record = Weights(sources=(f"local-dir:{folder}",), kwargs={"num_keypoints": 16} if known else {})
         target = Toy(num_keypoints=21)
@@ -590,7 +590,7 @@ def test_reset_head_is_remembered(folder, tmp_path):
     assert loaded.weights.skeleton == ""
 
 
-def test_what_was_measured_before_is_not_claimed_again(model, tmp_path):
+def test_measurements_are_not_copied_to_other_weights(model, tmp_path):
     first = save_pretrained(model, tmp_path / "a", metrics={"mpii": {"PCKh": 88.5}}, data="MPII", license="MIT")
     loaded = posezoo.from_pretrained(first)
     assert loaded.weights.metrics == {"mpii": {"PCKh": 88.5}}
@@ -647,13 +647,13 @@ def test_model_card(model, tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "command"), [("image", "predict photo.jpg"), ("keypoints", "lift keypoints.json")])
-def test_model_card_says_how_to_run_it(model, tmp_path, kind, command):
+def test_model_card_contains_the_code_to_run_it(model, tmp_path, kind, command):
     model.input_kind = kind
     card = (save_pretrained(model, tmp_path) / "README.md").read_text()
     assert f"posezoo {command} --model local-dir:{tmp_path}" in card
 
 
-def test_files_are_as_readable_as_the_user_wants(model, tmp_path):
+def test_files_have_the_permissions_of_the_umask(model, tmp_path):
     """safetensors' own writer leaves a file that only its owner can read, whatever the umask."""
     before = os.umask(0o022)
     try:

@@ -102,6 +102,7 @@ class PersonCrop:
             if half is not None:
                 box, padding = tight_box(keypoints, half), HALF_BODY_PADDING
         if self.translation:
+            # in shares of the box, so that the shift looks alike for people of all sizes
             box = box + ((2 * torch.rand(2) - 1) * self.translation * (box[2:] - box[:2])).repeat(2)
 
         center, extent = box_to_crop(box[None], self.size, padding=padding, keep_aspect=self.keep_aspect)
@@ -178,6 +179,7 @@ def truncate(image: Tensor, box: Tensor, keypoints: Tensor, visible: Tensor) -> 
         return image, box, visible
     image = image.clone()
     beyond = slice(max(edge, 0), None) if far else slice(0, max(edge, 0))
+    # 0 is what the crop has outside the photograph, so that the network cannot tell the two borders apart
     image[(..., beyond) if axis == 0 else (..., beyond, slice(None))] = 0
     return image, shorter, kept
 
@@ -196,6 +198,7 @@ def jitter_colour(images: Tensor, *, strength: float = 0.2, generator: torch.Gen
     """
     factors = 1 + strength * (2 * torch.rand(6, len(images), 1, 1, 1, device=images.device, generator=generator) - 1)
     brightness, contrast, saturation = factors[:3]
+    # one gain per channel: white balance differs between cameras
     gains = factors[3:].squeeze(-1).movedim(0, 1).reshape(-1, 3, 1, 1)
     luma = (images * images.new_tensor(COLOUR_WEIGHTS).view(3, 1, 1)).sum(dim=1, keepdim=True)
     images = luma + (images - luma) * saturation

@@ -351,6 +351,7 @@ def heatmap_accuracy(pred: Array, target: Array, *, threshold: float = 0.5) -> A
             f"expected pred and target of one shape (N, K, h, w), got {tuple(maps.shape)} and {tuple(truth.shape)}"
         )
     height, width = maps.shape[-2:]
+    # argmax would take a NaN for the peak
     broken = maps.isnan().flatten(2).any(dim=-1)
     found, wanted = _peaks(torch.where(broken[..., None, None], 0.0, maps)), _peaks(truth)
     counted = (wanted > 1).all(dim=-1)

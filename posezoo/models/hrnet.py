@@ -87,6 +87,7 @@ class HRNet(PoseModel):
 
         initialize(self)
         if pretrained_backbone:
+            # timm has the authors' names, and more tensors: those of its classification head are not read
             published = hub_state_dict(f"timm/hrnet_w{width}.ms_in1k")
             own = self.state_dict()
             self.load_state_dict(
@@ -192,6 +193,7 @@ class Bottleneck(nn.Module):
 
 def fuse(layers: Any, branches: list[Tensor]) -> Tensor:
     """Sum all branches after resampling them to one resolution (Equation 1)."""
+    # summed from branch 0 on, as the authors do: floating-point sums depend on the order
     first, *others = (layer(x) for layer, x in zip(layers, branches, strict=True))
     return F.relu(sum(others, first))
 

@@ -26,16 +26,14 @@ Departures
       left out, because its training is not published.
     - The authors' code draws a Gaussian around `round(coordinate + 1)`, a leftover of MATLAB; here
       it lies at the coordinate itself. `legacy_offset=True` selects theirs.
-    - The standard deviation of the Gaussians is that of the authors' layer, 22.4 pixels; `sigma`
-      sets another. The value 5 in their configuration is unused.
+    - The standard deviation of the Gaussians, 22.4 pixels, is that of the authors' layer.
     - GoogLeNet's auxiliary classifiers are left out. Its filters are initialised as Caffe's
-      (Xavier, biases 0.2); the authors start from ImageNet. torchvision's GoogLeNet is another one.
+      (Xavier, biases 0.2); the authors start from ImageNet.
     - `backbone=` replaces GoogLeNet by a timm backbone. Its first convolution takes 3 + K channels,
       the image and the K rendered keypoints divided by 50. It keeps its filters of the image, and
-      those of the keypoints start at 0, so that training starts from the features of the pretrained
-      backbone. There is no marking point. The last feature map goes through a 1x1 convolution of
-      `neck_width` channels with batch norm and ReLU and is flattened, in place of the global
-      average, which `neck_width=0` selects.
+      those of the keypoints start at 0. There is no marking point. The last feature map goes
+      through a 1x1 convolution of `neck_width` channels with batch norm and ReLU and is flattened,
+      in place of the global average, which `neck_width=0` selects.
     - Dropout before the last layer is GoogLeNet's; whether the authors kept it is not known.
     - The authors' archive has neither checksum nor terms. Its Caffe file loads; the initial pose is
       in a pickle beside it: `model.feedback.initial_pose.copy_(...)`, less 16 pixels.
@@ -94,11 +92,11 @@ class IEF(PoseModel):
         legacy_offset: render keypoints at `round(coordinate + 1)`, as the authors' code.
         backbone: any timm network, by name, in place of GoogLeNet. Defaults to GoogLeNet.
         neck_width: channels of the 1x1 convolution after a timm backbone; 0 for a global average.
+        size: of the input; others than 224 need a timm backbone, and `max_step` to match.
         pretrained_backbone: start the timm backbone from ImageNet's weights, downloaded.
 
-    The initial pose is a buffer, saved with the weights. In a new network, or after `reset_head`,
-    all keypoints lie on the marking point; `set_initial_pose` sets it to the median of a training
-    set, as in the paper.
+    The initial pose is a buffer. In a new network, or after `reset_head`, all keypoints lie on the
+    marking point; `set_initial_pose` sets it to the median of a training set, as in the paper.
 
     Examples:
         >>> model = IEF(num_keypoints=16, skeleton="mpii16").eval()
@@ -123,15 +121,18 @@ class IEF(PoseModel):
         legacy_offset: bool = False,
         backbone: str | None = None,
         neck_width: int = NECK_WIDTH,
+        size: int = SIZE,
         pretrained_backbone: bool = False,
     ) -> None:
         super().__init__()
+        if size != SIZE and backbone is None:
+            raise ValueError(f"size: expected {SIZE}, GoogLeNet's, or a timm network as backbone; got {size!r}")
         if not isinstance(num_steps, int) or num_steps < 1:
-            raise ValueError(f"num_steps: expected a whole number of corrections, 1 or more, got {num_steps!r}")
+            raise ValueError(f"num_steps: expected a whole number, 1 or more, got {num_steps!r}")
         for name, value in {"max_step": max_step, "sigma": sigma}.items():
             if not value > 0:
                 raise ValueError(f"{name}: expected pixels, more than 0, got {value!r}")
-        self.num_steps, self.max_step = num_steps, max_step
+        self.num_steps, self.max_step, self.size, self.input_size = num_steps, max_step, size, (size, size)
         self.sigma, self.legacy_offset = sigma, legacy_offset
 
         self.dropout = nn.Dropout(DROPOUT)
@@ -146,7 +147,7 @@ class IEF(PoseModel):
             self.first_conv, _ = extend_first_conv(self.backbone, 0)
             self.head_keys = ("feedback", f"backbone.{self.first_conv}.more")
             self.neck = ConvBNReLU(channels, neck_width, 1, bias=False) if neck_width else None
-            self.num_features = neck_width * count_cells(self.backbone, SIZE) if neck_width else channels
+            self.num_features = neck_width * count_cells(self.backbone, size) if neck_width else channels
         self.reset_head(num_keypoints, skeleton)
 
     def build_googlenet(self) -> None:
@@ -173,8 +174,7 @@ class IEF(PoseModel):
             keypoints: `(B, K, 2)` pixels, a pose to correct once, the step that is trained.
 
         Returns:
-            `(B, K, 2)` pixels. Gradients pass through every correction, not through the rendered
-            poses.
+            `(B, K, 2)` pixels. Gradients pass through the corrections, not the rendered poses.
         """
         if not self.num_keypoints:
             features = self.forward_features(image)
@@ -200,11 +200,9 @@ class IEF(PoseModel):
         With a timm backbone it only normalises the image.
         """
         check_image(image)
-        if image.shape[-2:] != (SIZE, SIZE):
-            raise ValueError(
-                f"image: expected ({SIZE}, {SIZE}), got {tuple(image.shape[-2:])}; resize or pad to ({SIZE}, {SIZE}). "
-                "No other size works: the initial pose, the step and the drawn keypoints are in pixels of that one"
-            )
+        if image.shape[-2:] != (size := (self.size, self.size)):
+            given = tuple(image.shape[-2:])
+            raise ValueError(f"image: expected {size}, got {given}; resize or pad to {size}, no other size works")
         if self.backbone is not None:
             return self.normalize(image)
         mark = self.render(torch.tensor([[MARK]], device=image.device)).to(image.dtype)
@@ -222,7 +220,8 @@ class IEF(PoseModel):
 
     def render(self, pose: Tensor) -> Tensor:
         """Render g, a map per keypoint: `(B, K, 2)` pixels to `(B, K, 224, 224)`."""
-        return draw(round_half_away(pose + 1) if self.legacy_offset else pose, sigma=self.sigma)
+        size = (self.size, self.size)
+        return draw(round_half_away(pose + 1) if self.legacy_offset else pose, size, sigma=self.sigma)
 
     def trunk(self, x: Tensor) -> Tensor:
         """Run GoogLeNet after its first convolution: `(B, 64, 112, 112)` to `(B, 1024)`."""
@@ -300,6 +299,7 @@ class IEF(PoseModel):
         self.feedback = nn.Identity()
         if num_keypoints:
             self.feedback = Feedback(num_keypoints, self.num_features, filters=self.backbone is None)
+            self.feedback.initial_pose.mul_(self.size / SIZE)
         if self.backbone is not None:
             self.backbone.get_submodule(self.first_conv).set_channels(num_keypoints)
 

@@ -11,8 +11,8 @@ joint per step; another attends to another part of the image at every step.
 
 Training: half the sum of squared pixel errors over steps and batch (`losses.keypoint_l2`), Adam at
 1e-3, halved every 1,000 of 10,000 iterations, 25 people each, no augmentation
-(`examples/train_posernn.py`). The paper's LSTM scores below its baseline, close to the mean pose:
-PCKh 21.5 and 32.8 on MPII, with and without attention.
+(`examples/train_posernn.py`). The paper's LSTM scores below its baseline, PCKh 21.5 and 32.8 on
+MPII, and attention did not help. On our frozen backbone both do (`docs/results.md`).
 
 The paper and its code (github.com/electric26/posernn, of which the copy styanddty/posernn is left,
 without weights) describe different networks. The paper is the default, and the code beyond it.

@@ -40,6 +40,9 @@ Departures
       16 and 32, each brought to `width` channels by a 1x1 convolution, are resized to the cells of
       the first one, added, and filtered by a 3x3 convolution. `normalize` has the backbone's mean
       and standard deviation.
+    - `heatmaps=` replaces trunk and neck by a whole network of Simple Baselines for 2D keypoints.
+      The features of the stages are its heatmaps, averaged over 2x2 cells and scaled to unit size:
+      photographs and renders have them in common. The default weights are of this kind.
     - HumanEva's 14 keypoints have no pelvis: their poses are relative to their mean. So are those
       of unnamed ones.
 
@@ -55,7 +58,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from posezoo.backbones import PyramidNeck, backbone_groups, load_backbone, misfits, timm_backbone
+from posezoo.backbones import (
+    PyramidNeck,
+    backbone_groups,
+    deconvolutions,
+    last_map,
+    load_backbone,
+    misfits,
+    timm_backbone,
+)
 from posezoo.contract import PoseModel, check_clip, decode_pose3d, require_flip_index, root_of
 from posezoo.layers import Normalize, PoseCodec, PoseTrunk, check_choices, checkpoint_blocks
 from posezoo.registry import register_model
@@ -64,6 +75,8 @@ State = tuple[Tensor, Tensor]  # hidden and cell of an LSTM, (B, hidden) each
 
 STRIDE = 8  # of the trunk
 REDUCTIONS = (8, 16, 32)  # strides of a timm backbone's feature maps that the neck merges
+HEATMAPS_STRIDE, HEATMAPS_MULTIPLE = 4, 32  # of Simple Baselines' heatmaps; of its input's sides
+HEATMAPS_SCALE = 20.0  # averaged heatmaps have a root mean square of about 1 / 20
 GREY = 0.5  # subtracted from images (the authors' code)
 GATES = 4  # input, candidate, forget, output: FastLSTM's order
 ADAPTIONS = {"paper": (5, 2), "code": (3, 1)}  # kernel and stride of the second convolution (section 3.3)
@@ -91,11 +104,15 @@ class RPSM(PoseModel):
         adapt: "paper" or "code", see the top of the module.
         rescale_bones: whether training targets have bones of mean length.
         init: "xavier" or "torch7".
-        width: channels of the 2D features; the trunk's other layers are proportional to it.
+        width: channels of the stages' 2D features, and of the trunk, whose other layers are
+            proportional to it.
         hidden: units of the adaption module and of the LSTM.
         backbone: any timm network with feature maps of strides 8, 16 and 32, by name, in place of
             the trunk.
         pretrained_backbone: start the timm backbone from ImageNet's weights, downloaded.
+        heatmaps: keypoints of the network of Simple Baselines on `backbone` whose heatmaps are the
+            features; `load_trunk` copies it. 0: a neck, and features of `width` channels.
+        deconv_width: channels of that network's transposed convolutions.
 
     Examples:
         >>> model = RPSM(size=(64, 64), width=16, hidden=32)
@@ -130,6 +147,8 @@ class RPSM(PoseModel):
         hidden: int = 1024,
         backbone: str | None = None,
         pretrained_backbone: bool = False,
+        heatmaps: int = 0,
+        deconv_width: int = 128,
     ) -> None:
         super().__init__()
         check_choices(temporal=(temporal, TEMPORAL), adapt=(adapt, ADAPTIONS), init=(init, INITS))
@@ -143,13 +162,23 @@ class RPSM(PoseModel):
         self.input_size, self.num_stages, self.receptive_field = (size[0], size[1]), num_stages, clip_length
         self.share_stages, self.share_specialised = share_stages, share_specialised
         self.temporal, self.adapt, self.init, self.rescale_bones = temporal, adapt, init, rescale_bones
-        self.num_features, self.hidden = width, hidden
+        self.num_features, self.width, self.hidden, self.heatmaps = heatmaps or width, width, hidden, heatmaps
+        if heatmaps and (backbone is None or any(side % HEATMAPS_MULTIPLE for side in size)):
+            raise ValueError(
+                f"heatmaps: expected a backbone such as 'tf_efficientnet_lite2', and a size of multiples of "
+                f"{HEATMAPS_MULTIPLE}, got backbone={backbone!r} and size={tuple(size)}"
+            )
 
         self.backbone: Any = None
         if backbone is None:
             self.normalize = Normalize([GREY] * 3, [1.0] * 3)
             self.trunk = PoseTrunk(width)
             initialize(self.trunk, init)
+        elif heatmaps:  # the modules are named as in Simple Baselines, so that files of weights can share them
+            self.backbone, mean, std = timm_backbone(backbone, pretrained=pretrained_backbone)
+            self.normalize = Normalize(mean, std)
+            self.deconv_layers = deconvolutions(self.backbone.feature_info.channels()[-1], deconv_width)
+            self.final_layer = nn.Conv2d(deconv_width, heatmaps, 1)
         else:
             self.backbone, mean, std = timm_backbone(backbone, pretrained=pretrained_backbone, reductions=REDUCTIONS)
             self.normalize = Normalize(mean, std)
@@ -177,10 +206,13 @@ class RPSM(PoseModel):
         return self.forward_head(features, all_stages, states)
 
     def forward_features(self, clip: Tensor) -> Tensor:
-        """Return the features of each frame that all stages share: `(B, T, width, H/8, W/8)`."""
+        """Return the features that all stages share: `(B, T, num_features, H/8, W/8)`."""
         check_clip(clip, self.input_size)
         frames = self.normalize(clip).flatten(0, 1)
-        if self.backbone is not None:
+        if self.heatmaps:
+            maps = self.final_layer(self.deconv_layers(last_map(self.backbone, frames)))
+            features = HEATMAPS_SCALE * F.avg_pool2d(maps, STRIDE // HEATMAPS_STRIDE)
+        elif self.backbone is not None:
             features = self.neck(self.backbone(frames))
         else:
             saving = self.grad_checkpointing and self.training
@@ -200,7 +232,7 @@ class RPSM(PoseModel):
         """Return the poses of every stage, and the LSTM states after the last frame."""
         batch, frames = features.shape[:2]
         shared = features.flatten(0, 1)  # frames are one batch, except for the LSTM
-        f2d = torch.zeros_like(shared)  # f_2D and S of stage 0 (section 3.1)
+        f2d = shared.new_zeros(shared.shape[0], self.width, *shared.shape[2:])  # f_2D and S of stage 0 (section 3.1)
         pose = shared.new_zeros(batch, frames, 3 * self.num_keypoints)
         poses, after = [], []
         before = states or [None] * self.num_stages
@@ -255,6 +287,7 @@ class RPSM(PoseModel):
         """Copy a trunk trained for 2D poses, with its image normalisation.
 
         With a timm backbone, copy that, and the neck if the source is another RPSM with a neck.
+        With `heatmaps`, copy the whole network that makes them.
 
         Args:
             source: with a timm backbone a network with the same one, such as
@@ -267,9 +300,11 @@ class RPSM(PoseModel):
         """
         state = source.state_dict() if isinstance(source, nn.Module) else source
         if self.backbone is not None:
+            if self.heatmaps:
+                self.load_heatmap_layers(state)
             load_backbone(self.backbone, state)
             neck = {key.removeprefix("neck."): value for key, value in state.items() if key.startswith("neck.")}
-            if neck.keys() == self.neck.state_dict().keys():
+            if not self.heatmaps and neck.keys() == self.neck.state_dict().keys():
                 self.neck.load_state_dict(neck)
             self.copy_normalization(state)
             return
@@ -284,19 +319,39 @@ class RPSM(PoseModel):
         self.trunk.load_state_dict(theirs)
         self.copy_normalization(state)
 
+    def load_heatmap_layers(self, state: Mapping[str, Tensor]) -> None:
+        prefixes = ("deconv_layers.", "final_layer.")
+        ours, theirs = (
+            {key: value for key, value in tensors.items() if key.startswith(prefixes)}
+            for tensors in (self.state_dict(), state)
+        )
+        wrong = misfits(ours, theirs)
+        if wrong:
+            raise ValueError(
+                f"source: expected a network of Simple Baselines with {self.heatmaps} keypoints and the same "
+                f"deconvolutions; {len(wrong)} tensors do not fit, the first is {wrong[0]}"
+            )
+        for key, value in theirs.items():
+            ours[key].copy_(value)
+
     def copy_normalization(self, state: Mapping[str, Tensor]) -> None:
         for name in ("mean", "std"):
             if f"normalize.{name}" in state:
                 self.normalize.get_buffer(name).copy_(state[f"normalize.{name}"])
 
     def freeze_trunk(self, freeze: bool = True) -> None:
-        """Exclude the pre-trained trunk, or timm backbone and neck, from training, as the authors.
+        """Exclude the pre-trained trunk, or all in its place, from training, as the authors.
 
-        Batch norms of a timm backbone keep updating their statistics in train mode; put `backbone`
-        into eval mode.
+        Batch norms keep updating their statistics in train mode; put `trunk_modules()` into eval
+        mode.
         """
-        for part in (self.trunk,) if self.backbone is None else (self.backbone, self.neck):
+        for part in self.trunk_modules():
             part.requires_grad_(not freeze)
+
+    def trunk_modules(self) -> list[nn.Module]:
+        """Return the modules in front of the stages."""
+        names = ("trunk", "backbone", "neck", "deconv_layers", "final_layer")
+        return [part for name, part in self.named_children() if name in names]
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
         """Replace the layers of poses and the codec for other keypoints; 0 removes all stages."""
@@ -318,7 +373,7 @@ class RPSM(PoseModel):
 
     def build_stages(self, num_keypoints: int) -> None:
         """Build each stage's modules, or shared ones; with shared modules stage 1 takes zeros."""
-        width, hidden, cells = self.num_features, self.hidden, [side // STRIDE for side in self.input_size]
+        width, hidden, cells = self.width, self.hidden, [side // STRIDE for side in self.input_size]
         own = range(1 if self.share_stages else self.num_stages)
         zeros = self.share_stages
         options: dict[str, Any] = {"temporal": self.temporal, "init": self.init}
@@ -326,7 +381,7 @@ class RPSM(PoseModel):
         self.adaption.extend(FeatureAdaption(cells, width, hidden, design=self.adapt) for _ in own)
         own = range(1 if self.share_specialised else self.num_stages)
         zeros = self.share_stages or self.share_specialised
-        self.specialised.extend(SpecialisedConvs(width, refines=k > 0 or zeros) for k in own)
+        self.specialised.extend(SpecialisedConvs(width, refines=k > 0 or zeros, inputs=self.num_features) for k in own)
         initialize(self.adaption, self.init)
         initialize(self.specialised, self.init)
 
@@ -340,10 +395,10 @@ class RPSM(PoseModel):
 class SpecialisedConvs(nn.Module):
     """The last two convolutions of the 2D pose module, Psi_p; if `refines`, all of them (3.2)."""
 
-    def __init__(self, width: int = 128, *, refines: bool = True) -> None:
+    def __init__(self, width: int = 128, *, refines: bool = True, inputs: int | None = None) -> None:
         super().__init__()
         self.refines = refines
-        self.conv1 = nn.Conv2d(2 * width if refines else width, width, 3, padding=1)
+        self.conv1 = nn.Conv2d((width if inputs is None else inputs) + width * refines, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, shared: Tensor, previous: Tensor) -> Tensor:

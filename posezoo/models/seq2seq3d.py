@@ -142,6 +142,7 @@ class Seq2Seq3D(PoseModel):
         units = rearrange(self.normalize(keypoints)[:, :, self.used], "b t k d -> b t (k d)")
         memory = units.new_zeros(units.shape[0], self.hidden_size)
         state = memory, memory
+        # last frame first, because the decoder begins with the first frame
         for x in reversed(units.unbind(1)):
             state = self.step(self.encoder, x, state)
         return state
@@ -183,6 +184,7 @@ class Seq2Seq3D(PoseModel):
         check_keypoints(video, self.num_inputs)
         missing = max(0, self.window - video.shape[1])
         video = torch.cat([video[:, :1].expand(-1, missing, -1, -1), video], dim=1)
+        # unfold appends the axis of the window at the end
         windows = rearrange(video.unfold(1, self.window, 1), "b n k d t -> b n t k d")
         parts = windows.flatten(0, 1).split(WINDOWS_TOGETHER)
         poses = torch.cat([self(part) for part in parts]).unflatten(0, windows.shape[:2])

@@ -24,13 +24,12 @@ import torch
 from torch import Tensor, nn
 
 from posezoo import heatmaps
-from posezoo.backbones import timm_backbone
+from posezoo.backbones import DECONV_PADDING, deconvolutions, timm_backbone
 from posezoo.contract import PoseModel, check_image, predict_heatmaps
 from posezoo.layers import Normalize
 from posezoo.registry import register_model
 
 INIT_STD = 0.001  # of the head's convolutions (section 4.1)
-PADDING = {4: (1, 0), 3: (1, 1), 2: (0, 0)}  # deconvolution kernel -> padding, output padding that double the size
 
 
 class SimpleBaseline(PoseModel):
@@ -77,8 +76,8 @@ class SimpleBaseline(PoseModel):
         pretrained_backbone: bool = False,
     ) -> None:
         super().__init__()
-        if deconv_kernel not in PADDING:
-            raise ValueError(f"deconv_kernel: expected one of {sorted(PADDING)}, got {deconv_kernel!r}")
+        if deconv_kernel not in DECONV_PADDING:
+            raise ValueError(f"deconv_kernel: expected one of {sorted(DECONV_PADDING)}, got {deconv_kernel!r}")
         self.backbone, mean, std = timm_backbone(backbone, pretrained=pretrained_backbone)
         self.normalize = Normalize(mean, std)
         if caffe_style:
@@ -130,18 +129,6 @@ class SimpleBaseline(PoseModel):
             "deconvolutions": r"^deconv_layers",
             "head": r"^final_layer",
         }
-
-
-def deconvolutions(channels: int, width: int, count: int, kernel: int) -> nn.Sequential:
-    """Stack `count` times ConvTranspose, BatchNorm, ReLU; each doubles height and width."""
-    padding, output_padding = PADDING[kernel]
-    layers: list[nn.Module] = []
-    for _ in range(count):
-        deconv = nn.ConvTranspose2d(channels, width, kernel, 2, padding, output_padding, bias=False)
-        nn.init.normal_(deconv.weight, std=INIT_STD)
-        layers += [deconv, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-        channels = width
-    return nn.Sequential(*layers)
 
 
 def final_layer(channels: int, num_keypoints: int) -> nn.Module:

@@ -194,6 +194,7 @@ class Tompson(PoseModel):
             raise ValueError("torso: it is an input of the spatial model; create the model with spatial_model=True")
         if self.fine is None:
             return coarse, highest_cell(coarse)
+        # detached: the detector is trained by its own loss, and the choice of a cell has no gradient anyway
         cells = highest_cell(
             coarse if self.spatial_model is None else self.spatial_model_energies(coarse.detach(), torso)
         )
@@ -242,6 +243,7 @@ class Tompson(PoseModel):
         """
         assert self.fine is not None
         corner = self.corners(cells)
+        # each bank has half the resolution of the one before, its second layer half that of its first
         strides = [2 ** (bank + layer) for bank in range(self.fine_banks) for layer in (0, 1)]
         crops = [
             windows(features, -(-corner // stride), self.crop // stride)
@@ -427,6 +429,7 @@ def local_contrast(image: Tensor) -> Tensor:
     def local(x: Tensor) -> Tensor:
         return blur(F.pad(x, [reach] * 4), kernel)
 
+    # the share of the Gaussian inside the image, by which Torch7 corrects means and deviations at the border
     inside = local(wide.new_ones(1, 1, *wide.shape[-2:]))
     centred = wide - local(wide.mean(dim=1, keepdim=True)) / inside
     variance = local(centred.square().mean(dim=1, keepdim=True))
@@ -446,6 +449,7 @@ def windows(features: Tensor, corner: Tensor, size: int) -> Tensor:
     reach = torch.arange(size, device=corner.device)
     x, y = corner[..., :1] + reach, corner[..., 1:] + reach
     inside = ((y >= 0) & (y < height))[..., :, None] & ((x >= 0) & (x < width))[..., None, :]
+    # outside the map any cell is read, and then set to 0: indices stay valid and shapes fixed
     index = y.clamp(0, height - 1)[..., :, None] * width + x.clamp(0, width - 1)[..., None, :]
     picked = features.flatten(2).gather(2, index.flatten(1)[:, None].expand(-1, channels, -1))
     picked *= inside.flatten(1)[:, None]

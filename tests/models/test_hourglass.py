@@ -371,7 +371,7 @@ def test_learns_drawn_figures(method, decoding, pixels):
     assert scores.min() > 0.5
 
 
-def test_people_without_annotated_keypoints_still_teach():
+def test_people_without_annotated_keypoints_still_count():
     """An empty target counts, unless the weights say otherwise: whichever keypoint is missing."""
     torch.manual_seed(0)
     model = StackedHourglass(num_stacks=2, width=8, num_keypoints=3)

@@ -147,7 +147,7 @@ def test_the_sequence_is_the_codes():
 
 @pytest.mark.parametrize("head", ["step", "mlp", "shared"])
 @pytest.mark.parametrize("sequence", [None, [3, 0, 2, 15, *range(4, 15), 1]])
-def test_each_step_says_its_keypoint(head, sequence):
+def test_each_step_predicts_its_keypoint(head, sequence):
     """Against PyTorch's LSTM, run over 16 copies of the input: step t is keypoint `sequence[t]`."""
     model = small_lstm(hidden=8, head=head, init="slice", sequence=sequence)
     order = sequence or SEQUENCE
@@ -182,7 +182,7 @@ def starts(x, layers, hidden):
     return parts[1].contiguous(), parts[0].contiguous()
 
 
-def test_a_sequence_must_say_every_keypoint_once():
+def test_a_sequence_must_have_every_keypoint_once():
     with torch.device("meta"):
         for wrong in ([*range(15), 14], list(range(17)), list(range(1, 17))):
             with pytest.raises(ValueError, match="each of the 16 keypoints once"):
@@ -254,7 +254,7 @@ def sigmoid(x):
 
 
 @pytest.mark.parametrize("init", ["learned", "zeros", "slice"])
-def test_the_first_state_is_what_init_says(init):
+def test_init_sets_the_first_state(init):
     model = small_lstm(hidden=128, layers=2, init=init)
     x = random_pool5(2)
     with torch.no_grad():
@@ -370,14 +370,14 @@ def test_where_one_location_has_all_the_weight_the_context_is_its_annotation(loc
     assert (weights.flatten(2)[..., location] > 1 - 1e-12).all()
 
 
-def test_equal_scores_look_at_everything_alike():
+def test_equal_scores_give_uniform_attention():
     model = small_attention(num_keypoints=2)
     nn.init.zeros_(model.attention.score.weight)
     _, weights = model.run_steps(random_annotations(1))
     assert_close(weights, torch.full_like(weights, 1 / 12))
 
 
-def test_attend_is_forward_and_says_where():
+def test_attend_returns_forwards_keypoints_and_attention():
     model = build("posernn_attention", num_keypoints=4)
     image = torch.rand(2, 3, 32, 48)
     runs = []
@@ -414,7 +414,7 @@ def test_people_have_states_of_their_own(make):
 
 
 @pytest.mark.parametrize("missing", range(16))
-def test_a_missing_joint_teaches_nothing_in_any_position(missing):
+def test_a_missing_joint_has_no_gradient_in_any_position(missing):
     model = small_lstm(hidden=8, layers=1, init="zeros").train()
     target = torch.full((2, 16, 2), 100.0, dtype=torch.float64)
     target[:, missing] = torch.nan
@@ -530,7 +530,7 @@ def test_the_whole_network_overfits_four_figures():
         ("posernn_attention", {}, 250, 1e-3, 0.3, 1),
     ],
 )
-def test_what_follows_the_convolutions_overfits_four_figures(name, kwargs, steps, rate, head_rate, pixels):
+def test_layers_after_the_convolutions_overfit_four_figures(name, kwargs, steps, rate, head_rate, pixels):
     """At the paper's size, with the convolutions as they start, which need to run only once."""
     image, target, skeleton = figures(224)
     torch.manual_seed(0)
@@ -604,7 +604,7 @@ def test_imagenet_trunk_needs_the_same_norms():
             posezoo.create("posernn_lstm", pretrained_backbone=True, **wrong)
 
 
-def test_nobody_has_weights():
+def test_a_model_without_weights():
     for name in ("posernn_cnn", "posernn_lstm", "posernn_attention"):
         with pytest.raises(ValueError, match=f"nobody has published weights for {name}"):
             posezoo.create(name, pretrained=True)
