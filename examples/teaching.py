@@ -12,7 +12,6 @@ smaller `--size`. With `--renders` a fifth of them are images of `tools/render_p
 """
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ import posezoo
 from posezoo.data import LSP, PersonCrop
 from posezoo.skeletons import convert, get_skeleton
 
-sys.path.insert(0, str(Path(__file__).parent))
 from frozen_backbone import CachedFeatures, cache_features, device_of_features
 from training import make_loaders
 

@@ -25,7 +25,6 @@ epoch. The model cards in `posezoo/pretrained` have the commands that trained th
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -41,7 +40,6 @@ from posezoo.data import CMU, Windows, virtual_cameras
 from posezoo.data.mocap import resample
 from posezoo.losses import pose_distance, pose_mse, smooth_pose_mse
 
-sys.path.insert(0, str(Path(__file__).parent))
 from evaluate_lifters import HELD_OUT, NAMES, PELVIS, Errors, Video, axes, evaluate, filmed, read, split
 
 STRIDE = 5  # frames from one window to the next, since neighbouring windows are nearly the same

@@ -57,14 +57,15 @@ from posezoo.models.cpm import cpm_targets
 from posezoo.models.rpsm import RPSM, STRIDE
 from posezoo.skeletons import convert
 
-sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from cached_clips import PHOTOGRAPHED, VARIED, Recordings, augmented, cached, features_of, photographs, split
+from data_sources import Cropped
+from recipes import RECIPES
 from render_clips import Clips
 from rendering import Body, Take
-from train_cpm import MOMENTUM, PADDING, SCALES, WEIGHT_DECAY
+from train_cpm import MOMENTUM, WEIGHT_DECAY
 from train_heatmap import keep_depthwise_in_float32
-from training import Batch, Cropped, Report, make_loaders, options, train
+from training import Batch, Report, make_loaders, options, train
 
 DEFAULTS = {
     "trunk": {"epochs": 100, "batch_size": 16, "lr": 8e-5},
@@ -169,11 +170,7 @@ def train_trunk(args: argparse.Namespace, takes: Sequence[Take], body: Body) -> 
                 nn.init.kaiming_normal_(layer.weight)
     else:
         optimizer = torch.optim.SGD(network.parameters(), args.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-    extents = (1 / SCALES[1], 1 / SCALES[0])
-    crop = PersonCrop(
-        size=size, padding=PADDING, skeleton=LSP.skeleton, scale=extents, rotation=(-40, 40), rotation_probability=1,
-        flip=0.5,
-    )  # fmt: skip
+    crop = RECIPES["cpm"]["paper"][0].person_crop(size, LSP.skeleton)
     photos, held_out = make_loaders(args, crop)
     clips = Clips(takes, body, size=size[0], length=FRAMES, count=args.renders // FRAMES, seed=SINGLE_FRAMES)
     people = ImagesAndRenders(cast(Cropped, photos.dataset).people, crop, clips)

@@ -62,6 +62,10 @@ coco-ap reads COCO json: annotations, and a list of results. The others read arr
 and the files of MPII (pos_gt_src, pos_pred_src, jnt_missing, headboxes_src; preds), LSP, LSPET and FLIC (joints, pred)
 as distributed. Predictions for the 1,000 test images of LSP are scored on the second half of its annotations. With
 --skeleton, pckh on mpii16, pdj on lsp14 and pcp on lsp14 give the tables of those datasets.
+
+--protocol scores 3D poses by a published protocol of Human3.6M or HumanEva: martinez-1, martinez-2, hossain-1,
+hossain-2, rpsm-h36m, rpsm-humaneva, hossain-humaneva and others. The annotations then also have actions (N,) and
+subjects (N,), texts, and for the hossain ones videos (N,).
 """
 
 
@@ -156,6 +160,8 @@ def command_line() -> argparse.ArgumentParser:
     predict.add_argument("--track", action="store_true", help="give each person of a video an id; --smooth does so too")
     predict.add_argument("--no-second-pass", dest="second_pass", action="store_false",
                        help="do not crop the person found in the whole image once more")  # fmt: skip
+    predict.add_argument("--scales", type=float, nargs="+", metavar="S",
+                         help="average at these scales; 0.7 0.8 ... 1.3 is the test of cpm_*")  # fmt: skip
     predict.add_argument(
         "--threshold", type=float, default=0.3, help="lowest score of drawn keypoints, 0 to 1; defaults to 0.3"
     )
@@ -196,7 +202,9 @@ def command_line() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--gt", type=Path, required=True, metavar="GROUND_TRUTH", help="annotations, in the same formats"
     )
-    evaluate.add_argument("--metric", required=True, help="one of the metrics above")
+    how = evaluate.add_mutually_exclusive_group(required=True)
+    how.add_argument("--metric", help="one of the metrics above")
+    how.add_argument("--protocol", metavar="NAME", help="a protocol, see above")
     names_or_sigmas = evaluate.add_mutually_exclusive_group()
     names_or_sigmas.add_argument(
         "--skeleton", metavar="NAME", help="skeleton of the keypoints; also determines the OKS sigmas"
@@ -272,19 +280,15 @@ def run_completion(options: argparse.Namespace) -> None:
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
-    from posezoo.evaluate import evaluate_files
+    from posezoo.evaluate import evaluate_files, evaluate_protocol
 
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always", UserWarning)
-        score = evaluate_files(
-            options.predictions,
-            options.gt,
-            options.metric,
-            skeleton=options.skeleton,
-            sigmas=options.sigmas,
-            threshold=options.threshold,
-            convention=options.convention,
-        )
+        if options.protocol:
+            score = evaluate_protocol(options.predictions, options.gt, options.protocol)
+        else:
+            chosen = {name: getattr(options, name) for name in ("skeleton", "sigmas", "threshold", "convention")}
+            score = evaluate_files(options.predictions, options.gt, options.metric, **chosen)
     to_stdout = str(options.json) == "-"
     for text in dict.fromkeys(str(warning.message) for warning in noted):
         print(f"posezoo: warning: {text}", file=sys.stderr)

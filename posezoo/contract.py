@@ -20,6 +20,33 @@ from posezoo.weights import Weights, push_to_hub, save_pretrained
 TARGETS = {"udp": "truncated", "dark": "gaussian"}  # how targets are drawn for a decoding; "msra" for the others
 
 
+REGIONS = ("person", "joints", "image")
+
+# The papers' crops, for `PoseModel.apply_input_settings`. DeepPose's padding on FLIC is fitted to the detector's boxes
+# (`posezoo.data.detector_boxes.fit_padding`); sides are relative to the boxes of `posezoo.data`, on MPII and FLIC 200
+# `scale`, the person's height.
+CROPS: dict[str, dict[str, Any]] = {
+    "deeppose-lsp": {"input_size": (220, 220), "region": "image", "padding": 1.0, "keep_aspect": False},
+    "deeppose-flic": {"input_size": (220, 220), "padding": 1.0, "keep_aspect": False},
+    "tompson": {"input_size": (256, 256), "padding": 256 / 200, "keep_aspect": True},
+    # a person of 200 annotated pixels is 200 * 41/35 of 368 high; on LSP the image is 0.8 of 368 high
+    "cpm": {"input_size": (368, 368), "padding": 368 / (200 * 41 / 35), "keep_aspect": True, "fill": 128 / 255},
+    "cpm-lsp": {
+        "input_size": (368, 368), "region": "image", "padding": 1 / 0.8, "keep_aspect": True, "fill": 128 / 255,
+    },
+    # 256 pixels for the person's height, of which the middle 224 are shown
+    "ief": {"input_size": (224, 224), "padding": 224 / 256, "keep_aspect": True},
+    "hourglass": {"input_size": (256, 256), "padding": 1.25, "keep_aspect": True},
+    "posernn": {
+        "input_size": (224, 224), "region": "joints", "margin": 20.0, "padding": 1.0, "keep_aspect": False,
+    },
+    # Simple Baselines and HRNet: boxes of 3:4, the side times 1.25
+    "top-down": {"input_size": (256, 192), "padding": 1.25, "keep_aspect": True},
+    "top-down-384": {"input_size": (384, 288), "padding": 1.25, "keep_aspect": True},
+    "top-down-mpii": {"input_size": (256, 256), "padding": 1.25, "keep_aspect": True},
+}  # fmt: skip
+
+
 class PoseModel(nn.Module):
     """Base class of all models: constructor arguments, weights record, input settings, saving.
 
@@ -34,6 +61,10 @@ class PoseModel(nn.Module):
         input_size: (H, W) of the crops that the weights were trained on; None for keypoints. Can be
             set.
         padding: side of the crop in units of the person's tight box. Can be set.
+        margin: pixels of the image added to each side of the box, before `padding`. Can be set.
+        region: what is cropped: "person", the box; "joints", the same, but the tight box of the
+            joints in training; "image", the whole image whatever the box. Can be set.
+        fill: value in [0, 1] of a crop's pixels outside of the image. Can be set.
         keep_aspect: whether crops keep the image's aspect ratio. False: boxes are stretched to
             `input_size`.
         receptive_field: frames of a video that a prediction depends on; 1 for images.
@@ -53,6 +84,9 @@ class PoseModel(nn.Module):
     input_kind: str = "image"
     input_size: tuple[int, int] | None = None
     padding: float = 1.25
+    margin: float = 0.0
+    region: str = "person"
+    fill: float = 0.0
     keep_aspect: bool = True
     receptive_field: int = 1
     stride: float | None = None
@@ -88,6 +122,9 @@ class PoseModel(nn.Module):
         settings: dict[str, Any] = {
             "input_size": None if self.input_size is None else list(self.input_size),
             "padding": self.padding,
+            "margin": self.margin,
+            "region": self.region,
+            "fill": self.fill,
             "keep_aspect": self.keep_aspect,
             "receptive_field": self.receptive_field,
         }
@@ -97,11 +134,14 @@ class PoseModel(nn.Module):
         return settings
 
     def apply_input_settings(self, settings: Mapping[str, Any]) -> None:
-        """Set `input_size`, `padding` and `keep_aspect`; the constructor fixes the others.
+        """Set what crops depend on, where given: `input_size`, `padding` …, as `CROPS` has them.
+
+        The constructor's arguments fix all other settings. A padding without a margin or a region
+        is the padding of the person's box, without a margin.
 
         Raises:
-            ValueError: a size that is not two positive whole numbers, or a padding that is not
-                positive.
+            ValueError: a size that is not two positive whole numbers, a padding that is not
+                positive, a negative margin, or an unknown region.
 
         Examples:
             >>> import posezoo
@@ -109,8 +149,23 @@ class PoseModel(nn.Module):
             >>> model.apply_input_settings({"input_size": [384, 288]})
             >>> model.example_input().shape
             torch.Size([1, 3, 384, 288])
+            >>> model.apply_input_settings(posezoo.contract.CROPS["hourglass"])
+            >>> model.input_size, model.padding
+            ((256, 256), 1.25)
         """
         size, padding = settings.get("input_size"), settings.get("padding")
+        if padding is not None:
+            settings = {"margin": 0.0, "region": "person", **settings}
+        if settings.get("margin") is not None:
+            if not settings["margin"] >= 0:
+                raise ValueError(f"margin: expected pixels, 0 or more, got {settings['margin']!r}")
+            self.margin = float(settings["margin"])
+        if settings.get("region") is not None:
+            if settings["region"] not in REGIONS:
+                raise ValueError(f"region: expected one of {', '.join(REGIONS)}, got {settings['region']!r}")
+            self.region = settings["region"]
+        if settings.get("fill") is not None:
+            self.fill = float(settings["fill"])
         if size is not None:
             if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
                 raise ValueError(f"input_size: expected (H, W), two positive whole numbers, got {size!r}")

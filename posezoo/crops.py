@@ -81,6 +81,7 @@ class Found:
         image: `(3, H, W)`.
         boxes: `(N, 4)`.
         padding: of the boxes.
+        margin: of the boxes, pixels.
         scores: of the boxes, or None.
         second_pass: whether the box is the whole image, and a second pass is due.
     """
@@ -91,6 +92,12 @@ class Found:
     padding: float
     scores: np.ndarray | None = None
     second_pass: bool = False
+    margin: float = 0.0
+
+
+def context_of(model: Any) -> dict[str, Any]:
+    """Return padding and margin of a person's box; a model need not have a margin."""
+    return {"padding": model.padding, "margin": getattr(model, "margin", 0.0)}
 
 
 def _load(item: Any) -> Tensor | ValueError:
@@ -105,7 +112,7 @@ def _path(item: Any) -> str | Path | None:
 
 
 def given_boxes(
-    items: Iterable[Any], item_boxes: Iterable[Any], padding: float, second_pass: bool
+    items: Iterable[Any], item_boxes: Iterable[Any], model: Any, second_pass: bool
 ) -> Iterator[Found | ValueError]:
     """Yield every image with the boxes that were given for it."""
     rest = iter(item_boxes)  # may be endless
@@ -122,11 +129,11 @@ def given_boxes(
             whole = torch.tensor([[0.0, 0.0, width, height]])
             yield Found(_path(item), image, whole, IMAGE_PADDING, second_pass=second_pass)
         else:
-            yield Found(_path(item), image, check_boxes(given, height, width), padding)
+            yield Found(_path(item), image, check_boxes(given, height, width), **context_of(model))
 
 
 def detected_boxes(
-    items: Iterable[Any], detector: Detector, padding: float, batch_size: int
+    items: Iterable[Any], detector: Detector, model: Any, batch_size: int
 ) -> Iterator[Found | ValueError]:
     """Yield every image with the boxes that a detector finds in it."""
     rest, number = iter(items), -1
@@ -150,7 +157,7 @@ def detected_boxes(
                     raise ValueError(f"scores: expected {len(checked)} finite numbers, one per box, got {scores}")
             except (TypeError, ValueError) as error:
                 raise ValueError(f"detector: expected (boxes, scores) for image {number}: {error}") from error
-            yield Found(_path(item), image, checked, padding, values)
+            yield Found(_path(item), image, checked, scores=values, **context_of(model))
 
 
 def check_boxes(boxes: Any, height: int, width: int) -> Tensor:
@@ -193,32 +200,44 @@ class Network:
         flip: as in `predict`.
         batch_size: crops per forward pass.
         precision: as in `predict`.
+        from_image: method of the model that crops the image itself, or None.
     """
 
     model: Any
     flip: bool
     batch_size: int
     precision: str
+    from_image: Any = None
 
     def crops(self, found: Found) -> Crops:
         """Crop the boxes of an image."""
         model, image = self.model, found.image
         size, keep_aspect, corner_aligned = model.input_size, model.keep_aspect, model.corner_aligned
-        center, extent = box_to_crop(found.boxes, size, padding=found.padding, keep_aspect=keep_aspect)
-        matrices = crop_matrix(center, extent, size, corner_aligned=corner_aligned, keep_aspect=keep_aspect)
         height, width = image.shape[-2:]
-        itself = callable(getattr(model, "predict_from_image", None))
+        boxes, padding = found.boxes, found.padding
+        if getattr(model, "region", "person") == "image":  # whichever the box
+            boxes, padding = boxes.new_tensor([0.0, 0.0, width, height]).expand(len(boxes), 4), model.padding
+        else:
+            boxes = boxes + found.margin * boxes.new_tensor([-1.0, -1.0, 1.0, 1.0])
+        center, extent = box_to_crop(boxes, size, padding=padding, keep_aspect=keep_aspect)
+        matrices = crop_matrix(center, extent, size, corner_aligned=corner_aligned, keep_aspect=keep_aspect)
+        itself = self.from_image is not None
         return Crops(
             matrices,
             found.boxes,
             found.scores,
             (height, width),
             # float32 on the CPU; `run` moves a batch at a time
-            pixels=None if itself else crop(image, matrices, size).clamp(0, 1),
+            pixels=None if itself else self.cut(image, matrices),
             image=image if itself or found.second_pass else None,
             second_pass=found.second_pass,
             source=found.source,
         )
+
+    def cut(self, image: Tensor, matrices: Tensor) -> Tensor:
+        """Crop an image; what lies outside of it has the model's `fill`."""
+        fill = getattr(self.model, "fill", 0.0)
+        return (crop(image - fill, matrices, self.model.input_size) + fill).clamp(0, 1)
 
     def run(self, waiting: Sequence[Crops | ValueError]) -> Iterator[People | ValueError]:
         """Predict for the crops of several images, which share batches, in two passes where due."""
@@ -226,7 +245,7 @@ class Network:
         results = self._pass(crops)
         boxes = {n: keypoint_box(results[n]) for n, cut in enumerate(crops) if cut.second_pass}
         boxes = {n: box for n, box in boxes.items() if np.isfinite(box).all()}
-        again = [self.crops(_around(crops[n], box, self.model.padding)) for n, box in boxes.items()]
+        again = [self.crops(_around(crops[n], box, self.model)) for n, box in boxes.items()]
         for n, second in zip(boxes, self._pass(again), strict=True):
             results[n] = better_pass(results[n], second)
         rest = iter(results)
@@ -257,7 +276,7 @@ class Network:
         target = next(self.model.parameters())
         assert cut.image is not None
         image = cut.image.to(target.device, target.dtype)
-        return self._run(functools.partial(self.model.predict_from_image, image), cut.matrices)
+        return self._run(functools.partial(self.from_image, image), cut.matrices)
 
     @torch.no_grad()
     def _run(self, call: Any, people: Tensor) -> tuple[Tensor, Tensor]:
@@ -274,10 +293,10 @@ class Network:
         return keypoints, scores
 
 
-def _around(cut: Crops, box: np.ndarray, padding: float) -> Found:
+def _around(cut: Crops, box: np.ndarray, model: Any) -> Found:
     """Return the image of a first pass with the box of the second."""
     assert cut.image is not None
-    return Found(cut.source, cut.image, torch.from_numpy(box[None].astype(np.float32)), padding)
+    return Found(cut.source, cut.image, torch.from_numpy(box[None].astype(np.float32)), **context_of(model))
 
 
 def check_precision(precision: str, device: str) -> str:

@@ -45,6 +45,7 @@ def predict(
     smooth: str | None = ...,
     second_pass: bool = ...,
     flip: bool = ...,
+    scales: Sequence[float] | None = ...,
     batch_size: int | None = ...,
     precision: str = ...,
     device: str | torch.device | None = ...,
@@ -63,6 +64,7 @@ def predict(
     smooth: str | None = ...,
     second_pass: bool = ...,
     flip: bool = ...,
+    scales: Sequence[float] | None = ...,
     batch_size: int | None = ...,
     precision: str = ...,
     device: str | torch.device | None = ...,
@@ -80,6 +82,7 @@ def predict(
     smooth: str | None = None,
     second_pass: bool = True,
     flip: bool = False,
+    scales: Sequence[float] | None = None,
     batch_size: int | None = None,
     precision: str = "fp32",
     device: str | torch.device | None = None,
@@ -113,6 +116,9 @@ def predict(
         second_pass: whether images without boxes get a second pass. Doubles the cost at most.
         flip: average with the predictions for the mirrored crops. Doubles the cost, slightly more
             accurate.
+        scales: factors at which each person is cropped again, whose heatmaps are averaged, such as
+            `posezoo.models.cpm.CPM_SCALES`; for models with `predict_at_scales`. Defaults to one
+            crop.
         batch_size: crops per forward pass; crops of several images share a batch. Defaults to 64 on
             a GPU and to 16 on a CPU.
         precision: "fp32", or "bf16" for automatic mixed precision.
@@ -153,6 +159,7 @@ def predict(
         smooth=smooth,
         second_pass=second_pass,
         flip=flip,
+        scales=scales,
         batch_size=batch_size,
         precision=precision,
         device=device,
@@ -177,6 +184,7 @@ def predict_stream(
     smooth: str | None = ...,
     second_pass: bool = ...,
     flip: bool = ...,
+    scales: Sequence[float] | None = ...,
     batch_size: int | None = ...,
     precision: str = ...,
     device: str | torch.device | None = ...,
@@ -195,6 +203,7 @@ def predict_stream(
     smooth: str | None = ...,
     second_pass: bool = ...,
     flip: bool = ...,
+    scales: Sequence[float] | None = ...,
     batch_size: int | None = ...,
     precision: str = ...,
     device: str | torch.device | None = ...,
@@ -212,6 +221,7 @@ def predict_stream(
     smooth: str | None = None,
     second_pass: bool = True,
     flip: bool = False,
+    scales: Sequence[float] | None = None,
     batch_size: int | None = None,
     precision: str = "fp32",
     device: str | torch.device | None = None,
@@ -234,6 +244,7 @@ def predict_stream(
         smooth: as in `predict`.
         second_pass: as in `predict`.
         flip: as in `predict`.
+        scales: as in `predict`.
         batch_size: as in `predict`.
         precision: as in `predict`.
         device: as in `predict`.
@@ -266,13 +277,14 @@ def predict_stream(
     model = resolve_model(model, device, takes="image", needs=CONTRACT)
     kind = next(model.parameters()).device.type
     size = batch_size or BATCH_SIZE.get(kind, GPU_BATCH_SIZE)
-    network = Network(model, flip, size, check_precision(precision, kind))
+    network = Network(model, flip, size, check_precision(precision, kind), _from_image(model, scales))
     times: collections.deque[float | None] = collections.deque()
     items = _note_times(images, times)
     if detector is None:
-        found = given_boxes(items, itertools.repeat(None) if boxes is None else boxes, model.padding, second_pass)
+        again = second_pass and getattr(model, "region", "person") != "image"
+        found = given_boxes(items, itertools.repeat(None) if boxes is None else boxes, model, again)
     else:
-        found = detected_boxes(items, detector, model.padding, size)
+        found = detected_boxes(items, detector, model, size)
     results: Any = _at_times(_predictions(network, found, damaged == "yield"), times)
     if track or smooth:
         results = with_ids(results)
@@ -368,6 +380,17 @@ def resolve_model(
     if lacks:
         raise ValueError(f"model: {model_name(model)} lacks {', '.join(lacks)}; see the attributes of PoseModel")
     return model
+
+
+def _from_image(model: Any, scales: Sequence[float] | None) -> Any:
+    """Return the model's method that crops an image itself, at `scales` if there are any."""
+    if scales is None:
+        return getattr(model, "predict_from_image", None)
+    if not scales or not all(0 < scale < float("inf") for scale in scales):
+        raise ValueError(f"scales: expected positive numbers, got {list(scales)}")
+    if not hasattr(model, "predict_at_scales"):
+        raise ValueError(f"scales: {model_name(model)} predicts at one scale; Convolutional Pose Machines take several")
+    return functools.partial(model.predict_at_scales, scales=tuple(scales))
 
 
 def model_name(model: Any) -> str:

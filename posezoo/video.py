@@ -14,7 +14,7 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -145,6 +145,53 @@ def read_video(source: str | Path | int, *, fps: float | None = None) -> VideoRe
         [0.0, 0.2]
     """
     return VideoReader(source, fps=fps)
+
+
+def read_frames(source: str | Path, numbers: Sequence[int]) -> list[np.ndarray]:
+    """Decode single frames of a video file.
+
+    Decoding starts at the keyframe before the first of them, so that a few neighbouring frames of a
+    long video are cheap. A frame is found by its time stamp and the file's rate, which must be
+    constant.
+
+    Args:
+        source: a file.
+        numbers: of the frames, from 0, in any order.
+
+    Returns:
+        uint8 RGB arrays `(H, W, 3)`, one per number.
+
+    Raises:
+        ImportError: PyAV is missing.
+        ValueError: a file that cannot be read, or a frame that it does not have.
+
+    Examples:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "clip.mp4")
+        >>> write_video(path, (np.full((64, 64, 3), 8 * grey, np.uint8) for grey in range(12)), fps=25)
+        >>> [int(image.mean().round()) for image in read_frames(path, [9, 2])]
+        [72, 16]
+    """
+    wanted = set(numbers)
+    found: dict[int, np.ndarray] = {}
+    container, stream = _open(source)
+    with container:
+        rate, start = stream.average_rate, stream.start_time or 0
+        if not rate or min(wanted, default=0) < 0:
+            raise ValueError(f"{source}: expected a file that states its frame rate, and frame numbers from 0")
+        container.seek(start + int(min(wanted, default=0) / rate / stream.time_base), stream=stream)
+        for frame in container.decode(stream):
+            number = len(found) if frame.pts is None else round((frame.pts - start) * stream.time_base * rate)
+            if number in wanted:
+                found[number] = _upright(
+                    frame.reformat(format="rgb24").to_ndarray(), frame.side_data.get("DISPLAYMATRIX")
+                )
+            if len(found) == len(wanted):
+                break
+    missing = sorted(wanted - found.keys())
+    if missing:
+        raise ValueError(f"{source} has no frame {missing[0]}, counted from 0, like {len(missing)} of those asked for")
+    return [found[number] for number in numbers]
 
 
 class VideoWriter:

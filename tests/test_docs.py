@@ -24,6 +24,7 @@ def links(page):
 
 def test_generated_parts_are_up_to_date(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["docs/generate.py", "--check"])
+    monkeypatch.syspath_prepend(ROOT / "docs")  # as Python does for the script
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(ROOT / "docs" / "generate.py"), run_name="__main__")
     assert not end.value.code, f"{capsys.readouterr().out}\nrun: python docs/generate.py"

@@ -17,7 +17,7 @@ FACE = PACKAGE / "__init__.py"  # exports everything, lazily
 # the floors of the house, from the ground up; a part imports only from the floors below, and from itself
 FLOORS = (
     {"version", "arrays", "writing", "progress"},
-    {"skeletons", "geometry", "heatmaps", "losses", "images", "refinement"},
+    {"skeletons", "geometry", "heatmaps", "losses", "images", "refinement", "video"},
     {"weights", "codecs"},
     {"viz", "layers"},
     {"metrics", "people"},
@@ -28,7 +28,7 @@ FLOORS = (
     {"export", "evaluate"},
     {"registry"},
     {"models"},
-    {"detectors", "video", "tracking"},
+    {"detectors", "tracking"},
     {"crops", "poses3d"},
     {"prediction"},
     {"lifting"},
@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "viz": {"images", "skeletons", "writing"},
     "people": {"images", "skeletons", "viz", "writing"},
     "metrics": {"arrays", "geometry", "skeletons"},
-    "data": {"arrays", "geometry", "images", "skeletons"},
+    "data": {"arrays", "geometry", "images", "skeletons", "video"},
     "backbones": {"layers", "weights"},
     "contract": {"geometry", "heatmaps", "layers", "skeletons", "weights"},
     "checkpoints": {"layers", "weights"},

@@ -66,7 +66,7 @@ taught() { # name, options
 hourglass_1() { taught hourglass_1 --width 128 --size 128 128; }
 hrnet_w18() { taught hrnet_w18 --width 12 --size 96 96; }
 tompson() { # phase, options
-  $PYTHON examples/train_tompson.py "${PEOPLE[@]}" "${TAUGHT[@]}" --phase "$1" --width 32 --fc-width 128 --crop 20 \
+  $PYTHON examples/train_tompson.py "${PEOPLE[@]}" "${TAUGHT[@]}" --phase "$1" --width 32 --fc-width 128 --window 20 \
     --size 128 128 --adam --lr 1e-3 --output "$OUT/tompson_$1" "${@:2}"
 }
 tompson_coarse() { tompson coarse; }

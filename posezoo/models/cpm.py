@@ -10,7 +10,7 @@ correct each other. Every stage is supervised.
 
 A centre map, a Gaussian around `center`, selects one person of several in the later stages. Cell i
 of a map lies at pixel 8 i + 3.5. The person fills 234 of 368 pixels (`PADDING`);
-`predict(scales=CPM_SCALES)` is the paper's test. The four designs:
+`predict_at_scales` is the paper's test. The four designs:
 
     9x9     the paper's network, 6 stages for MPII and LSP, 4 for FLIC; stage 1 has a trunk of its own (Figure 2)
     vgg     the authors' later and better one: a VGG-19 trunk that all stages share, 7x7 kernels
@@ -51,7 +51,7 @@ from torch.utils.checkpoint import checkpoint
 from posezoo import heatmaps
 from posezoo.backbones import load_vgg
 from posezoo.contract import PoseModel, check_image, require_flip_index
-from posezoo.geometry import invert, warp
+from posezoo.geometry import compose, crop, invert, warp
 from posezoo.layers import Normalize, cpm_trunk, named_convolutions, vgg_layers
 from posezoo.registry import register_model
 
@@ -149,6 +149,7 @@ class CPM(PoseModel):
             raise ValueError(f"design: expected one of {', '.join(DESIGNS)}, got {design!r}")
         self.design, self.num_stages, self.num_features = DESIGNS[design], num_stages, width
         self.offset, self.padding, self.background = self.design.offset, self.design.padding, self.design.background
+        self.fill = 0.0 if self.design.batch_norm else GREY
         self.flip_shift = self.design.offset == 0  # cells in the middle of their block mirror onto cells
         self.decoding = decoding or ("quarter" if design == "bn" else "bicubic")
         decodings = heatmaps.DECODINGS if design == "bn" else ("bicubic", *heatmaps.DECODINGS)
@@ -274,6 +275,31 @@ class CPM(PoseModel):
             zoomed, matrix = zoom(image, scale, middle, fill=self.normalize.mean)
             parts = self.beliefs(zoomed, middle, flip_index)[:, : self.num_keypoints]
             total = total + warp(enlarge(parts), invert(matrix), (height, width), mode="bicubic")
+        return heatmaps.decode(total / len(scales), stride=1, method="argmax")
+
+    @torch.no_grad()
+    def predict_at_scales(
+        self, image: Tensor, matrices: Tensor, *, scales: Sequence[float] = CPM_SCALES, flip: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Average the maps of crops of a photograph at several scales, the paper's test.
+
+        Args:
+            image: `(3, H, W)` in [0, 1], the whole photograph.
+            matrices: `(N, 2, 3)`, maps from its pixels to the crop of each person at scale 1.
+            scales: factors by which the person is enlarged about the middle of the crop.
+            flip: average with the mirror images.
+
+        Returns:
+            keypoints `(N, K, 2)` in pixels of the crop at scale 1, and scores `(N, K)`.
+        """
+        flip_index = require_flip_index(self) if flip else ()
+        height, width = self.input_size
+        middle, total = matrices.new_tensor([width / 2, height / 2]), torch.zeros((), device=image.device)
+        for scale in scales:
+            zoomed = torch.cat([scale * torch.eye(2).to(middle), ((1 - scale) * middle)[:, None]], dim=1)[None]
+            crops = crop(image - self.fill, compose(zoomed, matrices), self.input_size) + self.fill
+            parts = self.beliefs(crops, middle.expand(len(crops), 2), flip_index)[:, : self.num_keypoints]
+            total = total + warp(enlarge(parts), invert(zoomed).to(parts), (height, width), mode="bicubic")
         return heatmaps.decode(total / len(scales), stride=1, method="argmax")
 
     def beliefs(self, image: Tensor, middle: Tensor, flip_index: Sequence[int] = ()) -> Tensor:

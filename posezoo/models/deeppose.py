@@ -29,8 +29,11 @@ Departures
     - The paper counts about 40 million parameters. The widths in its text make 58.4; `widths=(48,
       128, 192, 192, 192, 4096, 4096)`, half of AlexNet's towers, 46.3.
     - Equation 6, read literally, counts the old location twice. Here it is added once.
-    - The paper's crop is the whole image on LSP, and on FLIC a detector's box times a constant that
-      it does not state. `padding` is 1.5 for tight boxes, as in a reimplementation.
+    - The default crop has a `padding` of 1.5 for tight boxes, as in a reimplementation. The paper's
+      are `contract.CROPS`: "deeppose-lsp", the whole image, and "deeppose-flic", a detector's box
+      times a constant, fitted by `data.detector_boxes.fit_padding`, since the paper does not state
+      it. `deeppose_flic` has 9 keypoints, those of FLIC's points that others use; the paper counts
+      10.
     - Squares have equal sides in pixels of the input. They are squares of the photograph too only
       if it was cropped without stretching. In `forward` stage 1 averages blocks of pixels of an
       input larger than 220.

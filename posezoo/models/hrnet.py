@@ -12,6 +12,8 @@ resampled to its resolution.
 Departures
     - `hrnet_w18` has the width 18 of the authors' networks for classification and faces (arXiv
       1908.07919). The pose networks of the paper are 32 and 48 wide.
+    - Target Gaussians have a sigma of 2 cells (3 for inputs of 384 pixels), as in the authors'
+      code; the paper's text says 1 pixel.
     - None else from the authors' pose network, whose keys these are. timm's network of the same
       name goes on to lower resolutions after stage 4, for classification;
       `pretrained_backbone=True` takes the part that both share.

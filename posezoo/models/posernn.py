@@ -9,6 +9,9 @@ joint per step; another attends to another part of the image at every step.
     Out  keypoints  (B, K, 2)             pixels of the image, in the skeleton's order whatever the order of the steps
          attention  (B, K, H/16, W/16)    attention map of each keypoint: `PoseAttentionLSTM.attend`
 
+The crop is the tight box of the joints and 20 pixels of the photograph on each side (`margin`),
+stretched to 224 x 224.
+
 Training: half the sum of squared pixel errors over steps and batch (`losses.keypoint_l2`), Adam at
 1e-3, halved every 1,000 of 10,000 iterations, 25 people each, no augmentation
 (`examples/train_posernn.py`). The paper's LSTM scores below its baseline, PCKh 21.5 and 32.8 on
@@ -18,15 +21,14 @@ The paper and its code (github.com/electric26/posernn, of which the copy styandd
 without weights) describe different networks. The paper is the default, and the code beyond it.
 
 Departures
-    - The crop is the tight box of the joints and 20 pixels of the photograph on each side,
-      stretched to 224 x 224. `padding` is a factor: 1.1, the same for people 400 pixels high.
     - The code normalises with the statistics of the batch, in tests too. Here batch norm has
       running statistics. `affine=True` adds the scale and shift that the code lacks.
-    - Convolution, batch norm, ReLU is the order of the code that trained the published numbers;
-      `bn_order="conv_relu_bn"` is the paper's. `batch_norm=False` is for ImageNet's VGG16
+    - Batch norm follows the ReLU, as the paper says; `bn_order="conv_bn_relu"` is the order of the
+      code that trained the published numbers. `batch_norm=False` is for ImageNet's VGG16
       (`pretrained_backbone=True`), as in the code's `_pt` networks.
     - Two LSTM layers 128 wide are the paper's. The code's network is `layers=1, hidden=256,
-      head="mlp", init="slice"`. The attention variant has one layer of 512, as in the code.
+      head="mlp", init="slice"`, that with attention `layers=1, hidden=512`, whose first state is
+      the mean annotation; other layers start from a linear map of it.
     - The LSTM's initial state comes from the CNN in the paper: `init="learned"`, a linear map of
       pool5. The code passes pool5, of which TensorFlow takes the first numbers: `init="slice"`.
     - `head="step"`: a projection per step, after a batch norm with one mean and variance for the
@@ -59,6 +61,7 @@ CHANNELS, CELLS = 512, (SIZE // 32) ** 2  # of pool5
 STRIDE = 16  # of the annotations, conv5_3
 NECK_WIDTH = 256  # channels after the last map of a timm backbone
 ATTENTION_WIDTH = 128  # of the two hidden layers that score a location (code)
+HIDDEN, LAYERS = 128, 2  # of the LSTMs (section 4.2)
 BN_EPS = 1e-6  # code
 # MPII indices, step by step (code): head and right arm, shoulders, trunk, legs, and the rest of the arms
 SEQUENCE = (9, 8, 10, 14, 12, 13, 7, 6, 0, 1, 2, 3, 4, 5, 11, 15)
@@ -70,7 +73,7 @@ class VGG16Pose(PoseModel):
     head_keys = ("head",)
     input_size = (SIZE, SIZE)
     keep_aspect = False
-    padding = 1.1
+    region, margin, padding = "joints", 20.0, 1.0
     num_features: int
     head: nn.Module
     build_head: Any  # method of a network: create the layers that depend on the number of keypoints
@@ -182,7 +185,7 @@ class PoseCNN(VGG16Pose):
             there are 16 and COCO's when there are 17.
         fc_width: units of the two dense layers; 256 is the code's `base_small`.
         batch_norm: False leaves it out of the convolutions.
-        bn_order: "conv_bn_relu" (code) or "conv_relu_bn" (paper).
+        bn_order: "conv_relu_bn" (paper) or "conv_bn_relu" (code).
         affine: batch norms have a scale and a shift.
         backbone: any timm network, by name, in place of VGG16's convolutions. Defaults to those.
         neck_width: channels of the 1x1 convolution after a timm backbone.
@@ -201,7 +204,7 @@ class PoseCNN(VGG16Pose):
         skeleton: str | Sequence[str] | None = None,
         fc_width: int = 4096,
         batch_norm: bool = True,
-        bn_order: str = "conv_bn_relu",
+        bn_order: str = "conv_relu_bn",
         affine: bool = False,
         backbone: str | None = None,
         neck_width: int = NECK_WIDTH,
@@ -252,13 +255,13 @@ class PoseLSTM(VGG16Pose):
         *,
         num_keypoints: int = 16,
         skeleton: str | Sequence[str] | None = None,
-        hidden: int = 128,
-        layers: int = 2,
+        hidden: int = HIDDEN,
+        layers: int = LAYERS,
         init: str = "learned",
         head: str = "step",
         sequence: Sequence[int] | None = None,
         batch_norm: bool = True,
-        bn_order: str = "conv_bn_relu",
+        bn_order: str = "conv_relu_bn",
         affine: bool = False,
         backbone: str | None = None,
         neck_width: int = NECK_WIDTH,
@@ -324,9 +327,15 @@ class PoseLSTM(VGG16Pose):
 class PoseAttentionLSTM(VGG16Pose):
     """One keypoint per step of an LSTM with attention to the image (section 4.3).
 
-    Arguments are those of `PoseCNN`, and `sequence` that of `PoseLSTM`. Without keypoints `forward`
-    returns the annotations. The LSTM is as wide as an annotation, `neck_width` after a timm
-    backbone.
+    Arguments that are not listed are those of `PoseCNN`. Without keypoints `forward` returns the
+    annotations.
+
+    Args:
+        hidden: width of an LSTM layer (section 4.2: 128; code: 512, the width of an annotation).
+            Defaults to 128, or to `neck_width` after a timm backbone.
+        layers: number of LSTM layers (section 4.2: 2; code: 1). Defaults to 2, or to 1 after a timm
+            backbone.
+        sequence: as in `PoseLSTM`.
 
     Examples:
         >>> model = PoseAttentionLSTM(num_keypoints=14, skeleton="lsp14").eval()
@@ -343,9 +352,11 @@ class PoseAttentionLSTM(VGG16Pose):
         *,
         num_keypoints: int = 16,
         skeleton: str | Sequence[str] | None = None,
+        hidden: int | None = None,
+        layers: int | None = None,
         sequence: Sequence[int] | None = None,
         batch_norm: bool = True,
-        bn_order: str = "conv_bn_relu",
+        bn_order: str = "conv_relu_bn",
         affine: bool = False,
         backbone: str | None = None,
         neck_width: int = NECK_WIDTH,
@@ -353,8 +364,14 @@ class PoseAttentionLSTM(VGG16Pose):
     ) -> None:
         super().__init__(4, batch_norm, bn_order, affine, backbone, neck_width, pretrained_backbone)
         self.num_features = self.channels
-        self.attention = Attention(self.channels, self.channels, ATTENTION_WIDTH)
-        self.lstm = LSTMCell(self.channels, self.channels)  # as wide as an annotation, whose mean is its first state
+        self.hidden = hidden or (neck_width if backbone else HIDDEN)
+        self.layers = layers or (1 if backbone else LAYERS)
+        self.attention = Attention(self.channels, self.hidden, ATTENTION_WIDTH)
+        self.lstm = LSTMCell(self.channels, self.hidden)
+        self.higher = nn.ModuleList(LSTMCell(self.hidden, self.hidden) for _ in range(self.layers - 1))
+        # an annotation is a state if it is as wide, as in the code
+        as_wide = self.layers == 1 and self.hidden == self.channels
+        self.first_state = None if as_wide else xavier_linear(self.channels, 2 * self.layers * self.hidden)
         self.reset_head(num_keypoints, skeleton)
         order_steps(self, sequence)
 
@@ -384,21 +401,29 @@ class PoseAttentionLSTM(VGG16Pose):
         """Annotations `(B, 512, h, w)` to keypoints `(B, K, 2)` and attention `(B, K, h, w)`."""
         annotations = features.flatten(2).mT  # (B, locations, 512)
         projected = self.attention.annotation(annotations)  # the same at every step
-        c = h = annotations.mean(dim=1)
+        states = self.initial_states(annotations.mean(dim=1))
         keypoints: dict[int, Tensor] = {}
         attention: dict[int, Tensor] = {}
         for keypoint in self.sequence:
-            attention[keypoint] = self.attention(projected, h)
+            attention[keypoint] = self.attention(projected, states[-1][1])
             context = (attention[keypoint][:, None] @ annotations)[:, 0]
-            c, h = self.lstm(self.lstm.input(context), (c, h))
-            keypoints[keypoint] = self.head[keypoint](h)
+            for layer, cell in enumerate((self.lstm, *self.higher)):
+                states[layer] = cell(cell.input(states[layer - 1][1] if layer else context), states[layer])
+            keypoints[keypoint] = self.head[keypoint](states[-1][1])
         order = range(self.num_keypoints)
         maps = torch.stack([attention[keypoint] for keypoint in order], dim=1)
         return torch.stack([keypoints[keypoint] for keypoint in order], dim=1), maps.unflatten(2, features.shape[2:])
 
+    def initial_states(self, mean: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return (c, h) of each layer, `(B, hidden)` each, from the mean annotation `(B, C)`."""
+        if self.first_state is None:
+            return [(mean, mean)]
+        parts = self.first_state(mean).split(self.hidden, dim=1)
+        return list(zip(parts[::2], parts[1::2], strict=True))
+
     def build_head(self) -> None:
         order_steps(self, None)
-        self.head = nn.ModuleList(xavier_linear(self.channels, 2) for _ in range(self.num_keypoints))
+        self.head = nn.ModuleList(xavier_linear(self.hidden, 2) for _ in range(self.num_keypoints))
 
 
 class LSTMCell(nn.Module):

@@ -13,6 +13,8 @@ Departures
     - The backbone is timm's, so that any timm backbone can take the ResNet's place; keys are the
       authors' with `backbone.` in front, as in mmpose. Backbones of stride 16 (vision transformers)
       need `num_deconvs=2` for heatmaps of a quarter of the input's size.
+    - Target Gaussians have a sigma of 2 cells (3 for inputs of 384 pixels), as in the authors'
+      code; reviews say 1 pixel.
     - `caffe_style=True` selects the authors' second ResNet, whose stride sits on the first 1x1 of a
       block.
 """

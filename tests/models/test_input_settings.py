@@ -135,7 +135,8 @@ def test_udp_is_corner_aligned():
 def test_the_person_arrives_as_large_as_in_the_paper(name, high):
     model = on_meta(name)
     box = torch.tensor([[100.0, 50.0, 200.0, 450.0]])
-    place = box_to_crop(box, model.input_size, padding=model.padding, keep_aspect=model.keep_aspect)
+    around = box + model.margin * torch.tensor([-1.0, -1.0, 1.0, 1.0])
+    place = box_to_crop(around, model.input_size, padding=model.padding, keep_aspect=model.keep_aspect)
     matrix = crop_matrix(*place, model.input_size, keep_aspect=model.keep_aspect)
     corners = transform_points(box.view(1, 2, 2), matrix)
     assert float(corners[0, 1, 1] - corners[0, 0, 1]) == pytest.approx(high, abs=0.01)

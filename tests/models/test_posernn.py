@@ -85,7 +85,9 @@ def random_annotations(batch, height=3, width=4):
         ("posernn_lstm", {"head": "shared", "init": "zeros"}, 27_757_634),
         ("posernn_lstm", {"head": "shared"}, 27_757_634 + 25_088 * 512 + 512),  # a linear map to the first state
         # the code's last layer has 196 outputs, of which each location here has its own
-        ("posernn_attention", {}, 17_003_300 - 195 * (128 + 1)),
+        ("posernn_attention", {"layers": 1, "hidden": 512}, 17_003_300 - 195 * (128 + 1)),
+        # a linear map to the first state, and two layers of 128 in place of one of 512
+        ("posernn_attention", {}, 15_539_937),
     ],
 )
 def test_size_is_the_codes(name, kwargs, parameters):
@@ -304,7 +306,7 @@ def test_unknown_choices_are_refused():
 @torch.no_grad()
 def test_attention_is_the_loops_of_the_paper():
     """Section 4.3, one person, one step and one location at a time."""
-    model = small_attention(num_keypoints=3, sequence=[1, 2, 0])
+    model = small_attention(num_keypoints=3, sequence=[1, 2, 0], layers=1, hidden=512)
     features = random_annotations(2)
     keypoints, weights = model.run_steps(features)
     scorer, cell = model.attention, model.lstm
@@ -588,7 +590,8 @@ def test_imagenet_trunk_is_timms(batch_norm, tmp_path, monkeypatch):
     save_file(state, file)
     asked = []
     monkeypatch.setattr("posezoo.backbones.find", lambda record, *_: asked.append(record.sources[0]) or file)
-    ours = build("posernn_attention", pretrained_backbone=True, batch_norm=batch_norm, affine=batch_norm)
+    norms = {"affine": True, "bn_order": "conv_bn_relu"} if batch_norm else {}
+    ours = build("posernn_attention", pretrained_backbone=True, batch_norm=batch_norm, **norms)
     assert asked == [f"hf-hub:timm/{name}.tv_in1k"]
     assert ours.normalize.mean.tolist() == pytest.approx([0.485, 0.456, 0.406])
     assert "pretrained_backbone" not in ours.kwargs
