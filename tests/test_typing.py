@@ -70,7 +70,8 @@ def check(folder: Path, files: dict[str, str]) -> list[str]:
     users = ", ".join(f'"{name}"' for name in files)
     more = (
         f"module = [{users}]\ndisable_error_code = ['empty-body']\ndisallow_untyped_defs = false\n",
-        'module = ["peft.*", "lightning.*", "transformers.*", "kornia.*", "albumentations.*"]\nignore_missing_imports = true\n',
+        'module = ["peft.*", "lightning.*", "transformers.*", "kornia.*", "albumentations.*"]\n'
+        "ignore_missing_imports = true\n",
     )
     overrides = "\n[[tool.mypy.overrides]]\n".join(["", overrides, *more])
     (folder / "pyproject.toml").write_text(f"[tool.mypy]{own}{overrides}", encoding="utf-8")
