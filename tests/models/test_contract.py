@@ -106,6 +106,7 @@ def build(name, **kwargs):
             module.running_var.uniform_(0.5, 1.5)
         elif isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.ConvTranspose2d | torch.nn.Linear):
             torch.nn.init.kaiming_normal_(module.weight)
+    model.prepare = False  # compared in tests/test_prepared.py
     return model.eval()
 
 

@@ -401,8 +401,8 @@ def test_impossible_arguments_are_refused(argument):
 
 def test_weights_are_to_be_downloaded_by_hand():
     with pytest.raises(ValueError, match=r"Download http://.*models\.tar yourself and write create\('ief', checkpoint"):
-        posezoo.create("ief", pretrained=True)
-    assert "ief" not in posezoo.list_models(pretrained=True, include_tags=False)
+        posezoo.create("ief.mpii_224x224", pretrained=True)
+    assert "ief.mpii_224x224" not in posezoo.list_pretrained()
 
 
 def test_batches_of_one_and_of_none_train(image):
