@@ -139,7 +139,7 @@ class PoseModel(nn.Module):
         return settings
 
     def apply_input_settings(self, settings: Mapping[str, Any]) -> None:
-        """Set what crops depend on, where given: `input_size` and `CROP_SETTINGS`; see `data.CROPS`.
+        """Set what crops depend on, where given: `input_size`, `CROP_SETTINGS`; see `data.CROPS`.
 
         A padding without a margin or a region is that of the person's box, without a margin.
 

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -55,8 +54,8 @@ def save_pretrained(
 
     Raises:
         ValueError: a model that was not made by `create`, values that are not finite or overflow
-            in `dtype`, no such thumbnail, unknown fields, `exclude` without `base`, or excluded tensors that differ
-            from the base's.
+            in `dtype`, no such thumbnail, unknown fields, `exclude` without `base`, or excluded
+            tensors that differ from the base's.
 
     Examples:
         >>> import posezoo, tempfile
@@ -174,7 +173,7 @@ def read_record(place: str, cache_dir: str | Path | None = None) -> tuple[str, W
 
 
 def mirrored(record: Weights) -> Weights:
-    """Return the record with the file that `posezoo mirror` copied into `$POSEZOO_MIRROR`, if there is one.
+    """Return the record with its file in `$POSEZOO_MIRROR`, if `posezoo mirror` copied it there.
 
     The copy is a folder `arch.tag` in posezoo's format; its config.json has its own sha256.
 
@@ -188,8 +187,8 @@ def mirrored(record: Weights) -> Weights:
     if not os.environ.get("POSEZOO_MIRROR") or not (folder / CONFIG_FILE).is_file():
         return record
     copied = read_record(f"local-dir:{folder}")[1]
-    same = {"sources": copied.sources, "sha256": copied.sha256, "size": copied.size, "channel_order": "RGB"}
-    return dataclasses.replace(record, **same, format="", keypoints=(), base="", shared=())
+    file = dataclasses.replace(record, sources=copied.sources, sha256=copied.sha256, size=copied.size)
+    return dataclasses.replace(file, channel_order="RGB", format="", keypoints=(), base="", shared=())
 
 
 def _write(
@@ -244,7 +243,7 @@ def _write(
     with replacing(directory / CONFIG_FILE) as temporary:
         temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     with replacing(directory / CARD_FILE) as temporary:
-        temporary.write_text(model_card(model, record, name, card, picture and picture.name), encoding="utf-8")
+        temporary.write_text(model_card(model, record, name, card, picture.name if picture else None), encoding="utf-8")
     if picture is not None and picture.resolve() != (directory / picture.name).resolve():
         shutil.copyfile(picture, directory / picture.name)
     return directory
