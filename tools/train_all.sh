@@ -56,8 +56,8 @@ ief() {
     --epochs-per-step 0 0 0 1 --draws 1 --output "$OUT/ief"
 }
 cpm_vgg_6s() {
-  $PYTHON examples/train_cpm.py "${PEOPLE[@]}" "${TAUGHT[@]}" --model cpm_vgg_6s --width 64 --stages 3 --size 128 128 \
-    --adam --lr 7e-4 --craft "${CRAFT:-craft_mlt_25k.pth}" --output "$OUT/cpm_vgg_6s"
+  $PYTHON examples/train_cpm.py "${PEOPLE[@]}" "${TAUGHT[@]}" --model cpm_vgg_6s --width 64 --stages 3 --size 96 96 \
+    --adam --lr 1e-3 --craft "${CRAFT:-craft_mlt_25k.pth}" --output "$OUT/cpm_vgg_6s"
 }
 taught() { # name, options
   $PYTHON examples/train_heatmap.py "${PEOPLE[@]}" "${TAUGHT[@]}" --model "$1" --lr 1.5e-3 --ema 0.99 --output "$OUT/$1" \

@@ -95,4 +95,15 @@ LSPET_NETWORKS: tuple[Weights, ...] = (
         data_license=TAUGHT_LICENSE,
         paper="https://arxiv.org/abs/1603.06937",
     ),
+    trained_on_lspet(
+        "cpm_vgg_6s",
+        "lspet_96x96",
+        "5f3f15e9d759cdf3d10ebc141709c1adb496630169b983cc2c9f86e95f917ef0",
+        8_841_750,
+        0.205,
+        kwargs={"width": 64, "num_stages": 3},
+        data=TAUGHT,
+        data_license=TAUGHT_LICENSE,
+        paper="https://arxiv.org/abs/1602.00134",
+    ),
 )
