@@ -40,3 +40,9 @@ def test_every_file_is_small():
 
 def test_the_architecture_stays_the_papers():
     assert posezoo.create("hourglass_1").num_features == 256
+
+
+@pytest.mark.parametrize(("name", "sibling"), [("hourglass_4", "hourglass_1"), ("hrnet_w18", "hrnet_w48")])
+def test_names_without_weights_point_to_their_siblings(name, sibling):
+    with pytest.raises(ValueError, match=rf"weights for {name}\. The nearest that posezoo can fetch: {sibling}\."):
+        posezoo.create(name, pretrained=True)
