@@ -30,7 +30,7 @@ def meta(name, **kwargs):
 
 
 def tiny(**kwargs):
-    """A narrow network whose answers are not all alike, which the paper's small first weights would
+    """A narrow network whose outputs are not all alike, which the paper's small first weights would
     make them.
     """
     torch.manual_seed(0)

@@ -36,7 +36,7 @@ def count(model):
 
 
 def narrow(seed=0, **kwargs):
-    """A small cascade in double precision whose stages answer with a pose of their own, varied by
+    """A small cascade in double precision whose stages predict a pose of their own, varied by
     what they see.
     """
     torch.manual_seed(seed)
@@ -251,7 +251,7 @@ def test_a_drawn_dot_lies_at_its_target(stage, zoom):
 
 
 class Watched(nn.Module):
-    """In a network's place: keeps what it is shown, and sees nothing in it."""
+    """In a network's place: keeps its inputs, and returns zeros."""
 
     def __init__(self):
         super().__init__()

@@ -305,7 +305,7 @@ def test_missing_keypoints_stay_where_they_start(missing):
 
 @pytest.mark.parametrize("missing", range(3))
 def test_a_missing_keypoint_has_no_gradient(model, image, missing):
-    """In any position: neither its row of the last layer nor what it says of itself."""
+    """In any position: neither its row of the last layer nor its own prediction."""
     target = torch.full((1, 3, 2), 130.0)
     visible = torch.ones(1, 3, dtype=torch.bool)
     visible[0, missing] = False

@@ -339,7 +339,7 @@ def test_weights_are_shares():
 
 
 def test_attention_follows_its_locations():
-    """Shuffled locations: shuffled weights, the same answers."""
+    """Shuffled locations: shuffled weights, the same predictions."""
     model = small_attention()
     features = random_annotations(2)
     shuffled = features.flatten(2)[..., torch.randperm(12, generator=torch.Generator().manual_seed(4))]
