@@ -85,6 +85,21 @@ LSPET_NETWORKS: tuple[Weights, ...] = (
         paper="https://arxiv.org/abs/1312.4659",
     ),
     trained_on_lspet(
+        "ief",
+        "lspet_128x128",
+        "2a92cc98aa699d8c3eb2a5f227bf2a521f2f943c1a69a556e5289ab8d91a9e76",
+        8_976_660,
+        0.238,
+        kwargs={
+            "num_steps": 4,
+            "backbone": "tf_efficientnet_lite2",
+            "size": 128,
+            "max_step": 11.428571428571427,
+            "sigma": 12.777531299998799,
+        },
+        paper="https://arxiv.org/abs/1507.06550",
+    ),
+    trained_on_lspet(
         "hourglass_1",
         "lspet_128x128",
         "a976fe896bee072d9e9f798848ee1c902c1f30fa337f226d7254e4548d57629e",
