@@ -121,4 +121,15 @@ LSPET_NETWORKS: tuple[Weights, ...] = (
         data_license=TAUGHT_LICENSE,
         paper="https://arxiv.org/abs/1602.00134",
     ),
+    trained_on_lspet(
+        "tompson_mpii",
+        "lspet_128x128",
+        "ecfdaa1383a6ff4ceed18330d43a6dcce0cb30998f321ee2c58bccbe84029532",
+        1_160_888,
+        0.135,
+        kwargs={"width": 32, "fc_width": 128, "crop": 20, "fine": False},
+        data=TAUGHT,
+        data_license=TAUGHT_LICENSE,
+        paper="https://arxiv.org/abs/1411.4280",
+    ),
 )
