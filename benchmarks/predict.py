@@ -3,6 +3,8 @@
     python benchmarks/predict.py [ROW …] [--repeat 5] [--batches 1 8]
 
 A ratio above 1 means that ours is faster. Runs of ours and of the reference alternate, and the medians are divided.
+Times are the processor's, so that other work on the machine changes them little; only those of `loading`, which has its
+own processes, are the wall clock's. Run with OMP_NUM_THREADS=1 for times per core.
 
     networks   `model.predict` in float32 and in bfloat16, against the network as its authors run it: eager.
                HRNet and the hourglass agree with the authors' code to the bit (docs/results.md). Also: the largest
@@ -37,15 +39,20 @@ PHOTO = Path(__file__).parents[1] / "docs" / "images" / "street.jpg"
 NETWORKS = ("hrnet_w32", "simple_baseline_resnet50", "hourglass_2")
 
 
-def ratio(ours: Callable[[], Any], reference: Callable[[], Any], repeat: int) -> tuple[float, float, float]:
+def ratio(
+    ours: Callable[[], Any],
+    reference: Callable[[], Any],
+    repeat: int,
+    clock: Callable[[], float] = time.process_time,
+) -> tuple[float, float, float]:
     """Return medians of ours and of the reference in milliseconds, and their ratio; runs alternate."""
     times: tuple[list[float], list[float]] = ([], [])
     for turn in range(repeat + 1):
         for run, taken in zip((ours, reference), times, strict=True):
-            start = time.perf_counter()
+            start = clock()
             run()
             if turn:  # the first one warms up
-                taken.append(1e3 * (time.perf_counter() - start))
+                taken.append(1e3 * (clock() - start))
     own, other = statistics.median(times[0]), statistics.median(times[1])
     return own, other, other / own
 
@@ -203,7 +210,7 @@ def loading(repeat: int, _: Iterable[int]) -> None:
         for part in image.split(8):
             model(part).square().mean().backward()
 
-    report("crops of 2 workers against training", *ratio(lambda: list(loader), train, repeat))
+    report("crops of 2 workers against training", *ratio(lambda: list(loader), train, repeat, time.perf_counter))
 
 
 def report(row: str, own: float, reference: float, times: float, note: str = "") -> None:
