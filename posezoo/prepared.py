@@ -106,7 +106,7 @@ def prepare(model: nn.Module, image: Tensor, dtype: torch.dtype = torch.float32)
         rest = [norm.drop, norm.act] if hasattr(norm, "act") and hasattr(norm, "drop") else []
         kept = [layer for layer in rest if not isinstance(layer, nn.Identity)]
         _replace(network, norm_name, kept[0] if len(kept) == 1 else nn.Sequential(*kept) if kept else nn.Identity())
-    return network.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.to(dtype).to(memory_format=torch.channels_last)
 
 
 def _run(network: Callable[..., Tensor], image: Tensor, dtype: torch.dtype) -> Tensor:

@@ -661,8 +661,8 @@ def _raise_missing_weights(arch: str, record: Weights | None = None) -> typing.N
             f"{listed}"
         )
     raise ValueError(
-        f"nobody has published weights for {arch}. {listed}.\nFor a random network write create({arch!r}), for a file "
-        f"of your own create({arch!r}, checkpoint_path=...).\nexamples/train_*.py in posezoo's repository train it"
+        f"nobody has published weights for {arch}. {listed}. For a random network write create({arch!r}), for a file "
+        f"of your own create({arch!r}, checkpoint_path=...); examples/train_*.py in posezoo's repository train it"
     )
 
 
