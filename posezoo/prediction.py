@@ -138,6 +138,7 @@ def predict(
             `posezoo.create` raises.
 
     Examples:
+        >>> import numpy as np
         >>> import posezoo
         >>> people = posezoo.predict(np.zeros((120, 90, 3), np.uint8), boxes=[[10, 10, 80, 110]])
         >>> people.keypoints.shape, people.skeleton.name
@@ -257,6 +258,7 @@ def predict_stream(
         ValueError: as `predict`.
 
     Examples:
+        >>> import numpy as np
         >>> frames = (np.full((60, 40, 3), grey, np.uint8) for grey in range(5))
         >>> [people.keypoints.shape for people in predict_stream(frames, batch_size=2)][:2]
         [(1, 17, 2), (1, 17, 2)]
