@@ -41,7 +41,7 @@ _EXPORTS = {
 _MODULES = (
     "arguments", "backbones", "catalogue", "checkpoints", "codecs", "commands", "completion", "contract",
     "convert", "crops", "data", "detectors", "evaluate", "export", "features", "geometry", "heads", "heatmaps",
-    "images", "inputs", "layers", "lifting", "losses", "metrics", "models", "people", "poses3d", "prediction",
+    "images", "inputs", "layers", "lifting", "losses", "metrics", "mirror", "models", "people", "poses3d", "prediction",
     "prepared", "progress", "refinement", "registry", "skeletons", "spatial_model", "tracking", "video", "viz",
     "weights", "writing",
 )  # fmt: skip
@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     import posezoo.lifting as lifting
     import posezoo.losses as losses
     import posezoo.metrics as metrics
+    import posezoo.mirror as mirror
     import posezoo.models as models
     import posezoo.people as people
     import posezoo.poses3d as poses3d

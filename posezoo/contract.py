@@ -25,33 +25,14 @@ from posezoo.weights import Weights, push_to_hub, save_pretrained
 Model = TypeVar("Model", bound="PoseModel")
 
 TARGETS = {"udp": "truncated", "dark": "gaussian"}  # how targets are drawn for a decoding; "msra" for the others
-
-
 REGIONS = ("person", "joints", "image")
-
-# The papers' crops, for `PoseModel.apply_input_settings`. DeepPose's padding on FLIC is fitted to the detector's boxes
-# (`posezoo.data.detector_boxes.fit_padding`); sides are relative to the boxes of `posezoo.data`, on MPII and FLIC 200
-# `scale`, the person's height.
-CROPS: dict[str, dict[str, Any]] = {
-    "deeppose-lsp": {"input_size": (220, 220), "region": "image", "padding": 1.0, "keep_aspect": False},
-    "deeppose-flic": {"input_size": (220, 220), "padding": 1.0, "keep_aspect": False},
-    "tompson": {"input_size": (256, 256), "padding": 256 / 200, "keep_aspect": True},
-    # a person of 200 annotated pixels is 200 * 41/35 of 368 high; on LSP the image is 0.8 of 368 high
-    "cpm": {"input_size": (368, 368), "padding": 368 / (200 * 41 / 35), "keep_aspect": True, "fill": 128 / 255},
-    "cpm-lsp": {
-        "input_size": (368, 368), "region": "image", "padding": 1 / 0.8, "keep_aspect": True, "fill": 128 / 255,
-    },
-    # 256 pixels for the person's height, of which the middle 224 are shown
-    "ief": {"input_size": (224, 224), "padding": 224 / 256, "keep_aspect": True},
-    "hourglass": {"input_size": (256, 256), "padding": 1.25, "keep_aspect": True},
-    "posernn": {
-        "input_size": (224, 224), "region": "joints", "margin": 20.0, "padding": 1.0, "keep_aspect": False,
-    },
-    # Simple Baselines and HRNet: boxes of 3:4, the side times 1.25
-    "top-down": {"input_size": (256, 192), "padding": 1.25, "keep_aspect": True},
-    "top-down-384": {"input_size": (384, 288), "padding": 1.25, "keep_aspect": True},
-    "top-down-mpii": {"input_size": (256, 256), "padding": 1.25, "keep_aspect": True},
-}  # fmt: skip
+CROP_SETTINGS: dict[str, tuple[type, Callable[[Any], bool], str]] = {  # of a crop: type, condition, what is expected
+    "padding": (float, lambda value: value > 0, "a positive factor such as 1.25"),
+    "margin": (float, lambda value: value >= 0, "pixels, 0 or more"),
+    "region": (str, lambda value: value in REGIONS, f"one of {', '.join(REGIONS)}"),
+    "fill": (float, lambda value: 0 <= value <= 1, "a value from 0 to 1"),
+    "keep_aspect": (bool, lambda value: True, ""),
+}
 
 
 class PoseModel(nn.Module):
@@ -149,11 +130,7 @@ class PoseModel(nn.Module):
             return {"receptive_field": self.receptive_field}
         settings: dict[str, Any] = {
             "input_size": None if self.input_size is None else list(self.input_size),
-            "padding": self.padding,
-            "margin": self.margin,
-            "region": self.region,
-            "fill": self.fill,
-            "keep_aspect": self.keep_aspect,
+            **{name: getattr(self, name) for name in CROP_SETTINGS},
             "receptive_field": self.receptive_field,
         }
         if self.stride is not None:
@@ -162,14 +139,12 @@ class PoseModel(nn.Module):
         return settings
 
     def apply_input_settings(self, settings: Mapping[str, Any]) -> None:
-        """Set what crops depend on, where given: `input_size`, `padding` …, as `CROPS` has them.
+        """Set what crops depend on, where given: `input_size` and `CROP_SETTINGS`; see `data.CROPS`.
 
-        The constructor's arguments fix all other settings. A padding without a margin or a region
-        is the padding of the person's box, without a margin.
+        A padding without a margin or a region is that of the person's box, without a margin.
 
         Raises:
-            ValueError: a size that is not two positive whole numbers, a padding that is not
-                positive, a negative margin, or an unknown region.
+            ValueError: a size that is not two positive whole numbers, or an impossible setting.
 
         Examples:
             >>> import posezoo
@@ -177,33 +152,19 @@ class PoseModel(nn.Module):
             >>> model.apply_input_settings({"input_size": [384, 288]})
             >>> model.example_input().shape
             torch.Size([1, 3, 384, 288])
-            >>> model.apply_input_settings(posezoo.contract.CROPS["hourglass"])
-            >>> model.input_size, model.padding
-            ((256, 256), 1.25)
         """
-        size, padding = settings.get("input_size"), settings.get("padding")
-        if padding is not None:
+        size = settings.get("input_size")
+        if settings.get("padding") is not None:
             settings = {"margin": 0.0, "region": "person", **settings}
-        if settings.get("margin") is not None:
-            if not settings["margin"] >= 0:
-                raise ValueError(f"margin: expected pixels, 0 or more, got {settings['margin']!r}")
-            self.margin = float(settings["margin"])
-        if settings.get("region") is not None:
-            if settings["region"] not in REGIONS:
-                raise ValueError(f"region: expected one of {', '.join(REGIONS)}, got {settings['region']!r}")
-            self.region = settings["region"]
-        if settings.get("fill") is not None:
-            self.fill = float(settings["fill"])
         if size is not None:
             if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
                 raise ValueError(f"input_size: expected (H, W), two positive whole numbers, got {size!r}")
             self.input_size = (size[0], size[1])
-        if padding is not None:
-            if not padding > 0:
-                raise ValueError(f"padding: expected a positive factor such as 1.25, got {padding!r}")
-            self.padding = float(padding)
-        if settings.get("keep_aspect") is not None:
-            self.keep_aspect = bool(settings["keep_aspect"])
+        for name, (kind, valid, expected) in CROP_SETTINGS.items():
+            if (value := settings.get(name)) is not None:
+                if not valid(value):
+                    raise ValueError(f"{name}: expected {expected}, got {value!r}")
+                setattr(self, name, kind(value))
 
     def example_input(self, batch: int = 1) -> Tensor:
         """Return a random input of `input_size` or `receptive_field`.
@@ -554,8 +515,8 @@ def check_clip(clip: Tensor, size: tuple[int, int], channels: int = 3) -> None:
     if clip.ndim != 5 or shape[2] != channels:
         raise ValueError(
             f"clip: expected (B, T, {channels}, H, W), RGB, got shape {shape}; add the batch axis to one clip with "
-            "clip[None], the time axis to single frames with image[:, None], move channels first with clip.movedim(-1, -3), "
-            "repeat grey with clip.repeat(1, 1, 3, 1, 1)"
+            "clip[None], the time axis to single frames with image[:, None], move channels first with "
+            "clip.movedim(-1, -3), repeat grey with clip.repeat(1, 1, 3, 1, 1)"
         )
     if not clip.is_floating_point():
         raise ValueError(f"clip: expected floats in [0, 1], got {clip.dtype}; use clip.float() / 255")
@@ -659,18 +620,6 @@ def predict_output(model: Any, image: Tensor, *, flip: bool) -> tuple[Tensor, Te
     """Decode `model(image)`; `flip` averages with the mirrored image: heatmaps, or the keypoints of other heads."""
     predict = predict_heatmaps if model.head_kind == "heatmaps" else predict_keypoints
     return predict(model, image, flip=flip)
-
-
-def check_batch_norm(model: nn.Module, count: int) -> None:
-    """Check that a training batch has the two frames that batch normalisation needs for a variance.
-
-    Raises:
-        ValueError: one frame in training mode.
-    """
-    if model.training and count == 1:
-        raise ValueError(
-            "batch normalisation needs at least two frames in training, got one; add to the batch, or use model.eval()"
-        )
 
 
 def require_flip_index(model: PoseModel) -> tuple[int, ...]:

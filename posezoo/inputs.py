@@ -22,6 +22,9 @@ class InputTransform:
     Attributes:
         size: (H, W) of the input.
         padding: side of the crop in units of the person's box.
+        margin: pixels of the image added to each side of the box, before `padding`.
+        region: "image" for the whole image whatever the box, else the person's box.
+        fill: value of pixels outside of the image.
         keep_aspect: whether the crop keeps the image's aspect ratio.
         corner_aligned: whether the corners of the box are on the outer pixels' centres (UDP).
         mean: subtracted from the image in [0, 1], `(3,)`.
@@ -30,6 +33,9 @@ class InputTransform:
 
     size: tuple[int, int]
     padding: float = 1.25
+    margin: float = 0.0
+    region: str = "person"
+    fill: float = 0.0
     keep_aspect: bool = True
     corner_aligned: bool = False
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
@@ -39,14 +45,19 @@ class InputTransform:
         """Return the input `(3, H, W)` for an image, or for the person in its box (x1, y1, x2, y2)."""
         pixels = load_image(image)
         height, width = pixels.shape[-2:]
-        cut = crop(pixels, self.matrix((height, width), box)[None], self.size)[0].clamp(0, 1)
+        cut = crop(pixels - self.fill, self.matrix((height, width), box)[None], self.size)[0] + self.fill
+        cut = cut.clamp(0, 1)
         return (cut - cut.new_tensor(self.mean)[:, None, None]) / cut.new_tensor(self.std)[:, None, None]
 
     def matrix(self, image_size: tuple[int, int], box: "Sequence[float] | None" = None) -> Tensor:
         """Return the `(2, 3)` matrix from pixels of an image of `image_size` (H, W) to those of the input."""
         height, width = image_size
-        corners = torch.tensor([[0.0, 0.0, width, height]] if box is None else [list(box)], dtype=torch.float32)
-        padding = 1.0 if box is None else self.padding
+        whole, padding = torch.tensor([[0.0, 0.0, width, height]]), self.padding
+        if box is None or self.region == "image":
+            corners, padding = whole, padding if self.region == "image" else 1.0
+        else:
+            corners = torch.tensor([list(box)], dtype=torch.float32)
+            corners = corners + self.margin * corners.new_tensor([-1.0, -1.0, 1.0, 1.0])
         center, extent = box_to_crop(corners, self.size, padding=padding, keep_aspect=self.keep_aspect)
         options = {"corner_aligned": self.corner_aligned, "keep_aspect": self.keep_aspect}
         return crop_matrix(center, extent, self.size, **options)[0]
@@ -74,8 +85,9 @@ def create_transform(model: Any) -> InputTransform:
     kind, size, channels = getattr(model, "input_kind", ""), getattr(model, "input_size", None), model.in_chans
     if kind not in ("image", "clip") or size is None or channels != 3:
         raise ValueError(
-            f"model: expected one of RGB images with an input_size, got a {type(model).__name__} of {kind or 'unknown'} "
-            f"inputs, {channels} channels and input_size {size}"
+            f"model: expected one of RGB images with an input_size, got a {type(model).__name__} of "
+            f"{kind or 'unknown'} inputs, {channels} channels and input_size {size}"
         )
     mean, std = getattr(model.normalize, "before", ((0.0,) * 3, (1.0,) * 3))
-    return InputTransform(tuple(size), model.padding, model.keep_aspect, model.corner_aligned, mean, std)
+    names = ("padding", "margin", "region", "fill", "keep_aspect", "corner_aligned")
+    return InputTransform(tuple(size), **{name: getattr(model, name) for name in names}, mean=mean, std=std)

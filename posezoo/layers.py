@@ -513,3 +513,15 @@ def chains_of(parents: Sequence[int]) -> Tensor:
             chain.add(keypoint)
         chains.append([float(other in chain) for other in range(len(parents))])
     return torch.tensor(chains).view(len(parents), len(parents))
+
+
+def check_batch_norm(model: nn.Module, count: int) -> None:
+    """Check that a training batch has the two frames that batch normalisation needs for a variance.
+
+    Raises:
+        ValueError: one frame in training mode.
+    """
+    if model.training and count == 1:
+        raise ValueError(
+            "batch normalisation needs at least two frames in training, got one; add to the batch, or use model.eval()"
+        )

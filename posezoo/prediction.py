@@ -138,8 +138,7 @@ def predict(
             `posezoo.create` raises.
 
     Examples:
-        >>> import numpy as np
-        >>> import posezoo
+        >>> import numpy as np, posezoo
         >>> people = posezoo.predict(np.zeros((120, 90, 3), np.uint8), boxes=[[10, 10, 80, 110]])
         >>> people.keypoints.shape, people.skeleton.name
         ((1, 17, 2), 'coco17')

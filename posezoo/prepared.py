@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 EAGER_CALLS = 4  # runs before the copy is made: one image, in two passes with their mirror images, is not worth it
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}  # of the largest output
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1}  # of the largest output
 LOOKS = ("__get__", "dim", "size", "numel", "is_floating_point")  # functions that read no values
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 
@@ -106,7 +106,7 @@ def prepare(model: nn.Module, image: Tensor, dtype: torch.dtype = torch.float32)
         rest = [norm.drop, norm.act] if hasattr(norm, "act") and hasattr(norm, "drop") else []
         kept = [layer for layer in rest if not isinstance(layer, nn.Identity)]
         _replace(network, norm_name, kept[0] if len(kept) == 1 else nn.Sequential(*kept) if kept else nn.Identity())
-    return network.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.to(dtype).to(memory_format=torch.channels_last)
 
 
 def _run(network: Callable[..., Tensor], image: Tensor, dtype: torch.dtype) -> Tensor:

@@ -30,7 +30,7 @@ from posezoo.checkpoints.loading import Checkpoint, load_weights, read_checkpoin
 from posezoo.contract import PoseModel
 from posezoo.features import FeatureMaps, without_data
 from posezoo.skeletons import get_skeleton
-from posezoo.weights.folder import read_record
+from posezoo.weights.folder import mirrored, read_record
 from posezoo.weights.published import PUBLISHED, publish
 from posezoo.weights.record import HUB_SOURCE, Weights
 
@@ -210,6 +210,7 @@ def create(
     else:
         arch, _, tag = name.partition(".")
         record = _find_record(arch, tag if pretrained_cfg is None else pretrained_cfg)
+        record = mirrored(record) if pretrained and record is not None else record
     if pretrained_cfg_overlay:
         base = record or Weights(architecture=arch)
         record = Weights.from_dict({**base.to_dict(), **pretrained_cfg_overlay})
@@ -660,8 +661,8 @@ def _raise_missing_weights(arch: str, record: Weights | None = None) -> typing.N
             f"{listed}"
         )
     raise ValueError(
-        f"nobody has published weights for {arch}. {listed}.\nFor a random network write create({arch!r}), for a file "
-        f"of your own create({arch!r}, checkpoint_path=...).\nexamples/train_*.py in posezoo's repository train it"
+        f"nobody has published weights for {arch}. {listed}. For a random network write create({arch!r}), for a file "
+        f"of your own create({arch!r}, checkpoint_path=...); examples/train_*.py in posezoo's repository train it"
     )
 
 

@@ -129,7 +129,7 @@ def test_nothing_is_left_when_writing_fails(published, tmp_path, monkeypatch):
     def fail(*_, **__):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("posezoo.weights.folder._card", fail)
+    monkeypatch.setattr("posezoo.weights.folder.model_card", fail)
     with pytest.raises(OSError, match="no space left"):
         convert_file(published, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == [published.name]

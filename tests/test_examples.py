@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from fresh_process import run_distributed
 from PIL import Image
@@ -81,6 +82,17 @@ def test_train_spatial_model_compares_with_the_detector(lspet, tmp_path, capsys)
     assert "with the spatial model" in capsys.readouterr().out
     # 15 maps of 16 x 16, the torso's among them, and displacements as large as the maps
     assert torch.load(tmp_path / "run" / "spatial_model.pt")["weight"].shape == (14, 15, 31, 31)
+
+
+def test_publish_checks_a_folder_before_it_uploads(tmp_path, capsys):
+    main = load_example("publish").main
+    network = posezoo.create("simple_baseline_lite", num_keypoints=2, skeleton=["tip", "tail"])
+    folder = network.save_pretrained(tmp_path / "arrows")
+    with pytest.raises(SystemExit):
+        main([str(folder), "you/arrows", "--dry-run"])
+    assert "does not state data, license, metrics" in capsys.readouterr().err
+    network.save_pretrained(folder, data="Arrows", license="MIT", metrics={"Arrows": {"error, px": 2.0}})
+    assert "license: mit" in main([str(folder), "you/arrows", "--dry-run"])
 
 
 def test_the_readme_lists_every_script():

@@ -22,7 +22,7 @@ FLOORS = (
     {"viz", "layers", "arguments", "inputs"},
     {"metrics", "people"},
     {"data"},
-    {"backbones", "spatial_model"},
+    {"backbones", "recurrent_pose", "spatial_model"},
     {"features", "prepared"},
     {"contract"},
     {"checkpoints"},
@@ -33,7 +33,7 @@ FLOORS = (
     {"crops", "poses3d"},
     {"prediction"},
     {"lifting"},
-    {"convert", "catalogue", "completion"},
+    {"convert", "catalogue", "completion", "mirror"},
     {"commands"},
     {"__main__"},
 )
@@ -43,6 +43,7 @@ FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 MAY_IMPORT = {
     "weights": {"version", "skeletons", "writing"},
     "layers": {"geometry"},
+    "recurrent_pose": {"layers"},
     "spatial_model": {"layers"},
     "viz": {"images", "skeletons", "writing"},
     "people": {"images", "skeletons", "viz", "writing"},
@@ -66,6 +67,7 @@ MAY_IMPORT = {
         "heads",
         "heatmaps",
         "layers",
+        "recurrent_pose",
         "refinement",
         "registry",
         "spatial_model",
@@ -89,7 +91,8 @@ MAY_IMPORT = {
         "skeletons",
         "video",
     },
-    "catalogue": {"registry"},
+    "catalogue": {"registry", "weights"},
+    "mirror": {"registry", "weights"},
     "completion": set(),
     "convert": {"checkpoints", "registry", "weights"},
 }

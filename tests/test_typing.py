@@ -70,7 +70,8 @@ def check(folder: Path, files: dict[str, str]) -> list[str]:
     users = ", ".join(f'"{name}"' for name in files)
     more = (
         f"module = [{users}]\ndisable_error_code = ['empty-body']\ndisallow_untyped_defs = false\n",
-        'module = ["peft.*"]\nignore_missing_imports = true\n',
+        'module = ["peft.*", "lightning.*", "transformers.*", "kornia.*", "albumentations.*"]\n'
+        "ignore_missing_imports = true\n",
     )
     overrides = "\n[[tool.mypy.overrides]]\n".join(["", overrides, *more])
     (folder / "pyproject.toml").write_text(f"[tool.mypy]{own}{overrides}", encoding="utf-8")
@@ -88,7 +89,10 @@ def pages() -> dict[str, str]:
     """
     scripts = {}
     for page in PAGES:
-        blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        found = re.findall(
+            r"^ *```python\n(.*?)^ *```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+        )
+        blocks = [textwrap.dedent(block) for block in found]  # those in tabs are indented
         if blocks:
             nested = [textwrap.indent(f"def block() -> None:\n{textwrap.indent(block, '    ')}", "    " * depth)
                       for depth, block in enumerate(blocks)]  # fmt: skip

@@ -618,7 +618,8 @@ def test_a_failed_write_leaves_the_old_files(model, folder, monkeypatch):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_model_card(model, tmp_path):
+def test_model_card(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path.parent)  # the card has no absolute path
     fields = {
         "data": "COCO train2017, MPII",
         "data_license": "CC-BY 4.0",
@@ -631,12 +632,15 @@ def test_model_card(model, tmp_path):
     card = ModelCard.load(save_pretrained(model, tmp_path, **fields) / "README.md")
     data, text = card.data, card.text
     assert (data.library_name, data.pipeline_tag, data.license) == ("posezoo", "keypoint-detection", "cc-by-nc-4.0")
-    assert data.datasets == ["coco-train2017", "mpii"]
+    assert data.datasets == ["coco", "mpii-human-pose"]
     assert "toy" in data.tags
     (result,) = data.eval_results
     assert (result.dataset_name, result.metric_name, result.metric_value) == ("coco", "AP", 70.4)
-    for said in ("posezoo.create(", "pretrained=True", "| coco | AP | 70.4 |", "authors", "CC-BY 4.0", "64 x 48"):
+    facts = ("authors", "CC-BY 4.0", "64 x 48", "## Citation")
+    for said in ("posezoo.create(", "pretrained=True", "| coco | AP | 70.4 |", *facts):
         assert said in text
+    assert str(tmp_path) not in text
+    assert all(f"`{name}`" in text for name in model.skeleton.keypoints)
     code = text.split("```python\n")[1].split("```")[0].replace("keypoints, scores", "#")
     exec(code, {})
     own = ModelCard.load(save_pretrained(model, tmp_path, card="# Mine", license="research only") / "README.md")
@@ -650,7 +654,21 @@ def test_model_card(model, tmp_path):
 def test_model_card_contains_the_code_to_run_it(model, tmp_path, kind, command):
     model.input_kind = kind
     card = (save_pretrained(model, tmp_path) / "README.md").read_text()
-    assert f"posezoo {command} --model local-dir:{tmp_path}" in card
+    assert f"posezoo {command} --model local-dir:{tmp_path.name}" in card
+
+
+def test_model_card_of_fine_tuned_weights(model, tmp_path):
+    picture = tmp_path / "poses.jpg"
+    picture.write_bytes(b"jpeg")
+    model.weights = Weights(sources=("hf-hub:someone/pose@v1",), architecture="toy", tag="coco", license="MIT")
+    folder = save_pretrained(model, tmp_path / "tuned", data="Arrows", thumbnail=picture)
+    card = ModelCard.load(folder / "README.md")
+    assert (card.data.base_model, card.data.thumbnail, card.data.datasets) == ("someone/pose", "poses.jpg", None)
+    assert "Initial weights: `toy.coco`" in card.text
+    assert "![Predictions](poses.jpg)" in card.text
+    assert (folder / "poses.jpg").read_bytes() == b"jpeg"
+    assert "there is no" in message(save_pretrained, model, tmp_path / "none", thumbnail=tmp_path / "absent.jpg")
+    assert not (tmp_path / "none").exists()
 
 
 def test_files_have_the_permissions_of_the_umask(model, tmp_path):

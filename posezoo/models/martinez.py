@@ -32,7 +32,6 @@ from torch.utils.checkpoint import checkpoint
 
 from posezoo.contract import (
     PoseModel,
-    check_batch_norm,
     check_keypoints,
     decode_pose3d,
     input_skeleton,
@@ -40,7 +39,7 @@ from posezoo.contract import (
     predict_pose3d,
     root_of,
 )
-from posezoo.layers import PoseNormalize
+from posezoo.layers import PoseNormalize, check_batch_norm
 from posezoo.registry import register_model
 
 BATCH_NORMS = {"torch": (1e-5, 0.1), "tensorflow": (1e-3, 0.01)}  # epsilon and momentum
