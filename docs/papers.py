@@ -28,7 +28,7 @@ RUN_SEQ2SEQ = "examples/train_lifter_video.py --data h36m:H36M"
 PAPERS: dict[str, tuple[Row, ...]] = {
     "PoseRNN (Chen & Low, 2016)": (
         Row("MPII, 16 joints per person", "posezoo/data/mpii.py:MPII", RUN_POSERNN),
-        Row("crops around one person, the joints and a margin", "posezoo/contract.py:CROPS", RUN_POSERNN,
+        Row("crops around one person, the joints and a margin", "posezoo/data/paper_crops.py:CROPS", RUN_POSERNN,
             "the margin of 20 pixels is the code's; `CROPS[\"posernn\"]`"),
         Row("inputs of 224 x 224", f"{POSERNN}:SIZE"),
         Row("VGG16's convolutions, two dense layers (Table 1)", f"{POSERNN}:PoseCNN", f"{RUN_POSERNN} --decoder cnn",
@@ -63,7 +63,7 @@ PAPERS: dict[str, tuple[Row, ...]] = {
         Row("randomly translated crops and flips", f"{RECIPES}:RECIPES", RUN_DEEPPOSE,
             "how far is not stated: a tenth of the box"),
         Row("dropout of 0.6 in the dense layers", f"{DEEPPOSE}:DROPOUT", "", "read as the probability of dropping"),
-        Row("first box: the whole image of LSP", "posezoo/contract.py:CROPS", RUN_DEEPPOSE),
+        Row("first box: the whole image of LSP", "posezoo/data/paper_crops.py:CROPS", RUN_DEEPPOSE),
         Row("first box on FLIC: a detected face times a constant", "posezoo/data/detector_boxes.py:fit_padding",
             "examples/train_deeppose.py --recipe paper --data flic:FLIC --detector DETECTOR",
             "any detector; fitted on the training people"),

@@ -29,8 +29,7 @@ import numpy as np
 import torch
 
 import posezoo
-from posezoo.contract import CROPS
-from posezoo.data import COCO
+from posezoo.data import COCO, CROPS
 from posezoo.geometry import box_to_crop, tight_box
 from posezoo.metrics import coco_ap, lsp_pcp, oks_nms
 from posezoo.models.cpm import CPM_SCALES

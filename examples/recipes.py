@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from posezoo.contract import CROPS
-from posezoo.data import PersonCrop
+from posezoo.data import CROPS, PersonCrop
 from posezoo.skeletons import Skeleton
 
 
@@ -53,7 +52,7 @@ class Recipe:
         source: the paper, and what of it.
         data: names of the data sets that it is for.
         settings: values of the script's options.
-        crop: a name in `posezoo.contract.CROPS`, or arguments of `PersonCrop`.
+        crop: a name in `posezoo.data.CROPS`, or arguments of `PersonCrop`.
         augmentation: arguments of `PersonCrop`.
         schedule: of the learning rate.
         readers: arguments of the data sets' readers by their names.

@@ -1,6 +1,6 @@
 r"""Train RPSM in the paper's two steps, on LSPET and on rendered people in motions of CMU.
 
-    python examples/train_rpsm.py --phase trunk --data lspet --body body --motions bvh.zip \
+    python examples/train_rpsm.py --phase trunk --data lspet:lspet --body body --motions bvh.zip \
         --output runs/trunk
     python examples/train_rpsm.py --phase poses --trunk local-dir:runs/trunk/model --body body \
         --motions bvh.zip --output runs/rpsm
@@ -12,8 +12,10 @@ r"""Train RPSM in the paper's two steps, on LSPET and on rendered people in moti
    unit size.
 2. The trunk is frozen. The stages are trained on the poses of clips by Equation 2: Adam, rate 1e-3,
    weight decay 1e-4, 50 epochs, clips of 5 frames at 2 frames per second (sections 5.1, 5.3), one
-   clip per batch (the authors' code). Videos are cut into clips. The scale varies by 0.9 to 1.1, as
-   in the paper, through the renders' crops (`PADDING`).
+   clip per batch (the authors' code). Videos are cut into clips. Each rendered video has a fixed
+   scale of its crops, 0.9 to 1.1, the same in all epochs, where the paper draws one anew; with it
+   go shifts, exposures, noise and occluders, which the paper does not have. `train_rpsm_video.py`
+   has the paper's recipe for Human3.6M and HumanEva-I.
 
 After the second step the script prints the errors on held-out subjects of: the mean training pose,
 a baseline without an input; every stage; and the last stage with the LSTM state reset at other
@@ -224,7 +226,7 @@ def stages_on_trunk(args: argparse.Namespace) -> tuple[RPSM, Any]:
     temporal = args.temporal or ("fc" if args.clip_length == 1 else "lstm")
     model: Any = posezoo.create(
         args.model, size=tuple(args.size), hidden=args.hidden, temporal=temporal, num_stages=args.stages,
-        clip_length=args.clip_length, **kind,
+        clip_length=args.clip_length, adapt=args.adapt, **kind,
     )  # fmt: skip
     model.load_trunk(pretrained)
     if args.start:
@@ -238,14 +240,18 @@ def stages_on_trunk(args: argparse.Namespace) -> tuple[RPSM, Any]:
 
 @torch.no_grad()
 def copy_stages(model: RPSM, source: Any) -> None:
-    """Copy a network with fewer stages; at first the new ones predict what its last stage does."""
+    """Copy a network with as many stages or fewer; at first the new ones predict what its last stage does.
+
+    Layers of another shape, of another adaption module, keep their initial values.
+    """
     state = source.state_dict()
     for key, value in model.state_dict().items():
         known = key if key in state else re.sub(r"^specialised\.\d+", f"specialised.{source.num_stages - 1}", key)
-        value.copy_(state[known])
-        if source.num_stages == 1 and key.endswith("previous.weight"):
+        if value.shape == state[known].shape:
+            value.copy_(state[known])
+        if source.num_stages == 1 < model.num_stages and key.endswith("previous.weight"):
             value.zero_()  # not trained: inputs of its only stage were 0
-        if source.num_stages == 1 and re.match(r"specialised\.\d+\.conv1\.weight", key):
+        if source.num_stages == 1 < model.num_stages and re.match(r"specialised\.\d+\.conv1\.weight", key):
             value[:, model.num_features :].zero_()
 
 
@@ -375,6 +381,7 @@ def main(arguments: list[str] | None = None) -> Report:
     poses.add_argument("--shares", type=float, nargs="+", help="of the videos, per rate of --fps. Defaults to equal")
     poses.add_argument("--hidden", type=int, default=1024, help="units of the stages; the paper: 1024")
     poses.add_argument("--stages", type=int, default=3)
+    poses.add_argument("--adapt", choices=("paper", "code"), default="paper", help="adaption module")
     poses.add_argument("--clip-length", type=int, default=5)
     poses.add_argument("--temporal", choices=("lstm", "fc"), help="default: lstm; fc for clips of one frame")
     poses.add_argument("--video-length", type=int, default=5, help="frames per rendered video")

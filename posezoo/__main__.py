@@ -228,6 +228,16 @@ def command_line() -> argparse.ArgumentParser:
     )
     names.set_defaults(run=run_list)
 
+    download = commands.add_parser("download", help="download weights into the cache, for machines without network")
+    download.add_argument("names", nargs="+", metavar="NAME", help="arch, arch.tag, or wildcards in quotes")
+    download.add_argument("--cache-dir", type=Path, metavar="DIR", help="defaults to the caches that create reads")
+    download.set_defaults(run=run_download)
+
+    mirror = commands.add_parser("mirror", help="copy weights into a folder that local-dir: and POSEZOO_MIRROR read")
+    mirror.add_argument("folder", type=Path, metavar="DIR", help="gets a folder in posezoo's format for each NAME")
+    mirror.add_argument("names", nargs="*", metavar="NAME", help="as for download; defaults to all, many gigabytes")
+    mirror.set_defaults(run=run_mirror)
+
     info = commands.add_parser("info", help="print paper, size and cost of a model, and the record of its weights")
     info.add_argument("name", metavar="NAME", help="arch or arch.tag")
     info.add_argument("--json", action="store_true", help="print JSON")
@@ -318,6 +328,20 @@ def run_list(options: argparse.Namespace) -> None:
     header = WEIGHTS_COLUMNS if options.pretrained else MODEL_COLUMNS
     rows = [weights_row(name) if options.pretrained else model_row(name) for name in names]
     print(table(header, rows, terminal_width()))
+
+
+def run_download(options: argparse.Namespace) -> None:
+    from posezoo.mirror import download, fetchable
+
+    for name in fetchable(options.names):
+        print(f"{name}  {download(name, options.cache_dir)}", flush=True)
+
+
+def run_mirror(options: argparse.Namespace) -> None:
+    from posezoo.mirror import fetchable, mirror
+
+    for name in fetchable(options.names or ["*"]):
+        print(f"{name}  {mirror(name, options.folder)}", flush=True)
 
 
 def run_convert(options: argparse.Namespace) -> None:

@@ -116,7 +116,8 @@ def visible_keypoints(keypoints: Array, visible: Array | None) -> tuple[Tensor, 
     weights = points.new_ones(points.shape[:2]) if visible is None else as_tensor(visible).to(points)
     if weights.shape != points.shape[:2]:
         raise ValueError(f"visible: expected {tuple(points.shape[:2])} like keypoints, got {tuple(weights.shape)}")
-    if not torch.isfinite(points[weights > 0]).all():
+    # on a GPU the check would wait for it
+    if points.is_cpu and not torch.isfinite(points[weights > 0]).all():
         raise ValueError("keypoints: a visible keypoint is NaN or infinite; mark missing ones in `visible`")
     return torch.where(weights[..., None] > 0, points, 0.0), weights
 

@@ -35,7 +35,12 @@ def check_choices(**choices: tuple[str, Iterable[str]]) -> None:
 
 
 class Normalize(nn.Module):
-    """Normalise images per channel, `(image - mean) / std`; both are saved with the weights."""
+    """Normalise images per channel, `(image - mean) / std`; mean and std are buffers, saved with the weights.
+
+    Attributes:
+        before: mean and std of the normalisation that the input needs: none, or after `disable`
+            that of the weights.
+    """
 
     mean: Tensor
     std: Tensor
@@ -44,12 +49,14 @@ class Normalize(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.get_default_dtype()))
         self.register_buffer("std", torch.tensor(std, dtype=torch.get_default_dtype()))
+        self.before = (0.0,) * len(mean), (1.0,) * len(std)
 
     def forward(self, image: Tensor) -> Tensor:
         return (image - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
 
     def disable(self) -> None:
         """Turn into the identity, for pipelines that normalise already."""
+        self.before = tuple(self.mean.tolist()), tuple(self.std.tolist())
         self.mean.zero_()
         self.std.fill_(1)
 
@@ -506,3 +513,15 @@ def chains_of(parents: Sequence[int]) -> Tensor:
             chain.add(keypoint)
         chains.append([float(other in chain) for other in range(len(parents))])
     return torch.tensor(chains).view(len(parents), len(parents))
+
+
+def check_batch_norm(model: nn.Module, count: int) -> None:
+    """Check that a training batch has the two frames that batch normalisation needs for a variance.
+
+    Raises:
+        ValueError: one frame in training mode.
+    """
+    if model.training and count == 1:
+        raise ValueError(
+            "batch normalisation needs at least two frames in training, got one; add to the batch, or use model.eval()"
+        )

@@ -136,6 +136,38 @@ def heatmap_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None
     return (entropy if weights is None else entropy * weights.to(entropy)).mean()
 
 
+def simcc_cross_entropy(pred: Tensor, target: Tensor, weights: Tensor | None = None, *, columns: int) -> Tensor:
+    """Cross-entropy of the bins of SimCC, of x and of y each over a softmax (Li et al., ECCV 2022, section 3.2).
+
+    Its gradient is that of the Kullback-Leibler divergence of the published code.
+
+    Args:
+        pred: `(B, K, columns + rows)` logits.
+        target: `(B, K, columns + rows)`, the bins of each axis sum to 1 (`codecs.encode_simcc`).
+        weights: `(B, K)`; keypoints of weight 0 do not count. Defaults to 1.
+        columns: number of bins along x.
+
+    Returns:
+        The mean over keypoints with weights, a scalar.
+
+    Raises:
+        ValueError: different shapes.
+
+    Examples:
+        >>> pred, target = torch.zeros(1, 2, 8), torch.full((1, 2, 8), 0.25)
+        >>> round(float(simcc_cross_entropy(pred, target, columns=4)), 4)      # log 4, of x and of y
+        2.7726
+    """
+    if pred.shape != target.shape or pred.ndim != 3:
+        raise ValueError(f"expected pred and target (B, K, bins), got {tuple(pred.shape)} and {tuple(target.shape)}")
+    known = torch.ones_like(pred[..., 0]) if weights is None else weights
+    error = sum(
+        -(target[..., axis] * pred[..., axis].log_softmax(dim=-1)).sum(dim=-1)
+        for axis in (slice(None, columns), slice(columns, None))
+    )
+    return (error * known).sum() / known.sum().clamp(min=1)
+
+
 def ohkm(pred: Tensor, target: Tensor, weights: Tensor | None = None, *, top_k: int = 8, half: bool = True) -> Tensor:
     """Online hard keypoint mining (CPN, section 3.2): mean of each person's `top_k` largest errors.
 

@@ -138,7 +138,7 @@ def predict(
             `posezoo.create` raises.
 
     Examples:
-        >>> import posezoo
+        >>> import numpy as np, posezoo
         >>> people = posezoo.predict(np.zeros((120, 90, 3), np.uint8), boxes=[[10, 10, 80, 110]])
         >>> people.keypoints.shape, people.skeleton.name
         ((1, 17, 2), 'coco17')
@@ -257,6 +257,7 @@ def predict_stream(
         ValueError: as `predict`.
 
     Examples:
+        >>> import numpy as np
         >>> frames = (np.full((60, 40, 3), grey, np.uint8) for grey in range(5))
         >>> [people.keypoints.shape for people in predict_stream(frames, batch_size=2)][:2]
         [(1, 17, 2), (1, 17, 2)]

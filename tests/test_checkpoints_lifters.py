@@ -54,7 +54,7 @@ def shaken(model: Any) -> Any:
 
 
 def metres(model: Any, keypoints: Tensor) -> Tensor:
-    """The network's own answer to numbers that need no normalisation."""
+    """The network's output for inputs that need no normalisation."""
     model.normalize.disable()
     model.normalize.pose3d.reset()
     with torch.no_grad():

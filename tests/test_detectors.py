@@ -190,7 +190,7 @@ def centre_and_extent(box):
 
 
 def yolox(image, strides=(8, 16, 32)):
-    """Of every stride the cell under the box's middle says the box; BGR, 0 to 255."""
+    """Of every stride the cell under the box's middle predicts the box; BGR, 0 to 255."""
     x, y, w, h = centre_and_extent(rectangle((image[0, 2] - 114) / (255 - 114))).tolist()
     rows = []
     for stride in strides:
@@ -477,7 +477,7 @@ def test_a_randomly_initialised_network_gives_people(yolos):
 
 
 class Eye(nn.Module):
-    """A model of transformers that sees the red rectangle: normalised boxes and logits, as DETR
+    """A model of transformers that detects the red rectangle: normalised boxes and logits, as DETR
     gives them.
     """
 

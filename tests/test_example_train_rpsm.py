@@ -129,6 +129,15 @@ def test_stages_on_the_heatmaps_of_another_network(example, world, lspet, tmp_pa
     assert_close(found / found.abs().max(), expected / expected.abs().max(), atol=0.02, rtol=0)  # in half precision
 
 
+def test_new_stages_start_as_copies(example, world, trunk, tmp_path):
+    shared = ["--epochs", "1", "--cache", str(tmp_path / "features")]
+    one = example.main(poses(world, trunk, tmp_path / "one", *shared, "--stages", "1"))
+    more = ["--stages", "3", "--start", str(tmp_path / "one" / "model"), "--lr", "0"]
+    three = example.main(poses(world, trunk, tmp_path / "three", *shared, *more))
+    for stage in STAGES:
+        assert three[stage] == pytest.approx(one["stage 1"], rel=1e-2)  # in half precision
+
+
 @pytest.mark.slow
 def test_training_helps(example, world, tmp_path, monkeypatch):
     """A perfect trunk, whose features are the heatmaps of a render's keypoints: poses of another

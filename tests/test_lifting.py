@@ -79,7 +79,7 @@ def video():
 
 @pytest.fixture(autouse=True)
 def no_warnings():
-    """Nothing warns unless the test says so."""
+    """Warnings are errors, except where a test expects them."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield

@@ -12,7 +12,13 @@ from posezoo.weights.published_lspet import LSPET_NETWORKS
 PHOTO = Path(__file__).parents[1] / "docs" / "images" / "street.jpg"
 BOX = [273.15, 129.99, 417.36, 384.04]  # COCO's annotation of image 234748
 JOINTS = ("right_hip", "left_shoulder", "right_shoulder", "neck", "head_top")
-EXPECTED: dict[str, list[tuple[int, int]]] = {}  # pixels of the photograph, in the order of JOINTS
+EXPECTED = {  # pixels of the photograph, in the order of JOINTS
+    "posernn_attention": [(322, 262), (320, 188), (291, 194), (303, 187), (298, 162)],
+    "posernn_lstm": [(311, 261), (315, 181), (295, 192), (308, 192), (307, 155)],
+    "posernn_cnn": [(300, 237), (326, 195), (315, 216), (310, 187), (318, 174)],
+    "deeppose": [(317, 253), (341, 195), (304, 199), (322, 195), (321, 167)],
+    "hourglass_1": [(332, 263), (307, 184), (297, 184), (297, 184), (297, 149)],
+}
 
 
 @pytest.mark.parametrize("name", [f"{record.architecture}.{record.tag}" for record in LSPET_NETWORKS])

@@ -6,8 +6,7 @@ from people_files import write_coco, write_flic, write_lsp, write_lspet, write_m
 from running_examples import load_example
 
 import posezoo
-from posezoo.contract import CROPS
-from posezoo.data import PersonCrop
+from posezoo.data import CROPS, PersonCrop
 from posezoo.data.detector_boxes import fit_padding
 from posezoo.geometry import transform_points
 

@@ -326,11 +326,49 @@ def test_other_records(toys, tmp_path):
     assert "expected a tag" in message(create, "toy", pretrained_cfg=3)
 
 
-def test_checkpoint_path_goes_through_load_checkpoint(toys, monkeypatch):
-    calls = []
-    monkeypatch.setattr(registry, "load_checkpoint", lambda model, path: calls.append((model, path)) or model)
-    model = create("toy_wide", checkpoint_path="some.pth")
-    assert calls == [(model, "some.pth")]
+def test_checkpoint_path_is_read_as_load_checkpoint_does(toys):
+    model = create("toy", checkpoint_path=toys / "model.safetensors", num_keypoints=16)
+    assert same(snapshot(model), snapshot(randomize(Toy(num_keypoints=16))))
+    assert not model.training
+    assert message(create, "toy", checkpoint_path="none.pth") == "there is no file none.pth"
+
+
+def test_a_new_head_leaves_the_model_in_train_mode_with_a_line_of_log(toys, caplog):
+    assert create("toy", pretrained=True, num_keypoints=3).training
+    assert create("toy", checkpoint_path=toys / "model.safetensors", num_keypoints=3).training
+    assert [record.message.count("train mode") for record in caplog.records] == [0, 1, 0, 1]
+    caplog.clear()
+    assert not create("toy", pretrained=True, features_only=True).training
+    assert not [record for record in caplog.records if "train mode" in record.message]
+
+
+def test_former_names_warn_and_build_the_current_model(toys):
+    registry.register_model_deprecations(__name__, {"old_toy": "toy", "older_toy": "toy.mpii_64x64", "gone": None})
+    try:
+        with pytest.warns(DeprecationWarning, match="now called 'toy'"):
+            assert create("old_toy.coco_64x64").architecture == "toy"
+        with pytest.warns(DeprecationWarning, match="mpii_64x64"):
+            assert create("older_toy", pretrained=True).weights.tag == "mpii_64x64"
+        assert "was removed" in message(create, "gone")
+        assert "is the name of a model" in message(registry.register_model_deprecations, "me", {"toy": "toy_wide"})
+        assert "toyy" in message(registry.register_model_deprecations, "me", {"new": "toyy"})
+    finally:
+        registry._DEPRECATED.clear()
+
+
+def test_models_by_task_skeleton_and_weights(toys):
+    assert "rpsm" in list_models(task="video-3d")
+    assert not set(list_models(task="2d")) & set(list_models(task="lifting"))
+    assert {"hrnet_w32", "toy"} <= set(list_models(task="2d"))
+    assert set(list_models(skeleton="h36m17", pretrained=True, task="lifting")) > {"martinez.cmu"}
+    assert not [name for name in list_models(skeleton="h36m17") if name.startswith("hrnet")]
+    assert "expected one of 2d, lifting, video-3d" in message(list_models, task="3d")
+    assert {"hrnet", "rpsm", "martinez"} <= set(registry.list_modules())
+    assert registry.is_model_pretrained("toy")
+    assert not registry.is_model_pretrained("toy.nobody")
+    assert not registry.is_model_pretrained("toy_wide")
+    assert registry.get_pretrained_cfg_value("toy", "data") == "MPII"
+    assert registry.get_pretrained_cfg_value("toy", "nobody") is None
 
 
 def test_local_dir(toys):

@@ -35,6 +35,7 @@ from posezoo.data.humaneva import HumanEva
 from posezoo.data.image_parse import ImageParse
 from posezoo.data.lsp import LSP
 from posezoo.data.mpii import MPII, collate_others
+from posezoo.data.paper_crops import CROPS
 from posezoo.data.transforms import PersonCrop, cutout, jitter_colour
 from posezoo.data.virtual_cameras import add_noise, project_videos, virtual_cameras
 from posezoo.data.windows import Windows
@@ -42,6 +43,7 @@ from posezoo.data.windows import Windows
 __all__ = [
     "CMU",
     "COCO",
+    "CROPS",
     "FLIC",
     "LSP",
     "MPII",

@@ -199,7 +199,7 @@ class CPM(PoseModel):
 
     def forward_features(self, image: Tensor) -> Tensor:
         """Return the features that all later stages share: `(B, width, H/8, W/8)`."""
-        check_image(image, STRIDE)
+        check_image(image, STRIDE, self.in_chans)
         return self.run(self.trunk, self.normalize(image))
 
     def run(self, module: nn.Module, *inputs: Tensor) -> Tensor:
@@ -209,7 +209,7 @@ class CPM(PoseModel):
 
     def check_center(self, image: Tensor, center: Tensor | None) -> Tensor:
         """Check `center`; return it in float32 at least, the middle of the image for None."""
-        check_image(image, STRIDE)
+        check_image(image, STRIDE, self.in_chans)
         height, width = image.shape[-2:]
         dtype = torch.promote_types(image.dtype, torch.float32)
         if center is None:
@@ -219,7 +219,7 @@ class CPM(PoseModel):
         if center.shape != (image.shape[0], 2):
             raise ValueError(f"center: expected (B, 2) = ({image.shape[0]}, 2) pixels, got shape {tuple(center.shape)}")
         center = center.detach().to(image.device, dtype)
-        if not torch.compiler.is_compiling() and not center.is_meta:  # a graph has no values to check
+        if center.is_cpu and not torch.compiler.is_compiling():  # on a GPU the check would wait for it
             outside = ~((center >= 0) & (center <= center.new_tensor([width - 1, height - 1]))).all(dim=1)
             if outside.any():
                 index = int(outside.nonzero()[0])

@@ -30,7 +30,7 @@ Departures
       128, 192, 192, 192, 4096, 4096)`, half of AlexNet's towers, 46.3.
     - Equation 6, read literally, counts the old location twice. Here it is added once.
     - The default crop has a `padding` of 1.5 for tight boxes, as in a reimplementation. The paper's
-      are `contract.CROPS`: "deeppose-lsp", the whole image, and "deeppose-flic", a detector's box
+      are `data.CROPS`: "deeppose-lsp", the whole image, and "deeppose-flic", a detector's box
       times a constant, fitted by `data.detector_boxes.fit_padding`, since the paper does not state
       it. `deeppose_flic` has 9 keypoints, those of FLIC's points that others use; the paper counts
       10.
@@ -200,7 +200,7 @@ class DeepPose(PoseModel):
         if features is not None:
             index = self.checked(stage) - 1
             return self.heads[index](self.trunks[index](features))
-        image = self.prepare(cast(Tensor, image))
+        image = self.prepared(cast(Tensor, image))
         if not self.num_keypoints:
             features = self.run(1, self.crops(image))
             return (features,) if all_stages else features
@@ -216,10 +216,10 @@ class DeepPose(PoseModel):
 
     def forward_features(self, image: Tensor) -> Tensor:
         """Return the seventh layer of the first stage's network: `(B, 4096)`."""
-        return self.run(1, self.crops(self.prepare(image)))
+        return self.run(1, self.crops(self.prepared(image)))
 
-    def prepare(self, image: Tensor) -> Tensor:
-        check_image(image, INPUT)
+    def prepared(self, image: Tensor) -> Tensor:
+        check_image(image, INPUT, self.in_chans)
         return self.normalize(image)
 
     def regress(self, image: Tensor, stage: int, boxes: Tensor | None = None) -> Tensor:
@@ -257,7 +257,7 @@ class DeepPose(PoseModel):
         """
         if self.backbone is None:
             raise ValueError("the stages share no backbone; create the model with backbone=NAME, share_backbone=True")
-        crops = self.crops(self.prepare(image), self.checked(stage), boxes)
+        crops = self.crops(self.prepared(image), self.checked(stage), boxes)
         return self.convolve(crops.flatten(0, -4)).unflatten(0, crops.shape[:-3])
 
     def own_keypoints(self, stage: int, crops: Tensor) -> Tensor:

@@ -66,18 +66,25 @@ class DeepPoseRegression(PoseModel):
 
     def forward(self, image: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
         """`(B, 3, H, W)` in [0, 1] to `(B, K, 2)` pixels; a 1-tuple of it with `all_stages`."""
-        output = self.fc(self.forward_features(image))
-        if self.num_keypoints:
-            size = torch.tensor([image.shape[-1], image.shape[-2]], device=output.device)
-            output = output.unflatten(-1, (-1, 2)) * size.to(torch.promote_types(output.dtype, torch.float32))
+        height, width = image.shape[-2:]
+        output = self.forward_head(self.forward_features(image), (height, width))
         return (output,) if all_stages else output
 
     def forward_features(self, image: Tensor) -> Tensor:
         """Return the average of the backbone's last map: `(B, num_features)`."""
-        check_image(image, self.input_multiple)
+        check_image(image, self.input_multiple, self.in_chans)
         features = self.backbone(self.normalize(image))[-1]
         # some timm networks keep channels last
         return features.mean(dim=(2, 3) if features.shape[1] == self.num_features else (1, 2))
+
+    def forward_head(self, features: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """Return the keypoints for the output of `forward_features`, in pixels of images of `size`, or `input_size`."""
+        output = self.fc(features)
+        if not self.num_keypoints:
+            return output
+        height, width = size or self.input_size
+        sides = torch.tensor([width, height], device=output.device)
+        return output.unflatten(-1, (-1, 2)) * sides.to(torch.promote_types(output.dtype, torch.float32))
 
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Return keypoints `(B, K, 2)` in pixels and scores `(B, K)` of 1, as mmpose."""

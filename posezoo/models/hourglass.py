@@ -126,7 +126,7 @@ class StackedHourglass(PoseModel):
         return self.run(0, self.stem(image))
 
     def stem(self, image: Tensor) -> Tensor:
-        check_image(image, STRIDE * 2**DEPTH)
+        check_image(image, STRIDE * 2**DEPTH, self.in_chans)
         return self.pre(self.normalize(image))
 
     def run(self, stack: int, x: Tensor) -> Tensor:

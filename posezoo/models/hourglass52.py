@@ -79,13 +79,17 @@ class CornerNetHourglass(PoseModel):
 
     def forward(self, image: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
         """`(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)`; a 1-tuple with `all_stages`."""
-        output = self.final_layer(self.forward_features(image))
+        output = self.forward_head(self.forward_features(image))
         return (output,) if all_stages else output
 
     def forward_features(self, image: Tensor) -> Tensor:
         """Return the input of the heatmap layer: `(B, width, H/4, W/4)`."""
-        check_image(image, STRIDE * 2 ** (len(WIDTHS) - 1))
+        check_image(image, STRIDE * 2 ** (len(WIDTHS) - 1), self.in_chans)
         return self.out_conv(self.hourglass(self.stem(self.normalize(image))))
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return the heatmaps for the output of `forward_features`."""
+        return self.final_layer(features)
 
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Heatmaps to keypoints `(B, K, 2)` in pixels of the input, and scores `(B, K)`."""

@@ -27,9 +27,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from posezoo import heatmaps
 from posezoo.backbones import hub_state_dict
-from posezoo.contract import PoseModel, check_image, predict_heatmaps
+from posezoo.contract import PoseModel, build_head, check_image, decode_output, predict_output, set_head_kind
+from posezoo.heads import SPLIT
 from posezoo.layers import Normalize
 from posezoo.registry import register_model
 
@@ -51,6 +51,9 @@ class HRNet(PoseModel):
         decoding: how `decode` refines the highest cell: "argmax", "quarter", "dark", "soft" or
             "udp".
         flip_shift: shift mirrored heatmaps by one cell before averaging, as the authors do.
+        head: "heatmaps", or of `posezoo.heads`: "integral" or "simcc". Not in the paper.
+        size: (H, W) of the images of a SimCC head. Defaults to (256, 192).
+        split: bins per pixel of a SimCC head.
         pretrained_backbone: start from timm's ImageNet weights for this width, downloaded.
 
     Examples:
@@ -62,6 +65,7 @@ class HRNet(PoseModel):
     head_keys = ("final_layer",)
     input_size = (256, 192)
     stride = 4.0
+    feature_modules = tuple(f"stage4.{MODULES_PER_STAGE[2] - 1}.branches.{branch}" for branch in range(4))
 
     def __init__(
         self,
@@ -71,11 +75,15 @@ class HRNet(PoseModel):
         skeleton: str | Sequence[str] | None = None,
         decoding: str = "quarter",
         flip_shift: bool = True,
+        head: str = "heatmaps",
+        size: Sequence[int] | None = None,
+        split: float = SPLIT,
         pretrained_backbone: bool = False,
     ) -> None:
         super().__init__()
         widths = [width, 2 * width, 4 * width, 8 * width]
         self.num_features, self.decoding, self.flip_shift = width, decoding, flip_shift
+        set_head_kind(self, head, size, split)
 
         self.normalize = Normalize()
         self.conv1, self.bn1 = nn.Conv2d(3, STEM_WIDTH, 3, 2, 1, bias=False), nn.BatchNorm2d(STEM_WIDTH)
@@ -99,12 +107,12 @@ class HRNet(PoseModel):
 
     def forward(self, image: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
         """`(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)`; a 1-tuple with `all_stages`."""
-        output = self.final_layer(self.forward_features(image))
+        output = self.forward_head(self.forward_features(image))
         return (output,) if all_stages else output
 
     def forward_features(self, image: Tensor) -> Tensor:
         """Return the high-resolution branch after stage 4: `(B, width, H/4, W/4)`."""
-        check_image(image, 32)
+        check_image(image, 32, self.in_chans)
         x = F.relu(self.bn1(self.conv1(self.normalize(image))))
         x = F.relu(self.bn2(self.conv2(x)))
         branches = [self.layer1(x)]
@@ -112,6 +120,10 @@ class HRNet(PoseModel):
         branches = self.run(self.stage3, branch_off(self.transition2, branches))
         branches = self.run(self.stage4, branch_off(self.transition3, branches))
         return branches[0]
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return the output for that of `forward_features`."""
+        return self.final_layer(features)
 
     def run(self, modules: nn.Sequential, branches: list[Tensor]) -> list[Tensor]:
         for module in modules:
@@ -122,18 +134,18 @@ class HRNet(PoseModel):
         return branches
 
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Heatmaps to keypoints `(B, K, 2)` in pixels of the input, and scores `(B, K)`."""
-        return heatmaps.decode(output, stride=self.stride, method=self.decoding)
+        """Output of the head to keypoints `(B, K, 2)` in pixels of the input, and scores `(B, K)`."""
+        return decode_output(self, output)
 
     @torch.no_grad()
     def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
         """Keypoints `(B, K, 2)` in pixels and scores `(B, K)`, with flip averaging if `flip`."""
-        return predict_heatmaps(self, image, flip=flip)
+        return predict_output(self, image, flip=flip)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Replace the heatmap layer for other keypoints; 0 removes it."""
+        """Replace the head for other keypoints; 0 removes it."""
         self.set_keypoints(num_keypoints, skeleton)
-        self.final_layer = nn.Conv2d(self.num_features, num_keypoints, 1) if num_keypoints else nn.Identity()
+        self.final_layer = build_head(self, self.num_features)
         initialize(self.final_layer)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:

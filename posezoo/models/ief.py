@@ -199,7 +199,7 @@ class IEF(PoseModel):
 
         With a timm backbone it only normalises the image.
         """
-        check_image(image)
+        check_image(image, channels=self.in_chans)
         if image.shape[-2:] != (size := (self.size, self.size)):
             given = tuple(image.shape[-2:])
             raise ValueError(f"image: expected {size}, got {given}; resize or pad to {size}, no other size works")

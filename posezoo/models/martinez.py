@@ -32,7 +32,6 @@ from torch.utils.checkpoint import checkpoint
 
 from posezoo.contract import (
     PoseModel,
-    check_batch_norm,
     check_keypoints,
     decode_pose3d,
     input_skeleton,
@@ -40,7 +39,7 @@ from posezoo.contract import (
     predict_pose3d,
     root_of,
 )
-from posezoo.layers import PoseNormalize
+from posezoo.layers import PoseNormalize, check_batch_norm
 from posezoo.registry import register_model
 
 BATCH_NORMS = {"torch": (1e-5, 0.1), "tensorflow": (1e-3, 0.01)}  # epsilon and momentum
@@ -115,11 +114,7 @@ class Martinez(PoseModel):
 
     def forward(self, keypoints: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
         """`(B, T, K, 2)` pixels to `(B, T, K, 3)` mm from the root; a 1-tuple with `all_stages`."""
-        features = self.forward_features(keypoints)
-        output = self.w2(features)
-        if self.num_keypoints:
-            pose = insert_root(rearrange(output, "b t (k d) -> b t k d", d=3), self.root)
-            output = self.normalize.inverse(pose)
+        output = self.forward_head(self.forward_features(keypoints))
         return (output,) if all_stages else output
 
     def forward_features(self, keypoints: Tensor) -> Tensor:
@@ -134,6 +129,13 @@ class Martinez(PoseModel):
         for block in self.linear_stages:
             x = checkpoint(block, x, use_reentrant=False) if saving else block(x)
         return x.unflatten(0, (batch, frames))
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return the poses for the output of `forward_features`."""
+        output = self.w2(features)
+        if not self.num_keypoints:
+            return output
+        return self.normalize.inverse(insert_root(rearrange(output, "b t (k d) -> b t k d", d=3), self.root))
 
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Poses `(B, T, K, 3)` in mm, their root at 0, and scores `(B, T, K)` of one."""

@@ -120,7 +120,7 @@ class VGG16Pose(PoseModel):
         """
         output = self.forward_features(image, features)
         if self.num_keypoints:
-            output = self.regress(output)
+            output = self.forward_head(output)
         return (output,) if all_stages else output
 
     def forward_features(self, image: Tensor | None, features: Tensor | None = None) -> Tensor:
@@ -132,11 +132,11 @@ class VGG16Pose(PoseModel):
             raise ValueError("features: expected None, because this network has no timm backbone; pass the image")
         return self.neck(features)
 
-    def regress(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         return self.head(features)
 
     def check_size(self, image: Tensor) -> None:
-        check_image(image)
+        check_image(image, channels=self.in_chans)
         height, width = image.shape[-2:]
         if (height, width) != (SIZE, SIZE):
             raise ValueError(
@@ -152,7 +152,7 @@ class VGG16Pose(PoseModel):
 
     def backbone_features(self, image: Tensor) -> Tensor:
         """Return the timm backbone's last map `(B, C, h, w)`, for `forward(features=...)`."""
-        check_image(image, self.map_stride)
+        check_image(image, self.map_stride, self.in_chans)
         return last_map(self.backbone, self.normalize(image))
 
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
@@ -282,7 +282,7 @@ class PoseLSTM(VGG16Pose):
         self.reset_head(num_keypoints, skeleton)
         order_steps(self, sequence)
 
-    def regress(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         return self.run_steps(flatten(features))
 
     def run_steps(self, pool5: Tensor) -> Tensor:
@@ -375,11 +375,11 @@ class PoseAttentionLSTM(VGG16Pose):
         self.reset_head(num_keypoints, skeleton)
         order_steps(self, sequence)
 
-    def regress(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         return self.run_steps(features)[0]
 
     def check_size(self, image: Tensor) -> None:
-        check_image(image, self.map_stride)
+        check_image(image, self.map_stride, self.in_chans)
         check_batch(self, image[:, 0].numel() // self.map_stride**2)
 
     def attend(self, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -69,19 +69,23 @@ from posezoo.backbones import (
 )
 from posezoo.contract import PoseModel, check_clip, decode_pose3d, require_flip_index, root_of
 from posezoo.layers import Normalize, PoseCodec, PoseTrunk, check_choices, checkpoint_blocks
+from posezoo.recurrent_pose import (
+    ADAPTIONS,
+    INITS,
+    TEMPORAL,
+    FeatureAdaption,
+    RecurrentPose,
+    SpecialisedConvs,
+    State,
+    initialize,
+)
 from posezoo.registry import register_model
-
-State = tuple[Tensor, Tensor]  # hidden and cell of an LSTM, (B, hidden) each
 
 STRIDE = 8  # of the trunk
 REDUCTIONS = (8, 16, 32)  # strides of a timm backbone's feature maps that the neck merges
 HEATMAPS_STRIDE, HEATMAPS_MULTIPLE = 4, 32  # of Simple Baselines' heatmaps; of its input's sides
 HEATMAPS_SCALE = 20.0  # averaged heatmaps have a root mean square of about 1 / 20
 GREY = 0.5  # subtracted from images (the authors' code)
-GATES = 4  # input, candidate, forget, output: FastLSTM's order
-ADAPTIONS = {"paper": (5, 2), "code": (3, 1)}  # kernel and stride of the second convolution (section 3.3)
-TEMPORAL = ("lstm", "fc")
-INITS = ("xavier", "torch7")
 FRAMES_TOGETHER = 8  # in the trunk, by `predict`
 
 
@@ -207,7 +211,7 @@ class RPSM(PoseModel):
 
     def forward_features(self, clip: Tensor) -> Tensor:
         """Return the features that all stages share: `(B, T, num_features, H/8, W/8)`."""
-        check_clip(clip, self.input_size)
+        check_clip(clip, self.input_size, self.in_chans)
         frames = self.normalize(clip).flatten(0, 1)
         if self.heatmaps:
             maps = self.final_layer(self.deconv_layers(last_map(self.backbone, frames)))
@@ -263,7 +267,7 @@ class RPSM(PoseModel):
             clip_length: reset the LSTM state every `clip_length` frames (5 in the authors'
                 evaluation). Defaults to no reset.
         """
-        check_clip(clip, self.input_size)
+        check_clip(clip, self.input_size, self.in_chans)
         flip_index = require_flip_index(self) if flip else ()
         stream, mirrored = self.stream(clip_length=clip_length), self.stream(clip_length=clip_length)
         poses = []
@@ -392,98 +396,6 @@ class RPSM(PoseModel):
         return {"trunk": r"^trunk\.conv(\d)_" + ("" if coarse else r"(\d)")}
 
 
-class SpecialisedConvs(nn.Module):
-    """The last two convolutions of the 2D pose module, Psi_p; if `refines`, all of them (3.2)."""
-
-    def __init__(self, width: int = 128, *, refines: bool = True, inputs: int | None = None) -> None:
-        super().__init__()
-        self.refines = refines
-        self.conv1 = nn.Conv2d((width if inputs is None else inputs) + width * refines, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(self, shared: Tensor, previous: Tensor) -> Tensor:
-        """Features of trunk and previous stage, `(B, width, h, w)` each, to this stage's."""
-        x = torch.cat([shared, previous], dim=1) if self.refines else shared
-        return F.relu(self.conv2(F.relu(self.conv1(x))))
-
-
-class FeatureAdaption(nn.Module):
-    """Psi_a, the feature adaption module: maps of `cells` (h, w) to a vector (section 3.3)."""
-
-    def __init__(
-        self, cells: Sequence[int] = (46, 46), width: int = 128, hidden: int = 1024, *, design: str = "paper"
-    ) -> None:
-        super().__init__()
-        check_choices(design=(design, ADAPTIONS))
-        kernel, stride = ADAPTIONS[design]
-        self.conv1 = nn.Conv2d(width, width, 5, 2, padding=2)
-        self.conv2 = nn.Conv2d(width, width, kernel, stride, padding=kernel // 2)
-        self.pool = nn.MaxPool2d(2, ceil_mode=True)
-        height, breadth = (-(-side // (4 * stride)) for side in cells)
-        self.fc = nn.Linear(width * height * breadth, hidden)
-
-    def forward(self, f2d: Tensor) -> Tensor:
-        """`(B, width, h, w) -> (B, hidden)`."""
-        x = F.relu(self.conv1(f2d))
-        x = self.pool(F.relu(self.conv2(x)))
-        return F.relu(self.fc(x.flatten(1)))
-
-
-class RecurrentPose(nn.Module):
-    """Psi_r, the 3D pose recurrent module: an LSTM along time and a linear layer (section 3.4).
-
-    A stage that `refines` takes the pose of the stage before as input. Without it a stage 1 equals
-    one with zeros.
-    """
-
-    def __init__(
-        self,
-        num_keypoints: int = 17,
-        hidden: int = 1024,
-        *,
-        refines: bool = True,
-        temporal: str = "lstm",
-        init: str = "xavier",
-    ) -> None:
-        super().__init__()
-        check_choices(temporal=(temporal, TEMPORAL), init=(init, INITS))
-        self.units, self.refines = hidden, refines
-        gates = (GATES if temporal == "lstm" else 1) * hidden
-        self.adapted = initialize_layer(nn.Linear(hidden, gates), init, inputs=hidden + 3 * num_keypoints * refines)
-        self.recurrent = initialize_layer(nn.Linear(hidden, gates, bias=False), init) if temporal == "lstm" else None
-        self.previous: nn.Linear | None = None
-        self.pose: nn.Linear
-        self.reset_head(num_keypoints, init)
-
-    def reset_head(self, num_keypoints: int, init: str = "xavier") -> None:
-        """Replace the layers that depend on the keypoints."""
-        outputs, gates = 3 * num_keypoints, self.adapted.out_features
-        self.pose = initialize_layer(nn.Linear(self.units, outputs), init)
-        if self.refines:  # with `adapted` it is one matrix, whose size its first values follow
-            self.previous = initialize_layer(nn.Linear(outputs, gates, bias=False), init, inputs=self.units + outputs)
-
-    def forward(self, f3d: Tensor, previous: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
-        """Return poses in the codec's units, and the state after the last frame.
-
-        Inputs are adapted features `(B, T, hidden)`, poses of the stage before `(B, T, 3 K)`, and
-        the LSTM state before the first frame, which defaults to zeros.
-        """
-        x = self.adapted(f3d)  # of all frames at once
-        if self.previous is not None:
-            x = x + self.previous(previous)
-        if self.recurrent is None:
-            return self.pose(F.relu(x)), None
-        zeros = x.new_zeros(x.shape[0], self.units)
-        hidden, cell = (zeros, zeros) if state is None else state
-        outputs = []
-        for frame in x.unbind(dim=1):
-            enter, candidate, keep, leave = (frame + self.recurrent(hidden)).chunk(GATES, dim=1)
-            cell = keep.sigmoid() * cell + enter.sigmoid() * candidate.tanh()
-            hidden = leave.sigmoid() * cell.tanh()
-            outputs.append(hidden)
-        return self.pose(torch.stack(outputs, dim=1)), (hidden, cell)
-
-
 class Stream:
     """Run RPSM on a video frame by frame, in constant time and memory, with poses as of `predict`.
 
@@ -521,7 +433,7 @@ class Stream:
     @torch.no_grad()
     def clip(self, clip: Tensor) -> Tensor:
         """Return poses `(B, T, K, 3)` of the next frames `(B, T, 3, H, W)`."""
-        check_clip(clip, self.model.input_size)
+        check_clip(clip, self.model.input_size, self.model.in_chans)
         known = next((len(state[0]) for state in self.states or () if state is not None), len(clip))
         if known != len(clip):
             raise ValueError(f"this stream began with {known} videos, got {len(clip)}; stream.reset() starts anew")
@@ -535,28 +447,6 @@ class Stream:
             poses.append(self.model.decode(stages[-1])[0])
             self.seen += now.shape[1]
         return torch.cat(poses, dim=1)
-
-
-def initialize(module: nn.Module, init: str) -> None:
-    """Initialise all convolutions and linear layers."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            initialize_layer(layer, init)
-
-
-def initialize_layer(layer: Any, init: str, inputs: int | None = None) -> Any:
-    """Initialise a layer in place: Xavier's uniform and biases 0, or Torch7's uniform for both.
-
-    `inputs` are those of the matrix that the layer's is a part of. Defaults to the layer's own.
-    """
-    field = layer.weight[0, 0].numel() if layer.weight.ndim > 2 else 1
-    inputs = inputs or layer.weight.shape[1] * field
-    outputs = layer.weight.shape[0] * field
-    bound = (6 / (inputs + outputs)) ** 0.5 if init == "xavier" else inputs**-0.5
-    nn.init.uniform_(layer.weight, -bound, bound)
-    if layer.bias is not None:
-        nn.init.uniform_(layer.bias, -bound, bound) if init == "torch7" else nn.init.zeros_(layer.bias)
-    return layer
 
 
 @register_model

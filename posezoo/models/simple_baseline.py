@@ -25,9 +25,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from posezoo import heatmaps
 from posezoo.backbones import DECONV_PADDING, deconvolutions, timm_backbone
-from posezoo.contract import PoseModel, check_image, predict_heatmaps
+from posezoo.contract import PoseModel, build_head, check_image, decode_output, predict_output, set_head_kind
+from posezoo.heads import SPLIT
 from posezoo.layers import Normalize
 from posezoo.registry import register_model
 
@@ -51,6 +51,9 @@ class SimpleBaseline(PoseModel):
         decoding: how `decode` refines the highest cell: "argmax", "quarter", "dark", "soft" or
             "udp".
         flip_shift: shift mirrored heatmaps by one cell before averaging, as the authors do.
+        head: "heatmaps", or of `posezoo.heads`: "integral" or "simcc". Not in the paper.
+        size: (H, W) of the images of a SimCC head. Defaults to (256, 192).
+        split: bins per pixel of a SimCC head.
         pretrained_backbone: start from timm's ImageNet weights, downloaded.
 
     Examples:
@@ -75,6 +78,9 @@ class SimpleBaseline(PoseModel):
         caffe_style: bool = False,
         decoding: str = "quarter",
         flip_shift: bool = True,
+        head: str = "heatmaps",
+        size: Sequence[int] | None = None,
+        split: float = SPLIT,
         pretrained_backbone: bool = False,
     ) -> None:
         super().__init__()
@@ -89,6 +95,7 @@ class SimpleBaseline(PoseModel):
         self.stride = reduction / 2**num_deconvs
         self.backbone_channels, self.num_features = channels, deconv_width if num_deconvs else channels
         self.decoding, self.flip_shift = decoding, flip_shift
+        set_head_kind(self, head, size, split)
 
         self.deconv_layers = deconvolutions(channels, deconv_width, num_deconvs, deconv_kernel)
         self.final_layer: nn.Module
@@ -96,31 +103,38 @@ class SimpleBaseline(PoseModel):
 
     def forward(self, image: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
         """`(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)`; a 1-tuple with `all_stages`."""
-        features = self.forward_features(image)
-        output = self.final_layer(features)
+        output = self.forward_head(self.forward_features(image))
         return (output,) if all_stages else output
 
     def forward_features(self, image: Tensor) -> Tensor:
         """Return the input of the heatmap layer: `(B, deconv_width, H/4, W/4)`."""
-        check_image(image, self.input_multiple)
+        check_image(image, self.input_multiple, self.in_chans)
         features = self.backbone(self.normalize(image))[-1]
         if features.shape[1] != self.backbone_channels:  # some timm networks keep channels last
             features = features.movedim(-1, 1)
         return self.deconv_layers(features)
 
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return the output for that of `forward_features`."""
+        return self.final_layer(features)
+
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Heatmaps to keypoints `(B, K, 2)` in pixels of the input, and scores `(B, K)`."""
-        return heatmaps.decode(output, stride=self.stride, method=self.decoding)
+        """Output of the head to keypoints `(B, K, 2)` in pixels of the input, and scores `(B, K)`."""
+        return decode_output(self, output)
 
     @torch.no_grad()
     def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
         """Keypoints `(B, K, 2)` in pixels and scores `(B, K)`, with flip averaging if `flip`."""
-        return predict_heatmaps(self, image, flip=flip)
+        return predict_output(self, image, flip=flip)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Replace the heatmap layer for other keypoints; 0 removes it."""
+        """Replace the head for other keypoints; 0 removes it."""
         self.set_keypoints(num_keypoints, skeleton)
-        self.final_layer = final_layer(self.num_features, num_keypoints)
+        self.final_layer = build_head(self, self.num_features)
+        for layer in self.final_layer.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.normal_(layer.weight, std=INIT_STD)
+                nn.init.zeros_(cast(Tensor, layer.bias))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Depth of each parameter, for timm's layer decay: backbone, deconvolutions, head."""
@@ -131,16 +145,6 @@ class SimpleBaseline(PoseModel):
             "deconvolutions": r"^deconv_layers",
             "head": r"^final_layer",
         }
-
-
-def final_layer(channels: int, num_keypoints: int) -> nn.Module:
-    """Build the 1x1 convolution to heatmaps, or the identity for 0 keypoints."""
-    if not num_keypoints:
-        return nn.Identity()
-    head = nn.Conv2d(channels, num_keypoints, 1)
-    nn.init.normal_(head.weight, std=INIT_STD)
-    nn.init.zeros_(cast(Tensor, head.bias))
-    return head
 
 
 def stride_on_first_conv(resnet: nn.Module) -> None:

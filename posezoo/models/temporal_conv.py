@@ -38,14 +38,13 @@ from torch.utils.checkpoint import checkpoint
 
 from posezoo.contract import (
     PoseModel,
-    check_batch_norm,
     check_keypoints,
     decode_pose3d,
     input_skeleton,
     predict_pose3d,
     root_of,
 )
-from posezoo.layers import PoseNormalize
+from posezoo.layers import PoseNormalize, check_batch_norm
 from posezoo.registry import register_model
 
 
@@ -108,10 +107,7 @@ class TemporalConv(PoseModel):
 
     def forward(self, keypoints: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
         """`(B, T, K, 2)` pixels to `(B, T - R + 1, K, 3)` mm; a 1-tuple with `all_stages`."""
-        output = self.forward_features(keypoints)
-        if self.num_keypoints:
-            pose = self.shrink(rearrange(output, "b t c -> b c t"))
-            output = self.normalize.inverse(rearrange(pose, "b (k d) t -> b t k d", d=3))
+        output = self.forward_head(self.forward_features(keypoints))
         return (output,) if all_stages else output
 
     def forward_features(self, keypoints: Tensor) -> Tensor:
@@ -135,6 +131,13 @@ class TemporalConv(PoseModel):
             x = checkpoint(self.block, x, *steps, use_reentrant=False) if saving else self.block(x, *steps)
             dilation *= width
         return rearrange(x, "b c t -> b t c")
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return the poses for the output of `forward_features`."""
+        if not self.num_keypoints:
+            return features
+        pose = self.shrink(rearrange(features, "b t c -> b c t"))
+        return self.normalize.inverse(rearrange(pose, "b (k d) t -> b t k d", d=3))
 
     def block(self, x: Tensor, block: int, stride: int, dilation: int) -> Tensor:
         """Convolve over time and over channels, with a shortcut from the frames of the output."""

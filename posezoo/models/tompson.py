@@ -202,7 +202,7 @@ class Tompson(PoseModel):
 
     def trunk(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return features for the coarse head, and the first two layers' for the fine model."""
-        check_image(image, max(self.pooling, 2 ** (len(self.banks) - 1)))
+        check_image(image, max(self.pooling, 2 ** (len(self.banks) - 1)), self.in_chans)
         early: list[Tensor] = []
         summed: Tensor | None = None
         scaled = pyramid(self.normalize(image), len(self.banks))

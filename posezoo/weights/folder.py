@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -184,6 +186,25 @@ def read_record(place: str, cache_dir: str | Path | None = None) -> tuple[str, W
     return config["architecture"], dataclasses.replace(record, architecture=config["architecture"])
 
 
+def mirrored(record: Weights) -> Weights:
+    """Return the record with the file that `posezoo mirror` copied into `$POSEZOO_MIRROR`, if there is one.
+
+    The copy is a folder `arch.tag` in posezoo's format; its config.json has its own sha256.
+
+    Examples:
+        >>> import posezoo
+        >>> record = posezoo.get_pretrained_cfg("martinez")
+        >>> mirrored(record) == record                     # the variable is not set
+        True
+    """
+    folder = Path(os.environ.get("POSEZOO_MIRROR", "")).expanduser() / f"{record.architecture}.{record.tag}"
+    if not os.environ.get("POSEZOO_MIRROR") or not (folder / CONFIG_FILE).is_file():
+        return record
+    copied = read_record(f"local-dir:{folder}")[1]
+    same = {"sources": copied.sources, "sha256": copied.sha256, "size": copied.size, "channel_order": "RGB"}
+    return dataclasses.replace(record, **same, format="", keypoints=(), base="", shared=())
+
+
 def _write(
     model: nn.Module,
     directory: Path,
@@ -231,6 +252,7 @@ def _write(
         "kwargs": kwargs,
         "input": {name: value for name, value in settings.items() if value is not None},
         "weights": record.to_dict(),
+        **_timm_fields(model, kwargs),
     }
     with replacing(directory / CONFIG_FILE) as temporary:
         temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -239,6 +261,15 @@ def _write(
     if picture is not None and picture.resolve() != (directory / picture.name).resolve():
         shutil.copyfile(picture, directory / picture.name)
     return directory
+
+
+def _timm_fields(model: nn.Module, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of timm's config.json, which its tools read; posezoo reads its own."""
+    described = getattr(model, "pretrained_cfg", None)
+    if not isinstance(described, dict):
+        return {}
+    sizes = {name: value for name in ("num_features",) if isinstance(value := getattr(model, name, None), int)}
+    return {"num_classes": described["num_classes"], **sizes, "pretrained_cfg": described, "model_args": kwargs}
 
 
 def _identity(model: nn.Module) -> tuple[str, dict[str, Any]]:

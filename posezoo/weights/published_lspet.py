@@ -42,4 +42,57 @@ def trained_on_lspet(architecture: str, tag: str, sha256: str, size: int, pck: f
     )
 
 
-LSPET_NETWORKS: tuple[Weights, ...] = ()
+LSPET_NETWORKS: tuple[Weights, ...] = (
+    trained_on_lspet(
+        "posernn_attention",
+        "lspet_224x224",
+        "ac1588f083e6a90314601aeef06bbda13c544ee198b47d7fe716501eb299f226",
+        1_415_606,
+        0.360,
+        kwargs={"backbone": "tf_efficientnet_lite2", "neck_width": 256},
+        base=BASE,
+        shared=("backbone",),
+    ),
+    trained_on_lspet(
+        "posernn_lstm",
+        "lspet_224x224",
+        "914d1f151ba5862a335a23822ef5228c1a29cde463d1b0fde40155f28662f810",
+        6_879_028,
+        0.344,
+        kwargs={"backbone": "tf_efficientnet_lite2", "neck_width": 64},
+        base=BASE,
+        shared=("backbone",),
+    ),
+    trained_on_lspet(
+        "posernn_cnn",
+        "lspet_224x224",
+        "b01bde082d53cc34f24050f893970ae2df9f8339abd4af47df31747ab4b4ea4a",
+        3_817_708,
+        0.325,
+        kwargs={"backbone": "tf_efficientnet_lite2", "neck_width": 64, "fc_width": 512, "bn_order": "conv_bn_relu"},
+        base=BASE,
+        shared=("backbone",),
+    ),
+    trained_on_lspet(
+        "deeppose",
+        "lspet_440x440",
+        "13f6105e5cf2c9e5b29650a11d03396bc6eba974e6e98263d91405fa4932b417",
+        3_287_916,
+        0.294,
+        kwargs={"num_stages": 1, "dropout": 0.3, "backbone": "tf_efficientnet_lite2", "share_backbone": True},
+        base=BASE,
+        shared=("backbone",),
+        paper="https://arxiv.org/abs/1312.4659",
+    ),
+    trained_on_lspet(
+        "hourglass_1",
+        "lspet_128x128",
+        "a976fe896bee072d9e9f798848ee1c902c1f30fa337f226d7254e4548d57629e",
+        1_955_096,
+        0.146,
+        kwargs={"width": 128},
+        data=TAUGHT,
+        data_license=TAUGHT_LICENSE,
+        paper="https://arxiv.org/abs/1603.06937",
+    ),
+)

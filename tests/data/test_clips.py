@@ -144,6 +144,8 @@ def test_human36m_with_images_and_boxes(tmp_path, video):
     assert clip["clip"].shape == (3, 3, 48, 48)
     assert torch.equal(clip["pose3d"][:, 0], torch.zeros(3, 3))
     with pytest.raises(ValueError, match='"masks" together with frames='):
-        Human36M(tmp_path, subjects=["S1"], actions=["Photo"], boxes="masks")
+        Human36M(
+            tmp_path, subjects=["S1"], actions=["Photo"], calibration={("S1", "54138969"): camera}, boxes="masks"
+        )  # fmt: skip
     with pytest.raises(ValueError, match="is missing; unpack the data set's bounding boxes"):
         read_mask_boxes(tmp_path / "none.mat")

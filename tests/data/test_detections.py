@@ -14,7 +14,7 @@ POSE2SIM = Path(__file__).parents[3] / "shared/data/pose2sim/S00_P00_SingleParti
 
 @pytest.fixture(autouse=True)
 def no_warnings():
-    """Nothing warns unless the test says so."""
+    """Warnings are errors, except where a test expects them."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield

@@ -31,7 +31,7 @@ NAMES["nose"] = "nose"
 
 
 def person(seed: int, *, behind: bool = False, picture: str | None = None, split: str = "train") -> dict:
-    """What examples.mat tells of one person, counted from 1; `behind`: sides the other way round."""
+    """The fields of one person in examples.mat, counted from 1; `behind`: sides the other way round."""
     rng = np.random.default_rng(seed)
     points = {name: rng.uniform(20, 180, 2) for name in NAMES}
     for part in ("sho", "hip", "eye", "elb", "wri"):

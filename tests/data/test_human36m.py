@@ -44,7 +44,7 @@ def world(subject: str, take: str) -> np.ndarray:
 
 
 def calibration(number: int, subject: int) -> tuple[list[float], list[float]]:
-    """Three angles and a position of a camera in a corner of the room that looks at the middle, and
+    """Three angles and a position of a camera in a corner of the room, directed at the middle, and
     the lens.
     """
     turn = math.pi / 4 + number * math.pi / 2 + 0.01 * subject

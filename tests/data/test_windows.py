@@ -12,7 +12,7 @@ from posezoo.data.windows import valid_chunks
 
 
 def video(index: int, count: int, **more) -> dict:
-    """Frame t of video i says 1000 i + t in every number."""
+    """Every number of frame t of video i is 1000 i + t."""
     said = 1000.0 * index + torch.arange(count)
     return {
         "name": f"video {index}",

@@ -106,6 +106,7 @@ def build(name, **kwargs):
             module.running_var.uniform_(0.5, 1.5)
         elif isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.ConvTranspose2d | torch.nn.Linear):
             torch.nn.init.kaiming_normal_(module.weight)
+    model.prepare = False  # compared in tests/test_prepared.py
     return model.eval()
 
 
@@ -241,7 +242,7 @@ def test_every_parameter_receives_a_gradient(model):
 
 
 def test_predictions_do_not_depend_on_the_rest_of_the_batch(model):
-    """In double precision: where a later stage looks at an earlier one's answer, rounding grows."""
+    """In double precision: where a later stage takes an earlier one's output, rounding grows."""
     image = small_input(model, 3).double()
     network = copy.deepcopy(model).double()
     with torch.no_grad():
@@ -558,9 +559,7 @@ def test_a_video_of_any_length_comes_out_in_3d(model):
 
 @FOR_KEYPOINTS
 def test_forward_and_predict_agree(model):
-    """Where the network answers for every frame it was given they are the same, elsewhere they
-    share the answers.
-    """
+    """They are equal where the network predicts every frame, elsewhere they share some poses."""
     keypoints = small_input(model, 2)
     pose3d, _ = model.predict(keypoints)
     with torch.no_grad():

@@ -30,7 +30,7 @@ def meta(name, **kwargs):
 
 
 def tiny(**kwargs):
-    """A narrow network whose answers are not all alike, which the paper's small first weights would
+    """A narrow network whose outputs are not all alike, which the paper's small first weights would
     make them.
     """
     torch.manual_seed(0)
@@ -555,7 +555,7 @@ def test_published_weights_are_mmposes():
     [
         ("cpm_9x9_6s", "985000_addLEEDS"),
         ("cpm_9x9_4s", "40000"),
-        ("cpm_vgg_6s", "320000"),
+        ("cpm_vgg_6s.mpii_368x368", "320000"),
         ("cpm_person_4s", "70000"),
     ],
 )

@@ -19,7 +19,6 @@ from posezoo.losses import keypoint_mse
 from posezoo.models.deeppose import DeepPose
 from posezoo.models.deeppose_resnet import DeepPoseRegression, inside
 from posezoo.refinement import displacement_statistics, simulated_predictions, whole_image
-from posezoo.weights import WeightsNotFoundError
 
 NARROW = (4, 4, 6, 6, 4, 16, 16)
 LSP = posezoo.get_skeleton("lsp14")
@@ -37,7 +36,7 @@ def count(model):
 
 
 def narrow(seed=0, **kwargs):
-    """A small cascade in double precision whose stages answer with a pose of their own, varied by
+    """A small cascade in double precision whose stages predict a pose of their own, varied by
     what they see.
     """
     torch.manual_seed(seed)
@@ -252,7 +251,7 @@ def test_a_drawn_dot_lies_at_its_target(stage, zoom):
 
 
 class Watched(nn.Module):
-    """In a network's place: keeps what it is shown, and sees nothing in it."""
+    """In a network's place: keeps its inputs, and returns zeros."""
 
     def __init__(self):
         super().__init__()
@@ -581,12 +580,6 @@ def test_stages_and_boxes_that_do_not_fit_are_refused():
 def test_impossible_arguments_are_refused(kwargs, says):
     with pytest.raises(ValueError, match=says):
         DeepPose(**{"widths": NARROW, **kwargs})
-
-
-def test_the_authors_weights_are_not_available():
-    with pytest.raises(ValueError, match="deeppose") as caught:
-        posezoo.create("deeppose", pretrained=True)
-    assert not isinstance(caught.value, WeightsNotFoundError)
 
 
 def test_without_a_head_there_is_one_stage():

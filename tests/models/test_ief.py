@@ -305,7 +305,7 @@ def test_missing_keypoints_stay_where_they_start(missing):
 
 @pytest.mark.parametrize("missing", range(3))
 def test_a_missing_keypoint_has_no_gradient(model, image, missing):
-    """In any position: neither its row of the last layer nor what it says of itself."""
+    """In any position: neither its row of the last layer nor its own prediction."""
     target = torch.full((1, 3, 2), 130.0)
     visible = torch.ones(1, 3, dtype=torch.bool)
     visible[0, missing] = False
@@ -401,8 +401,8 @@ def test_impossible_arguments_are_refused(argument):
 
 def test_weights_are_to_be_downloaded_by_hand():
     with pytest.raises(ValueError, match=r"Download http://.*models\.tar yourself and write create\('ief', checkpoint"):
-        posezoo.create("ief", pretrained=True)
-    assert "ief" not in posezoo.list_models(pretrained=True, include_tags=False)
+        posezoo.create("ief.mpii_224x224", pretrained=True)
+    assert "ief.mpii_224x224" not in posezoo.list_pretrained()
 
 
 def test_batches_of_one_and_of_none_train(image):

@@ -339,7 +339,7 @@ def test_weights_are_shares():
 
 
 def test_attention_follows_its_locations():
-    """Shuffled locations: shuffled weights, the same answers."""
+    """Shuffled locations: shuffled weights, the same predictions."""
     model = small_attention()
     features = random_annotations(2)
     shuffled = features.flatten(2)[..., torch.randperm(12, generator=torch.Generator().manual_seed(4))]
@@ -605,9 +605,3 @@ def test_imagenet_trunk_needs_the_same_norms():
     for wrong in ({}, {"affine": True, "bn_order": "conv_relu_bn"}):
         with torch.device("meta"), pytest.raises(ValueError, match="batch_norm=False"):
             posezoo.create("posernn_lstm", pretrained_backbone=True, **wrong)
-
-
-def test_a_model_without_weights():
-    for name in ("posernn_cnn", "posernn_lstm", "posernn_attention"):
-        with pytest.raises(ValueError, match=f"nobody has published weights for {name}"):
-            posezoo.create(name, pretrained=True)

@@ -31,7 +31,7 @@ def on_meta(build, **kwargs):
 
 
 def small(seed=0, **kwargs):
-    """A network in double precision that is quick, with answers of some decimetres."""
+    """A network in double precision that is quick, with poses of some decimetres."""
     torch.manual_seed(seed)
     model = RPSM(**{"size": SIZE, "width": 8, "hidden": 16, "init": "torch7", **kwargs}).double().eval()
     for name, parameter in model.named_parameters():
@@ -346,7 +346,7 @@ def test_a_reset_state_changes_the_predictions():
 
 
 def test_features_can_be_kept():
-    """The stages on a trunk's features of before, frame after frame, answer as the whole network
+    """The stages on a trunk's features of before, frame after frame, predict as the whole network
     does.
     """
     model, clip = small(), random_clip(2, 6)
@@ -748,7 +748,7 @@ def test_without_rescaling_poses_only_lose_their_root():
 
 
 def test_the_root_is_always_zero():
-    """Its maximum is 1e-4, its minimum 0 (specs/models3d.md 1.6): what the network says of it is
+    """Its maximum is 1e-4, its minimum 0 (specs/models3d.md 1.6): what the network predicts for it is
     next to nothing.
     """
     model = small()

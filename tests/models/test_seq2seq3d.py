@@ -384,8 +384,8 @@ def test_places_of_the_dropouts():
 
 
 def test_each_dropout_drops_its_inputs():
-    """The recurrent answer and the memory go on whole; what is dropped is the input, the candidate,
-    the head's view.
+    """Dropout is on the input, the candidate and the head's input, not on recurrent output and
+    memory.
     """
     torch.manual_seed(0)
     model = Seq2Seq3D(hidden_size=64).train()

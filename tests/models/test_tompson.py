@@ -227,7 +227,7 @@ def test_missing_joints_have_no_gradient():
 
 
 def coarse_and_oracle(pooling, crop, size, dots):
-    """`refine` with a fine model that answers with the crop of the image itself."""
+    """`refine` with a fine model whose output is the crop of the image itself."""
     model = Tompson(pooling=pooling, crop=crop, num_keypoints=len(dots), **SMALL)
 
     class Oracle(torch.nn.Module):
@@ -576,7 +576,7 @@ def test_torso_decides_which_of_two_people_wins():
 
 
 def test_torso_decides_through_predict():
-    """The same in the whole network, with a coarse head that answers with two figures."""
+    """The same in the whole network, with a coarse head that predicts two figures."""
     torch.manual_seed(0)
     model = Tompson(num_keypoints=3, skeleton=["head", "left_hand", "right_hand"], spatial_model=True, **SMALL).eval()
     model.spatial_model = trained_spatial_model()
@@ -740,7 +740,7 @@ def test_spatial_model_refuses_other_maps():
 
 @pytest.mark.slow
 def test_overfits_drawn_figures_to_below_a_pixel():
-    """Coloured dots, the coarse model and then both, with the paper's losses; the answer through
+    """Coloured dots, the coarse model and then both, with the paper's losses; the prediction through
     `predict`.
     """
     torch.manual_seed(0)
