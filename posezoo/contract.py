@@ -326,7 +326,7 @@ class PoseModel(nn.Module):
         Examples:
             >>> import posezoo
             >>> posezoo.create("hourglass_1", width=16).heatmap_frame()
-            (4.0, 1.5)
+            (4, 1.5)
         """
         if self.stride is None:
             raise ValueError(f"{self.architecture or type(self).__name__} regresses coordinates and has no heatmaps")
