@@ -9,20 +9,8 @@ import posezoo
 
 GROUPS = {
     "Start here": ["posezoo", "people", "prediction", "poses3d", "lifting", "detectors", "tracking", "video"],
-    "Networks": [
-        "contract",
-        "inputs",
-        "heads",
-        "features",
-        "mirror",
-        "prepared",
-        "models",
-        "backbones",
-        "layers",
-        "spatial_model",
-        "refinement",
-        "registry",
-    ],
+    "Networks": ["contract", "models", "heads", "features", "backbones", "layers", "spatial_model", "refinement"],
+    "Prepare and mirror": ["registry", "inputs", "prepared", "mirror"],
     "Train": ["losses", "heatmaps", "codecs", "data"],
     "Measure": ["metrics", "evaluate"],
     "Points, images, drawings": ["geometry", "crops", "skeletons", "images", "viz", "arrays"],
