@@ -200,7 +200,7 @@ def mirrored(record: Weights) -> Weights:
     if not os.environ.get("POSEZOO_MIRROR") or not (folder / CONFIG_FILE).is_file():
         return record
     copied = read_record(f"local-dir:{folder}")[1]
-    same = {"sources": copied.sources, "sha256": copied.sha256, "size": copied.size, "channel_order": "RGB"}
+    same: dict[str, Any] = {"sources": copied.sources, "sha256": copied.sha256, "size": copied.size, "channel_order": "RGB"}
     return dataclasses.replace(record, **same, format="", keypoints=(), base="", shared=())
 
 
@@ -256,7 +256,7 @@ def _write(
     with replacing(directory / CONFIG_FILE) as temporary:
         temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     with replacing(directory / CARD_FILE) as temporary:
-        temporary.write_text(model_card(model, record, name, card, picture and picture.name), encoding="utf-8")
+        temporary.write_text(model_card(model, record, name, card, picture.name if picture else None), encoding="utf-8")
     if picture is not None and picture.resolve() != (directory / picture.name).resolve():
         shutil.copyfile(picture, directory / picture.name)
     return directory
