@@ -301,6 +301,12 @@ class PoseModel(nn.Module):
         Raises:
             ValueError: a network whose head needs more than these features, as where later stages
                 are given the outputs of earlier ones.
+
+        Examples:
+            >>> import posezoo
+            >>> model, image = posezoo.create("hrnet_w18").eval(), torch.rand(1, 3, 64, 64)
+            >>> torch.equal(model.forward_head(model.forward_features(image)), model(image))
+            True
         """
         raise ValueError(
             f"forward_head: the output of {self.architecture or type(self).__name__} depends on more than "

@@ -92,9 +92,7 @@ def test_every_public_name_is_documented(what):
 
 
 def test_every_method_of_the_base_class_is_documented():
-    methods = [
-        node for node in definitions(PACKAGE / "contract.py")["PoseModel"].body if isinstance(node, ast.FunctionDef)
-    ]
-    shown = [method for method in methods if not method.name.startswith("_")]
-    assert len(shown) >= 10
-    assert [method.name for method in shown if ">>> " not in (ast.get_docstring(method) or "")] == []
+    body = definitions(PACKAGE / "contract.py")["PoseModel"].body
+    methods = {node.name: node for node in body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"}
+    assert len(methods) >= 10
+    assert [name for name, node in methods.items() if ">>> " not in (ast.get_docstring(node) or "")] == []
