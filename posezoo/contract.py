@@ -70,6 +70,14 @@ class PoseModel(nn.Module):
         split: bins per pixel of a SimCC head.
         feature_modules: names of the submodules whose outputs are the feature maps of
             `feature_info`. (): found by a run.
+
+    Examples:
+        >>> import posezoo
+        >>> model = posezoo.create("hrnet_w18", decoding="udp")
+        >>> model.example_input(batch=2).shape, model.heatmap_frame(), model.corner_aligned
+        (torch.Size([2, 3, 256, 192]), (4.0, 0.0), True)
+        >>> model.set_grad_checkpointing(), model.no_weight_decay()
+        (None, set())
     """
 
     architecture: str = ""
@@ -114,13 +122,7 @@ class PoseModel(nn.Module):
 
     @property
     def corner_aligned(self) -> bool:
-        """Whether first and last cell lie on first and last pixel (unbiased data processing).
-
-        Examples:
-            >>> import posezoo
-            >>> posezoo.create("hrnet_w32", decoding="udp").corner_aligned
-            True
-        """
+        """Whether first and last cell lie on first and last pixel (unbiased data processing)."""
         return self.decoding == "udp"
 
     def input_settings(self) -> dict[str, Any]:
@@ -176,11 +178,6 @@ class PoseModel(nn.Module):
         """Return a random input of `input_size` or `receptive_field`.
 
         Keypoints are pixels of a 1000 x 1000 image.
-
-        Examples:
-            >>> import posezoo
-            >>> posezoo.create("hrnet_w32").example_input(batch=2).shape
-            torch.Size([2, 3, 256, 192])
         """
         if self.input_kind == "keypoints":
             return 1000 * torch.rand(batch, self.receptive_field, self.num_inputs, 2)
@@ -301,12 +298,6 @@ class PoseModel(nn.Module):
         Raises:
             ValueError: a network whose head needs more than these features, as where later stages
                 are given the outputs of earlier ones.
-
-        Examples:
-            >>> import posezoo
-            >>> model, image = posezoo.create("hrnet_w18").eval(), torch.rand(1, 3, 64, 64)
-            >>> torch.equal(model.forward_head(model.forward_features(image)), model(image))
-            True
         """
         raise ValueError(
             f"forward_head: the output of {self.architecture or type(self).__name__} depends on more than "
@@ -328,11 +319,6 @@ class PoseModel(nn.Module):
 
         Raises:
             ValueError: the network regresses coordinates.
-
-        Examples:
-            >>> import posezoo
-            >>> posezoo.create("hourglass_1", width=16).heatmap_frame()
-            (4, 1.5)
         """
         if self.stride is None:
             raise ValueError(f"{self.architecture or type(self).__name__} regresses coordinates and has no heatmaps")
@@ -433,13 +419,6 @@ class PoseModel(nn.Module):
         """Enable gradient checkpointing: the backward pass recomputes activations.
 
         A timm backbone, `backbone`, is included.
-
-        Examples:
-            >>> import posezoo
-            >>> model = posezoo.create("martinez", linear_size=64)
-            >>> model.set_grad_checkpointing()
-            >>> model.grad_checkpointing
-            True
         """
         self.grad_checkpointing = enable
         backbone: Any = getattr(self, "backbone", None)
@@ -447,24 +426,11 @@ class PoseModel(nn.Module):
             backbone.set_grad_checkpointing(enable)
 
     def no_weight_decay(self) -> set[str]:
-        """Return parameters without weight decay in timm's optimisers, beside biases and norms.
-
-        Examples:
-            >>> import posezoo
-            >>> posezoo.create("martinez", linear_size=64).no_weight_decay()
-            set()
-        """
+        """Return parameters without weight decay in timm's optimisers, beside biases and norms."""
         return set()
 
     def set_keypoints(self, num_keypoints: int, skeleton: str | Skeleton | Sequence[str] | None) -> None:
-        """Set number and skeleton of the head's keypoints; for the constructor and `reset_head`.
-
-        Examples:
-            >>> model = PoseModel()
-            >>> model.set_keypoints(2, ["tip", "tail"])
-            >>> model.num_keypoints, model.skeleton.keypoints
-            (2, ('tip', 'tail'))
-        """
+        """Set number and skeleton of the head's keypoints; for the constructor and `reset_head`."""
         self.num_keypoints = num_keypoints
         self.skeleton = keypoint_skeleton(num_keypoints, skeleton, self.default_skeleton)
         named = skeleton if skeleton is None or isinstance(skeleton, str) else list(get_skeleton(skeleton).keypoints)
@@ -492,24 +458,11 @@ class PoseModel(nn.Module):
         return model
 
     def save_pretrained(self, directory: str | Path, **kwargs: Any) -> Path:
-        """Write weights, config and model card; see `posezoo.save_pretrained`.
-
-        Examples:
-            >>> import posezoo, tempfile
-            >>> folder = posezoo.create("martinez", linear_size=64).save_pretrained(tempfile.mkdtemp())
-            >>> posezoo.create(f"local-dir:{folder}", pretrained=True).architecture
-            'martinez'
-        """
+        """Write weights, config and model card; see `posezoo.save_pretrained`."""
         return save_pretrained(self, directory, **kwargs)
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
-        """Publish to the Hugging Face Hub; see `posezoo.push_to_hub`.
-
-        Examples:
-            >>> import posezoo
-            >>> model = posezoo.create("martinez", linear_size=64)
-            >>> url = model.push_to_hub("you/lifter", private=True)  # doctest: +SKIP
-        """
+        """Publish to the Hugging Face Hub; see `posezoo.push_to_hub`."""
         return push_to_hub(self, repo_id, **kwargs)
 
 

@@ -32,6 +32,13 @@ WITHOUT_EXAMPLE = {
     "convert.Conversion": "the result of convert_file, whose example shows it",
 }
 
+METHODS_WITHOUT_EXAMPLE = {
+    "forward_head": "a network's own; the base class refuses",
+    "push_to_hub": "needs an account",
+    "save_pretrained": "posezoo.save_pretrained's example shows it",
+    "set_keypoints": "called by constructors and reset_head",
+}
+
 
 def definitions(path):
     """Public functions and classes of a file, the last of overloads."""
@@ -91,8 +98,11 @@ def test_every_public_name_is_documented(what):
         assert sorted(without) == sorted(WITHOUT_EXAMPLE)
 
 
-def test_every_method_of_the_base_class_is_documented():
-    body = definitions(PACKAGE / "contract.py")["PoseModel"].body
-    methods = {node.name: node for node in body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"}
+def test_the_methods_of_the_base_class_are_documented():
+    base = definitions(PACKAGE / "contract.py")["PoseModel"]
+    methods = {node.name: node for node in base.body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"}
     assert len(methods) >= 10
-    assert [name for name, node in methods.items() if ">>> " not in (ast.get_docstring(node) or "")] == []
+    assert [name for name, node in methods.items() if not ast.get_docstring(node)] == []
+    shown = (ast.get_docstring(base) or "").partition("Examples:\n")[2]  # an example of several methods
+    without = {name for name, node in methods.items() if name not in shown and ">>> " not in ast.get_docstring(node)}
+    assert without == set(METHODS_WITHOUT_EXAMPLE)
