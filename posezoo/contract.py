@@ -69,6 +69,14 @@ class PoseModel(nn.Module):
         split: bins per pixel of a SimCC head.
         feature_modules: names of the submodules whose outputs are the feature maps of
             `feature_info`. (): found by a run.
+
+    Examples:
+        >>> import posezoo
+        >>> model = posezoo.create("hrnet_w18", decoding="udp")
+        >>> model.example_input(batch=2).shape, model.heatmap_frame(), model.corner_aligned
+        (torch.Size([2, 3, 256, 192]), (4.0, 0.0), True)
+        >>> model.set_grad_checkpointing(), model.no_weight_decay()
+        (None, set())
     """
 
     architecture: str = ""

@@ -95,6 +95,11 @@ def push_to_hub(
 
     Raises:
         ValueError: as `save_pretrained`, or a malformed `repo_id`.
+
+    Examples:
+        >>> import posezoo
+        >>> model = posezoo.create("hrnet_w32", num_keypoints=21)
+        >>> url = push_to_hub(model, "you/hand21", private=True)  # doctest: +SKIP
     """
     from huggingface_hub import HfApi
 
@@ -157,6 +162,14 @@ def read_record(place: str, cache_dir: str | Path | None = None) -> tuple[str, W
     Args:
         place: `local-dir:/path` or `hf-hub:org/name[@revision]`.
         cache_dir: folder for downloads; see `find`.
+
+    Examples:
+        >>> import posezoo, tempfile
+        >>> model = posezoo.create("martinez", linear_size=64)
+        >>> folder = model.save_pretrained(tempfile.mkdtemp(), license="MIT")
+        >>> architecture, record = read_record(f"local-dir:{folder}")
+        >>> architecture, record.license
+        ('martinez', 'MIT')
     """
     kind, rest = split_source(place)
     if kind == "local-dir":
