@@ -146,7 +146,7 @@ class PoseModel(nn.Module):
         return settings
 
     def apply_input_settings(self, settings: Mapping[str, Any]) -> None:
-        """Set what crops depend on, where given: `input_size` and `CROP_SETTINGS`; see `data.CROPS`.
+        """Set what crops depend on, where given: `input_size`, `CROP_SETTINGS`; see `data.CROPS`.
 
         A padding without a margin or a region is that of the person's box, without a margin.
 
@@ -187,7 +187,7 @@ class PoseModel(nn.Module):
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
-        """Describe input and weights in timm's form, for `timm.data.resolve_data_config` and other tools.
+        """Describe input and weights in timm's form, as for `timm.data.resolve_data_config`.
 
         `mean` and `std` are the normalisation that images need before the network, which is none
         unless the model was created with `normalize=False`.
@@ -255,7 +255,7 @@ class PoseModel(nn.Module):
     def forward_intermediates(
         self, image: Tensor, indices: int | Sequence[int] | None = None, *, intermediates_only: bool = False
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Return the output of `forward_features`, and feature maps of smaller strides, as timm's networks.
+        """Return the output of `forward_features` and maps of smaller strides, as timm's networks.
 
         Args:
             image: input of `forward`, `(B, 3, H, W)` or `(B, T, 3, H, W)`.
@@ -295,7 +295,7 @@ class PoseModel(nn.Module):
         )
 
     def get_head(self) -> nn.ModuleList:
-        """Return the submodules that depend on the number of keypoints, for instance to train them alone.
+        """Return the submodules that depend on the number of keypoints, as for training them alone.
 
         Examples:
             >>> import posezoo
@@ -381,7 +381,7 @@ class PoseModel(nn.Module):
         return targets
 
     def expectation(self, stage: Tensor) -> Tensor:
-        """Return the expected keypoints of an integral head, differentiable, in fractions of the input.
+        """Return the expected keypoints of an integral head, in fractions of the input.
 
         Args:
             stage: logits `(B, K, h, w)`.
@@ -477,7 +477,7 @@ def check_image(image: Tensor, multiple: int = 1, channels: int = 3) -> None:
     """Check an image batch.
 
     Raises:
-        ValueError: not a float tensor `(B, channels, H, W)`, or H or W not a multiple of `multiple`.
+        ValueError: not a float tensor `(B, channels, H, W)`, or sides not multiples of `multiple`.
     """
     if not isinstance(image, Tensor):
         raise ValueError(f"image: expected a tensor (B, 3, H, W), got {type(image).__name__}; see posezoo.predict")
@@ -580,7 +580,7 @@ def check_keypoints(keypoints: Tensor, num_inputs: int) -> None:
 
 
 def predict_output(model: Any, image: Tensor, *, flip: bool) -> tuple[Tensor, Tensor]:
-    """Decode `model(image)`; `flip` averages with the mirrored image: heatmaps, or the keypoints of other heads."""
+    """Decode `model(image)`; `flip` averages with the mirror image: heatmaps, else keypoints."""
     predict = predict_heatmaps if model.head_kind == "heatmaps" else predict_keypoints
     return predict(model, image, flip=flip)
 

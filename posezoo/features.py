@@ -1,7 +1,7 @@
-"""Feature maps of any network, found while it runs: one per stride, the last before the resolution rises again.
+"""Feature maps of any network, found while it runs: the last one of each falling resolution.
 
-They follow timm's conventions for backbones: `PoseModel.feature_info`, `PoseModel.forward_intermediates`
-and `posezoo.create(name, features_only=True, out_indices=...)`.
+They follow timm's conventions for backbones: `PoseModel.feature_info`,
+`PoseModel.forward_intermediates` and `posezoo.create(name, features_only=True, out_indices=...)`.
 """
 
 import math
@@ -151,7 +151,7 @@ def check_indices(indices: int | Sequence[int] | None, count: int) -> tuple[int,
 
 
 def without_data(run: Callable[..., Any], network: nn.Module, example: Tensor) -> Any:
-    """Return `run(example)` with tensors that have shapes and devices, but no values: fast, without memory.
+    """Return `run(example)` with tensors that have shapes and devices, but no values.
 
     The network is in eval mode meanwhile; its tensors are neither copied nor changed.
 

@@ -1,4 +1,4 @@
-"""Heads that several networks share: how a feature map becomes the output that `PoseModel.decode` reads.
+"""Heads that several networks share: from a feature map to the input of `PoseModel.decode`.
 
 heatmaps   (B, K, h, w)               a 1x1 convolution, one heatmap per keypoint
 integral   (B, K, h, w)               the same; the heatmaps are logits, of which the expected position counts

@@ -134,7 +134,7 @@ class HRNet(PoseModel):
         return branches
 
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Output of the head to keypoints `(B, K, 2)` in pixels of the input, and scores `(B, K)`."""
+        """Output of the head to keypoints `(B, K, 2)` in pixels and scores `(B, K)`."""
         return decode_output(self, output)
 
     @torch.no_grad()

@@ -119,7 +119,7 @@ class SimpleBaseline(PoseModel):
         return self.final_layer(features)
 
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Output of the head to keypoints `(B, K, 2)` in pixels of the input, and scores `(B, K)`."""
+        """Output of the head to keypoints `(B, K, 2)` in pixels and scores `(B, K)`."""
         return decode_output(self, output)
 
     @torch.no_grad()

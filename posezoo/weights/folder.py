@@ -54,8 +54,8 @@ def save_pretrained(
 
     Raises:
         ValueError: a model that was not made by `create`, values that are not finite or overflow
-            in `dtype`, no such thumbnail, unknown fields, `exclude` without `base`, or excluded tensors that differ
-            from the base's.
+            in `dtype`, no such thumbnail, unknown fields, `exclude` without `base`, or excluded
+            tensors that differ from the base's.
 
     Examples:
         >>> import posezoo, tempfile
@@ -186,7 +186,7 @@ def read_record(place: str, cache_dir: str | Path | None = None) -> tuple[str, W
 
 
 def mirrored(record: Weights) -> Weights:
-    """Return the record with the file that `posezoo mirror` copied into `$POSEZOO_MIRROR`, if there is one.
+    """Return the record with its file in `$POSEZOO_MIRROR`, if `posezoo mirror` copied it there.
 
     The copy is a folder `arch.tag` in posezoo's format; its config.json has its own sha256.
 
