@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import posezoo
+from posezoo.foreign import printable
 
 EXAMPLES = """\
 examples:
@@ -113,8 +114,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         return 141  # of a program that SIGPIPE ends
     except (ValueError, ImportError, OSError) as error:
-        print(f"posezoo: {error}", file=sys.stderr)
+        report = "\n".join(printable(line, 2000) for line in str(error).splitlines())  # files and servers are foreign
+        print(f"posezoo: {report}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("posezoo: interrupted", file=sys.stderr)
+        return 130
     return code or 0
 
 
@@ -255,7 +260,8 @@ def run_predict(options: argparse.Namespace) -> int:
     paths = _images(options.images)
     if options.box and len(paths) > 1:
         raise ValueError("--box is for one image; call once per image")
-    targets = _drawing_paths(paths, options.out) if options.out else {}
+    _check_not_inputs({"--json": options.json}, [*paths, Path(options.detector or "-")])
+    targets = _drawing_paths(paths, options.out, options.json) if options.out else {}
     stream = predict_stream(
         paths,
         options.model or DEFAULT_MODEL,
@@ -305,7 +311,7 @@ def _json_list(target: Path | None) -> Iterator[Callable[[Any], None]]:
         yield lambda _: None
         return
     to_stdout = str(target) == "-"
-    part = target.with_name(f"{target.stem}.part{target.suffix}")
+    part = target.with_name(f"{target.stem}.{os.getpid()}.part{target.suffix}")
     with contextlib.nullcontext(sys.stdout) if to_stdout else part.open("w", encoding="utf-8") as file:
         count = 0
 
@@ -375,6 +381,15 @@ def _check_options(options: argparse.Namespace) -> None:
     for folder in folders.values():
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)  # first, because it may fail
+
+
+def _check_not_inputs(outputs: dict[str, Path | None], inputs: Sequence[Path]) -> None:
+    """Raise if an output of a command is one of its inputs, by whatever name."""
+    for name, output in outputs.items():
+        if output is not None and str(output) != "-" and output.exists():
+            for path in inputs:
+                if path.exists() and output.samefile(path):
+                    raise ValueError(f"{name}: {output} is an input of this command; choose another name")
 
 
 def run_completion(options: argparse.Namespace) -> None:
@@ -468,7 +483,9 @@ def _draw_video(target: Path, poses: Any, frames: Sequence[Path], fps: float, pr
 
 def run_evaluate(options: argparse.Namespace) -> None:
     from posezoo.evaluate import evaluate_files
+    from posezoo.writing import replacing
 
+    _check_not_inputs({"--json": options.json}, [options.predictions, options.gt])
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always", UserWarning)
         score = evaluate_files(
@@ -493,8 +510,8 @@ def run_evaluate(options: argparse.Namespace) -> None:
     if to_stdout:
         print(json.dumps(numbers))
     elif options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+        with replacing(options.json) as part:
+            part.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
 
 
 def run_list(options: argparse.Namespace) -> None:
@@ -514,7 +531,9 @@ def run_list(options: argparse.Namespace) -> None:
 def run_convert(options: argparse.Namespace) -> None:
     from posezoo.convert import convert_file
 
-    out = options.out or options.file.with_name(options.file.name.partition(".")[0])
+    if not options.file.name or options.file.is_dir():
+        raise ValueError(f"{options.file} is a folder; expected a file of weights")
+    out = options.out or options.file.with_name(options.file.name.partition(".")[0] or "network")
     model = posezoo.create(options.model).eval() if options.model else None
     claimed = posezoo.get_pretrained_cfg(options.model) if "." in (options.model or "") else None
     if model is not None and claimed and not claimed.sha256:
@@ -563,9 +582,9 @@ def run_info(options: argparse.Namespace) -> None:
     print(json.dumps(facts(options.name), indent=1) if options.json else describe(options.name))
 
 
-def _drawing_paths(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """Choose one PNG per image in `folder`, with numbers where names repeat or are taken."""
-    taken = {image.resolve() for image in images}
+def _drawing_paths(images: Sequence[Path], folder: Path, other: Path | None) -> dict[Path, Path]:
+    """Choose one PNG per image in `folder`, with numbers where names repeat or are taken, as by `other`."""
+    taken = {image.resolve() for image in (*images, *([other] if other else []))}
     targets = {}
     for image in dict.fromkeys(images):
         target, number = folder / f"{image.stem}.png", 1

@@ -5,6 +5,7 @@
 a network adds.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from posezoo.geometry import flip_keypoints
 from posezoo.skeletons import Skeleton, get_skeleton
 from posezoo.weights import Weights, push_to_hub, save_pretrained
 
+MOST_PIXELS = 2**13  # height and width of an input
 TARGETS = {"udp": "truncated", "dark": "gaussian"}  # how targets are drawn for a decoding; "msra" for the others
 
 
@@ -112,11 +114,12 @@ class PoseModel(nn.Module):
         """
         size, padding = settings.get("input_size"), settings.get("padding")
         if size is not None:
-            if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
-                raise ValueError(f"input_size: expected (H, W), two positive whole numbers, got {size!r}")
+            sides = list(size) if isinstance(size, Sequence) else []
+            if len(sides) != 2 or not all(type(side) is int and 0 < side <= MOST_PIXELS for side in sides):
+                raise ValueError(f"input_size: expected (H, W), whole numbers from 1 to {MOST_PIXELS}, got {size!r}")
             self.input_size = (size[0], size[1])
         if padding is not None:
-            if not padding > 0:
+            if isinstance(padding, bool) or not isinstance(padding, int | float) or not 0 < padding < math.inf:
                 raise ValueError(f"padding: expected a positive factor such as 1.25, got {padding!r}")
             self.padding = float(padding)
         if settings.get("keep_aspect") is not None:
@@ -217,7 +220,7 @@ class PoseModel(nn.Module):
         """Set number and skeleton of the head's keypoints; for the constructor and `reset_head`."""
         self.num_keypoints = num_keypoints
         self.skeleton = keypoint_skeleton(num_keypoints, skeleton, self.default_skeleton)
-        named = skeleton if skeleton is None or isinstance(skeleton, str) else list(get_skeleton(skeleton).keypoints)
+        named = skeleton if skeleton is None or isinstance(skeleton, str) else get_skeleton(skeleton).to_json()
         self.kwargs = {**self.kwargs, "num_keypoints": num_keypoints, "skeleton": named}
 
     def save_pretrained(self, directory: str | Path, **kwargs: Any) -> Path:

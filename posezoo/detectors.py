@@ -31,6 +31,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from posezoo.arrays import Array, ArrayT, as_floats, same_kind
 from posezoo.geometry import invert, letterbox, transform_points
 from posezoo.images import load_image, load_image_uint8
 
@@ -94,14 +95,14 @@ def load_detector(name: str | Path, *, device: str | torch.device | None = None)
     )
 
 
-def box_nms(boxes: Tensor, scores: Tensor, *, threshold: float = OVERLAP) -> Tensor:
+def box_nms(boxes: ArrayT, scores: Array, *, threshold: float = OVERLAP) -> ArrayT:
     """Non-maximum suppression of the boxes of one image.
 
     Greedy, from the highest score down: a box is suppressed if its intersection over union with a
     kept box is above (`>`) the threshold, as in torchvision.
 
     Args:
-        boxes: `(N, 4)` as (x1, y1, x2, y2).
+        boxes: `(N, 4)` as (x1, y1, x2, y2), array or tensor.
         scores: `(N,)`; of equal ones the first is kept.
         threshold: intersection over union; 1 keeps all boxes.
 
@@ -116,19 +117,21 @@ def box_nms(boxes: Tensor, scores: Tensor, *, threshold: float = OVERLAP) -> Ten
         >>> box_nms(boxes, torch.tensor([0.6, 0.9, 0.7])).tolist()
         [1, 2]
     """
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:
+    corners = as_floats(boxes, "boxes")
+    heights = as_floats(scores, "scores", corners)
+    if corners.ndim != 2 or corners.shape[1] != 4 or heights.shape != corners.shape[:1]:
         raise ValueError(f"expected boxes (N, 4) and scores (N,), got {tuple(boxes.shape)} and {tuple(scores.shape)}")
-    if not (boxes.isfinite().all() and scores.isfinite().all()):
+    if not (corners.isfinite().all() and heights.isfinite().all()):
         raise ValueError("boxes and scores: expected finite numbers; leave the others out")
-    order = scores.argsort(descending=True, stable=True)
-    suppresses = (_box_iou(boxes[order]) > threshold).triu(1)  # by row: the columns that the box of the row suppresses
+    order = heights.argsort(descending=True, stable=True)
+    suppresses = (_box_iou(corners[order]) > threshold).triu(1)  # by row: the columns that its box suppresses
     kept = torch.ones_like(order, dtype=torch.bool)
     # A suppressed box suppresses nothing, so boxes form chains. Each round is correct for one more link of every chain,
     # which takes far fewer rounds than there are boxes.
     while True:
         before, kept = kept, ~(suppresses & kept[:, None]).any(dim=0)
         if torch.equal(before, kept):
-            return order[kept]
+            return same_kind(boxes, order[kept])
 
 
 def _box_iou(boxes: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from posezoo.arrays import Array, ArrayT, as_floats, as_tensor, same_kind
+from posezoo.arrays import Array, ArrayT, as_floats, as_tensor, explained, same_kind
 
 ENCODINGS = ("msra", "truncated", "gaussian")
 DECODINGS = ("argmax", "quarter", "dark", "soft")
@@ -25,6 +25,7 @@ DARK_KERNEL = 11  # cells; width of the smoothing that DARK applies before its T
 DARK_SIGMA = 2.0  # OpenCV's default for a kernel of 11: 0.3 * ((11 - 1) / 2 - 1) + 0.8
 
 
+@explained
 def encode(
     keypoints: ArrayT,
     visible: Array | None = None,
@@ -119,6 +120,7 @@ def visible_keypoints(keypoints: Array, visible: Array | None) -> tuple[Tensor, 
     return torch.where(weights[..., None] > 0, points, 0.0), weights
 
 
+@explained
 def merge_people(heatmaps: ArrayT) -> ArrayT:
     """Merge the heatmaps of people: their sum, at most 1 (Convolutional Pose Machines).
 
@@ -139,6 +141,7 @@ def merge_people(heatmaps: ArrayT) -> ArrayT:
     return same_kind(heatmaps, maps.sum(dim=1).clamp(max=1))
 
 
+@explained
 def with_background(heatmaps: ArrayT) -> ArrayT:
     """Append a background map: 1 minus the maximum over keypoints, at least 0.
 
@@ -156,6 +159,7 @@ def with_background(heatmaps: ArrayT) -> ArrayT:
     return same_kind(heatmaps, torch.cat([maps, (1 - maps.amax(dim=1, keepdim=True)).clamp(min=0)], dim=1))
 
 
+@explained
 def decode(
     heatmaps: ArrayT,
     *,
@@ -214,6 +218,7 @@ def decode(
     return same_kind(heatmaps, torch.where((scores > 0)[..., None], at, 0.0)), same_kind(heatmaps, scores)
 
 
+@explained
 def flip_average(heatmaps: ArrayT, mirrored: Array, flip_index: Sequence[int], *, shift: bool = False) -> ArrayT:
     """Average the heatmaps of an image with those of its mirror image, mirrored back.
 

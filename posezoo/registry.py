@@ -13,6 +13,7 @@ import importlib
 import inspect
 import os
 import re
+import threading
 import typing
 import warnings
 from collections.abc import Callable, Iterable
@@ -21,11 +22,16 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
+import torch
+from torch.overrides import TorchFunctionMode
+
 from posezoo.checkpoints.loading import Checkpoint, load_weights, read_checkpoint
+from posezoo.foreign import printable
 from posezoo.skeletons import get_skeleton
 from posezoo.weights.folder import read_record
-from posezoo.weights.published import PUBLISHED, publish
+from posezoo.weights.published import PUBLISHED, publish, published_record
 from posezoo.weights.record import HUB_SOURCE, Weights
+from posezoo.weights.sources import find
 
 __all__ = [
     "Weights",
@@ -45,6 +51,9 @@ __all__ = [
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 PLUGINS = "posezoo.models"  # the entry-point group by which other packages add their models
+MOST_PARAMETERS = 2**30  # of a foreign network without its weights
+FEW_PARAMETERS = 2**20  # need no comparison: 4 MB
+MOST_MODULES = 100_000
 PREFIXES = {"hf-hub": "hf-hub", "hf_hub": "hf-hub", "local-dir": "local-dir"}
 
 
@@ -170,7 +179,9 @@ def create(
     given = {key: value for key, value in kwargs.items() if value is not None}
     asked_for = pretrained or source or "." in name or pretrained_cfg is not None or pretrained_cfg_overlay
     arguments = _resolve_arguments(arch, function, record if asked_for else None, given)
-    model = function(**arguments)
+    if source and record is not None:
+        _check_promise(arch, record, find(record, cache_dir).stat().st_size if pretrained else MOST_PARAMETERS)
+    model = _build(arch, arguments)
 
     model.architecture = arch
     # `reset_head` keeps model.kwargs up to date; how a model was initialised is not needed to build it again
@@ -198,6 +209,67 @@ def create(
 
 
 create_model = create
+
+
+def _build(arch: str, arguments: dict[str, Any]) -> Any:
+    """Call an entry point; wrong arguments are ValueErrors, whatever the network makes of them."""
+    function = model_entrypoint(arch)
+    try:
+        return function(**arguments)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+        given = ", ".join(f"{key}={printable(repr(value), 40)}" for key, value in arguments.items())
+        raise ValueError(
+            f"{arch}: these arguments make no network: {given or 'none'} ({type(error).__name__}: "
+            f"{printable(str(error))}); posezoo.model_entrypoint({arch!r}) documents them"
+        ) from error
+
+
+class _TooLargeError(Exception): ...
+
+
+class _NoValues(TorchFunctionMode):
+    """Leave out initialisations, which take long on the meta device."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        fills = getattr(func, "__name__", "").rstrip("_") in ("normal", "uniform", "trunc_normal", "fill", "erfinv")
+        return args[0] if fills and args else func(*args, **(kwargs or {}))
+
+
+def _check_promise(arch: str, record: Weights, size: int) -> None:
+    """Raise if a foreign record asks for a network with more parameters than its file has bytes.
+
+    The network is built without memory, on the meta device, up to the first layer that is too much.
+    """
+    if record.base:
+        size += published_record(record.base).size or MOST_PARAMETERS
+    thread, count = threading.get_ident(), [0, 0]
+
+    def add(module: Any, name: str, value: Any) -> None:
+        if threading.get_ident() == thread and value is not None:
+            count[0] += value.numel() if isinstance(value, torch.Tensor) else 0
+            count[1] += 1
+            if count[0] > max(size, FEW_PARAMETERS) or count[1] > MOST_MODULES:
+                raise _TooLargeError
+
+    hooks = torch.nn.modules.module
+    handles = [
+        hooks.register_module_parameter_registration_hook(add),
+        hooks.register_module_buffer_registration_hook(add),
+        hooks.register_module_module_registration_hook(add),
+    ]
+    try:
+        with torch.device("meta"), _NoValues():
+            _build(arch, record.arguments)
+    except _TooLargeError:
+        raise ValueError(
+            f"{record.sources[0]}: its config.json asks for a network of more than {count[0]:,} parameters and "
+            f"{count[1]:,} layers, and its weights have {size:,} bytes; the two do not belong together"
+        ) from None
+    except ValueError:
+        pass  # of a network that cannot be built without memory, or cannot be built: building it tells
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def load_checkpoint(model: Any, path: str | Path) -> Any:
@@ -396,7 +468,7 @@ def _import_models() -> None:
             loaded = plugin.load()
             if not inspect.ismodule(loaded):
                 loaded()
-        except Exception as error:  # a broken plug-in must not break the zoo
+        except (Exception, SystemExit) as error:  # a broken plug-in must not break the zoo
             warnings.warn(
                 f"posezoo plug-in {plugin.name} = {plugin.value} was left out: {type(error).__name__}: {error}",
                 RuntimeWarning,

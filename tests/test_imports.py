@@ -15,8 +15,9 @@ FACE = PACKAGE / "__init__.py"  # exports everything, lazily
 
 # the floors of the house, from the ground up; a part imports only from the floors below, and from itself
 FLOORS = (
-    {"version", "arrays", "writing", "progress"},
-    {"skeletons", "geometry", "heatmaps", "losses", "images", "refinement"},
+    {"version", "arrays", "foreign", "writing", "progress"},
+    {"skeletons", "geometry", "heatmaps", "losses", "images"},
+    {"refinement"},
     {"weights", "codecs"},
     {"viz", "layers"},
     {"metrics", "people"},
@@ -37,20 +38,21 @@ FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 
 # parts that may import less than all floors below
 MAY_IMPORT = {
-    "weights": {"version", "skeletons", "writing"},
+    "weights": {"version", "foreign", "skeletons", "writing"},
     "layers": {"geometry"},
     "spatial_model": {"layers"},
     "viz": {"images", "skeletons", "writing"},
     "people": {"images", "skeletons", "viz", "writing"},
     "metrics": {"arrays", "geometry", "skeletons"},
-    "data": {"arrays", "geometry", "images", "skeletons"},
+    "data": {"arrays", "foreign", "geometry", "images", "skeletons"},
     "backbones": {"layers", "weights"},
     "contract": {"geometry", "heatmaps", "layers", "skeletons", "weights"},
-    "checkpoints": {"layers", "weights"},
+    "checkpoints": {"foreign", "layers", "weights"},
     "export": {"contract", "skeletons", "version", "weights", "writing"},
-    "evaluate": {"data", "metrics", "skeletons"},
-    "registry": {"checkpoints", "skeletons", "weights"},
+    "evaluate": {"data", "foreign", "metrics", "skeletons"},
+    "registry": {"checkpoints", "foreign", "skeletons", "weights"},
     "models": {"backbones", "contract", "geometry", "heatmaps", "layers", "refinement", "registry", "spatial_model"},
+    "refinement": {"skeletons"},
     "detectors": {"arrays", "geometry", "images"},
     "video": set(),
     "tracking": {"geometry", "metrics"},

@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from posezoo.arrays import Array, ArrayT, as_floats, as_tensor, same_kind
+from posezoo.arrays import Array, ArrayT, as_floats, as_tensor, explained, same_kind
 
 
+@explained
 def tight_box(keypoints: ArrayT, visible: Array) -> ArrayT:
     """Return the smallest box around the visible keypoints: `(K, 2), (K,) -> (4,)`.
 
@@ -39,6 +40,7 @@ def tight_box(keypoints: ArrayT, visible: Array) -> ArrayT:
     return same_kind(keypoints, torch.cat([low, torch.maximum(high, low + 1)]))
 
 
+@explained
 def box_to_crop(
     boxes: ArrayT, size: tuple[int, int], *, padding: float = 1.25, keep_aspect: bool = True
 ) -> tuple[ArrayT, ArrayT]:
@@ -85,6 +87,7 @@ def box_to_crop(
     return same_kind(boxes, center), same_kind(boxes, extent * padding)
 
 
+@explained
 def crop_matrix(
     center: ArrayT,
     extent: Array,
@@ -140,6 +143,7 @@ def crop_matrix(
     return same_kind(center, matrix.to(dtype))
 
 
+@explained
 def invert(matrix: ArrayT) -> ArrayT:
     """Invert affine maps, `(..., 2, 3) -> (..., 2, 3)`.
 
@@ -153,6 +157,7 @@ def invert(matrix: ArrayT) -> ArrayT:
     return same_kind(matrix, torch.cat([linear, -linear @ exact[..., 2:]], dim=-1).to(given.dtype))
 
 
+@explained
 def compose(second: ArrayT, first: Array) -> ArrayT:
     """Return the affine map that applies `first`, then `second`; both `(..., 2, 3)`.
 
@@ -170,6 +175,7 @@ def compose(second: ArrayT, first: Array) -> ArrayT:
     return same_kind(second, torch.cat([linear, moved], dim=-1).to(dtype))
 
 
+@explained
 def transform_points(points: ArrayT, matrix: Array) -> ArrayT:
     """Transform points to another frame.
 
@@ -191,6 +197,7 @@ def transform_points(points: ArrayT, matrix: Array) -> ArrayT:
     return same_kind(points, (exact @ affine[..., :2].mT + affine[..., 2][..., None, :]).to(dtype))
 
 
+@explained
 def warp(images: ArrayT, matrix: Array, size: tuple[int, int], *, mode: str = "bilinear") -> ArrayT:
     """Resample images into another frame; pixels outside an image are 0.
 
@@ -227,6 +234,7 @@ def warp(images: ArrayT, matrix: Array, size: tuple[int, int], *, mode: str = "b
     return same_kind(images, sampled.to(pixels.dtype))
 
 
+@explained
 def shrink(image: ArrayT, factor: int) -> tuple[ArrayT, ArrayT]:
     """Average an image over `factor x factor` blocks; also return the affine map to the new frame.
 
@@ -253,6 +261,7 @@ def shrink(image: ArrayT, factor: int) -> tuple[ArrayT, ArrayT]:
     return same_kind(image, small), same_kind(image, matrix)
 
 
+@explained
 def crop(image: ArrayT, matrix: Array, size: tuple[int, int]) -> ArrayT:
     """Crop one image without aliasing.
 
@@ -283,6 +292,7 @@ def crop(image: ArrayT, matrix: Array, size: tuple[int, int]) -> ArrayT:
     return same_kind(image, crops)
 
 
+@explained
 def letterbox(
     image: ArrayT, size: tuple[int, int], *, align: str = "center", fill: float = 0.0
 ) -> tuple[ArrayT, ArrayT]:
@@ -327,6 +337,7 @@ def letterbox(
     return same_kind(image, boxed), same_kind(image, matrix)
 
 
+@explained
 def normalize_points(points: ArrayT, boxes: Array) -> ArrayT:
     """Normalise points to a box, with centre (0, 0) and corners (-0.5, -0.5) and (0.5, 0.5).
 
@@ -348,6 +359,7 @@ def normalize_points(points: ArrayT, boxes: Array) -> ArrayT:
     return same_kind(points, (given - (low + high) / 2) / (high - low))
 
 
+@explained
 def denormalize_points(points: ArrayT, boxes: Array) -> ArrayT:
     """Convert normalised points to pixels, the inverse of `normalize_points`.
 
@@ -360,6 +372,7 @@ def denormalize_points(points: ArrayT, boxes: Array) -> ArrayT:
     return same_kind(points, given * (high - low) + (low + high) / 2)
 
 
+@explained
 def crop_boxes(images: ArrayT, boxes: Array, size: tuple[int, int]) -> ArrayT:
     """Crop boxes from each image and stretch them to `size`; pixels outside an image are 0.
 
@@ -408,6 +421,7 @@ def crop_boxes(images: ArrayT, boxes: Array, size: tuple[int, int]) -> ArrayT:
     return same_kind(images, crops.reshape(*corners.shape[:-1], *crops.shape[2:]))
 
 
+@explained
 def flip_keypoints(keypoints: ArrayT, width: int, flip_index: Sequence[int]) -> ArrayT:
     """Mirror keypoints horizontally: x becomes `width - 1 - x`, left and right are exchanged.
 

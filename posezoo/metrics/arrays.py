@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posezoo.arrays import Array, as_tensor
+from posezoo.arrays import Array, as_tensor, explained
 
 
 def finite_points(keypoints: np.ndarray) -> np.ndarray:
@@ -67,8 +67,8 @@ def warn_not_finite(mask: Tensor, what: str) -> None:
 def _levels_to_caller() -> int:
     """Stack level, for `warnings.warn`, of the innermost frame outside `posezoo.metrics`."""
     # metrics call each other at different depths, so that no constant level points at the user's line
-    package = __name__.rpartition(".")[0]
+    inside = (__name__.rpartition(".")[0], explained.__module__)
     frame, level = inspect.currentframe(), 0
-    while frame is not None and frame.f_globals.get("__name__", "").startswith(package):
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(inside):
         frame, level = frame.f_back, level + 1
     return level

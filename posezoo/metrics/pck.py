@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from posezoo.arrays import Array, as_tensor, same_kind
+from posezoo.arrays import Array, as_tensor, explained, same_kind
 from posezoo.geometry import precise
 from posezoo.metrics.arrays import visible_mask, warn_not_finite
 from posezoo.skeletons import Skeleton, get_skeleton
@@ -33,6 +33,7 @@ LSP_LIMBS: tuple[tuple[End, End], ...] = (
 )  # fmt: skip
 
 
+@explained
 def pck(
     pred: Array, target: Array, normalizer: Array, *, visible: Array | None = None, threshold: float = 0.2,
     strict: bool = False,
@@ -66,6 +67,7 @@ def pck(
     return same_kind(pred, _fraction(_within(distance, length, threshold, strict), counted))
 
 
+@explained
 def pckh(
     pred: Array, target: Array, head_size: Array, *, visible: Array | None = None, threshold: float = 0.5,
     strict: bool = False,
@@ -90,6 +92,7 @@ def pckh(
     return pck(pred, target, head_size, visible=visible, threshold=threshold, strict=strict)
 
 
+@explained
 def pdj(
     pred: Array, target: Array, skeleton: str | Skeleton, *, visible: Array | None = None, threshold: float = 0.2,
     strict: bool = False,
@@ -112,6 +115,7 @@ def pdj(
     return pck(pred, target, normalizer, visible=visible, threshold=threshold, strict=strict)
 
 
+@explained
 def torso_diameter(target: Array, skeleton: str | Skeleton, *, visible: Array | None = None) -> Array:
     """Distance in pixels from left shoulder to right hip, `(N,)`.
 
@@ -135,6 +139,7 @@ def torso_diameter(target: Array, skeleton: str | Skeleton, *, visible: Array | 
     return same_kind(target, torch.where(known, diameter, torch.nan))
 
 
+@explained
 def labelled_mean(values: Array, visible: Array) -> float:
     """Mean of per-keypoint `values` `(K,)` over all annotated keypoints.
 
@@ -153,6 +158,7 @@ def labelled_mean(values: Array, visible: Array) -> float:
     return float((torch.where(counts > 0, known, 0.0) * counts).sum() / counts.sum())
 
 
+@explained
 def counted_keypoints(target: Array, normalizer: Array, *, visible: Array | None = None) -> Array:
     """Mask `(N, K)` of the keypoints that count in `pck`: visible, with a finite normalizer.
 
@@ -171,6 +177,7 @@ def counted_keypoints(target: Array, normalizer: Array, *, visible: Array | None
     return same_kind(target, visible_mask(visible, points.shape[:2], points) & torch.isfinite(length)[:, None])
 
 
+@explained
 def pck_curve(
     pred: Array, target: Array, normalizer: Array, thresholds: Sequence[float] | Array, *,
     visible: Array | None = None, strict: bool = False,
@@ -195,6 +202,7 @@ def pck_curve(
     return same_kind(pred, torch.stack(rows))
 
 
+@explained
 def auc(curve: Array, thresholds: Sequence[float] | Array) -> Array:
     """Area under a curve over thresholds, divided by their range: MPII's AUC, in [0, 1].
 
@@ -218,6 +226,7 @@ def auc(curve: Array, thresholds: Sequence[float] | Array) -> Array:
     return same_kind(curve, torch.trapezoid(values, values.new_tensor(at), dim=0) / (at[-1] - at[0]))
 
 
+@explained
 def rmse(pred: Array, target: Array, *, visible: Array | None = None) -> Array:
     """Root of the mean squared distance in pixels, per keypoint: `(N, K, 2) -> (K,)`.
 
@@ -234,6 +243,7 @@ def rmse(pred: Array, target: Array, *, visible: Array | None = None) -> Array:
     return same_kind(pred, _mean(distance.square(), counted).sqrt())
 
 
+@explained
 def rmse_total(pred: Array, target: Array, *, visible: Array | None = None) -> float:
     """Root of the mean squared distance in pixels over all visible keypoints of all people (PoseRNN).
 
@@ -251,6 +261,7 @@ def rmse_total(pred: Array, target: Array, *, visible: Array | None = None) -> f
     return float(_mean(distance.square().flatten(), counted.flatten()).sqrt())
 
 
+@explained
 def mean_pixel_error(pred: Array, target: Array, *, visible: Array | None = None) -> Array:
     """Mean distance in pixels, per keypoint: `(N, K, 2) -> (K,)`. Missing and NaN as for `rmse`.
 
@@ -265,6 +276,7 @@ def mean_pixel_error(pred: Array, target: Array, *, visible: Array | None = None
     return same_kind(pred, _mean(distance, counted))
 
 
+@explained
 def pcp(
     pred: Array, target: Array, limbs: str | Skeleton | Sequence[tuple[Any, Any]] = "lsp14", *,
     visible: Array | None = None, threshold: float = 0.5, loose: bool = False,
@@ -321,6 +333,7 @@ def pcp(
     return same_kind(pred, _fraction((worst <= threshold * length) & (length > 0), counted))
 
 
+@explained
 def heatmap_accuracy(pred: Array, target: Array, *, threshold: float = 0.5) -> Array:
     """Training accuracy of heatmap networks: PCK between the peaks of two heatmaps, per keypoint.
 
