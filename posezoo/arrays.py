@@ -19,6 +19,7 @@ ArrayT = TypeVar("ArrayT", np.ndarray, Tensor)  # the same, for type checkers: r
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+MOST_SIDE = 2**16 - 1  # pixels, of an image
 FOREIGN = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
@@ -97,12 +98,42 @@ def check_number(value: Any, name: str, low: float = 0.0, *, open: bool = False)
         raise ValueError(f"{name}: expected a finite number {least} {low:g}, got {value!r}")
 
 
+def check_size(size: Any) -> None:
+    """Check the height and width of an image or a heatmap.
+
+    Raises:
+        ValueError: anything but two whole numbers from 1 to 65,535.
+
+    Examples:
+        >>> check_size((256, 192))
+    """
+    sides = size if isinstance(size, tuple | list | torch.Size) and len(size) == 2 else [0]
+    if not all(isinstance(side, int | np.integer) and 0 < side <= MOST_SIDE for side in sides):
+        raise ValueError(f"size: expected (H, W), two whole numbers from 1 to {MOST_SIDE}, got {size!r}")
+
+
+def check_permutation(index: Any, count: int) -> None:
+    """Check the order in which keypoints are exchanged, such as `Skeleton.flip_index`.
+
+    Raises:
+        ValueError: anything but all numbers from 0 to `count` - 1.
+
+    Examples:
+        >>> check_permutation((0, 2, 1), 3)
+    """
+    if sorted(index) != list(range(count)):
+        raise ValueError(f"flip_index: expected all of 0..{count - 1}, each once, got {tuple(index)!r:.200}")
+
+
 def as_tensor(array: Array, like: Tensor | None = None) -> Tensor:
     """Convert an array to a tensor, sharing its memory where possible; never write to the result.
 
     Args:
         array: NumPy array, tensor or list of numbers.
         like: move the tensor to the device of this one. Defaults to no move.
+
+    Raises:
+        ValueError: complex numbers.
 
     Examples:
         >>> as_tensor(np.zeros((2, 3))[:, ::-1]).shape
@@ -115,6 +146,8 @@ def as_tensor(array: Array, like: Tensor | None = None) -> Tensor:
     else:  # torch refuses reversed arrays (`pred[:, ::-1]`) and foreign byte orders, and warns about read-only arrays
         copy = np.array(array, order="C")
         tensor = torch.from_numpy(copy.astype(copy.dtype.newbyteorder("="), copy=False))
+    if tensor.is_complex():
+        raise ValueError(f"expected real numbers, got {tensor.dtype}")
     return tensor if like is None else tensor.to(like.device)
 
 

@@ -31,7 +31,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from posezoo.arrays import Array, ArrayT, as_floats, same_kind
+from posezoo.arrays import Array, ArrayT, as_floats, check_number, explained, same_kind
+from posezoo.foreign import printable
 from posezoo.geometry import invert, letterbox, transform_points
 from posezoo.images import load_image, load_image_uint8
 
@@ -91,10 +92,12 @@ def load_detector(name: str | Path, *, device: str | torch.device | None = None)
     if Path(name).suffix.lower() == ".onnx":
         return OnnxDetector(name, device=device)
     raise ValueError(
-        f"detector {str(name)!r}: expected FILE.onnx, hf-hub:org/name or local-dir:/path, or, in Python, a callable"
+        f"detector {printable(repr(str(name)))}: expected FILE.onnx, hf-hub:org/name or local-dir:/path, or, in Python, "
+        "a callable"
     )
 
 
+@explained
 def box_nms(boxes: ArrayT, scores: Array, *, threshold: float = OVERLAP) -> ArrayT:
     """Non-maximum suppression of the boxes of one image.
 
@@ -117,6 +120,7 @@ def box_nms(boxes: ArrayT, scores: Array, *, threshold: float = OVERLAP) -> Arra
         >>> box_nms(boxes, torch.tensor([0.6, 0.9, 0.7])).tolist()
         [1, 2]
     """
+    check_number(threshold, "threshold")
     corners = as_floats(boxes, "boxes")
     heights = as_floats(scores, "scores", corners)
     if corners.ndim != 2 or corners.shape[1] != 4 or heights.shape != corners.shape[:1]:

@@ -17,7 +17,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from posezoo.arrays import Array, ArrayT, as_floats, as_tensor, explained, same_kind
+from posezoo.arrays import (
+    Array,
+    ArrayT,
+    as_floats,
+    as_tensor,
+    check_number,
+    check_permutation,
+    check_size,
+    explained,
+    same_kind,
+)
 
 ENCODINGS = ("msra", "truncated", "gaussian")
 DECODINGS = ("argmax", "quarter", "dark", "soft")
@@ -69,6 +79,10 @@ def encode(
     """
     if method not in ENCODINGS:
         raise ValueError(f"method: expected one of {ENCODINGS}, got {method!r}")
+    check_size(size)
+    check_number(sigma, "sigma", open=True)
+    for step in pair_of(stride):
+        check_number(step, "stride", open=True)
     points, weights = visible_keypoints(keypoints, visible)
 
     stride_y, stride_x = pair_of(stride)
@@ -197,6 +211,10 @@ def decode(
         raise ValueError(f"heatmaps: expected (B, K, h, w), got shape {tuple(maps.shape)}")
     if method not in (*DECODINGS, "udp"):
         raise ValueError(f"method: expected one of {(*DECODINGS, 'udp')}, got {method!r}")
+    if 0 in maps.shape[1:]:
+        raise ValueError(f"heatmaps: expected (B, K, h, w), got shape {tuple(maps.shape)}; a network without a head?")
+    for step in pair_of(stride):
+        check_number(step, "stride", open=True)
     maps = maps if maps.dtype == torch.float64 else maps.float()
     height, width = maps.shape[-2:]
     scores, index = maps.flatten(2).max(dim=-1)
@@ -238,7 +256,13 @@ def flip_average(heatmaps: ArrayT, mirrored: Array, flip_index: Sequence[int], *
         1.0
     """
     maps = as_floats(heatmaps, "heatmaps")
-    back = as_floats(mirrored, "mirrored", maps).flip(-1)[:, list(flip_index)]
+    back = as_floats(mirrored, "mirrored", maps)
+    if maps.ndim != 4 or maps.shape != back.shape:
+        raise ValueError(
+            f"expected heatmaps and mirrored of one shape (B, K, h, w), got {tuple(maps.shape)}, {tuple(back.shape)}"
+        )
+    check_permutation(flip_index, maps.shape[1])
+    back = back.flip(-1)[:, list(flip_index)]
     if shift:
         back = torch.cat([back[..., :1], back[..., :-1]], dim=-1)
     return same_kind(heatmaps, (maps + back) / 2)

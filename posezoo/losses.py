@@ -297,7 +297,9 @@ def pose_mse(pred: Tensor, target: Tensor, scale: Tensor | None = None, weights:
     _check_poses(pred, target, weights)
     error = pred - target if scale is None else (pred - target) / scale
     square = error.square()
-    return (square if weights is None else square * weights[..., None]).mean()
+    if weights is not None:
+        square = square.masked_fill(weights[..., None] == 0, 0) * weights[..., None]  # 0 times NaN is NaN
+    return square.mean()
 
 
 @explained
@@ -430,7 +432,10 @@ def pose_distance(pred: Tensor, target: Tensor, weights: Tensor | None = None) -
         3.0
     """
     _check_poses(pred, target, weights)
-    distance = (pred - target).norm(dim=-1)
+    error = pred - target
+    if weights is not None:
+        error = error.masked_fill(weights[..., None] == 0, 0)  # 0 times NaN is NaN
+    distance = error.norm(dim=-1)
     return (distance if weights is None else distance * weights).mean()
 
 
@@ -460,7 +465,10 @@ def _known_error(pred: Tensor, target: Tensor, weights: Tensor | None) -> Tensor
 def _squared_error(pred: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
     _check_heatmaps(pred, target, weights)
     error = (pred - target) ** 2
-    return error if weights is None else error * weights[..., None, None].to(error)
+    if weights is None:
+        return error
+    # not only by a product: 0 times NaN is NaN
+    return error.masked_fill(weights[..., None, None] == 0, 0) * weights[..., None, None].to(error)
 
 
 def _check_heatmaps(pred: Tensor, target: Tensor, weights: Tensor | None) -> None:

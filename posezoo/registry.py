@@ -54,6 +54,7 @@ PLUGINS = "posezoo.models"  # the entry-point group by which other packages add 
 MOST_PARAMETERS = 2**30  # of a foreign network without its weights
 FEW_PARAMETERS = 2**20  # need no comparison: 4 MB
 MOST_MODULES = 100_000
+LONGEST = 4096  # characters of a path
 PREFIXES = {"hf-hub": "hf-hub", "hf_hub": "hf-hub", "local-dir": "local-dir"}
 
 
@@ -339,12 +340,12 @@ def from_pretrained(name_or_path: str | Path, **kwargs: Any) -> Any:
     name = str(name_or_path)
     if name.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
         return create(name, pretrained=True, **kwargs)
-    if isinstance(name_or_path, Path) or Path(name).expanduser().is_dir():
+    if isinstance(name_or_path, Path) or (len(name) < LONGEST and Path(name).expanduser().is_dir()):
         return create(f"local-dir:{name}", pretrained=True, **kwargs)
     if HUB_SOURCE.fullmatch(name):
         return create(f"hf-hub:{name}", pretrained=True, **kwargs)
     if "/" in name or os.sep in name:
-        raise ValueError(f"there is no folder {name}, and a repository of the Hub is written org/name")
+        raise ValueError(f"there is no folder {printable(name)}, and a repository of the Hub is written org/name")
     return create(name, pretrained=True, **kwargs)
 
 
@@ -428,7 +429,8 @@ def model_entrypoint(model_name: str) -> Callable[..., Any]:
     arch = model_name.partition(".")[0]
     if arch not in _REGISTRY:
         raise ValueError(
-            f"unknown model {arch!r}.{_nearest(arch, _REGISTRY)} posezoo.list_models() names all {len(_REGISTRY)}"
+            f"unknown model {printable(repr(arch))}.{_nearest(arch[:200], _REGISTRY)} posezoo.list_models() names "
+            f"all {len(_REGISTRY)}"
         )
     return _REGISTRY[arch]
 

@@ -16,7 +16,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from posezoo.arrays import Array, ArrayT, as_floats, as_tensor, explained, same_kind
+from posezoo.arrays import (
+    Array,
+    ArrayT,
+    as_floats,
+    as_tensor,
+    check_number,
+    check_permutation,
+    check_size,
+    explained,
+    same_kind,
+)
 
 
 @explained
@@ -34,6 +44,8 @@ def tight_box(keypoints: ArrayT, visible: Array) -> ArrayT:
     """
     points = as_floats(keypoints, "keypoints")
     points = points[as_tensor(visible, points) > 0]
+    if not points.isfinite().all():
+        raise ValueError("tight_box: a visible keypoint is NaN or infinite; mark it as not visible")
     if not len(points):
         raise ValueError("tight_box: no keypoint is visible, so there is no box; leave this person out")
     low, high = points.amin(dim=0), points.amax(dim=0)
@@ -68,6 +80,8 @@ def box_to_crop(
         >>> center.tolist(), (extent / 200).tolist()
         ([[140.0, 150.0]], [[0.9375, 1.25]])
     """
+    check_number(padding, "padding", open=True)
+    check_size(size)
     corners = as_floats(boxes, "boxes")
     if corners.ndim != 2 or corners.shape[-1] != 4:
         raise ValueError(f"boxes: expected (N, 4) as (x1, y1, x2, y2) pixels, got shape {tuple(corners.shape)}")
@@ -122,6 +136,7 @@ def crop_matrix(
         >>> transform_points(center, crop_matrix(center, extent, (256, 192))).round(decimals=3).tolist()
         [[[96.0, 128.0]]]
     """
+    check_size(size)
     middle = as_floats(center, "center")
     dtype, middle, covered = middle.dtype, precise(middle), precise(as_floats(extent, "extent", middle))
     height, width = (size[0] - 1, size[1] - 1) if corner_aligned else size
@@ -218,6 +233,7 @@ def warp(images: ArrayT, matrix: Array, size: tuple[int, int], *, mode: str = "b
         >>> warp(dot, torch.tensor([[[1.0, 0, -1], [0, 1, 0]]]), (5, 5))[0, 0, 2].tolist()
         [0.0, 0.0, 1.0, 0.0, 0.0]
     """
+    check_size(size)
     pixels = _floating(images, "images")
     height, width = size
     inverse = invert(precise(as_floats(matrix, "matrix", pixels)))
@@ -254,6 +270,8 @@ def shrink(image: ArrayT, factor: int) -> tuple[ArrayT, ArrayT]:
         >>> tuple(small.shape), transform_points(torch.tensor([[0.5, 0.5]]), matrix).tolist()
         ((1, 3, 3, 2), [[0.0, 0.0]])
     """
+    if not isinstance(factor, int) or factor < 1:
+        raise ValueError(f"factor: expected a whole number of 1 or more, got {factor!r}")
     pixels = _floating(image, "image")
     small = F.avg_pool2d(pixels, factor, ceil_mode=True, count_include_pad=False)
     offset = (1 - factor) / 2 / factor  # the first block's centre lies (factor - 1) / 2 pixels in
@@ -323,6 +341,8 @@ def letterbox(
     """
     if align not in ("center", "corner", "stretch"):
         raise ValueError(f"align: expected center, corner or stretch, got {align!r}")
+    check_size(size)
+    check_number(fill, "fill", low=-math.inf)
     pixels = _floating(image, "image")
     height, width = pixels.shape[-2:]
     ratio = min(size[0] / height, size[1] / width)
@@ -433,7 +453,9 @@ def flip_keypoints(keypoints: ArrayT, width: int, flip_index: Sequence[int]) -> 
         >>> flip_keypoints(torch.tensor([[0.0, 5.0], [3.0, 7.0]]), 10, (1, 0)).tolist()
         [[6.0, 7.0], [9.0, 5.0]]
     """
-    x, y = as_floats(keypoints, "keypoints")[..., list(flip_index), :].unbind(-1)
+    points = as_floats(keypoints, "keypoints")
+    check_permutation(flip_index, points.shape[-2])
+    x, y = points[..., list(flip_index), :].unbind(-1)
     return same_kind(keypoints, torch.stack([width - 1 - x, y], dim=-1))
 
 

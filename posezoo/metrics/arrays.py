@@ -39,7 +39,10 @@ def visible_mask(visible: Array | None, shape: Sequence[int], like: Tensor) -> T
     """
     if visible is None:
         return torch.ones(tuple(shape), dtype=torch.bool, device=like.device)
-    mask = as_tensor(visible, like).bool()
+    given = as_tensor(visible, like)
+    if given.is_floating_point() and given.isnan().any():
+        raise ValueError("visible: expected a mask, got NaN in it")
+    mask = given > 0
     if mask.shape != torch.Size(shape):
         raise ValueError(f"visible: expected (N, K) = {tuple(shape)}, got {tuple(mask.shape)}")
     return mask

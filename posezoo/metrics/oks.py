@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posezoo.arrays import Array, as_numpy, as_tensor, explained, same_kind
+from posezoo.arrays import Array, as_numpy, as_tensor, check_number, explained, same_kind
 from posezoo.geometry import precise
 from posezoo.metrics.arrays import warn_not_finite
 from posezoo.skeletons import Skeleton, get_skeleton
@@ -129,6 +129,7 @@ def oks_nms(
         >>> oks_nms(np.stack([poses[0] + 1, poses[0], poses[1]]), np.array([0.3, 0.9, 0.5]), np.full(3, 4e3), "coco17")
         array([1, 2])
     """
+    check_number(threshold, "threshold")
     points = as_tensor(keypoints)
     if points.ndim != 3 or points.shape[-1] != 2:
         raise ValueError(f"keypoints: expected (N, K, 2), got {tuple(points.shape)}")

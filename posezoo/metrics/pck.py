@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from posezoo.arrays import Array, as_tensor, explained, same_kind
+from posezoo.arrays import Array, as_tensor, check_number, explained, same_kind
 from posezoo.geometry import precise
 from posezoo.metrics.arrays import visible_mask, warn_not_finite
 from posezoo.skeletons import Skeleton, get_skeleton
@@ -131,6 +131,8 @@ def torso_diameter(target: Array, skeleton: str | Skeleton, *, visible: Array | 
     shoulder, hip = named.index("left_shoulder"), named.index("right_hip")
     points = as_tensor(target)
     points = points if points.is_floating_point() else precise(points)
+    if points.ndim != 3 or points.shape[1:] != (len(named), 2):
+        raise ValueError(f"target: expected (N, {len(named)}, 2) of {named.name}, got {tuple(points.shape)}")
     diameter = (points[:, shoulder] - points[:, hip]).norm(dim=-1)
     known = diameter > 0
     if visible is not None:
@@ -313,6 +315,7 @@ def pcp(
         >>> pcp(pred, target, [(0, 1)]).tolist(), pcp(pred, target, [(0, 1)], loose=True).tolist()
         ([0.0], [1.0])
     """
+    check_number(threshold, "threshold")
     points = as_tensor(pred)
     truth = as_tensor(target, points)
     by_limb = truth.ndim == 4
@@ -357,6 +360,7 @@ def heatmap_accuracy(pred: Array, target: Array, *, threshold: float = 0.5) -> A
         >>> heatmap_accuracy(np.roll(target, 1, axis=-1), target).tolist(), heatmap_accuracy(-target, target).tolist()
         ([0.0], [0.0])
     """
+    check_number(threshold, "threshold")
     maps = as_tensor(pred)
     truth = as_tensor(target, maps)
     if maps.ndim != 4 or maps.shape != truth.shape:
@@ -393,6 +397,7 @@ def _measure(
 
 
 def _within(distance: Tensor, length: Tensor, threshold: float, strict: bool = False) -> Tensor:
+    check_number(threshold, "threshold")
     # not divided by the length: `<=` must not depend on how a quotient was rounded
     return distance < threshold * length if strict else distance <= threshold * length
 
@@ -422,9 +427,10 @@ def _distances(
 
 
 def _check_shapes(points: Tensor, truth: Tensor) -> None:
-    if points.ndim != 3 or points.shape != truth.shape:
+    if points.ndim != 3 or points.shape != truth.shape or points.shape[-1] != 2:
         raise ValueError(
-            f"expected pred and target of one shape (N, K, 2), got {tuple(points.shape)} and {tuple(truth.shape)}"
+            f"expected pred and target of one shape (N, K, 2), got {tuple(points.shape)} and {tuple(truth.shape)}; "
+            "scores go apart, pred[..., :2]"
         )
 
 
@@ -441,6 +447,8 @@ def _limb_indices(limbs: str | Skeleton | Sequence[tuple[Any, Any]], count: int)
     pairs: Sequence[tuple[Any, Any]]
     if isinstance(limbs, str | Skeleton):
         skeleton = get_skeleton(limbs)
+        if len(skeleton) != count:
+            raise ValueError(f"limbs: {skeleton.name} has {len(skeleton)} keypoints, the arrays have {count}")
         pairs = skeleton.bones
         if skeleton.name == "lsp14":  # the published limbs, which are not the skeleton's bones
             names = [[(end,) if isinstance(end, str) else end for end in limb] for limb in LSP_LIMBS]

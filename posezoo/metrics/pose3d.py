@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from posezoo.arrays import Array, as_tensor, explained, same_kind
+from posezoo.arrays import Array, as_tensor, check_number, explained, same_kind
 from posezoo.geometry import aligned, precise
 from posezoo.metrics.arrays import warn_not_finite
 from posezoo.skeletons import Skeleton, get_skeleton
@@ -287,6 +287,7 @@ def pck3d(
         >>> pck3d(pred, target).tolist()
         [1.0, 1.0, 0.0]
     """
+    check_number(threshold, "threshold")
     error, mask = _by_joint(mpjpe(pred, target, alignment=alignment, root=root, visible=visible))
     return same_kind(pred, precise((error < threshold).sum(dim=0)) / mask.sum(dim=0))
 
