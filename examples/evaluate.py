@@ -1,50 +1,153 @@
-"""PCK@0.2 per joint of a pretrained model on held-out images of LSP or LSPET.
+"""Evaluate a pretrained model on the test people of a data set, by the measure of the papers.
 
-    python examples/evaluate.py --data lspet --images 7001 7500
+    python examples/evaluate.py --data lspet:lspet
+    python examples/evaluate.py --data mpii:mpii --model hourglass_8.mpii
+    python examples/evaluate.py --data mpii:mpii --model cpm_9x9_6s.mpii --scales cpm --no-flip
+    python examples/evaluate.py --data coco:coco --model hrnet_w32.coco_256x192 \\
+        --detections COCO_val2017_detections_AP_H_56_person.json
 
-PCK@0.2 counts a keypoint as correct within 0.2 of the torso diameter (left shoulder to right hip),
-in pixels of the image. Joints without annotation are excluded, and so are people whose torso is not
-annotated.
+| data | measure |
+|---|---|
+| lsp, lspet | PCK@0.2 of the torso diameter (left shoulder to right hip), and strict PCP@0.5 |
+| mpii | PCKh@0.5, and PCK@0.2 |
+| flic | PCK@0.2 of the torso diameter |
+| coco | AP by OKS on the annotated boxes, or on `--detections` |
+
+AP follows Simple Baselines and HRNet: a detection's score is its box's times the mean of the
+keypoints' scores above 0.2, and OKS-NMS at 0.9 removes duplicates. `--scales cpm` averages the
+seven scales of Convolutional Pose Machines; on LSP their test is `--crop cpm-lsp --scales cpm`.
+Joints without annotation are excluded, and so are people whose torso is not annotated.
 """
 
 import argparse
+import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 import posezoo
-from posezoo.data import LSP
-from posezoo.metrics import labelled_mean, pdj, torso_diameter
+from posezoo.data import COCO, CROPS
+from posezoo.geometry import box_to_crop, tight_box
+from posezoo.metrics import coco_ap, lsp_pcp, oks_nms
+from posezoo.models.cpm import CPM_SCALES
+from posezoo.prediction import predict_stream
+from posezoo.progress import with_progress
 from posezoo.skeletons import convert
+
+from data_sources import NAMES, People, open_data, source
+from training import scores
+
+CONFIDENT = 0.2  # keypoints above count in the score of a person
+DUPLICATE = 0.9  # OKS above which the lower of two poses is removed
+
+
+def predict_people(model: Any, people: People, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keypoints `(N, K, 2)` in the skeleton of the people, and a mask of those that the model has."""
+    boxes = people.boxes
+    if model.region == "joints":
+        boxes = torch.stack([tight_box(*pose) for pose in zip(people.keypoints, people.visible, strict=True)])
+    images = (people[row]["image"] for row in range(len(people)))
+    stream = predict_stream(images, model, (box[None] for box in boxes), **options)
+    found = list(with_progress(stream, len(people), None, "person"))
+    pred = torch.cat([torch.from_numpy(one.keypoints) for one in found])
+    return convert(pred, model.skeleton, people.skeleton)
+
+
+def coco_results(model: Any, people: COCO, *, threshold: float = DUPLICATE, **options: Any) -> list[dict[str, Any]]:
+    """COCO results on the boxes of `people`, rescored, without duplicates."""
+    rows: dict[int, list[int]] = {}
+    for row, image in enumerate(people.image_ids):
+        rows.setdefault(image, []).append(row)
+    images = [people.images / people.names[first] for first, *_ in rows.values()]
+    stream = predict_stream(images, model, (people.boxes[own] for own in rows.values()), **options)
+    together = zip(rows.items(), with_progress(stream, len(rows), None, "image"), strict=True)
+    return [
+        result for (image, own), found in together for result in of_image(model, people, image, own, found, threshold)
+    ]
+
+
+def of_image(
+    model: Any, people: COCO, image: int, rows: list[int], found: Any, threshold: float
+) -> Iterator[dict[str, Any]]:
+    """Results of one image; `rows` are those of its boxes in `people`."""
+    shown = found if found.skeleton == people.skeleton else found.to(people.skeleton)
+    boxes = np.ones(len(rows)) if people.scores is None else people.scores[rows].numpy()
+    sure = shown.scores > CONFIDENT
+    ranking = boxes * np.where(sure, shown.scores, 0).sum(axis=1) / np.maximum(sure.sum(axis=1), 1)
+    # the area of a crop, context included, as in the authors' code
+    _, extent = box_to_crop(people.boxes[rows], model.input_size, padding=model.padding)
+    kept = oks_nms(shown.keypoints, ranking, extent.prod(dim=1).numpy(), people.skeleton, threshold=threshold)
+    for person in kept.tolist():
+        triples = np.concatenate([np.nan_to_num(shown.keypoints[person]), shown.scores[person, :, None]], axis=1)
+        yield {
+            "image_id": image, "category_id": 1, "keypoints": triples.ravel().astype(float).tolist(),
+            "score": float(ranking[person]),
+        }  # fmt: skip
+
+
+def evaluate_coco(model: Any, root: Path, detections: Path | None, output: Path | None, **options: Any) -> float:
+    """Print AP and AR on val2017, and return AP."""
+    annotations = root / "annotations" / "person_keypoints_val2017.json"
+    people = COCO(root / "val2017", annotations, detections=detections)
+    results = coco_results(model, people, **options)
+    if output:
+        output.write_text(json.dumps(results), encoding="utf-8")
+    table = coco_ap(annotations, results, sigmas=people.skeleton)
+    for name, value in dict(table).items():
+        print(f"{name:>15} {value:6.3f}")
+    print(f"{len(people)} boxes, {len(results)} people")
+    return float(dict(table)["AP"])
+
+
+def evaluate(model: Any, people: People, name: str, **options: Any) -> float:
+    """Print the measure of a data set, and return it."""
+    pred, has = predict_people(model, people, **options)
+    visible = people.visible & has
+    heads = [getattr(part, "head_sizes", None) for part in people.parts]
+    head_size = torch.cat(heads) if all(part is not None for part in heads) else None
+    report = scores(pred, people.keypoints, visible, skeleton=people.skeleton, head_size=head_size)
+    for joint, value in report["per_joint"].items():
+        print(f"{joint:>15} {value:6.3f}")
+    without = report["people_without_torso"]
+    print(f"{'PCK@0.2':>15} {report['pck@0.2']:6.3f}   {len(people)} people, {without} of them without a torso")
+    if people.skeleton.name == "lsp14":
+        print(f"{'PCP@0.5':>15} {lsp_pcp(pred, people.keypoints, visible=visible)['Total']:6.3f}")
+    if "pckh@0.5" in report:
+        print(f"{'PCKh@0.5':>15} {report['pckh@0.5']:6.3f}")
+    return float(report["pckh@0.5" if name == "mpii" and "pckh@0.5" in report else "pck@0.2"])
 
 
 def main(arguments: list[str] | None = None) -> float:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of LSP or LSPET, with joints.mat in it")
-    parser.add_argument("--images", type=int, nargs=2, default=(7001, 7500), metavar=("FIRST", "LAST"))
+    parser.add_argument("--data", type=source, required=True, metavar="NAME:FOLDER", help=f"one of {', '.join(NAMES)}")
+    parser.add_argument("--images", type=int, nargs=2, metavar=("FIRST", "LAST"), help="of lsp or lspet")
     parser.add_argument("--model", default="simple_baseline_lite.lsp14_192x192")
     parser.add_argument("--no-flip", action="store_true", help="do not average with the mirror image")
+    parser.add_argument("--scales", nargs="+", metavar="S", help="factors, or cpm for 0.7 to 1.3")
+    parser.add_argument("--crop", choices=tuple(CROPS), help="the crop of a paper. Defaults to the model's")
+    parser.add_argument("--detections", type=Path, help="boxes of a person detector, json, for coco")
+    parser.add_argument("--results", type=Path, help="write COCO results, for coco")
     args = parser.parse_args(arguments)
+    name, root = args.data
+    if name != "coco" and (args.detections or args.results):
+        parser.error("--detections and --results: for coco")
 
-    people = LSP(args.data, images=tuple(args.images))
-    samples = [people[index] for index in range(len(people))]
-    found = posezoo.predict(
-        [sample["image"] for sample in samples],
-        args.model,
-        boxes=[sample["box"][None] for sample in samples],
-        flip=not args.no_flip,
-    )
-    pred = torch.cat([torch.from_numpy(one.keypoints) for one in found])
-    pred, has = convert(pred, found[0].skeleton, LSP.skeleton)
-    target, visible = people.keypoints, people.visible & has
-
-    torso = torso_diameter(target, LSP.skeleton, visible=visible)
-    per_joint = pdj(pred, target, LSP.skeleton, visible=visible, threshold=0.2)
-    total = labelled_mean(per_joint, visible & ~torso.isnan()[:, None])
-    for joint, value in zip(LSP.skeleton.keypoints, per_joint.tolist(), strict=True):
-        print(f"{joint:>15} {value:6.3f}")
-    print(f"{'PCK@0.2':>15} {total:6.3f}   {len(pred)} people, {int(torso.isnan().sum())} of them without a torso")
-    return total
+    model = posezoo.create(args.model, pretrained=True)
+    if args.crop:
+        model.apply_input_settings(CROPS[args.crop])
+    scales: Iterable[float] | None = args.scales and [float(one) for one in args.scales if one != "cpm"]
+    if args.scales == ["cpm"]:
+        scales = CPM_SCALES
+    options: dict[str, Any] = {"flip": not args.no_flip, "scales": scales}
+    if name == "coco":
+        return evaluate_coco(model, root, args.detections, args.results, **options)
+    lowered = model.padding == 1.25  # networks with the crop of the hourglass have its centre, too
+    readers = {"mpii": {"center": "lowered" if lowered else "annotated"}, "flic": {"skeleton": "flic11"}}
+    people = open_data([args.data], "test", images=args.images, readers=readers)
+    return evaluate(model, people, name, **options)
 
 
 if __name__ == "__main__":

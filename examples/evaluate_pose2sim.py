@@ -1,15 +1,19 @@
-"""Evaluate 3D lifters on a real recording: single views against points triangulated from four.
+"""Evaluate lifters, and RPSM, on a real recording: single views against triangulated points.
 
     python examples/evaluate_pose2sim.py --data pose2sim --models martinez seq2seq3d
-    temporal_conv_27 --draw lifted.png
+    temporal_conv_27 rpsm --draw lifted.png
 
 The recording is the demo of Pose2Sim (github.com/perfanalytics/pose2sim, BSD-3): a person balances,
 four calibrated cameras, 100 frames at 60 Hz, BODY_25B keypoints of OpenPose in every view, and the
 3D points triangulated from them. Each view is lifted separately and compared with the triangulated
 points in that camera's frame, relative to the pelvis.
 
-Inputs and targets are both from OpenPose's keypoints, so that the error is of the lifting alone.
-The networks, however, were trained on the joint definitions of motion capture, which are not
+Networks for clips, such as `rpsm`, get the video at `--fps`, cropped around the box of OpenPose's
+keypoints; the boxes are smoothed over time. Every frame is predicted once: at 10 fps frames 0, 6,
+12 and so on are one clip, frames 1, 7, 13 the next.
+
+The lifters' inputs and all targets are from OpenPose's keypoints, so that their error is of the
+lifting alone. The networks, however, were trained on the joint definitions of motion capture, which are not
 corrected for:
 
 - `pelvis` is the middle of OpenPose's hips, `thorax` of its shoulders, `spine` the middle of the
@@ -18,7 +22,7 @@ corrected for:
 - `neck_nose` is the nose; in the motion capture it is the base of the skull, some 11 cm behind.
 
 Errors are given for all 17 keypoints and without `head` and `neck_nose`. The baseline `mean pose`
-is the mean of the first network's training data.
+is the mean of the first lifter's training data.
 
 The triangulated points are 8 to 18 px (median) from the detections in the images, where the person
 is 800 px high.
@@ -39,9 +43,10 @@ from torch import Tensor
 
 import posezoo
 from posezoo.data.detections import read_keypoints
-from posezoo.geometry import Camera
+from posezoo.geometry import Camera, box_to_crop, crop, crop_matrix, tight_box
 from posezoo.metrics import mpjpe, n_mpjpe, pa_mpjpe
 from posezoo.skeletons import convert
+from posezoo.video import read_video
 from posezoo.viz import contact_sheet, draw_pose3d, pose3d_bounds
 
 TRIAL = Path("S00_P00_SingleParticipant") / "S00_P00_T01_BalancingTrial"
@@ -90,6 +95,31 @@ def called(name: str) -> str:
     return PARTS.get(name) or side + name[1:].lower()
 
 
+def predict_video(model: Any, path: Path, keypoints: Tensor, args: argparse.Namespace) -> Tensor:
+    """Return poses `(T, 17, 3)` mm of a network for clips, in the crops around keypoints `(T, K, 2)`."""
+    matrices = crop_matrix(*smooth_boxes(keypoints, args.padding, args.smooth, model.input_size), model.input_size)
+    video = read_video(path)
+    frames = [torch.from_numpy(np.array(frame.image)).movedim(-1, 0).float() / 255 for frame in video]
+    pairs = zip(frames, matrices.float(), strict=True)
+    crops = torch.stack([crop(frame, matrix[None], model.input_size)[0] for frame, matrix in pairs])
+    step = max(1, round(video.fps / args.fps))
+    poses = torch.zeros(len(crops), model.num_keypoints, 3)
+    for first in range(step):
+        clip = crops[None, first::step]
+        poses[first::step] = model.predict(clip, flip=args.flip, clip_length=args.clip_length)[0][0]
+    return poses
+
+
+def smooth_boxes(keypoints: Tensor, padding: float, window: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return centres and extents `(T, 2)` of the crops, averaged over `window` frames."""
+    known = keypoints.isfinite().all(dim=-1)
+    boxes = torch.stack([tight_box(*frame) for frame in zip(keypoints.nan_to_num(), known, strict=True)])
+    mean = torch.nn.functional.avg_pool1d(
+        boxes.T[None], window, stride=1, padding=window // 2, count_include_pad=False
+    )[0].T
+    return box_to_crop(mean, size, padding=padding)
+
+
 def draw(path: Path, poses: dict[str, Tensor], frames: Sequence[int]) -> None:
     """Draw a row per frame: all poses from the camera's view and from the right, at one scale."""
     bounds = pose3d_bounds(torch.stack(list(poses.values())))
@@ -108,25 +138,39 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
     parser.add_argument("--models", nargs="+", required=True)
     parser.add_argument("--flip", action="store_true", help="average with the prediction for mirrored keypoints")
     parser.add_argument("--draw", type=Path, help="image file for some frames of the first camera")
+    parser.add_argument("--fps", type=float, default=10, help="of the clips of networks for clips")
+    parser.add_argument("--clip-length", type=int, help="reset such a network's state every so many frames")
+    parser.add_argument("--padding", type=float, default=1.25, help="of the crops around the keypoints' boxes")
+    parser.add_argument("--smooth", type=int, default=15, help="frames, odd, that the boxes are averaged over")
     args = parser.parse_args(arguments)
+    if args.smooth % 2 == 0:
+        parser.error(f"--smooth: expected an odd number of frames, got {args.smooth}")
 
     world = read_trc(next((args.data / TRIAL / "pose-3d").glob("*_0-100.trc")))
     results: dict[str, dict[str, float]] = {}
     lines: list[str] = []
-    models = {name: posezoo.create(name, pretrained=True) for name in args.models}
+    models: dict[str, Any] = {name: posezoo.create(name, pretrained=True) for name in args.models}
+    lifters = {name: model for name, model in models.items() if model.input_kind != "clip"}
+    if not lifters:
+        parser.error("--models: add a lifter, such as martinez; the baseline is the mean of its training poses")
     print("| Camera | Model | MPJPE | without head and nose | N-MPJPE | PA-MPJPE | without head and nose |")
     print("|---|---|---:|---:|---:|---:|---:|")
     for number, view in enumerate(read_cameras(args.data), start=1):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # other people, missing keypoints: counted below
             detected = read_keypoints(args.data / TRIAL / "pose" / f"cam{number:02d}_json", "body25b")
-            lifted = {name: posezoo.lift(**detected, model=model, flip=args.flip) for name, model in models.items()}
+            lifted = {name: posezoo.lift(**detected, model=model, flip=args.flip) for name, model in lifters.items()}
         truth = view.world_to_camera(world)
         some = next(iter(lifted.values()))
         distance = float((view.project(truth) - torch.from_numpy(some.keypoints)).norm(dim=-1).median())
         truth = truth - truth[:, :1]
         predicted = {name: torch.from_numpy(poses.pose3d).to(truth) for name, poses in lifted.items()}
-        mean_pose = next(iter(models.values())).normalize.pose3d.mean.expand_as(truth)
+        observed = torch.from_numpy(some.keypoints)
+        path = args.data / TRIAL / "videos" / f"cam{number:02d}.mp4"
+        for name in models.keys() - lifters.keys():
+            predicted[name] = predict_video(models[name], path, observed, args).to(truth)
+        predicted = {name: predicted[name] for name in models}
+        mean_pose = next(iter(lifters.values())).normalize.pose3d.mean.expand_as(truth)
         for name, pose3d in {"mean pose": mean_pose, **predicted}.items():
             errors = {
                 "MPJPE": mpjpe(pose3d, truth),

@@ -6,15 +6,11 @@ Expect a mean error below 3 pixels (of 96) on new arrows, after about half a min
 cores. `figures.py` has the data, the loss and the evaluation.
 """
 
-import sys
-from pathlib import Path
-
 import torch
 from torch.utils.data import DataLoader
 
 import posezoo
 
-sys.path.insert(0, str(Path(__file__).parent))
 from figures import KEYPOINTS, Arrows, heatmap_loss, mean_error, options
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 import posezoo
 from posezoo.backbones import load_backbone
@@ -68,6 +68,16 @@ def start_backbones(model: Any, backbones: Sequence[nn.Module], args: argparse.N
     return list(backbones) if args.freeze_backbone else []
 
 
+def cached_loader(
+    args: argparse.Namespace, loader: DataLoader, describe: Callable[[Batch], Batch], settings: dict[str, Any]
+) -> DataLoader:
+    """Replace a loader of crops by one of their features, `args.cache` crops per person."""
+    people = loader.dataset.people  # type: ignore[attr-defined]
+    folder = args.features or args.output / "features"
+    dataset = cache_features(folder, people, loader, describe, count=args.cache * len(people), settings=settings)
+    return DataLoader(dataset, args.batch_size, shuffle=True, drop_last=True, num_workers=args.workers)
+
+
 class CachedFeatures(Dataset[Batch]):
     """Rows that `cache_features` wrote; `people` are the training people, for the mean pose."""
 
@@ -76,11 +86,11 @@ class CachedFeatures(Dataset[Batch]):
         self.arrays = {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
 
     def __len__(self) -> int:
-        return len(self.arrays["features"])
+        return min(len(array) for array in self.arrays.values())
 
     def __getitem__(self, index: int) -> Batch:
         row = {name: torch.from_numpy(np.array(array[index])) for name, array in self.arrays.items()}
-        return row | {"features": row["features"].float()}
+        return row | {name: row[name].float() for name in ("features",) if name in row}
 
 
 def cache_features(
@@ -93,7 +103,8 @@ def cache_features(
         folder: created if it does not exist.
         people: the training people.
         batches: iterated again and again until there are enough rows.
-        describe: function of a batch to rows, "features" and labels, of any number.
+        describe: function of a batch to rows of any number, such as "features", stored in half
+            precision, and labels.
         count: number of rows.
         settings: of the run. A folder that was written with other ones is an error.
 
@@ -121,7 +132,7 @@ def cache_features(
             rows = {name: in_half(name, value) for name, value in describe(batch).items()}
             if not arrays:
                 arrays = {name: opened(folder / f"{name}.npy", count, rows[name], again=first > 0) for name in rows}
-            done, more = state["done"], min(len(rows["features"]), count - state["done"])
+            done, more = state["done"], min(len(next(iter(rows.values()))), count - state["done"])
             for name, value in rows.items():
                 arrays[name][done : done + more] = value[:more]
             state["done"] = done + more

@@ -1,36 +1,35 @@
 """Choose DeepPose's number of stages S and its sigma on held-out images, as in section 4.1.
 
-    python examples/select_deeppose.py --data lspet --output runs/select
+    python examples/select_deeppose.py --data lsp:lsp lspet:lspet --recipe paper --output runs/select
 
 Sigma is the side of a keypoint's square, in diameters of the pose. For each sigma, stages are
 trained until the next one does not improve the PDJ@0.2, averaged over all joints, of 50 held-out
 images; the best sigma and S are chosen. The paper tried 1.5, 1.7, 2.0 and 2.3 on LSP and chose 2.0;
 on FLIC 0.8, 1.0 and 1.2 and chose 1.0; S = 3 on both. The first stage does not depend on sigma and
-is trained once. The options are those of `train_deeppose.py`; `--stages` is the maximum.
+is trained once. The options are those of `train_deeppose.py`; `--most` is the
+maximum of stages.
 `choice.json` in `--output` has the table and the choice.
 """
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch.utils.data import DataLoader
 
-from posezoo.data import LSP, PersonCrop
 from posezoo.geometry import invert, transform_points
 from posezoo.metrics import pdj
 from posezoo.models.deeppose import DeepPose
 
-sys.path.insert(0, str(Path(__file__).parent))
-from train_deeppose import crop_of, parser, predictions, train_stage
-from training import make_loaders
+from data_sources import Cropped
+from recipes import parse
+from train_deeppose import parser, people_of, predictions, train_stage
+from training import loaders_of
 
 SIGMAS = (1.5, 1.7, 2.0, 2.3)  # on LSP (section 4.1)
 MOST_STAGES = 5
-HELD_OUT = {"train_images": (1, 6950), "val_images": (6951, 7000)}  # 50 of the images for training
+HELD_OUT = 50  # the last images for training
 
 
 def select(
@@ -67,25 +66,30 @@ def mean_pdj(model: DeepPose, loader: DataLoader) -> float:
     found = predictions(model, loader)
     to_image = invert(found["matrix"])
     pred, target = (transform_points(points, to_image) for points in (found["pred"][-1], found["keypoints"]))
-    return float(pdj(pred, target, LSP.skeleton, visible=found["visible"]).nanmean())
+    return float(pdj(pred, target, model.skeleton, visible=found["visible"]).nanmean())
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    options = parser(__doc__, stages=MOST_STAGES, **HELD_OUT)
+    options = parser(__doc__)
+    options.add_argument("--most", type=int, default=MOST_STAGES, help="stages")
+    options.add_argument("--held-out", type=int, default=HELD_OUT, help="images for training that are not trained on")
     options.add_argument("--sigmas", type=float, nargs="+", default=SIGMAS)
-    args = options.parse_args(arguments)
-    crop: PersonCrop = crop_of(args)
-    held_out = make_loaders(args, crop)[1]
+    args, recipe = parse(options, "deeppose", arguments)
+    everyone, _ = people_of(args, recipe)
+    last = len(everyone) - args.held_out
+    known = Cropped(everyone.people.some(range(last)), everyone.crop)
+    unknown = Cropped(everyone.people.some(range(last, len(everyone))), everyone.crop.plain())
+    held_out, keypoints = loaders_of(args, known, unknown)[1], len(known.people.skeleton)
 
     def add_stage(cascade: DeepPose | None, sigma: float) -> DeepPose:
         stage = 1 if cascade is None else cascade.num_stages + 1
         folder = args.output / ("stage1" if stage == 1 else f"sigma{sigma:g}/stage{stage}")
         # a later stage has one sample per keypoint, so that fewer people make up the same batch
-        batch_size = args.batch_size if stage == 1 else max(1, args.batch_size // len(LSP.skeleton))
+        batch_size = args.batch_size if stage == 1 else max(1, args.batch_size // keypoints)
         of_stage = {**vars(args), "sigma": sigma, "output": folder, "batch_size": batch_size}
-        return train_stage(argparse.Namespace(**of_stage), stage, crop, cascade)
+        return train_stage(argparse.Namespace(**of_stage), stage, (known, unknown), cascade)
 
-    sigma, stages, scores = select(args.sigmas, add_stage, lambda model: mean_pdj(model, held_out), most=args.stages)
+    sigma, stages, scores = select(args.sigmas, add_stage, lambda model: mean_pdj(model, held_out), most=args.most)
     for tried, row in scores.items():
         print(f"sigma {tried:g}  PDJ@0.2 after each stage  " + "  ".join(f"{value:.3f}" for value in row))
     print(f"chosen: --sigma {sigma:g} --stages {stages}")

@@ -1,23 +1,28 @@
-"""Train DeepPose on LSP or LSPET stage by stage, and evaluate each stage on held-out images.
+"""Train DeepPose stage by stage, and evaluate each stage on held-out images.
 
-    python examples/train_deeppose.py --data lspet --output runs/deeppose
-    python examples/train_deeppose.py --data lspet --output runs/narrow --widths 24 48 64 64 48 512
-        512 \\ --init he --lr 0.005 --dropout 0.3 --batch-size 32
+    python examples/train_deeppose.py --data lsp:lsp lspet:lspet --recipe paper --output runs/deeppose
+    python examples/train_deeppose.py --data flic:FLIC --recipe paper --detector faces.onnx --output runs/flic
+    python examples/train_deeppose.py --data lspet:lspet --output runs/narrow \\
+        --widths 24 48 64 64 48 512 512 --init he --lr 0.005 --dropout 0.3 --batch-size 32
 
 The paper's recipe (sections 3 and 4.1): AdaGrad with a learning rate of 0.0005, batches of 128,
-flipped and translated crops. Stage 1 regresses the pose from the whole crop. Stage 2 is trained on
-squares around keypoints that are displaced by Gaussians with the mean and variance of stage 1's
-errors on the training people, and so on. An epoch of a later stage has one simulated prediction per
+flipped and translated crops, three stages; on LSP of the whole image, on FLIC of the boxes of
+`--detector`, a name or file for `posezoo.detectors.load_detector`, times a factor that is fitted to
+the training people. `select_deeppose.py` chooses the number of stages and sigma.
+
+Stage 1 regresses the pose from the whole crop. Stage 2 is trained on squares around keypoints that are
+displaced by Gaussians with the mean and variance of stage 1's errors on the training people, and so
+on. An epoch of a later stage has one simulated prediction per
 keypoint, so that 40 epochs are the paper's 40. `--resume` skips finished stages.
 
 On one frozen backbone for all stages, here the default network's, whose features are computed once
 (`frozen_backbone.py`); every stage has a neck and a head of its own, and as many cached crops as
 the first:
 
-    python examples/train_deeppose.py --data lspet --train-images 1 7000 7501 9500 --output
-        runs/deeppose \\ --size 440 440 --stages 3 --backbone tf_efficientnet_lite2 --start
-        simple_baseline_lite --freeze-backbone \\ --cache 4 --measure 500 --mixed-precision bf16
-        --optimizer adamw --lr 1e-3 --dropout 0.3 --epochs 10
+    python examples/train_deeppose.py --data lspet:lspet --train-images 1 7000 7501 9500 \\
+        --output runs/deeppose --size 440 440 --stages 3 --backbone tf_efficientnet_lite2 \\
+        --start simple_baseline_lite --freeze-backbone --cache 4 --measure 500 \\
+        --mixed-precision bf16 --optimizer adamw --lr 1e-3 --dropout 0.3 --epochs 10
 
 The authors trained the first stage for three days on a hundred machines, later stages for seven
 days each. On CPUs use `--widths` of about a million parameters, as in the second command, and
@@ -28,9 +33,8 @@ predicts the mean pose for a long time.
 import argparse
 import json
 import math
-import sys
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,16 +42,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler
 
 import posezoo
-from posezoo.data import LSP, PersonCrop
+from posezoo.data.detector_boxes import fit_padding
+from posezoo.detectors import load_detector
 from posezoo.geometry import invert, normalize_points, transform_points
 from posezoo.losses import keypoint_mse
 from posezoo.metrics import lsp_pcp
-from posezoo.models.deeppose import DROPOUT, SIGMA_LSP, WIDTHS, DeepPose, whole_image
+from posezoo.models.deeppose import DROPOUT, WIDTHS, DeepPose
+from posezoo.refinement import whole_image
 
-sys.path.insert(0, str(Path(__file__).parent))
-from frozen_backbone import add_options, cache_features, check_options, device_of_features, start_backbones
+from data_sources import Cropped, detected_boxes, open_data
+from frozen_backbone import add_options, cached_loader, check_options, device_of_features, start_backbones
+from recipes import Recipe, parse
 from train_heatmap import keep_depthwise_in_float32
-from training import Report, make_loaders, options, poses_in_crops, scores, train
+from training import Report, collate, loaders_of, options, poses_in_crops, scores, train
 
 PREDICT_BATCH = 32  # people; a later stage has a crop for each of their keypoints
 
@@ -101,18 +108,9 @@ def cached(args: argparse.Namespace, network: DeepPose, stage: int, loader: Data
         flat = {name: value.flatten(0, 2)[known] for name, value in rows.items()}
         return flat | {name: flat[name][:, None] for name in ("target", "visible")}
 
-    people = loader.dataset.people  # type: ignore[attr-defined]
     named = ("backbone", "start", "size", "train_images", "sigma", "seed")
     settings = {name: getattr(args, name) for name in named} | {"stage": stage}
-    dataset = cache_features(
-        args.features or args.output / "features",
-        people,
-        loader,
-        describe,
-        count=args.cache * len(people),
-        settings=settings,
-    )
-    return DataLoader(dataset, args.batch_size, shuffle=True, drop_last=True, num_workers=args.workers)
+    return cached_loader(args, loader, describe, settings)
 
 
 @torch.no_grad()
@@ -131,6 +129,7 @@ def predictions(model: DeepPose, loader: DataLoader) -> dict[str, Tensor]:
 def stage_reports(model: DeepPose, loaders: tuple[DataLoader, DataLoader]) -> dict[str, Report]:
     """PCK@0.2 and strict PCP of the mean training pose and of each stage."""
     train_people, crop = loaders[0].dataset.people, loaders[1].dataset.crop  # type: ignore[attr-defined]
+    skeleton = train_people.skeleton
     found = predictions(model, loaders[1])
     mean = poses_in_crops(train_people, crop).nanmean(dim=0).expand_as(found["keypoints"])
     to_image, visible = invert(found["matrix"]), found["visible"]
@@ -138,65 +137,92 @@ def stage_reports(model: DeepPose, loaders: tuple[DataLoader, DataLoader]) -> di
     reports = {}
     for name, pose in [("mean pose", mean), *((f"stage {n}", pose) for n, pose in enumerate(found["pred"], start=1))]:
         pred = transform_points(pose, to_image)
-        pcp = lsp_pcp(pred, target, visible=visible)["Total"]
-        reports[name] = {**scores(pred, target, visible), "pcp@0.5": pcp}
+        reports[name] = scores(pred, target, visible, skeleton=skeleton)
+        if skeleton.name == "lsp14":
+            reports[name]["pcp@0.5"] = lsp_pcp(pred, target, visible=visible)["Total"]
     return reports
 
 
 def parser(description: str | None, **defaults: Any) -> argparse.ArgumentParser:
-    """Command line; `defaults` override those of the paper."""
-    recipe = {"model": "deeppose", "size": (220, 220), "epochs": 40, "batch_size": 128, "lr": 5e-4, "stages": 2}
-    parser = options(description, **{**recipe, **defaults})
+    """Command line."""
+    parser = options(description, **defaults)
     parser.add_argument("--stages", type=int)
-    parser.add_argument("--sigma", type=float, default=SIGMA_LSP, help="side of a square, in diameters of the pose")
+    parser.add_argument("--detector", help="of faces or people, whose boxes are cropped")
+    parser.add_argument("--sigma", type=float, help="side of a square, in diameters of the pose")
     parser.add_argument("--widths", type=int, nargs=7, default=WIDTHS, metavar="CHANNELS")
     parser.add_argument("--dropout", type=float, default=DROPOUT)
-    parser.add_argument("--optimizer", choices=("adagrad", "adamw"), default="adagrad")
+    parser.add_argument("--optimizer", choices=("adagrad", "adamw"))
     parser.add_argument("--measure", type=int, help="people on whom a stage's errors are measured. Defaults to all")
     add_options(parser, cache=True)
     parser.add_argument("--init", choices=("alexnet", "he"), default="alexnet", help="of the seven layers")
     return parser
 
 
-def crop_of(args: argparse.Namespace) -> PersonCrop:
-    return PersonCrop(
-        size=tuple(args.size), keep_aspect=False, skeleton=LSP.skeleton, flip=0.5, translation=0.1, scale=(0.9, 1.3)
-    )
+def people_of(args: argparse.Namespace, recipe: Recipe) -> tuple[Cropped, Cropped]:
+    """Cropped training and test people; with `--detector` in its boxes."""
+    people = [
+        open_data(args.data, part, images=images, readers=recipe.readers)
+        for part, images in (("train", args.train_images), ("test", args.val_images))
+    ]
+    crop = recipe.person_crop(args.size, people[0].skeleton, args.crop)
+    if args.detector:
+        detector, boxes = load_detector(args.detector), []
+        for part, group in zip(("train", "test"), people, strict=True):
+            found, missing = detected_boxes(group, detector, args.output / f"boxes_{part}.pt")
+            print(f"detector: no box for {missing} of {len(group)} people of {part}, whose annotated box is taken")
+            boxes.append(found)
+        crop = replace(crop, padding=fit_padding(boxes[0], people[0].keypoints, people[0].visible))
+        print(f"detector: its boxes times {crop.padding:.2f} contain the training people's keypoints")
+        for group, found in zip(people, boxes, strict=True):
+            # an annotated box is that of the person, and gets no factor beyond it
+            own = box_times(group.boxes, 1.25 / crop.padding)
+            group.boxes = torch.where(found.isnan(), own, found)
+    return Cropped(people[0], crop), Cropped(people[1], crop.plain())
+
+
+def box_times(boxes: Tensor, factor: float) -> Tensor:
+    """Scale boxes `(N, 4)` about their middles."""
+    middle, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * factor
+    return torch.cat([middle - half, middle + half], dim=1)
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Report]:
     command_line = parser(__doc__)
-    args = command_line.parse_args(arguments)
+    args, recipe = parse(command_line, "deeppose", arguments)
     check_options(command_line, args)
-    crop = crop_of(args)
+    if args.crop == "deeppose-flic" or (recipe.crop == "deeppose-flic" and not args.crop and not args.detector):
+        print("departs from the recipe: the annotated boxes are cropped, not those of a detector (--detector)")
+    people = people_of(args, recipe)
     previous: DeepPose | None = None
     for stage in range(1, args.stages + 1):
         # a later stage has one sample per keypoint, so that fewer people make up the same batch, unless a row of the
         # cached features is one sample
-        batch_size = args.batch_size if stage == 1 or args.cache else max(1, args.batch_size // len(LSP.skeleton))
+        count = len(people[0].people.skeleton)
+        batch_size = args.batch_size if stage == 1 or args.cache else max(1, args.batch_size // count)
         options_of_stage = {**vars(args), "output": args.output / f"stage{stage}", "batch_size": batch_size}
         if args.features:
             options_of_stage["features"] = args.features / f"stage{stage}"
-        previous = train_stage(argparse.Namespace(**options_of_stage), stage, crop, previous)
+        previous = train_stage(argparse.Namespace(**options_of_stage), stage, people, previous)
     assert previous is not None
-    reports = stage_reports(previous, make_loaders(args, crop))
+    reports = stage_reports(previous, loaders_of(args, *people))
     for name, report in reports.items():
-        print(
-            f"{name:>10}  PCK@0.2 {report['pck@0.2']:.3f}  PCP@0.5 {report['pcp@0.5']:.3f}  "
-            f"error {report['error_percent']:.2f} % of the body"
-        )
+        pcp = f"PCP@0.5 {report['pcp@0.5']:.3f}  " if "pcp@0.5" in report else ""
+        print(f"{name:>10}  PCK@0.2 {report['pck@0.2']:.3f}  {pcp}error {report['error_percent']:.2f} % of the body")
     (args.output / "stages.json").write_text(json.dumps(reports, indent=1))
     return reports
 
 
-def train_stage(args: argparse.Namespace, stage: int, crop: PersonCrop, previous: DeepPose | None) -> DeepPose:
+def train_stage(
+    args: argparse.Namespace, stage: int, people: tuple[Cropped, Cropped], previous: DeepPose | None
+) -> DeepPose:
     """Add a stage to the cascade and train it."""
     progress = args.output / "progress.json"
     if args.resume and progress.is_file() and json.loads(progress.read_text())["epochs_done"] >= args.epochs:
         return posezoo.create(f"local-dir:{args.output / 'model'}", pretrained=True)
     torch.manual_seed(args.seed + stage)
     model: DeepPose = posezoo.create(
-        args.model, num_stages=stage, sigma=args.sigma, widths=tuple(args.widths), dropout=args.dropout,
+        args.model, num_keypoints=len(people[0].people.skeleton), skeleton=people[0].people.skeleton.name,
+        num_stages=stage, sigma=args.sigma, widths=tuple(args.widths), dropout=args.dropout,
         backbone=args.backbone, share_backbone=args.freeze_backbone,
     )  # fmt: skip
     backbones = []
@@ -210,7 +236,7 @@ def train_stage(args: argparse.Namespace, stage: int, crop: PersonCrop, previous
         for layer in model.trunks[stage - 1].children():
             if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
                 torch.nn.init.kaiming_normal_(layer.weight)
-    loaders = make_loaders(args, crop)
+    loaders = loaders_of(args, *people)
     loss: Any = first_stage_loss
     if args.cache:
         loss = partial(cached_loss, stage=stage)
@@ -218,8 +244,10 @@ def train_stage(args: argparse.Namespace, stage: int, crop: PersonCrop, previous
         model.load_state_dict({**model.state_dict(), **previous.state_dict()})
         device = "cuda" if torch.cuda.is_available() else "cpu"
         some = RandomSampler(loaders[0].dataset, num_samples=args.measure) if args.measure else None
-        people = DataLoader(loaders[0].dataset, PREDICT_BATCH, num_workers=args.workers, sampler=some)
-        found = predictions(model.to(device), people)
+        measured = DataLoader(
+            loaders[0].dataset, PREDICT_BATCH, num_workers=args.workers, sampler=some, collate_fn=collate
+        )
+        found = predictions(model.to(device), measured)
         model.measure(stage, *(found["pred"][stage - 2], found["keypoints"], found["visible"]))
         if not args.cache:
             loss = partial(later_stage_loss, stage=stage, network=model)

@@ -15,7 +15,6 @@ they get low scores. The network is saved three times: with all 19 keypoints, an
 `coco17`, which differ in their last layer.
 """
 
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -33,9 +32,9 @@ from posezoo.heatmaps import encode
 from posezoo.skeletons import convert, get_skeleton
 from posezoo.weights import select_keypoints
 
-sys.path.insert(0, str(Path(__file__).parent))
+from data_sources import Cropped, People, lsp_people
 from train_heatmap import keep_depthwise_in_float32, warm_cosine
-from training import Cropped, People, options, train
+from training import options, train
 
 FACE = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
 BODY_AND_FACE = (*get_skeleton("lsp14").keypoints, *FACE)
@@ -66,7 +65,7 @@ class Photographs(Dataset[dict[str, Any]]):
     def __init__(
         self, root: Path, images: Sequence[int], landmarks: Path, near: PersonCrop, far: PersonCrop, share: float
     ) -> None:
-        self.people, self.near, self.far, self.share = People(root, images), near, far, share
+        self.people, self.near, self.far, self.share = lsp_people(root, images), near, far, share
         ranges = zip(images[::2], images[1::2], strict=True)
         rows = np.concatenate([np.arange(first - 1, last) for first, last in ranges])
         with np.load(landmarks) as file:
@@ -199,7 +198,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         size=size, skeleton=skeleton, scale=0.3, rotation=40, flip=0.5, translation=0.1, half_body=0.2, truncation=0.3
     )
     far = PersonCrop(size=size, skeleton=skeleton, scale=(1.0, 2.2), rotation=20, flip=0.5, translation=0.4)
-    photographs = Photographs(args.data, args.train_images, args.teacher, near, far, args.far)
+    photographs = Photographs(args.data[0].root, args.train_images, args.teacher, near, far, args.far)
     renders = Renders(args.renders, near)
     known, hidden = (mask.float().mean(dim=0) for mask in (photographs.visible, photographs.absent))
     print(f"faces: {known.tolist()} labelled, {hidden.tolist()} turned away", flush=True)
@@ -213,7 +212,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         together, batch_size=args.batch_size, sampler=sampler, num_workers=args.workers, drop_last=True,
         persistent_workers=args.workers > 0,
     )  # fmt: skip
-    held_out = Cropped(LSP(args.data, images=tuple(args.val_images)), PersonCrop(size=size))
+    held_out = Cropped(lsp_people(args.data[0].root, args.val_images), PersonCrop(size=size))
     val_loader = DataLoader(held_out, batch_size=args.batch_size, num_workers=args.workers)
     report = train(
         args,

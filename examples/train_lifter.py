@@ -3,10 +3,12 @@
     python examples/train_lifter.py --data asfamc.zip bvh.zip clips --model martinez --output
     runs/martinez
 
-`--model` is `martinez`, `seq2seq3d` or `temporal_conv_27`. Network, loss, optimiser, batch size and
-schedule default to the papers'; all three decay the learning rate exponentially. The data are not
-the papers': in every epoch the motions are cut into new pieces of one to two seconds, and each
-piece gets random bone lengths, a random flip and random cameras. The inputs are relative to the
+`--model` is `martinez`, `seq2seq3d` or `temporal_conv_27`. Network, optimiser, batch size and
+schedule default to the papers', the loss of seq2seq3d to the weights of the authors' code; all three
+decay the learning rate exponentially. `train_lifter_video.py` has the papers' recipes on Human3.6M
+and HumanEva-I. Here windows begin at every fifth frame, and the data are not the papers': in every
+epoch the motions are cut into new pieces of one to two seconds, and each piece gets random bone
+lengths, a random flip and random cameras. The inputs are relative to the
 person (`frame="person"`), so that the networks work with any camera.
 
 Two augmentations model the errors of 2D detectors:
@@ -25,7 +27,6 @@ epoch. The model cards in `posezoo/pretrained` have the commands that trained th
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -41,7 +42,6 @@ from posezoo.data import CMU, Windows, virtual_cameras
 from posezoo.data.mocap import resample
 from posezoo.losses import pose_distance, pose_mse, smooth_pose_mse
 
-sys.path.insert(0, str(Path(__file__).parent))
 from evaluate_lifters import HELD_OUT, NAMES, PELVIS, Errors, Video, axes, evaluate, filmed, read, split
 
 STRIDE = 5  # frames from one window to the next, since neighbouring windows are nearly the same

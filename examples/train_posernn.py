@@ -1,11 +1,12 @@
-"""Train one of PoseRNN's three networks on LSP or LSPET, and report PCK@0.2 per joint.
+"""Train one of PoseRNN's three networks, and report PCK@0.2 per joint, on MPII PCKh@0.5 too.
 
-    python examples/train_posernn.py --data lspet --decoder lstm --output runs/posernn_lstm
+    python examples/train_posernn.py --data mpii:mpii --recipe paper --decoder lstm --output runs/posernn
+    python examples/train_posernn.py --data lspet:lspet --decoder lstm --output runs/posernn_lstm
 
 The paper's recipe: half the sum of squared pixel errors of the annotated joints, Adam at 1e-3,
-halved every 1,000 iterations, batches of 25 people, 10,000 iterations (36 epochs of 7,000 people),
-no augmentation. The paper's crops have a margin of 20 pixels around the joints of MPII's people;
-LSPET's people are smaller and get a padding of 1.25. `--imagenet` starts from ImageNet's VGG16
+halved every 1,000 iterations, batches of 25 people, 10,000 iterations, no augmentation, crops with
+a margin of 20 pixels around the joints of MPII's people. `--recipe fast` has a padding of 1.25,
+since LSPET's people are smaller, and 36 epochs. `--imagenet` starts from ImageNet's VGG16
 without batch norm, as the `_pt` networks of the code.
 
 On a frozen backbone, here the default network's, whose features are computed once
@@ -17,25 +18,24 @@ On a frozen backbone, here the default network's, whose features are computed on
         --epochs 12 --batch-size 100 --halve-every 2000
 """
 
-import sys
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
 import posezoo
-from posezoo.data import LSP, PersonCrop
 from posezoo.losses import keypoint_l2
 from posezoo.models.posernn import PoseCNN
 
-sys.path.insert(0, str(Path(__file__).parent))
-from frozen_backbone import add_options, cache_features, check_options, device_of_features, start_backbones
+from frozen_backbone import add_options, cached_loader, check_options, device_of_features, start_backbones
+from recipes import parse
 from train_heatmap import keep_depthwise_in_float32
-from training import make_loaders, options, poses_in_crops, train
+from training import make_loaders, options, poses_in_crops, skeleton_of, train
 
-HALVED_EVERY = 1000  # iterations (section 4.4)
-AUGMENTATION = {"scale": 0.25, "rotation": 30, "flip": 0.5, "translation": 0.1}  # not the paper's, which has none
+# of --augment
+AUGMENTATION: dict[str, Any] = {"scale": 0.25, "rotation": 30, "flip": 0.5, "translation": 0.1}
+SPREAD = 50  # pixels, about the distance of joints from their mean
 
 
 def batch_loss(model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
@@ -46,14 +46,16 @@ def batch_loss(model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
 
 @torch.no_grad()
 def start_at(model: Any, pose: torch.Tensor) -> None:
-    """Set the biases of the last layers to a pose `(K, 2)`, of which zeros are hundreds of
-    iterations away.
+    """Set the biases of the last layers to a pose `(K, 2)`, and scale their weights by `SPREAD`.
+
+    Zeros, and outputs of a pixel or less, are hundreds of iterations away.
     """
     layers = [layer for layer in model.head.modules() if isinstance(layer, torch.nn.Linear) and layer.out_features == 2]
     if isinstance(model, PoseCNN):
         layers, pose = [model.head[0]], pose.view(1, -1)
     for layer, bias in zip(layers, pose, strict=True):
         layer.bias.copy_(bias)
+        layer.weight.mul_(SPREAD)
 
 
 def cached(args: Any, model: Any, loader: DataLoader) -> DataLoader:
@@ -67,46 +69,40 @@ def cached(args: Any, model: Any, loader: DataLoader) -> DataLoader:
             features = model.backbone_features(batch["image"].to(device, memory_format=torch.channels_last))
         return {"features": features, "keypoints": batch["keypoints"], "visible": batch["visible"]}
 
-    people = loader.dataset.people  # type: ignore[attr-defined]
     # every decoder can use them
     named = ("backbone", "start", "size", "train_images", "augment", "seed")
     settings = {name: getattr(args, name) for name in named}
-    dataset = cache_features(
-        args.features or args.output / "features",
-        people,
-        loader,
-        describe,
-        count=args.cache * len(people),
-        settings=settings,
-    )
-    return DataLoader(dataset, args.batch_size, shuffle=True, drop_last=True, num_workers=args.workers)
+    return cached_loader(args, loader, describe, settings)
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    parser = options(__doc__, size=(224, 224), epochs=36, batch_size=25, lr=1e-3)
+    parser = options(__doc__)
     parser.add_argument("--decoder", choices=("cnn", "lstm", "attention"), default="lstm")
     parser.add_argument("--imagenet", action="store_true", help="start from ImageNet weights, which are downloaded")
-    parser.add_argument("--halve-every", type=int, default=HALVED_EVERY, help="iterations, of the learning rate")
+    parser.add_argument("--halve-every", type=int, help="iterations, of the learning rate")
     parser.add_argument("--augment", action="store_true", help="scale, turn, mirror and shift the crops")
     parser.add_argument("--neck-width", type=int, help="channels after --backbone; see the network")
     parser.add_argument("--fc-width", type=int, help="of the dense layers of --decoder cnn")
     add_options(parser, cache=True)
-    args = parser.parse_args(arguments)
+    args, recipe = parse(parser, "posernn", arguments)
     check_options(parser, args)
 
     torch.manual_seed(args.seed)
     trunk = {"batch_norm": False, "pretrained_backbone": True} if args.imagenet else {}
     trunk |= {"backbone": args.backbone, "neck_width": args.neck_width}
+    skeleton = skeleton_of(args, recipe.readers)
     if args.decoder == "cnn":
         trunk["fc_width"] = args.fc_width
     model = posezoo.create(
-        args.model or f"posernn_{args.decoder}", num_keypoints=len(LSP.skeleton), skeleton=LSP.skeleton.name, **trunk
+        args.model or f"posernn_{args.decoder}", num_keypoints=len(skeleton), skeleton=skeleton.name, **trunk
     )
     frozen = start_backbones(model, [model.backbone], args) if args.backbone else []
     if args.backbone and not torch.cuda.is_available():
         keep_depthwise_in_float32(model.backbone)
-    augmentation: dict[str, Any] = {"skeleton": LSP.skeleton, **AUGMENTATION} if args.augment else {}
-    loaders = make_loaders(args, PersonCrop(size=tuple(args.size), keep_aspect=model.keep_aspect, **augmentation))
+    crop = recipe.person_crop(args.size, skeleton, args.crop)
+    if args.augment:
+        crop = replace(crop, **AUGMENTATION)
+    loaders = make_loaders(args, crop, recipe.readers)
     if args.backbone:
         poses = poses_in_crops(loaders[0].dataset.people, loaders[1].dataset.crop)  # type: ignore[attr-defined]
         start_at(model, poses.nanmean(dim=0))
@@ -118,7 +114,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=args.lr),
         batch_loss,
         loaders,
-        schedule=lambda step, steps: 0.5 ** (step // args.halve_every),
+        schedule=(lambda step, steps: 0.5 ** (step // args.halve_every)) if args.halve_every else recipe.rate(args),
         frozen=frozen,
     )
 

@@ -1,9 +1,9 @@
 r"""Train RPSM in the paper's two steps, on LSPET and on rendered people in motions of CMU.
 
-    python examples/train_rpsm.py --phase trunk --data lspet --body body --motions bvh.zip --output
-    runs/trunk python examples/train_rpsm.py --phase poses --trunk local-dir:runs/trunk/model --body
-    body
-        --motions bvh.zip \ --output runs/rpsm
+    python examples/train_rpsm.py --phase trunk --data lspet:lspet --body body --motions bvh.zip \
+        --output runs/trunk
+    python examples/train_rpsm.py --phase poses --trunk local-dir:runs/trunk/model --body body \
+        --motions bvh.zip --output runs/rpsm
 
 1. The trunk is trained by SGD to predict 2D heatmaps with a temporary head (section 4), on images
    of LSPET, where the paper has MPII, and on renders. The paper does not state rates, batch size
@@ -12,8 +12,10 @@ r"""Train RPSM in the paper's two steps, on LSPET and on rendered people in moti
    unit size.
 2. The trunk is frozen. The stages are trained on the poses of clips by Equation 2: Adam, rate 1e-3,
    weight decay 1e-4, 50 epochs, clips of 5 frames at 2 frames per second (sections 5.1, 5.3), one
-   clip per batch (the authors' code). Videos are cut into clips. The scale varies by 0.9 to 1.1, as
-   in the paper, through the renders' crops (`PADDING`).
+   clip per batch (the authors' code). Videos are cut into clips. Each rendered video has a fixed
+   scale of its crops, 0.9 to 1.1, the same in all epochs, where the paper draws one anew; with it
+   go shifts, exposures, noise and occluders, which the paper does not have. `train_rpsm_video.py`
+   has the paper's recipe for Human3.6M and HumanEva-I.
 
 After the second step the script prints the errors on held-out subjects of: the mean training pose,
 a baseline without an input; every stage; and the last stage with the LSTM state reset at other
@@ -21,14 +23,23 @@ intervals (`--test-lengths`). Table 4 is `--stages 1`, `2` or `3`, and `--clip-l
 LSTM), `5` or `10`.
 
 A small run without a GPU: `--size 96 96`, in the first step `--width 32 --adam --lr 1e-3`, in the
-second `--hidden 256 --batch-size 8 --final-rate 0.02 --cache features`, which stores the features
-of all frames. `--resume` continues both steps.
+second `--hidden 256 --batch-size 8 --final-rate 0.02 --cache features`, which stores all features.
+`--resume` continues both steps.
+
+The default weights have the heatmaps of a trained 2D network as features, and no first step:
+
+    python examples/train_rpsm.py --phase poses --trunk simple_baseline_lite.people_192x192 \
+        --backbone tf_efficientnet_lite2 --size 192 192 --width 64 --hidden 512 --body body \
+        --motions asfamc.zip bvh.zip cmu_actions_bvh.zip --fps 10 2 25 --shares 54 26 20 \
+        --backgrounds lspet/images --train-images 1 7000 7501 9500 --videos 5000 --augment \
+        --cache features --mixed-precision bf16 --batch-size 8 --epochs 12 --final-rate 0.02 \
+        --output runs/rpsm
 """
 
 import argparse
 import functools
-import hashlib
 import json
+import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -37,7 +48,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 import posezoo
 from posezoo import heatmaps
@@ -48,12 +59,15 @@ from posezoo.models.cpm import cpm_targets
 from posezoo.models.rpsm import RPSM, STRIDE
 from posezoo.skeletons import convert
 
-sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
-from render_clips import Clips, read_takes
+from cached_clips import PHOTOGRAPHED, VARIED, Recordings, augmented, cached, features_of, photographs, split
+from data_sources import Cropped
+from recipes import RECIPES
+from render_clips import Clips
 from rendering import Body, Take
-from train_cpm import MOMENTUM, PADDING, SCALES, WEIGHT_DECAY
-from training import Batch, Cropped, Report, make_loaders, options, train
+from train_cpm import MOMENTUM, WEIGHT_DECAY
+from train_heatmap import keep_depthwise_in_float32
+from training import Batch, Report, make_loaders, options, train
 
 DEFAULTS = {
     "trunk": {"epochs": 100, "batch_size": 16, "lr": 8e-5},
@@ -62,6 +76,7 @@ DEFAULTS = {
 HELD_OUT = ("03", "07", "29", "45", "114")  # as evaluate_lifters.py
 DECAY = 1e-4  # of the stages' weights (section 5.1)
 TRAINING, TEST, SINGLE_FRAMES = 0, 1, 2  # seeds of the renders
+RATES = 3  # between the seeds of the training videos of two frame rates
 FRAMES = 5  # of the clips whose frames train the trunk; several per random body are cheaper to render
 KNOWN = 1000  # videos that the extremes of the pose scaling are computed from
 
@@ -157,11 +172,7 @@ def train_trunk(args: argparse.Namespace, takes: Sequence[Take], body: Body) -> 
                 nn.init.kaiming_normal_(layer.weight)
     else:
         optimizer = torch.optim.SGD(network.parameters(), args.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-    extents = (1 / SCALES[1], 1 / SCALES[0])
-    crop = PersonCrop(
-        size=size, padding=PADDING, skeleton=LSP.skeleton, scale=extents, rotation=(-40, 40), rotation_probability=1,
-        flip=0.5,
-    )  # fmt: skip
+    crop = RECIPES["cpm"]["paper"][0].person_crop(size, LSP.skeleton)
     photos, held_out = make_loaders(args, crop)
     clips = Clips(takes, body, size=size[0], length=FRAMES, count=args.renders // FRAMES, seed=SINGLE_FRAMES)
     people = ImagesAndRenders(cast(Cropped, photos.dataset).people, crop, clips)
@@ -179,35 +190,6 @@ def decay(args: argparse.Namespace) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------------- 2. the stages
-
-
-def features_of(model: RPSM, batch: Batch) -> Tensor:
-    """Features of each frame of each video, `(B, V, width, h, w)`."""
-    device = model.normalize.mean.device
-    if "features" in batch:
-        return batch["features"].to(device).float()
-    return model.forward_features(batch["clip"].to(device).float() / 255).float()
-
-
-@torch.no_grad()
-def cached(model: RPSM, clips: Clips, folder: Path, workers: int) -> list[Batch]:
-    """Compute the features of all videos once, in half precision, and store them in a file.
-
-    The file's name is a hash of the trunk and the videos.
-    """
-    digest = hashlib.sha256(repr((clips.size, clips.length, clips.count, clips.seed, clips.sampling)).encode())
-    network = [*model.normalize.buffers(), *model.trunk.parameters()]
-    for part in (*network, clips.body.vertices, *(take.pelvis for take in clips.takes)):
-        digest.update(part.cpu().numpy().tobytes())
-    path = folder / f"{digest.hexdigest()[:12]}.pt"
-    if not path.is_file():
-        start, videos = time.perf_counter(), []
-        for batch in DataLoader(clips, batch_size=1, num_workers=workers):
-            videos.append({"features": features_of(model, batch)[0].half().cpu(), "pose3d": batch["pose3d"][0].float()})
-        folder.mkdir(parents=True, exist_ok=True)
-        torch.save(videos, path)
-        print(f"features of {len(videos)} videos in {path}, {time.perf_counter() - start:.0f} s", flush=True)
-    return torch.load(path)
 
 
 def predict(model: RPSM, features: Tensor, clip_length: int) -> list[Tensor]:
@@ -234,18 +216,63 @@ def evaluate(model: RPSM, videos: Iterable[Batch], mean_pose: Tensor, lengths: S
     return {name: {m: float(torch.cat(e).mean()) for m, e in row.items()} for name, row in errors.items()}
 
 
-def stages_on_trunk(args: argparse.Namespace) -> RPSM:
-    """Create new stages on a pre-trained, frozen trunk."""
-    pretrained = cast(RPSM, posezoo.create(args.trunk, pretrained=True))
+def stages_on_trunk(args: argparse.Namespace) -> tuple[RPSM, Any]:
+    """Create new stages on a pre-trained, frozen trunk; return them and the network of the trunk."""
+    pretrained: Any = posezoo.create(args.trunk, pretrained=True)
+    kind: dict[str, Any] = {"width": pretrained.num_features}
+    if args.backbone:  # the 2D network's heatmaps are the features
+        kind = {"width": args.width, "backbone": args.backbone, "heatmaps": pretrained.num_keypoints}
+        kind["deconv_width"] = pretrained.num_features
     temporal = args.temporal or ("fc" if args.clip_length == 1 else "lstm")
-    model = posezoo.create(
-        args.model, size=tuple(args.size), width=pretrained.num_features, hidden=args.hidden, temporal=temporal,
-        num_stages=args.stages, clip_length=args.clip_length,
+    model: Any = posezoo.create(
+        args.model, size=tuple(args.size), hidden=args.hidden, temporal=temporal, num_stages=args.stages,
+        clip_length=args.clip_length, adapt=args.adapt, **kind,
     )  # fmt: skip
-    model = cast(RPSM, model)
     model.load_trunk(pretrained)
+    if args.start:
+        copy_stages(model, posezoo.from_pretrained(args.start))
     model.freeze_trunk()
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+    if not torch.cuda.is_available():
+        keep_depthwise_in_float32(model)
+        return model.to(memory_format=torch.channels_last), pretrained
+    return model.to("cuda"), pretrained
+
+
+@torch.no_grad()
+def copy_stages(model: RPSM, source: Any) -> None:
+    """Copy a network with as many stages or fewer; at first the new ones predict what its last stage does.
+
+    Layers of another shape, of another adaption module, keep their initial values.
+    """
+    state = source.state_dict()
+    for key, value in model.state_dict().items():
+        known = key if key in state else re.sub(r"^specialised\.\d+", f"specialised.{source.num_stages - 1}", key)
+        if value.shape == state[known].shape:
+            value.copy_(state[known])
+        if source.num_stages == 1 < model.num_stages and key.endswith("previous.weight"):
+            value.zero_()  # not trained: inputs of its only stage were 0
+        if source.num_stages == 1 < model.num_stages and re.match(r"specialised\.\d+\.conv1\.weight", key):
+            value[:, model.num_features :].zero_()
+
+
+def make_videos(args: argparse.Namespace, model: RPSM, recordings: Recordings, body: Body) -> tuple[Any, Any]:
+    """Return the training videos of all frame rates, and the test videos of the first one."""
+    shape: dict[str, Any] = {"size": args.size[0], "length": args.video_length}
+    if args.backgrounds:
+        images = photographs(args.backgrounds, args.train_images)
+        shape |= {**VARIED, "backgrounds": images, "photographed": PHOTOGRAPHED}
+    shares = args.shares or [1] * len(args.fps)
+    sets: list[Any] = []
+    for number, ((takes, held_out), share) in enumerate(zip(recordings, shares, strict=True)):
+        if not number:  # all possible test videos are equally likely, as in the tables of docs/results.md
+            sets.append(Clips(held_out, body, count=args.test_videos, seed=TEST, sampling="proportional", **shape))
+        count = round(args.videos * share / sum(shares))
+        sets.append(Clips(takes, body, count=count, seed=TRAINING + RATES * number, **shape))
+    if args.cache:
+        model.eval()
+        more: dict[str, Any] = {"workers": args.workers, "bf16": args.mixed_precision == "bf16"}
+        sets = [cached(model, clips, args.cache, **more) for clips in sets]
+    return ConcatDataset(sets[1:]), sets[0]
 
 
 def fit_codec(model: RPSM, videos: Any, workers: int) -> Tensor:
@@ -256,22 +283,17 @@ def fit_codec(model: RPSM, videos: Any, workers: int) -> Tensor:
     return poses.mean(dim=(0, 1))
 
 
-def train_poses(args: argparse.Namespace, takes: Sequence[Take], held_out: Sequence[Take], body: Body) -> Report:
-    model = stages_on_trunk(args)
+def train_poses(args: argparse.Namespace, recordings: Recordings, body: Body) -> Report:
+    model, pretrained = stages_on_trunk(args)
     device = model.codec.minimum.device
-    shape: dict[str, Any] = {"size": args.size[0], "length": args.video_length}
-    known: Any = Clips(takes, body, count=args.videos, seed=TRAINING, **shape)
-    # all possible test videos are equally likely, as in the tables of docs/results.md
-    unknown: Any = Clips(held_out, body, count=args.test_videos, seed=TEST, sampling="proportional", **shape)
-    if args.cache:
-        known, unknown = (cached(model, clips, args.cache, args.workers) for clips in (known, unknown))
+    known, unknown = make_videos(args, model, recordings, body)
     workers = 0 if args.cache else args.workers
     mean_pose = fit_codec(model, known, workers)
     loader = DataLoader(known, args.batch_size, shuffle=True, drop_last=True, num_workers=workers)
     tests = DataLoader(unknown, args.batch_size, num_workers=workers)
 
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(learned, lr=args.lr, weight_decay=args.weight_decay)
+    optimizer = torch.optim.Adam(learned, lr=args.lr, weight_decay=args.weight_decay, fused=True)
     factor, steps = decay(args), args.epochs * len(loader)
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, steps))
     parts = {"model": model, "optimizer": optimizer, "rates": rates}
@@ -287,11 +309,15 @@ def train_poses(args: argparse.Namespace, takes: Sequence[Take], held_out: Seque
     for epoch in range(first, args.epochs):
         start, total = time.perf_counter(), 0.0
         model.train()
+        for part in model.trunk_modules():
+            part.eval()
         for batch in loader:
+            features, pose3d = features_of(model, batch), batch["pose3d"].to(device).float()
+            if args.augment:
+                features, pose3d = augmented(features, pose3d, pretrained.skeleton)
             with torch.autocast(device.type, torch.bfloat16, enabled=args.mixed_precision == "bf16"):
-                features = cut(features_of(model, batch), args.clip_length)
-                stages = model.forward_head(features, all_stages=True)
-            target = model.codec.target(cut(batch["pose3d"].to(device).float(), args.clip_length))
+                stages = model.forward_head(cut(features, args.clip_length), all_stages=True)
+            target = model.codec.target(cut(pose3d, args.clip_length))
             loss = pose_sequence_mse([stage.float() for stage in stages], target, model.codec.scale)
             optimizer.zero_grad()
             loss.backward()
@@ -308,7 +334,7 @@ def train_poses(args: argparse.Namespace, takes: Sequence[Take], held_out: Seque
     report = report or evaluate(model, tests, mean_pose, args.test_lengths)  # nothing left to do for --resume
     (args.output / "report.json").write_text(json.dumps(report, indent=1))
     without = ", ".join(args.held_out)
-    name = f"renders of CMU's subjects {without}, clips of {args.clip_length} at {args.fps:g} fps"
+    name = f"renders of CMU's subjects {without}, clips of {args.clip_length} at {args.fps[0]:g} fps"
     data = f"LSPET; renders of a CC0 body in motions of the CMU motion capture database, without subjects {without}"
     metrics = {name: report[f"stage {args.stages}"]}
     model.cpu().save_pretrained(args.output / "model", dtype="float16", metrics=metrics, data=data)
@@ -335,19 +361,27 @@ def main(arguments: list[str] | None = None) -> Report:
     parser.add_argument("--body", type=Path, required=True, help="folder of the base mesh, see tools/render_clips.py")
     parser.add_argument("--motions", type=Path, nargs="+", required=True, help="folders or zip files of CMU's motions")
     parser.add_argument("--held-out", nargs="+", default=HELD_OUT, metavar="SUBJECT")
-    parser.add_argument("--fps", type=float, default=2)
+    parser.add_argument(
+        "--fps", type=float, nargs="+", default=(2,), help="of training videos; the tests have the first"
+    )
     parser.add_argument(
         "--final-rate", type=float, default=1.0, help="of the learning rate, as a factor of the initial one"
     )
+    parser.add_argument("--width", type=int, default=128, help="channels of the 2D features; the paper: 128")
     trunk = parser.add_argument_group("trunk")
-    trunk.add_argument("--width", type=int, default=128, help="channels of the features; the paper: 128")
     trunk.add_argument("--head", choices=("paper", "cpm"), default="paper")
     trunk.add_argument("--renders", type=int, default=20000, help="frames, in addition to LSPET's images")
     trunk.add_argument("--adam", action="store_true", help="Adam and He's initial weights instead of SGD")
     poses = parser.add_argument_group("poses")
     poses.add_argument("--trunk", help="a pre-trained network, as local-dir:runs/trunk/model")
+    poses.add_argument("--backbone", help="timm network of --trunk, a Simple Baselines network whose heatmaps are used")
+    poses.add_argument("--start", help="folder of a network with fewer stages, which are trained further")
+    poses.add_argument("--augment", action="store_true", help="mirror, shift and weight those heatmaps")
+    poses.add_argument("--backgrounds", type=Path, help="photographs behind half of the people, see `VARIED`, too")
+    poses.add_argument("--shares", type=float, nargs="+", help="of the videos, per rate of --fps. Defaults to equal")
     poses.add_argument("--hidden", type=int, default=1024, help="units of the stages; the paper: 1024")
     poses.add_argument("--stages", type=int, default=3)
+    poses.add_argument("--adapt", choices=("paper", "code"), default="paper", help="adaption module")
     poses.add_argument("--clip-length", type=int, default=5)
     poses.add_argument("--temporal", choices=("lstm", "fc"), help="default: lstm; fc for clips of one frame")
     poses.add_argument("--video-length", type=int, default=5, help="frames per rendered video")
@@ -366,19 +400,21 @@ def main(arguments: list[str] | None = None) -> Report:
     needed = {"trunk": "data", "poses": "trunk"}[phase]
     if getattr(args, needed) is None:
         parser.error(f"--phase {phase} needs --{needed}")
+    if args.shares and len(args.shares) != len(args.fps):
+        parser.error(f"--shares: expected one per rate of --fps, {len(args.fps)}, got {len(args.shares)}")
+    if args.augment and not args.backbone:
+        parser.error("--augment: name the network of the heatmaps with --backbone")
     if args.video_length % args.clip_length:
         parser.error(f"--video-length: expected a multiple of {args.clip_length}, the clips' length")
 
     torch.manual_seed(args.seed)
     body = Body(args.body)
-    takes = read_takes(args.motions, args.fps)
-    known = [take for take in takes if take.subject not in args.held_out]
-    unknown = [take for take in takes if take.subject in args.held_out]
-    if not known or not unknown:
-        parser.error(f"--held-out: of {len(takes)} motions {len(known)} are for training, {len(unknown)} for testing")
+    recordings = [split(args.motions, fps, args.held_out) for fps in args.fps]
+    if not all(counts := [len(part) for part in recordings[0]]):
+        parser.error(f"--held-out: of {sum(counts)} motions {counts[0]} are for training, {counts[1]} for testing")
     if phase == "trunk":
-        return train_trunk(args, known, body)
-    return train_poses(args, known, unknown, body)
+        return train_trunk(args, recordings[0][0], body)
+    return train_poses(args, recordings, body)
 
 
 if __name__ == "__main__":

@@ -152,7 +152,7 @@ def as_tensor(array: Array, like: Tensor | None = None) -> Tensor:
 
 
 def as_floats(array: Array, name: str, like: Tensor | None = None) -> Tensor:
-    """Convert an array to a tensor of real numbers: floats keep their dtype, integers become float32.
+    """Convert an array to a tensor of reals: floats keep their dtype, integers become float32.
 
     Args:
         array: NumPy array or tensor.

@@ -2,6 +2,8 @@
 
 import copy
 import difflib
+import functools
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,13 @@ from torch import Tensor, nn
 from posezoo.layers import heatmap_head
 from posezoo.weights import Weights, find, read_state_dict
 
+DECONV_STD = 0.001  # of the initial weights of transposed convolutions (Simple Baselines, section 4.1)
+# kernel of a transposed convolution -> padding, output padding that double the size
+DECONV_PADDING = {4: (1, 0), 3: (1, 1), 2: (0, 0)}
+
+
+_KEPT: list[torch.library.Library] = []
+
 
 def import_timm(wanted: str) -> Any:
     """Import timm.
@@ -21,14 +30,35 @@ def import_timm(wanted: str) -> Any:
         ImportError: timm cannot be imported; the message names cause and fix.
     """
     try:
-        import timm
-    except Exception as error:  # a torchvision built for another torch raises RuntimeError while timm imports it
+        try:
+            import timm
+        except RuntimeError as error:  # of a torchvision that was built for another torch
+            if "torchvision::" not in str(error):
+                raise
+            _declare_torchvision_operators()
+            import timm
+    except Exception as error:
         raise ImportError(
             f"{wanted} comes from timm, and importing timm failed: {type(error).__name__}: {error}. This is usually "
             "a torchvision that was built for another torch: reinstall both together from one index (pip install "
             "--force-reinstall torch torchvision). Networks without a timm backbone, such as hrnet_w32, work without it"
         ) from error
     return timm
+
+
+@functools.cache
+def _declare_torchvision_operators() -> None:
+    """Declare the operators that torchvision registers meta functions for while it is imported.
+
+    Its extension does not load with another torch than it was built for, as PyPI's with the CPU
+    wheels of pytorch.org, and then its import fails for lack of them. timm uses none.
+    """
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for operator in ("nms", "qnms"):
+        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _KEPT.append(library)  # operators live as long as their library
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("torchvision", "timm")]:
+        del sys.modules[name]  # half imported
 
 
 def timm_backbone(
@@ -76,6 +106,7 @@ def strided_maps(name: str, reductions: Sequence[int]) -> tuple[int, ...]:
             f"backbone: expected feature maps of the strides {tuple(reductions)}, and timm's {name!r} has those of "
             f"{tuple(have)}; choose another, such as tf_efficientnet_lite2 or resnet50"
         )
+    # of several maps of one stride the last, which has the most layers before it
     return tuple(len(have) - 1 - have[::-1].index(stride) for stride in reductions)
 
 
@@ -90,12 +121,12 @@ def last_map(backbone: Any, image: Tensor) -> Tensor:
 
 
 def count_cells(backbone: Any, side: int) -> int:
-    """Return the number of cells h * w of the last feature map for images of `side` x `side` pixels."""
+    """Return the number of cells of the last feature map for images of `side` x `side` pixels."""
     return (-(-side // backbone.feature_info.reduction()[-1])) ** 2
 
 
 class PyramidNeck(nn.Module):
-    """Merge a timm backbone's feature maps into one of the size of the first, `(B, width, h, w)`."""
+    """Merge a timm backbone's feature maps into one of the first's size, `(B, width, h, w)`."""
 
     def __init__(self, channels: Sequence[int], width: int) -> None:
         super().__init__()
@@ -116,15 +147,28 @@ class PyramidNeck(nn.Module):
         return heatmap_head(self.width, num_keypoints, design)
 
 
+def deconvolutions(channels: int, width: int, count: int = 3, kernel: int = 4) -> nn.Sequential:
+    """Stack `count` times ConvTranspose, BatchNorm, ReLU; each doubles height and width."""
+    padding, output_padding = DECONV_PADDING[kernel]
+    layers: list[nn.Module] = []
+    for _ in range(count):
+        deconv = nn.ConvTranspose2d(channels, width, kernel, 2, padding, output_padding, bias=False)
+        # PyTorch's default depends on the width; the authors use one deviation for all
+        nn.init.normal_(deconv.weight, std=DECONV_STD)
+        layers += [deconv, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        channels = width
+    return nn.Sequential(*layers)
+
+
 def backbone_groups(coarse: bool, prefix: str = "") -> dict[str, str]:
-    """Return the expressions of `group_matcher` for a timm backbone under `backbone.`: stem and blocks."""
+    """Return `group_matcher`'s expressions for timm's backbone under `backbone.`: stem, blocks."""
     start = rf"^{prefix}backbone\."
     blocks = start + r"(?:layer|blocks\.|stages[._])(\d+)" + ("" if coarse else r"(?:\.(\d+))?")
     return {"stem": start + r"(?!(?:layer|blocks\.|stages[._])\d)", "blocks": blocks}
 
 
 class ExtendedConv(nn.Module):
-    """A convolution with further input channels behind those of an image: the sum of two convolutions.
+    """A convolution with more input channels behind those of an image: a sum of two convolutions.
 
     Args:
         conv: the convolution of the image; `image` is the same module.
@@ -164,6 +208,46 @@ def extend_first_conv(backbone: nn.Module, channels: int) -> tuple[str, Extended
     extended = ExtendedConv(conv, channels)
     setattr(backbone.get_submodule(parent), leaf, extended)
     return name, extended
+
+
+def set_input_channels(network: nn.Module, channels: int) -> None:
+    """Replace the filters over RGB by filters over other channels, as timm does for `in_chans`.
+
+    One channel gets the sum of the three filters, n channels repeat them, scaled by 3 / n. Mean and
+    standard deviation of `network.normalize` become their average, or are repeated.
+
+    Args:
+        network: takes RGB images `(B, 3, H, W)`; changed in place.
+        channels: 1 or more.
+
+    Raises:
+        ValueError: no positive number, or a network without convolutions over RGB.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3))
+        >>> set_input_channels(network, 1)
+        >>> network(torch.rand(2, 1, 9, 9)).shape
+        torch.Size([2, 8, 7, 7])
+    """
+    if not isinstance(channels, int) or channels < 1:
+        raise ValueError(f"in_chans: expected a positive whole number, got {channels!r}")
+    first = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and layer.in_channels == 3]
+    if not first:
+        raise ValueError(f"in_chans: {type(network).__name__} has no convolutions over RGB")
+
+    def over_channels(values: Tensor, axis: int, *, total: bool) -> Tensor:
+        if channels == 1:
+            return values.sum(axis, keepdim=True) / (1 if total else 3)
+        repeated = values.index_select(axis, torch.arange(channels, device=values.device) % 3)
+        return repeated * (3 / channels) if total else repeated
+
+    for layer in first:
+        layer.in_channels = channels
+        layer.weight = nn.Parameter(over_channels(layer.weight.detach(), 1, total=True), layer.weight.requires_grad)
+    normalize: Any = getattr(network, "normalize", None)
+    if normalize is not None:
+        normalize.mean, normalize.std = (over_channels(x, 0, total=False) for x in (normalize.mean, normalize.std))
+        normalize.before = (0.0,) * channels, (1.0,) * channels
 
 
 def misfits(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> list[str]:
@@ -215,7 +299,7 @@ def load_backbone(backbone: nn.Module, source: nn.Module | Mapping[str, Tensor])
 
 
 def hub_file(repository: str) -> Path:
-    """Return the path of a Hub repository's weights file; offline this fails at once, with advice."""
+    """Return the path of a Hub repository's weights file; fail at once offline, with advice."""
     return find(Weights(sources=(f"hf-hub:{repository}",)))
 
 

@@ -12,10 +12,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from posezoo.registry import create, get_pretrained_cfg, list_models, list_pretrained, model_entrypoint
+from posezoo.weights import Weights
 
 NARROWEST = 8  # characters of a column that is cut
 MODEL_COLUMNS = ("model", "weights", "description")
-WEIGHTS_COLUMNS = ("weights", "input", "skeleton", "codec", "metric", "licence", "file")
+WEIGHTS_COLUMNS = ("weights", "input", "skeleton", "codec", "metric", "licence", "verified by", "file")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
@@ -62,7 +63,7 @@ def model_row(name: str) -> tuple[str, ...]:
 
 
 def weights_row(name: str) -> tuple[str, ...]:
-    """Describe weights: name, input, skeleton, codec, first metric, licence, place of the file.
+    """Describe weights: name, input, skeleton, codec, first metric, licence, check, place of the file.
 
     Examples:
         >>> weights_row("simple_baseline_lite.coco17_192x192")[-1]
@@ -76,7 +77,20 @@ def weights_row(name: str) -> tuple[str, ...]:
     place = record.sources[0].partition(":")[0] if record.sources else ""
     fetched = {"package": "shipped", "": "by hand, see `posezoo info`"}.get(place, "to be downloaded")
     size = " x ".join(map(str, record.input_size or ()))
-    return name, size, record.skeleton, record.codec, score, record.license, fetched
+    return name, size, record.skeleton, record.codec, score, record.license, verified_by(record), fetched
+
+
+def verified_by(record: Weights) -> str:
+    """Return how a file is compared with its record before it is used.
+
+    Examples:
+        >>> verified_by(Weights(sha256="0" * 64)), verified_by(Weights(sha256="0" * 8)), verified_by(Weights())
+        ('sha256', '8 digits of sha256', 'nothing')
+    """
+    digits = len(record.sha256)
+    return (
+        "sha256" if digits == 64 else f"{digits} digits of sha256" if digits else "size" if record.size else "nothing"
+    )
 
 
 def facts(name: str) -> dict[str, Any]:

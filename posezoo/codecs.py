@@ -129,7 +129,7 @@ def decode_simcc(
 
 
 def encode_integral(keypoints: ArrayT, visible: Array | None = None, *, size: tuple[int, int]) -> tuple[ArrayT, ArrayT]:
-    """Encode keypoints as the coordinates that integral regression compares: -0.5 to 0.5 in the input.
+    """Encode keypoints as coordinates of integral regression, from -0.5 to 0.5 in the input.
 
     The loss compares them with the prediction in the same units,
     `encode_integral(decode_integral(heatmaps)[0], size=size)[0]`, which is differentiable.
@@ -158,7 +158,7 @@ def encode_integral(keypoints: ArrayT, visible: Array | None = None, *, size: tu
 def decode_integral(
     heatmaps: ArrayT, *, stride: float | tuple[float, float] = 4.0, offset: float = 0.0, sharpness: float = 1.0
 ) -> tuple[ArrayT, ArrayT]:
-    """Decode heatmaps of logits to their expected positions under a softmax (Equation 2 of Sun et al.).
+    """Decode heatmaps of logits to expected positions under a softmax (Equation 2 of Sun et al.).
 
     Args:
         heatmaps: `(B, K, h, w)` logits, of any sign: a network's output.

@@ -1,29 +1,44 @@
-"""The contract of a network: `PoseModel`, checks of inputs, skeletons of heads, and prediction with flip averaging.
+"""The contract of a network: `PoseModel`, input checks, skeletons of heads, flip averaging.
 
 `posezoo.predict`, `posezoo.lift`, export and the training scripts read what they need to know off a
 `PoseModel`, never off an example input or a constant. `docs/add_a_model.md` shows the methods that
 a network adds.
 """
 
+import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
 
-from posezoo import heatmaps
+from posezoo import codecs, heatmaps
+from posezoo.features import check_indices, record_maps, without_data
 from posezoo.geometry import flip_keypoints
+from posezoo.heads import HEADS, SPLIT, SimCCHead, simcc_bins
+from posezoo.layers import check_choices
+from posezoo.prepared import run_prepared
 from posezoo.skeletons import Skeleton, get_skeleton
 from posezoo.weights import Weights, push_to_hub, save_pretrained
 
 MOST_PIXELS = 2**13  # height and width of an input
+Model = TypeVar("Model", bound="PoseModel")
+
 TARGETS = {"udp": "truncated", "dark": "gaussian"}  # how targets are drawn for a decoding; "msra" for the others
+REGIONS = ("person", "joints", "image")
+CROP_SETTINGS: dict[str, tuple[type, Callable[[Any], bool], str]] = {  # of a crop: type, condition, what is expected
+    "padding": (float, lambda value: 0 < value < math.inf, "a positive factor such as 1.25"),
+    "margin": (float, lambda value: 0 <= value < math.inf, "pixels, 0 or more"),
+    "region": (str, lambda value: value in REGIONS, f"one of {', '.join(REGIONS)}"),
+    "fill": (float, lambda value: 0 <= value <= 1, "a value from 0 to 1"),
+    "keep_aspect": (bool, lambda value: True, ""),
+}
 
 
 class PoseModel(nn.Module):
-    """Base class of all models: constructor arguments, weights record, input settings, saving and Hub upload.
+    """Base class of all models: constructor arguments, weights record, input settings, saving.
 
     Attributes:
         architecture: registered name, "" for a model that was built by hand.
@@ -36,6 +51,10 @@ class PoseModel(nn.Module):
         input_size: (H, W) of the crops that the weights were trained on; None for keypoints. Can be
             set.
         padding: side of the crop in units of the person's tight box. Can be set.
+        margin: pixels of the image added to each side of the box, before `padding`. Can be set.
+        region: what is cropped: "person", the box; "joints", the same, but the tight box of the
+            joints in training; "image", the whole image whatever the box. Can be set.
+        fill: value in [0, 1] of a crop's pixels outside of the image. Can be set.
         keep_aspect: whether crops keep the image's aspect ratio. False: boxes are stretched to
             `input_size`.
         receptive_field: frames of a video that a prediction depends on; 1 for images.
@@ -45,6 +64,14 @@ class PoseModel(nn.Module):
         flip_shift: whether mirrored heatmaps are shifted by one cell before averaging.
         background: whether the heatmaps have a last channel for the background.
         grad_checkpointing: whether training recomputes activations in the backward pass.
+        in_chans: channels of the images.
+        prepare: whether `predict` of images runs a copy for inference, see `posezoo.prepared`. Can
+            be set.
+        head_kind: "heatmaps", "integral" or "simcc", see `posezoo.heads`. The last two need other
+            targets and losses.
+        split: bins per pixel of a SimCC head.
+        feature_modules: names of the submodules whose outputs are the feature maps of
+            `feature_info`. (): found by a run.
     """
 
     architecture: str = ""
@@ -55,6 +82,9 @@ class PoseModel(nn.Module):
     input_kind: str = "image"
     input_size: tuple[int, int] | None = None
     padding: float = 1.25
+    margin: float = 0.0
+    region: str = "person"
+    fill: float = 0.0
     keep_aspect: bool = True
     receptive_field: int = 1
     stride: float | None = None
@@ -63,9 +93,22 @@ class PoseModel(nn.Module):
     flip_shift: bool = False
     background: bool = False
     grad_checkpointing: bool = False
+    in_chans: int = 3
+    prepare: bool = True
+    head_kind: str = "heatmaps"
+    split: float = SPLIT
+    feature_modules: tuple[str, ...] = ()
     num_keypoints: int
+    num_features: int
     num_inputs: int  # 2D keypoints of a lifter
     skeleton: Skeleton | None
+    normalize: Any
+
+    # the methods of each network, of which some take further arguments
+    decode: Callable[..., tuple[Tensor, Tensor]]
+    predict: Callable[..., tuple[Tensor, Tensor]]
+    forward_features: Callable[..., Tensor]
+    reset_head: Callable[..., None]
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,11 +116,11 @@ class PoseModel(nn.Module):
 
     @property
     def corner_aligned(self) -> bool:
-        """Whether the first and last cell lie on the first and last pixel, as in unbiased data processing (UDP)."""
+        """Whether first and last cell lie on first and last pixel (unbiased data processing)."""
         return self.decoding == "udp"
 
     def input_settings(self) -> dict[str, Any]:
-        """Return the attributes that prepare an input and read an output, as `config.json` stores them.
+        """Return the settings of inputs and outputs, as `config.json` stores them.
 
         Examples:
             >>> import posezoo
@@ -89,8 +132,7 @@ class PoseModel(nn.Module):
             return {"receptive_field": self.receptive_field}
         settings: dict[str, Any] = {
             "input_size": None if self.input_size is None else list(self.input_size),
-            "padding": self.padding,
-            "keep_aspect": self.keep_aspect,
+            **{name: getattr(self, name) for name in CROP_SETTINGS},
             "receptive_field": self.receptive_field,
         }
         if self.stride is not None:
@@ -99,11 +141,12 @@ class PoseModel(nn.Module):
         return settings
 
     def apply_input_settings(self, settings: Mapping[str, Any]) -> None:
-        """Set `input_size`, `padding` and `keep_aspect` where given; the constructor's arguments fix the others.
+        """Set what crops depend on, where given: `input_size` and `CROP_SETTINGS`; see `data.CROPS`.
+
+        A padding without a margin or a region is that of the person's box, without a margin.
 
         Raises:
-            ValueError: a size that is not two positive whole numbers, or a padding that is not
-                positive.
+            ValueError: a size that is not two positive whole numbers, or an impossible setting.
 
         Examples:
             >>> import posezoo
@@ -112,27 +155,160 @@ class PoseModel(nn.Module):
             >>> model.example_input().shape
             torch.Size([1, 3, 384, 288])
         """
-        size, padding = settings.get("input_size"), settings.get("padding")
+        size = settings.get("input_size")
+        if settings.get("padding") is not None:
+            settings = {"margin": 0.0, "region": "person", **settings}
         if size is not None:
             sides = list(size) if isinstance(size, Sequence) else []
             if len(sides) != 2 or not all(type(side) is int and 0 < side <= MOST_PIXELS for side in sides):
                 raise ValueError(f"input_size: expected (H, W), whole numbers from 1 to {MOST_PIXELS}, got {size!r}")
             self.input_size = (size[0], size[1])
-        if padding is not None:
-            if isinstance(padding, bool) or not isinstance(padding, int | float) or not 0 < padding < math.inf:
-                raise ValueError(f"padding: expected a positive factor such as 1.25, got {padding!r}")
-            self.padding = float(padding)
-        if settings.get("keep_aspect") is not None:
-            self.keep_aspect = bool(settings["keep_aspect"])
+        for name, (kind, valid, expected) in CROP_SETTINGS.items():
+            if (value := settings.get(name)) is not None:
+                right = isinstance(value, bool) == (kind is bool) and isinstance(value, int if kind is float else kind)
+                if not (right or (kind is float and isinstance(value, float))) or not valid(value):
+                    raise ValueError(f"{name}: expected {expected}, got {value!r}")
+                setattr(self, name, kind(value))
 
     def example_input(self, batch: int = 1) -> Tensor:
-        """Return a random input of `input_size` and `receptive_field`; keypoints are pixels of a 1000 x 1000 image."""
+        """Return a random input of `input_size` or `receptive_field`.
+
+        Keypoints are pixels of a 1000 x 1000 image.
+        """
         if self.input_kind == "keypoints":
             return 1000 * torch.rand(batch, self.receptive_field, self.num_inputs, 2)
         if self.input_size is None:
             raise ValueError(f"{type(self).__name__} has no input_size; set model.input_size = (H, W)")
         frames = (self.receptive_field,) if self.input_kind == "clip" else ()
-        return torch.rand(batch, *frames, 3, *self.input_size)
+        return torch.rand(batch, *frames, self.in_chans, *self.input_size)
+
+    @property
+    def pretrained_cfg(self) -> dict[str, Any]:
+        """Describe input and weights in timm's form, for `timm.data.resolve_data_config` and other tools.
+
+        `mean` and `std` are the normalisation that images need before the network, which is none
+        unless the model was created with `normalize=False`.
+
+        Examples:
+            >>> import posezoo
+            >>> from timm.data import resolve_data_config
+            >>> config = resolve_data_config(model=posezoo.create("hrnet_w32"))
+            >>> config["input_size"], config["mean"], config["std"]
+            ((3, 256, 192), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+        """
+        record = self.weights or Weights()
+        config: dict[str, Any] = {
+            "architecture": self.architecture,
+            "tag": record.tag,
+            "num_classes": self.num_keypoints,
+        }
+        if self.input_kind != "keypoints":
+            before = getattr(getattr(self, "normalize", None), "before", None)
+            config["mean"], config["std"] = before or ((0.0,) * self.in_chans, (1.0,) * self.in_chans)
+            config.update(interpolation="bilinear", crop_pct=1.0, crop_mode="border" if self.keep_aspect else "squash")
+            if self.input_size is not None:
+                config["input_size"] = (self.in_chans, *self.input_size)
+        config["classifier"] = self.head_keys
+        config.update({"license": record.license, "origin_url": record.origin, "paper_ids": record.paper})
+        return {name: value for name, value in config.items() if value not in ("", (), None)}
+
+    default_cfg = pretrained_cfg  # timm's older name, which its own functions read
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        """List the feature maps of `forward_intermediates`, in timm's form; lifters have none.
+
+        Each has `num_chs`, `reduction`, its stride, and `module`, the submodule it is the output
+        of. They are found by a run without data at `input_size`.
+
+        Examples:
+            >>> import posezoo
+            >>> [(m["num_chs"], m["reduction"]) for m in posezoo.create("simple_baseline_resnet18").feature_info]
+            [(64, 2), (64, 4), (128, 8), (256, 16), (512, 32)]
+        """
+        if self.input_kind == "keypoints":
+            return []
+        example = self.example_input().to(next(self.parameters()))
+        height = example.shape[-2]
+
+        def run(image: Tensor) -> list[dict[str, Any]]:
+            with record_maps(self, height, modules=self._map_modules(), leave_out=self.head_keys) as maps:
+                self.forward_features(image)
+            return [
+                {"num_chs": found.value.shape[1], "reduction": found.reduction, "module": found.module, "index": index}
+                for index, found in enumerate(maps)
+            ]
+
+        return without_data(run, self, example)
+
+    def _map_modules(self) -> Sequence[str]:
+        """Return the names of `feature_modules`, or of the maps that timm lists for a backbone; () if unknown."""
+        info = getattr(getattr(self, "backbone", None), "feature_info", None)
+        if self.feature_modules or info is None:
+            return self.feature_modules
+        names = [f"backbone.{entry['module'].replace('.', mark)}" for mark in "._" for entry in info.info]
+        known = {name for name, _ in self.named_modules()}
+        return next((half for half in (names[: len(info)], names[len(info) :]) if known.issuperset(half)), ())
+
+    @overload
+    def forward_intermediates(
+        self, image: Tensor, indices: int | Sequence[int] | None = ..., *, intermediates_only: Literal[True]
+    ) -> list[Tensor]: ...
+    @overload
+    def forward_intermediates(
+        self, image: Tensor, indices: int | Sequence[int] | None = ..., *, intermediates_only: Literal[False] = ...
+    ) -> tuple[Tensor, list[Tensor]]: ...
+    def forward_intermediates(
+        self, image: Tensor, indices: int | Sequence[int] | None = None, *, intermediates_only: bool = False
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Return the output of `forward_features`, and feature maps of smaller strides, as timm's networks.
+
+        Args:
+            image: input of `forward`, `(B, 3, H, W)` or `(B, T, 3, H, W)`.
+            indices: into `feature_info`, or the number of the last maps. Defaults to all.
+            intermediates_only: return the list of feature maps alone.
+
+        Returns:
+            The features and a list of maps `(B, C, h, w)`; of clips `(B, T, C, h, w)`.
+
+        Raises:
+            ValueError: an index without a map, or what `forward` raises.
+
+        Examples:
+            >>> import posezoo
+            >>> model = posezoo.create("simple_baseline_resnet18")
+            >>> features, maps = model.forward_intermediates(torch.rand(1, 3, 64, 64), 2)
+            >>> features.shape, [tuple(m.shape) for m in maps]
+            (torch.Size([1, 256, 16, 16]), [(1, 256, 4, 4), (1, 512, 2, 2)])
+        """
+        with record_maps(self, image.shape[-2], modules=self._map_modules(), leave_out=self.head_keys) as maps:
+            features = self.forward_features(image)
+        values = [maps[index].value for index in check_indices(indices, len(maps))]
+        if self.input_kind == "clip":
+            values = [value.unflatten(0, image.shape[:2]) for value in values]
+        return values if intermediates_only else (features, values)
+
+    def forward_head(self, features: Tensor) -> Any:
+        """Return the output of the network for the output of `forward_features`.
+
+        Raises:
+            ValueError: a network whose head needs more than these features, as where later stages
+                are given the outputs of earlier ones.
+        """
+        raise ValueError(
+            f"forward_head: the output of {self.architecture or type(self).__name__} depends on more than "
+            "forward_features(image); call model(image)"
+        )
+
+    def get_head(self) -> nn.ModuleList:
+        """Return the submodules that depend on the number of keypoints, for instance to train them alone.
+
+        Examples:
+            >>> import posezoo
+            >>> [type(layer).__name__ for layer in posezoo.create("hrnet_w32").get_head()]
+            ['Conv2d']
+        """
+        return nn.ModuleList(self.get_submodule(name) for name in self.head_keys)
 
     def heatmap_frame(self, stage: int = -1) -> tuple[float, float]:
         """Return stride and offset of the heatmaps of a stage, an index of `all_stages`.
@@ -150,22 +326,24 @@ class PoseModel(nn.Module):
         visible: Tensor | None,
         stages: Sequence[Tensor],
         *,
-        sigma: float = 2.0,
+        sigma: float | None = None,
         method: str | None = None,
     ) -> list[tuple[Tensor, Tensor]]:
-        """Encode the target heatmaps of every supervised stage, in the frame that `decode` reads.
+        """Encode the targets of every supervised stage, in the frame that `decode` reads.
 
         Args:
             keypoints: `(B, K, 2)` pixels of the input.
             visible: `(B, K)` bool or weights; None: all visible.
-            stages: `model(image, all_stages=True)`, heatmaps `(B, C, h, w)` each.
-            sigma: standard deviation of the Gaussians in cells.
+            stages: `model(image, all_stages=True)`.
+            sigma: standard deviation of the Gaussians. Defaults to 2 cells, or 6 bins of SimCC.
             method: of `heatmaps.encode`. Defaults to "truncated" for UDP, "gaussian" for DARK, else
                 "msra".
 
         Returns:
-            For each stage target heatmaps `(B, C, h, w)` and weights `(B, C)`. A background channel
-            has weight 1.
+            For each stage target and weights: heatmaps `(B, C, h, w)` and `(B, C)`, where a
+            background channel has weight 1; for a SimCC head `(B, K, columns + rows)` and `(B, K)`,
+            for `losses.simcc_cross_entropy`; for an integral head the keypoints in fractions of the
+            input, `(B, K, 2)` and `(B, K)`, to be compared with `model.expectation(stage)`.
 
         Raises:
             ValueError: a network that regresses coordinates, or what `heatmaps.encode` raises.
@@ -178,6 +356,12 @@ class PoseModel(nn.Module):
             >>> pairs = zip(stages, model.encode_targets(keypoints, None, stages), strict=True)
             >>> sum(heatmap_mse(stage, *target) for stage, target in pairs).backward()
         """
+        if self.head_kind == "simcc" and self.input_size is not None:
+            options: dict[str, Any] = {} if sigma is None else {"sigma": sigma}
+            x, y, weights = codecs.encode_simcc(keypoints, visible, size=self.input_size, split=self.split, **options)
+            return [(torch.cat([x, y], dim=-1), weights)] * len(stages)
+        if self.head_kind == "integral":
+            return [codecs.encode_integral(keypoints, visible, size=self._extent(stage)) for stage in stages]
         encoded: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}  # stages of one size and frame share their targets
         targets = []
         for index, stage in enumerate(stages):
@@ -192,7 +376,7 @@ class PoseModel(nn.Module):
                     size=(h, w),
                     stride=step,  # type: ignore[arg-type]
                     offset=offset,
-                    sigma=sigma,
+                    sigma=2.0 if sigma is None else sigma,
                     method=method or TARGETS.get(self.decoding, "msra"),
                 )
                 if self.background:
@@ -202,8 +386,33 @@ class PoseModel(nn.Module):
             targets.append(encoded[key])
         return targets
 
+    def expectation(self, stage: Tensor) -> Tensor:
+        """Return the expected keypoints of an integral head, differentiable, in fractions of the input.
+
+        Args:
+            stage: logits `(B, K, h, w)`.
+
+        Returns:
+            `(B, K, 2)` from -0.5 to 0.5, as the targets of `encode_targets`.
+
+        Examples:
+            >>> import posezoo
+            >>> from posezoo.losses import keypoint_smooth_l1
+            >>> model, keypoints = posezoo.create("hrnet_w18", head="integral"), 64 * torch.rand(2, 17, 2)
+            >>> output = model(torch.rand(2, 3, 64, 64))
+            >>> ((target, weights),) = model.encode_targets(keypoints, None, [output])
+            >>> keypoint_smooth_l1(model.expectation(output), target, weights).backward()
+        """
+        keypoints, _ = decode_output(self, stage)
+        return codecs.encode_integral(keypoints, size=self._extent(stage))[0]
+
+    def _extent(self, stage: Tensor) -> tuple[int, int]:
+        """Return (H, W) of the input of heatmaps."""
+        stride, _ = self.heatmap_frame()
+        return round(stage.shape[-2] * stride), round(stage.shape[-1] * stride)
+
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Enable gradient checkpointing: training recomputes activations in the backward pass and stores fewer.
+        """Enable gradient checkpointing: the backward pass recomputes activations.
 
         A timm backbone, `backbone`, is included.
         """
@@ -213,7 +422,7 @@ class PoseModel(nn.Module):
             backbone.set_grad_checkpointing(enable)
 
     def no_weight_decay(self) -> set[str]:
-        """Return parameters that timm's optimisers exempt from weight decay in addition to biases and norms."""
+        """Return parameters without weight decay in timm's optimisers, beside biases and norms."""
         return set()
 
     def set_keypoints(self, num_keypoints: int, skeleton: str | Skeleton | Sequence[str] | None) -> None:
@@ -222,6 +431,27 @@ class PoseModel(nn.Module):
         self.skeleton = keypoint_skeleton(num_keypoints, skeleton, self.default_skeleton)
         named = skeleton if skeleton is None or isinstance(skeleton, str) else get_skeleton(skeleton).to_json()
         self.kwargs = {**self.kwargs, "num_keypoints": num_keypoints, "skeleton": named}
+
+    @classmethod
+    def from_pretrained(cls: type[Model], name_or_path: str | Path, **kwargs: Any) -> Model:
+        """Load a model of this class; see `posezoo.from_pretrained`.
+
+        Raises:
+            ValueError: a model of another class, or what `posezoo.from_pretrained` raises.
+
+        Examples:
+            >>> from posezoo.models.martinez import Martinez
+            >>> Martinez.from_pretrained("martinez").weights.tag
+            'cmu'
+        """
+        registry = importlib.import_module("posezoo.registry")  # which imports this file
+        model = registry.from_pretrained(name_or_path, **kwargs)
+        if not isinstance(model, cls):
+            raise ValueError(
+                f"{cls.__name__}.from_pretrained: {name_or_path} is a {type(model).__name__}; use its class, or "
+                "posezoo.from_pretrained, which loads any"
+            )
+        return model
 
     def save_pretrained(self, directory: str | Path, **kwargs: Any) -> Path:
         """Write weights, config and model card; see `posezoo.save_pretrained`."""
@@ -235,7 +465,7 @@ class PoseModel(nn.Module):
 def keypoint_skeleton(
     num_keypoints: int, skeleton: str | Skeleton | Sequence[str] | None, default: str = "coco17"
 ) -> Skeleton | None:
-    """Return the skeleton of a head; without one `default`, if it has `num_keypoints`, else None (no names)."""
+    """Return the skeleton of a head; by default `default` if `num_keypoints` fits, else None."""
     if not isinstance(num_keypoints, int) or isinstance(num_keypoints, bool) or num_keypoints < 0:
         raise ValueError(f"num_keypoints: expected a whole number, 0 (no head) or more, got {num_keypoints!r}")
     if skeleton is None:
@@ -249,18 +479,19 @@ def keypoint_skeleton(
     return named
 
 
-def check_image(image: Tensor, multiple: int = 1) -> None:
+def check_image(image: Tensor, multiple: int = 1, channels: int = 3) -> None:
     """Check an image batch.
 
     Raises:
-        ValueError: not a float tensor `(B, 3, H, W)`, or H or W not a multiple of `multiple`.
+        ValueError: not a float tensor `(B, channels, H, W)`, or H or W not a multiple of `multiple`.
     """
     if not isinstance(image, Tensor):
         raise ValueError(f"image: expected a tensor (B, 3, H, W), got {type(image).__name__}; see posezoo.predict")
-    if image.ndim != 4 or image.shape[1] != 3:
+    if image.ndim != 4 or image.shape[1] != channels:
+        hint = ", RGB," if channels == 3 else " of in_chans channels,"
         raise ValueError(
-            f"image: expected (B, 3, H, W), RGB, got shape {tuple(image.shape)}; add the batch axis with image[None], "
-            "move channels first with image.movedim(-1, -3), repeat grey with image.repeat(1, 3, 1, 1)"
+            f"image: expected (B, {channels}, H, W){hint} got shape {tuple(image.shape)}; add the batch axis with "
+            "image[None], move channels first with image.movedim(-1, -3), repeat grey with image.repeat(1, 3, 1, 1)"
         )
     if not image.is_floating_point():
         raise ValueError(f"image: expected floats in [0, 1], got {image.dtype}; use image.float() / 255")
@@ -273,7 +504,7 @@ def check_image(image: Tensor, multiple: int = 1) -> None:
         )
 
 
-def check_clip(clip: Tensor, size: tuple[int, int]) -> None:
+def check_clip(clip: Tensor, size: tuple[int, int], channels: int = 3) -> None:
     """Check a batch of clips.
 
     Raises:
@@ -285,11 +516,11 @@ def check_clip(clip: Tensor, size: tuple[int, int]) -> None:
             f"clip: expected a tensor (B, T, 3, H, W), got {type(clip).__name__}; use torch.as_tensor(clip)"
         )
     shape = tuple(clip.shape)
-    if clip.ndim != 5 or shape[2] != 3:
+    if clip.ndim != 5 or shape[2] != channels:
         raise ValueError(
-            f"clip: expected (B, T, 3, H, W), RGB, got shape {shape}; add the batch axis to one clip with clip[None], "
-            "the time axis to single frames with image[:, None], move channels first with clip.movedim(-1, -3), "
-            "repeat grey with clip.repeat(1, 1, 3, 1, 1)"
+            f"clip: expected (B, T, {channels}, H, W), RGB, got shape {shape}; add the batch axis to one clip with "
+            "clip[None], the time axis to single frames with image[:, None], move channels first with "
+            "clip.movedim(-1, -3), repeat grey with clip.repeat(1, 1, 3, 1, 1)"
         )
     if not clip.is_floating_point():
         raise ValueError(f"clip: expected floats in [0, 1], got {clip.dtype}; use clip.float() / 255")
@@ -303,7 +534,7 @@ def check_clip(clip: Tensor, size: tuple[int, int]) -> None:
 
 
 def input_skeleton(input_keypoints: int | str | Sequence[str]) -> tuple[int, Skeleton | None]:
-    """Return number and skeleton of a lifter's 2D keypoints; the skeleton is None if only the number is given."""
+    """Return number and skeleton of a lifter's 2D keypoints; None if only the number is given."""
     if isinstance(input_keypoints, int):
         if isinstance(input_keypoints, bool) or input_keypoints < 1:
             raise ValueError(f"input_keypoints: expected a skeleton, names or their number, got {input_keypoints!r}")
@@ -349,20 +580,50 @@ def check_keypoints(keypoints: Tensor, num_inputs: int) -> None:
         raise ValueError(f"keypoints: expected at least one frame, got shape {shape}; leave empty videos out")
     if not keypoints.is_floating_point():
         raise ValueError(f"keypoints: expected floats, got {keypoints.dtype}; use keypoints.float()")
-    if not torch.compiler.is_compiling() and not keypoints.is_meta and not keypoints.isfinite().all():
+    # on a GPU the check would wait for it; posezoo.lift checks
+    if keypoints.is_cpu and not torch.compiler.is_compiling() and not keypoints.isfinite().all():
         raise ValueError("keypoints: some are not finite, which is how gaps are marked; posezoo.lift fills gaps")
 
 
-def check_batch_norm(model: nn.Module, count: int) -> None:
-    """Check that a training batch has the two frames that batch normalisation needs for a variance.
+def set_head_kind(model: PoseModel, kind: str, size: Sequence[int] | None, split: float) -> None:
+    """Set kind of head, size of the images and bins per pixel; for the constructor, after the stride.
 
     Raises:
-        ValueError: one frame in training mode.
+        ValueError: an unknown kind, or a size without SimCC.
     """
-    if model.training and count == 1:
-        raise ValueError(
-            "batch normalisation needs at least two frames in training, got one; add to the batch, or use model.eval()"
-        )
+    check_choices(head=(kind, HEADS))
+    if size is not None and kind != "simcc":
+        raise ValueError(f"size: only a SimCC head is for images of one size; leave it out for head={kind!r}")
+    model.head_kind, model.split = kind, split
+    if size is not None:
+        model.apply_input_settings({"input_size": list(size)})
+
+
+def build_head(model: Any, channels: int) -> nn.Module:
+    """Build the head of `model.head_kind` for a feature map of `model.stride`; the identity for 0 keypoints."""
+    if not model.num_keypoints:
+        return nn.Identity()
+    if model.head_kind != "simcc":
+        return nn.Conv2d(channels, model.num_keypoints, 1)
+    height, width = model.input_size
+    cells = round(height / model.stride), round(width / model.stride)
+    return SimCCHead(channels, model.num_keypoints, cells=cells, bins=simcc_bins(model.input_size, model.split))
+
+
+def decode_output(model: Any, output: Tensor) -> tuple[Tensor, Tensor]:
+    """Decode the output of any kind of head to keypoints `(B, K, 2)` in pixels and scores `(B, K)`."""
+    if model.head_kind == "simcc":
+        columns = simcc_bins(model.input_size, model.split)[1]
+        return codecs.decode_simcc(output[..., :columns], output[..., columns:], split=model.split, logits=True)
+    if model.head_kind == "integral":
+        return codecs.decode_integral(output, stride=model.stride, offset=model.offset)
+    return heatmaps.decode(output, stride=model.stride, offset=model.offset, method=model.decoding)
+
+
+def predict_output(model: Any, image: Tensor, *, flip: bool) -> tuple[Tensor, Tensor]:
+    """Decode `model(image)`; `flip` averages with the mirrored image: heatmaps, or the keypoints of other heads."""
+    predict = predict_heatmaps if model.head_kind == "heatmaps" else predict_keypoints
+    return predict(model, image, flip=flip)
 
 
 def require_flip_index(model: PoseModel) -> tuple[int, ...]:
@@ -382,18 +643,18 @@ def require_flip_index(model: PoseModel) -> tuple[int, ...]:
 def predict_heatmaps(model: Any, image: Tensor, *, flip: bool) -> tuple[Tensor, Tensor]:
     """Decode the heatmaps of an image; `flip` averages them with those of the mirrored image."""
     flip_index = require_flip_index(model) if flip else ()
-    output = model(image)
+    output = run_prepared(model, image)
     if flip:
-        output = heatmaps.flip_average(output, model(image.flip(-1)), flip_index, shift=model.flip_shift)
+        output = heatmaps.flip_average(output, run_prepared(model, image.flip(-1)), flip_index, shift=model.flip_shift)
     return model.decode(output)
 
 
 def predict_keypoints(model: Any, image: Tensor, *, flip: bool) -> tuple[Tensor, Tensor]:
-    """Decode regressed coordinates; `flip` averages the keypoints with those of the mirrored image."""
+    """Decode regressed coordinates; `flip` averages with the keypoints of the mirrored image."""
     flip_index = require_flip_index(model) if flip else ()
-    keypoints, scores = model.decode(model(image))
+    keypoints, scores = model.decode(run_prepared(model, image))
     if flip:
-        mirrored, mirrored_scores = model.decode(model(image.flip(-1)))
+        mirrored, mirrored_scores = model.decode(run_prepared(model, image.flip(-1)))
         keypoints = (keypoints + flip_keypoints(mirrored, image.shape[-1], flip_index)) / 2
         scores = (scores + mirrored_scores[:, list(flip_index)]) / 2
     return keypoints, scores

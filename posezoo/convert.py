@@ -33,7 +33,7 @@ class Conversion:
 
 
 def convert_file(path: str | Path, directory: str | Path, model: nn.Module | None = None) -> Conversion:
-    """Convert a published checkpoint to safetensors, config and model card; on any error write nothing.
+    """Convert a published checkpoint to safetensors, config and model card; or write nothing.
 
     Args:
         path: as for `posezoo.load_checkpoint`.

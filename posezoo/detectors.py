@@ -33,7 +33,7 @@ from torch import Tensor
 
 from posezoo.arrays import Array, ArrayT, as_floats, check_number, explained, same_kind
 from posezoo.foreign import printable
-from posezoo.geometry import invert, letterbox, transform_points
+from posezoo.geometry import box_iou, invert, letterbox, transform_points
 from posezoo.images import load_image, load_image_uint8
 
 CONNECT_TIMEOUT = 1.5  # seconds
@@ -92,8 +92,8 @@ def load_detector(name: str | Path, *, device: str | torch.device | None = None)
     if Path(name).suffix.lower() == ".onnx":
         return OnnxDetector(name, device=device)
     raise ValueError(
-        f"detector {printable(repr(str(name)))}: expected FILE.onnx, hf-hub:org/name or local-dir:/path, or, in Python, "
-        "a callable"
+        f"detector {printable(repr(str(name)))}: expected FILE.onnx, hf-hub:org/name or local-dir:/path, or, in "
+        "Python, a callable"
     )
 
 
@@ -128,7 +128,8 @@ def box_nms(boxes: ArrayT, scores: Array, *, threshold: float = OVERLAP) -> Arra
     if not (corners.isfinite().all() and heights.isfinite().all()):
         raise ValueError("boxes and scores: expected finite numbers; leave the others out")
     order = heights.argsort(descending=True, stable=True)
-    suppresses = (_box_iou(corners[order]) > threshold).triu(1)  # by row: the columns that its box suppresses
+    ordered = corners[order]
+    suppresses = (box_iou(ordered[:, None], ordered) > threshold).triu(1)  # [i, j]: box i suppresses the lower box j
     kept = torch.ones_like(order, dtype=torch.bool)
     # A suppressed box suppresses nothing, so boxes form chains. Each round is correct for one more link of every chain,
     # which takes far fewer rounds than there are boxes.
@@ -136,16 +137,6 @@ def box_nms(boxes: ArrayT, scores: Array, *, threshold: float = OVERLAP) -> Arra
         before, kept = kept, ~(suppresses & kept[:, None]).any(dim=0)
         if torch.equal(before, kept):
             return same_kind(boxes, order[kept])
-
-
-def _box_iou(boxes: Tensor) -> Tensor:
-    """Pairwise intersection over union, `(N, N)`; NaN for two boxes without area."""
-    x1, y1, x2, y2 = boxes.double().unbind(dim=1)
-    areas = (x2 - x1) * (y2 - y1)
-    widths = torch.minimum(x2[:, None], x2) - torch.maximum(x1[:, None], x1)
-    heights = torch.minimum(y2[:, None], y2) - torch.maximum(y1[:, None], y1)
-    common = widths.clamp(min=0) * heights.clamp(min=0)
-    return common / (areas[:, None] + areas - common)
 
 
 class TransformersDetector:

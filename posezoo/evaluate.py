@@ -123,6 +123,7 @@ TABLES: dict[tuple[str, str], Metric] = {
     ),
 }  # fmt: skip
 
+GROUPS = ("actions", "subjects", "videos")  # of poses, in a file for `evaluate_protocol`
 METRICS_2D = tuple(name for name, row in ARRAY_METRICS.items() if row.dimensions == 2)
 METRICS_3D = tuple(name for name, row in ARRAY_METRICS.items() if row.dimensions == 3)
 METRICS = ("coco-ap", *ARRAY_METRICS)
@@ -187,6 +188,47 @@ def evaluate_files(
         return _coco(predictions, ground_truth, sigmas or skeleton)
     named = get_skeleton(skeleton) if skeleton else None
     return _arrays(predictions, ground_truth, metric, named, {"threshold": threshold, "convention": convention})
+
+
+def evaluate_protocol(predictions: str | Path, ground_truth: str | Path, protocol: str) -> Score:
+    """Score 3D poses by a published protocol of Human3.6M or HumanEva, one row per action.
+
+    Args:
+        predictions: .npy or .npz with `keypoints` `(N, K, 3)` millimetres in the camera's frame.
+        ground_truth: .npz with the same, and for each pose `actions` and `subjects`, texts, and for
+            protocols that average by video `videos`.
+        protocol: a key of `posezoo.metrics.PROTOCOLS`.
+
+    Raises:
+        ValueError: an unknown protocol, a file that is missing, damaged or lacks an array, shapes
+            that do not match, what `metrics.by_protocol` raises.
+
+    Examples:
+        >>> import tempfile
+        >>> file, poses = Path(tempfile.mkdtemp(), "poses.npz"), np.zeros((2, 17, 3))
+        >>> np.savez(file, keypoints=poses, actions=["Eating", "Photo"], subjects=["S9", "S11"])
+        >>> evaluate_protocol(file, file, "martinez-1").values
+        {'Eating': 0.0, 'Photo': 0.0, 'Average': 0.0}
+    """
+    predictions, ground_truth = Path(predictions), Path(ground_truth)
+    if protocol not in metrics.PROTOCOLS:
+        raise ValueError(f"unknown protocol {protocol!r}; expected one of {', '.join(metrics.PROTOCOLS)}")
+    for path in (predictions, ground_truth):
+        if not path.is_file():
+            raise ValueError(f"{path}: there is no such file")
+    truth, pred = _read(ground_truth, predictions=False), _read(predictions, predictions=True)["keypoints"]
+    target, stored = truth["keypoints"], _load(ground_truth)
+    if pred.shape != target.shape or target.ndim != 3 or target.shape[-1] != 3:
+        raise ValueError(
+            f"{predictions} holds keypoints of shape {pred.shape}, {ground_truth} of {target.shape}; expected (N, K, 3)"
+        )
+    texts = {name: [str(text) for text in stored[name].reshape(-1)] for name in GROUPS if name in stored}
+    wanted = GROUPS[: 3 if metrics.PROTOCOLS[protocol].averaging == "per-video" else 2]
+    for name in wanted:
+        if len(texts.get(name, ())) != len(target):
+            raise ValueError(f"{ground_truth}: {protocol} needs {name} ({len(target)},), found {truth['found']}")
+    values = metrics.by_protocol(pred, target, protocol, visible=truth.get("visible"), **texts)
+    return Score(values, f"{protocol}, mm: {metrics.PROTOCOLS[protocol].source}", False)
 
 
 def _coco(predictions: Path, ground_truth: Path, sigmas: str | Skeleton | Sequence[float] | None) -> Score:

@@ -87,11 +87,13 @@ def encode(
 
     stride_y, stride_x = pair_of(stride)
     center = (points - offset) / points.new_tensor([stride_x, stride_y])
+    # truncated towards 0 like the authors' int(), so that -0.7 falls into cell 0, where rounding gives -1
     cell = (center + 0.5).trunc()
     reach = 3 * sigma
     middle = cell if method == "msra" else center
     edge = center if method == "gaussian" else cell
     lengths = points.new_tensor([size[1], size[0]])
+    # + 1: their test lets a Gaussian pass that ends one cell before the left or top edge
     inside = ((edge - reach < lengths) & (edge + reach + 1 >= 0)).all(dim=-1)
     weights = weights * inside
 
@@ -129,7 +131,8 @@ def visible_keypoints(keypoints: Array, visible: Array | None) -> tuple[Tensor, 
     weights = points.new_ones(points.shape[:2]) if visible is None else as_tensor(visible).to(points)
     if weights.shape != points.shape[:2]:
         raise ValueError(f"visible: expected {tuple(points.shape[:2])} like keypoints, got {tuple(weights.shape)}")
-    if not torch.isfinite(points[weights > 0]).all():
+    # on a GPU the check would wait for it
+    if points.is_cpu and not torch.isfinite(points[weights > 0]).all():
         raise ValueError("keypoints: a visible keypoint is NaN or infinite; mark missing ones in `visible`")
     return torch.where(weights[..., None] > 0, points, 0.0), weights
 
@@ -215,6 +218,7 @@ def decode(
         raise ValueError(f"heatmaps: expected (B, K, h, w), got shape {tuple(maps.shape)}; a network without a head?")
     for step in pair_of(stride):
         check_number(step, "stride", open=True)
+    # half precision has 8 or 11 bits, too few for coordinates and for differences of neighbouring cells
     maps = maps if maps.dtype == torch.float64 else maps.float()
     height, width = maps.shape[-2:]
     scores, index = maps.flatten(2).max(dim=-1)
@@ -231,6 +235,7 @@ def decode(
         at = cell.to(maps)
     stride_y, stride_x = pair_of(stride)
     if method == "udp":
+        # n cells, the first on the first pixel and the last on the last one: n - 1 steps over n * s - 1 pixels
         stride_y, stride_x = ((n * s - 1) / max(n - 1, 1) for n, s in ((height, stride_y), (width, stride_x)))
     at = at * at.new_tensor([stride_x, stride_y]) + offset
     return same_kind(heatmaps, torch.where((scores > 0)[..., None], at, 0.0)), same_kind(heatmaps, scores)
@@ -289,6 +294,7 @@ def _quarter(heatmaps: Tensor, cell: Tensor) -> Tensor:
     """Quarter of a cell towards the higher neighbour in x and y, 0 near the border: `(B, K, 2)`."""
     height, width = heatmaps.shape[-2:]
     x, y = cell.unbind(-1)
+    # the authors' bounds: a step is also possible at cell 1, but they take none there
     inside = (x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)
     gradient = torch.stack(
         [
@@ -303,6 +309,7 @@ def _quarter(heatmaps: Tensor, cell: Tensor) -> Tensor:
 def _dark(heatmaps: Tensor, cell: Tensor) -> Tensor:
     """Newton step on the log of the smoothed maps (DARK), 0 near the border: `(B, K, 2)`."""
     height, width = heatmaps.shape[-2:]
+    # the logarithm of a Gaussian is a parabola, whose top one Newton step finds from anywhere
     log = _smooth(heatmaps).clamp(min=1e-10).log()
     at = {(dx, dy): _at(log, cell, dx, dy) for dx in range(-2, 3) for dy in range(-2, 3) if abs(dx * dy) < 2}
     dx, dy = (at[1, 0] - at[-1, 0]) / 2, (at[0, 1] - at[0, -1]) / 2
@@ -320,6 +327,7 @@ def _dark(heatmaps: Tensor, cell: Tensor) -> Tensor:
 
 def _udp(heatmaps: Tensor, cell: Tensor) -> Tensor:
     """Newton step of DARK from adjacent cells; border cells are repeated outside the map."""
+    # mmpose's bounds
     log = _smooth(heatmaps).clamp(1e-3, 50).log()
     at = {(dx, dy): _at(log, cell, dx, dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1)}
     dx, dy = (at[1, 0] - at[-1, 0]) / 2, (at[0, 1] - at[0, -1]) / 2

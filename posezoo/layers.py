@@ -1,4 +1,4 @@
-"""Layers that two or more networks share: normalisation with its statistics, convolutions named as in Caffe files."""
+"""Layers that two or more networks share: normalisation, convolutions named as in Caffe files."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -35,7 +35,12 @@ def check_choices(**choices: tuple[str, Iterable[str]]) -> None:
 
 
 class Normalize(nn.Module):
-    """Normalise images per channel, `(image - mean) / std`; mean and std are buffers, saved with the weights."""
+    """Normalise images per channel, `(image - mean) / std`; mean and std are buffers, saved with the weights.
+
+    Attributes:
+        before: mean and std of the normalisation that the input needs: none, or after `disable`
+            that of the weights.
+    """
 
     mean: Tensor
     std: Tensor
@@ -44,18 +49,20 @@ class Normalize(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.get_default_dtype()))
         self.register_buffer("std", torch.tensor(std, dtype=torch.get_default_dtype()))
+        self.before = (0.0,) * len(mean), (1.0,) * len(std)
 
     def forward(self, image: Tensor) -> Tensor:
         return (image - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
 
     def disable(self) -> None:
         """Turn into the identity, for pipelines that normalise already."""
+        self.before = tuple(self.mean.tolist()), tuple(self.std.tolist())
         self.mean.zero_()
         self.std.fill_(1)
 
 
 class ZScore(nn.Module):
-    """Standardise points `(..., K, D)`, `(points - mean) / std`; mean and std are buffers of shape `(K, D)`."""
+    """Standardise points `(..., K, D)`, `(points - mean) / std`; both are buffers `(K, D)`."""
 
     mean: Tensor
     std: Tensor
@@ -74,7 +81,7 @@ class ZScore(nn.Module):
 
     @torch.no_grad()
     def fit(self, points: Tensor) -> None:
-        """Set mean and standard deviation from data; a constant coordinate, such as the root, is divided by `unit`."""
+        """Set mean and deviation from data; divide constant coordinates (the root) by `unit`."""
         variance, mean = torch.var_mean(points.flatten(0, -3), dim=0, correction=0)
         std = variance.sqrt()
         self.mean.copy_(mean)
@@ -161,26 +168,28 @@ class PoseNormalize(nn.Module):
         self.pose3d.fit(pose3d)
 
     def fit_image(self, size: tuple[int, int]) -> None:
-        """Set VideoPose3D's screen coordinates: x from -1 to 1 over an image of `size` (H, W), y in the same units.
+        """Set VideoPose3D's screen coordinates for images of `size` (H, W): x from -1 to 1.
 
         The published weights of VideoPose3D expect them.
         """
         height, width = size
+        # VideoPose3D: x / w * 2 - 1 and y / w * 2 - h / w; both axes have the unit w / 2
         self.keypoints.mean.copy_(torch.tensor([width / 2, height / 2]))
         self.keypoints.std.fill_(width / 2)
 
     def reset_head(self, num_keypoints: int, root: int | None = None) -> None:
-        """Reset the 3D statistics to metres for other keypoints; `root` is the index of the one that is always 0."""
+        """Reset the 3D statistics to metres for other keypoints; keypoint `root` is always 0."""
         self.pose_root = root
         self.pose3d = ZScore(num_keypoints, 3, unit=1000.0)
 
     def disable(self) -> None:
-        """Turn the 2D normalisation into the identity, for normalised inputs; outputs stay in millimetres."""
+        """Set the 2D normalisation to the identity, for normalised inputs; outputs stay in mm."""
         self.frame = "pixels"
         self.keypoints.reset()
 
     def mirror(self, keypoints: Tensor, flip_index: Sequence[int]) -> Tensor:
-        """Mirror keypoints about the mean x of the training data, or about the root for frame "person"."""
+        """Mirror keypoints about the training data's mean x; about the root in frame "person"."""
+        # the camera's optical axis is not an input; the mean x of the training data stands for it
         axis = self.keypoints.mean[:, 0].mean() if self.frame == "pixels" else 0.0
         x, y = keypoints[..., list(flip_index), :].unbind(-1)
         return torch.stack([2 * axis - x, y], dim=-1)
@@ -232,7 +241,7 @@ def vgg_layers(width: int = 128) -> list[tuple[str, int, int] | nn.Module]:
 def vgg16(
     pools: int = 5, *, batch_norm: bool = True, eps: float = 1e-5, affine: bool = True, bn_order: str = "conv_bn_relu"
 ) -> nn.Sequential:
-    """Build VGG16's convolutions, numbered as in torchvision, with the first `pools` of the five poolings.
+    """Build VGG16's convolutions, numbered as in torchvision, with the first `pools` poolings.
 
     Args:
         pools: number of poolings.
@@ -281,7 +290,7 @@ def cpm_trunk(width: int = 128) -> nn.Sequential:
 
 
 class PoseTrunk(nn.Sequential):
-    """The convolutions that all stages of RPSM share (its Table 1): `(B, 3, H, W) -> (B, width, H/8, W/8)`.
+    """The convolutions of all stages of RPSM (Table 1): `(B, 3, H, W) -> (B, width, H/8, W/8)`.
 
     They have the names of the released Convolutional Pose Machine. The paper pre-trains them for 2D
     heatmaps, with a layer that is then removed:
@@ -367,7 +376,7 @@ def local_response_norm(x: Tensor, *, k: float, alpha: float) -> Tensor:
 
 
 class PoseCodec(nn.Module):
-    """Min-max normalisation of RPSM's 3D poses (its section 5.1), with the mean bone lengths of its targets.
+    """Min-max normalisation of RPSM's 3D poses (section 5.1), with mean bone lengths of targets.
 
     The statistics are buffers, saved with the weights. Before `fit`, 0 to 1 is from -1 to 1 m.
 
@@ -465,7 +474,7 @@ class PoseCodec(nn.Module):
         return pose3d - pose3d[..., self.root : self.root + 1, :]
 
     def bones(self, pose3d: Tensor) -> Tensor:
-        """Return the vectors from each keypoint's parent to it, `(..., K, 3)`; 0 for the root of the tree."""
+        """Return the vectors to each keypoint from its parent, `(..., K, 3)`; 0 for the root."""
         return pose3d - pose3d[..., self.parents, :]
 
     def rescaled(self, pose3d: Tensor) -> Tensor:
@@ -481,7 +490,7 @@ class PoseCodec(nn.Module):
 
 
 def parents_of(bones: Sequence[tuple[int, int]], num_keypoints: int, root: int) -> tuple[int, ...] | None:
-    """Return the parent of each keypoint, the root's own being itself; None if the bones form no tree."""
+    """Return each keypoint's parent, the root for the root; None if the bones form no tree."""
     parents, reached = {root: root}, [root]
     for keypoint in reached:  # grows while it is walked along
         for bone in bones:
@@ -504,3 +513,15 @@ def chains_of(parents: Sequence[int]) -> Tensor:
             chain.add(keypoint)
         chains.append([float(other in chain) for other in range(len(parents))])
     return torch.tensor(chains).view(len(parents), len(parents))
+
+
+def check_batch_norm(model: nn.Module, count: int) -> None:
+    """Check that a training batch has the two frames that batch normalisation needs for a variance.
+
+    Raises:
+        ValueError: one frame in training mode.
+    """
+    if model.training and count == 1:
+        raise ValueError(
+            "batch normalisation needs at least two frames in training, got one; add to the batch, or use model.eval()"
+        )

@@ -1,13 +1,15 @@
-"""Lift 2D keypoints to 3D: convert their skeleton, fill gaps, run the network over the video.
+"""Lift 2D keypoints or a video to 3D: convert the skeleton, fill gaps, run the network.
 
 `posezoo.lift` is the function of this name. It relies on the contract of `PoseModel` and on no
 particular network. `predict_single_person` predicts the 2D keypoints from frames;
 `posezoo.data.detections` reads those of other detectors.
 """
 
+import itertools
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,28 +17,27 @@ import torch
 from torch import Tensor
 
 from posezoo.arrays import check_number
-from posezoo.data.filters import median_filter
+from posezoo.contract import require_flip_index
+from posezoo.crops import IMAGE_PADDING, better_pass, eval_mode, keypoint_box
+from posezoo.data.filters import median_filter, one_euro_filter
+from posezoo.data.single_person import track_person
+from posezoo.geometry import box_to_crop, crop, crop_matrix
 from posezoo.images import load_image
 from posezoo.people import People
-from posezoo.prediction import (
-    better_pass,
-    eval_mode,
-    keypoint_box,
-    model_name,
-    predict,
-    resolve_model,
-)
+from posezoo.poses3d import FPS, Poses3D, numbered
+from posezoo.prediction import SMOOTHING as FILTERS
+from posezoo.prediction import as_video, model_name, predict, resolve_model
 from posezoo.progress import with_progress
 from posezoo.skeletons import Skeleton, convert, get_skeleton, list_skeletons
-from posezoo.viz import draw_keypoints, pose3d_bounds, pose3d_pictures
+from posezoo.video import Frame, VideoReader, read_video
 
 DEFAULT_MODEL = "martinez"
+BATCH_SIZE = 4096  # frames
 IMAGE_MODEL = "simple_baseline_lite.people_192x192"  # with the head top and the nose, which lifters need
 OFTEN = 0.5  # share of the frames in which a keypoint is visible, from which on it needs no substitute
 SMOOTHING = 9  # frames of the median filter over the boxes of `predict_single_person`
 FRACTIONS = 2.0  # pixels; the extent of a person in OpenPose's scale of -1 to 1
-MARGIN = 0.15  # around the person in a drawn image, in units of the person
-LINE = 0.012  # line width, in units of the drawn image
+BETA = 0.002  # Hz per millimetre per second: the 1 euro filter's default for poses, see `OneEuroStream`
 
 # Substitutes for keypoints that `skeletons.convert` does not provide or that are rarely visible, best first: the mean
 # of the keypoints of one entry. The table in `lift` gives the reasons.
@@ -46,96 +47,6 @@ SUBSTITUTES: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 
 
-@dataclass(frozen=True, eq=False)  # arrays have no single result of ==
-class Poses3D:
-    """The poses of one person in the frames of a video.
-
-    Attributes:
-        pose3d: `(T, K, 3)` float32, mm in the camera frame (x right, y down, z forward), relative
-            to the root of the skeleton, which is 0. The absolute position of the person is not
-            estimated.
-        skeleton: names and bones of the K keypoints, or None where the model's keypoints have no
-            names.
-        keypoints: `(T, J, 2)` float32, (x, y) pixels, the input of the network.
-        interpolated: `(T, J)` bool, the input keypoints that depend on an interpolated one.
-        input_skeleton: names and bones of the J keypoints, or None as above.
-    """
-
-    pose3d: np.ndarray
-    skeleton: Skeleton | None
-    keypoints: np.ndarray
-    interpolated: np.ndarray
-    input_skeleton: Skeleton | None
-
-    def __len__(self) -> int:
-        """Return the number of frames."""
-        return len(self.pose3d)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Convert to lists for JSON, with unit, coordinate frame and names.
-
-        Examples:
-            >>> arm = Skeleton("arm", ("elbow", "wrist"), bones=((0, 1),))
-            >>> keypoints, interpolated = np.ones((1, 2, 2)), np.zeros((1, 2), bool)
-            >>> poses = Poses3D(np.ones((1, 2, 3)), arm, keypoints, interpolated, arm)
-            >>> poses.to_dict()["pose3d"]
-            [[[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]]
-        """
-        return {
-            "unit": "mm",
-            "frame": "camera: x right, y down, z forward, relative to the root",
-            "skeleton": self.skeleton.name if self.skeleton else None,
-            "names": list(self.skeleton.keypoints) if self.skeleton else None,
-            "bones": [list(bone) for bone in self.skeleton.bones] if self.skeleton else None,
-            "pose3d": np.round(self.pose3d.astype(float), 3).tolist(),
-            "keypoints": np.round(self.keypoints.astype(float), 3).tolist(),
-            "keypoint_names": list(self.input_skeleton.keypoints) if self.input_skeleton else None,
-            "interpolated": self.interpolated.tolist(),
-        }
-
-    def pictures(
-        self, frames: Sequence[Any] | None = None, *, index: Sequence[int] | None = None, size: int = 256
-    ) -> Iterator[np.ndarray]:
-        """Draw the poses frame by frame, in front, side and top view.
-
-        Args:
-            frames: the T images of the video, as `posezoo.predict` takes them. They are shown
-                beside the views, cropped to the region of the person over the whole video, with the
-                input keypoints drawn in. Defaults to none.
-            index: the frames to draw. Defaults to all.
-            size: height of a drawing and width of a view, in pixels.
-
-        Yields:
-            uint8 `(size, 3 * size, 3)`, with `frames` `(size, 4 * size, 3)`.
-
-        Raises:
-            ValueError: another number of frames.
-        """
-        if frames is not None and len(frames) != len(self):
-            raise ValueError(f"frames: expected {len(self)}, one per pose, got {len(frames)}")
-        chosen = list(range(len(self)) if index is None else index)
-        return pose3d_pictures(
-            self.pose3d[chosen],
-            self.skeleton or _numbered(self.pose3d),
-            images=None if frames is None else (self._photograph(frames[number], number) for number in chosen),
-            size=size,
-            bounds=pose3d_bounds(self.pose3d),
-        )
-
-    def _photograph(self, image: Any, number: int) -> np.ndarray:
-        """Crop an image to the region of the person in the video and draw keypoints of a frame."""
-        photo = load_image(image)
-        whole = np.array([photo.shape[2], photo.shape[1]])
-        low, high = self.keypoints.min(axis=(0, 1)), self.keypoints.max(axis=(0, 1))
-        margin = MARGIN * (high - low).max()
-        start, stop = np.clip([low - margin, high + margin + 1], 0, whole).astype(int)
-        if (stop <= start).any():  # the person is outside of the image
-            start, stop = np.zeros(2, int), whole
-        part = photo[:, start[1] : stop[1], start[0] : stop[0]]
-        skeleton = self.input_skeleton or _numbered(self.keypoints)
-        return draw_keypoints(part, self.keypoints[number] - start, skeleton, line_width=max(1, LINE * max(part.shape)))
-
-
 def lift(
     keypoints: Any,
     model: Any = DEFAULT_MODEL,
@@ -143,14 +54,26 @@ def lift(
     skeleton: str | Skeleton | Sequence[str] | None = None,
     scores: Any = None,
     min_score: float = 0.3,
+    image_model: Any = IMAGE_MODEL,
+    box: Sequence[float] | None = None,
+    detector: Any = None,
+    smooth: str | None = None,
+    fps: float | None = None,
     flip: bool = False,
-    batch_size: int = 4096,
+    batch_size: int | None = None,
+    precision: str = "fp32",
     device: str | torch.device | None = None,
     progress: bool | None = None,
 ) -> Poses3D:
-    """Lift the 2D keypoints of one person in a video of any length to 3D.
+    """Lift one person to 3D, in a video of any length or by the 2D keypoints in it.
 
-    The keypoints are converted from their skeleton to the network's, mostly by
+    For a video `predict_single_person` predicts the 2D keypoints first. A lifter takes them. A
+    model that takes clips, as RPSM, takes crops around the person, frame by frame
+    (`model.stream()`): the boxes of the confident keypoints, median-filtered along time and
+    interpolated where the person is not found, with the model's `padding`. Frames are decoded as
+    they are needed, several times; a variable frame rate becomes a constant one.
+
+    Keypoints are converted from their skeleton to the network's, mostly by
     `posezoo.skeletons.convert`. Networks need every keypoint in every frame. Missing ones are
     interpolated linearly along time and held constant at the ends, with a warning that counts them.
     A keypoint that is missing in all frames is an error, unless it has a substitute: the first in
@@ -170,17 +93,28 @@ def lift(
     Args:
         keypoints: `(T, K, 2)` pixels, array or tensor; values that are not finite, and (0, 0), are
             missing. Or a list of `People`, one per frame, as `posezoo.predict` returns them for frames: one
-            person each, or none, who is missing.
-        model: a name, created with `pretrained=True`, or a model of the zoo that takes keypoints. A
-            model whose normalisation is "pixels" expects the camera of its training data.
+            person each, or none, who is missing. Or a video: its path, a
+            `posezoo.video.read_video`, or a list of the paths of its frames.
+        model: a name, created with `pretrained=True`, or a model of the zoo that takes keypoints,
+            or for a video clips. A model whose normalisation is "pixels" expects the camera of its
+            training data.
         skeleton: of the keypoints: a name, a `Skeleton` or the K names. `People` bring their own.
         scores: `(T, K)` scores, a mask, or COCO's visibility flags. `People` bring their own.
         min_score: keypoints with a lower score, or a NaN one, are missing.
+        image_model: for a video, the network for its 2D keypoints, as in `posezoo.predict`.
+        box: for a video, as in `predict_single_person`.
+        detector: for a video, as in `predict_single_person`.
+        smooth: "one-euro" filters the poses along time with `posezoo.data.one_euro_filter`.
+            Defaults to none.
+        fps: frames per second of keypoints or frames. Defaults to 25. A video is resampled to it,
+            by default to its own average.
         flip: average with the prediction for the mirrored pose. Doubles the cost, slightly more
             accurate.
         batch_size: frames per forward pass, without the context that the receptive field adds on
-            both sides.
-        device: device of the model. Defaults to the device the model is on; for a name to the GPU
+            both sides. Defaults to 4096, and for the network for images to that of
+            `posezoo.predict`.
+        precision: of the network for images, as in `posezoo.predict`.
+        device: device of the models. Defaults to the device the model is on; for a name to the GPU
             if there is one.
         progress: show a progress bar, which counts the lifted frames. Defaults to True on a
             terminal for 32 frames or more.
@@ -190,7 +124,8 @@ def lift(
 
     Raises:
         ValueError: no frames, mismatched shapes, a keypoint that the skeleton lacks or that is
-            missing in all frames; a model that takes no keypoints; what `posezoo.create` raises.
+            missing in all frames; a model that takes neither keypoints nor clips, or clips
+            without a video; a video that cannot be read; what `posezoo.create` raises.
 
     Examples:
         >>> import posezoo
@@ -200,9 +135,63 @@ def lift(
         >>> poses.pose3d.shape, poses.skeleton.name, poses.interpolated.any()
         ((30, 17, 3), 'h36m17', np.False_)
     """
-    if not isinstance(batch_size, int) or batch_size < 1:
+    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
         raise ValueError(f"batch_size: expected a whole number of 1 or more, got {batch_size!r}")
     check_number(min_score, "min_score", low=-np.inf)
+    if smooth is not None and smooth not in FILTERS:
+        raise ValueError(f"smooth: expected {', '.join(FILTERS)} or None, got {smooth!r}")
+    if fps is not None and not 0 < fps < float("inf"):
+        raise ValueError(f"fps: expected a positive number of frames per second, got {fps}")
+    frames = _video(keypoints, fps)
+    model = resolve_model(model, device, takes=("keypoints", "clip"), needs=["receptive_field"])
+    if model.input_kind == "clip" and frames is None:
+        raise ValueError(
+            f"keypoints: {model_name(model)} takes videos, not keypoints; pass the path of a video, a "
+            "posezoo.video.read_video, or a list of the paths of its frames"
+        )
+    if frames is None and (box is not None or detector is not None):
+        raise ValueError("box and detector: expected a video; keypoints have been found already")
+    rate = frames.fps if isinstance(frames, VideoReader) else fps or FPS
+    if frames is not None:
+        if scores is not None or skeleton is not None:
+            raise ValueError("scores and skeleton: the keypoints of a video are predicted, with their own")
+        options = {"flip": flip, "batch_size": batch_size, "precision": precision, "progress": progress}
+        keypoints = predict_single_person(frames, image_model, box, detector=detector, device=device, **options)
+        if not keypoints:
+            raise ValueError("keypoints: expected at least one frame, got an empty list")
+    if model.input_kind == "clip":
+        poses = _lift_clip(frames, keypoints, model, flip, progress)
+    else:
+        poses = _lift_keypoints(
+            keypoints, model, skeleton=skeleton, scores=scores, min_score=min_score, flip=flip,
+            batch_size=batch_size or BATCH_SIZE, progress=progress,
+        )  # fmt: skip
+    pose3d = one_euro_filter(poses.pose3d, rate, beta=BETA) if smooth else poses.pose3d
+    return replace(poses, pose3d=pose3d, fps=rate)
+
+
+def _video(source: Any, fps: float | None) -> "VideoReader | list[Any] | None":
+    """Return a video at a constant frame rate, or its frames' paths; None for keypoints."""
+    video = as_video(source)
+    if video is not None:
+        if isinstance(video.source, int):
+            raise ValueError("keypoints: a webcam has no last frame; record a file, or lift frame by frame")
+        return read_video(video.source, fps=fps or video.fps)
+    paths = isinstance(source, list | tuple) and source and all(isinstance(item, str | Path) for item in source)
+    return list(source) if paths else None
+
+
+def _lift_keypoints(
+    keypoints: Any,
+    model: Any,
+    *,
+    skeleton: Any,
+    scores: Any,
+    min_score: float,
+    flip: bool,
+    batch_size: int,
+    progress: bool | None,
+) -> Poses3D:
     if isinstance(keypoints, People | list | tuple):
         if scores is not None:
             raise ValueError("scores: People have their own")
@@ -219,59 +208,132 @@ def lift(
         visible &= values >= min_score  # false for NaN
     _check_pixels(points, visible)
 
-    model = resolve_model(model, device, takes="keypoints", needs=["receptive_field"])
     source, target = _skeletons(points, skeleton, model)
     converted, complete = _match(points, visible, source, target, model)
     gaps = (~complete).sum(axis=0)
     if gaps.any():
         worst = [f"{target.keypoints[k]} {gaps[k]}" for k in np.argsort(-gaps, kind="stable") if gaps[k]]
         warnings.warn(
-            f"{gaps.sum()} of {complete.size} keypoints are interpolated along time: {', '.join(worst)}", stacklevel=2
+            f"{gaps.sum()} of {complete.size} keypoints are interpolated along time: {', '.join(worst)}", stacklevel=3
         )
     parts = _run(model, torch.from_numpy(converted), flip, batch_size)
     pose3d = torch.cat(list(with_progress(parts, len(converted), progress, "frame", "lifting", weigh=len)))
     return Poses3D(pose3d.numpy(), model.skeleton, converted, ~complete, getattr(model, "input_skeleton", None))
 
 
-def predict_single_person(
-    frames: Sequence[Any], model: Any = IMAGE_MODEL, box: Sequence[float] | None = None, **options: Any
-) -> list[People]:
-    """Predict the 2D keypoints of the only person in a video, as input of `lift`.
+@torch.no_grad()
+def _lift_clip(frames: Any, people: Sequence[People], model: Any, flip: bool, progress: bool | None) -> Poses3D:
+    """Run a model that takes clips on crops around the person, frame by frame."""
+    boxes, padding = _person_boxes(people), model.padding
+    if boxes is None:  # nobody was found
+        boxes, padding = np.array([[0, 0, *person.image_size[::-1]] for person in people], np.float32), IMAGE_PADDING
+    target = next(model.parameters())
+    size, keep = model.input_size, model.keep_aspect
+    stream, mirrored, flip_index = model.stream(), model.stream(), list(require_flip_index(model) if flip else ())
+    poses = []
+    with eval_mode(model):
+        images = with_progress(frames, len(people), progress, "frame", "lifting")
+        for frame, box in zip(images, torch.from_numpy(boxes), strict=True):
+            matrix = crop_matrix(
+                *box_to_crop(box[None], size, padding=padding, keep_aspect=keep), size, keep_aspect=keep
+            )
+            image = load_image(frame.image if isinstance(frame, Frame) else frame)
+            part = crop(image, matrix, size).clamp(0, 1).to(target.device, target.dtype)
+            pose = stream(part)
+            if flip:
+                turned = mirrored(part.flip(-1))[:, flip_index]
+                pose = (pose + turned * turned.new_tensor([-1.0, 1.0, 1.0])) / 2
+            poses.append(pose.float().cpu())
+    keypoints = np.concatenate([person.keypoints for person in people])
+    interpolated = np.zeros(keypoints.shape[:2], bool)
+    return Poses3D(torch.cat(poses).numpy(), model.skeleton, keypoints, interpolated, people[0].skeleton)
 
-    Works without a detector, in two passes: the first crops the whole of every frame, or `box`; the
-    second crops the bounding box of the keypoints of the first, median-filtered along time. As in
-    `posezoo.predict`, the second is returned unless its mean score is less than half of that of the
-    first. The person has to fill a good part of the frame or of `box`. `posezoo.predict` with the
-    boxes of a detector is more accurate.
+
+def predict_single_person(
+    frames: "Sequence[Any] | VideoReader | str | Path",
+    model: Any = IMAGE_MODEL,
+    box: Sequence[float] | None = None,
+    *,
+    detector: Any = None,
+    **options: Any,
+) -> list[People]:
+    """Predict the 2D keypoints of one person in a video, as input of `lift`.
+
+    Works without a detector for the only person in a video, in two passes: the first crops the
+    whole of every frame, or `box`; the second crops the bounding box of the keypoints of the first,
+    median-filtered along time. As in `posezoo.predict`, the second is returned unless its mean
+    score is less than half of that of the first. The person has to fill a good part of the frame or
+    of `box`.
+
+    With a detector there may be several people. The largest one, summed over the frames, is tracked
+    by `posezoo.data.single_person.track_person`, and interpolated in frames without that person.
 
     Args:
-        frames: images as `posezoo.predict` takes them.
+        frames: images as `posezoo.predict` takes them, or a video or its path.
         model: a name, or a model of the zoo that takes images.
         box: (x1, y1, x2, y2) pixels, the region of the person in all frames. Defaults to the whole
             frame.
+        detector: as in `posezoo.predict`. Defaults to none.
         options: `flip`, `batch_size`, `precision`, `device` and `progress` of `posezoo.predict`.
 
     Returns:
         One `People` of one person per frame.
 
     Raises:
-        ValueError: what `posezoo.predict` raises.
+        ValueError: a box and a detector; what `posezoo.predict` raises.
 
     Examples:
         >>> people = predict_single_person([np.zeros((60, 40, 3), np.uint8)] * 3)
         >>> len(people), people[0].keypoints.shape
         (3, (1, 19, 2))
     """
-    frames = list(frames)
+    video: Any = as_video(frames) or list(frames)  # type: ignore[arg-type]
+    if detector is not None:
+        if box is not None:
+            raise ValueError("box and detector: expected one of them")
+        return _largest_person(predict(video, model, detector=detector, **options))
     # the second pass of `predict` has a box of its own for each frame; those of a video are smoothed
-    first = predict(frames, model, None if box is None else [[box]] * len(frames), second_pass=False, **options)
-    boxes = np.array([keypoint_box(person) for person in first]).reshape(-1, 1, 4)
+    if box is None:
+        region: Any = None
+    else:
+        region = itertools.repeat([box]) if isinstance(video, VideoReader) else [[box]] * len(video)
+    first = predict(video, model, region, second_pass=False, **options)
+    boxes = _person_boxes(first)
+    if boxes is None:
+        return first
+    second = predict(video, model, list(boxes[:, None]), **options)
+    return [better_pass(*passes) for passes in zip(first, second, strict=True)]
+
+
+def _person_boxes(people: Sequence[People]) -> np.ndarray | None:
+    """Return median-filtered boxes `(T, 4)` around confident keypoints; None without any."""
+    boxes = np.array([keypoint_box(person) for person in people]).reshape(-1, 1, 4)
     found = np.isfinite(boxes).all(axis=-1)
     if not found.any():
-        return first
-    smooth = median_filter(torch.from_numpy(_fill(boxes, found)), SMOOTHING)
-    second = predict(frames, model, list(smooth.numpy()), **options)
-    return [better_pass(*passes) for passes in zip(first, second, strict=True)]
+        return None
+    return median_filter(torch.from_numpy(_fill(boxes, found)), SMOOTHING).numpy()[:, 0].astype(np.float32)
+
+
+def _largest_person(frames: Sequence[People]) -> list[People]:
+    """Leave the largest tracked person in each frame; frames without it have scores of 0."""
+    if not any(len(people) for people in frames):
+        raise ValueError(f"detector: nobody was found in {len(frames)} frames; take a lower threshold, or another one")
+    tables = [list(np.concatenate([people.keypoints, people.scores[..., None]], axis=2)) for people in frames]
+    tracked = track_person(tables)
+    missing = np.isnan(tracked[..., 0]).all(axis=1)
+    persons = []
+    for people, table, gone in zip(frames, tracked.astype(np.float32), missing, strict=True):
+        if gone:
+            shape = (1, *frames[0].keypoints.shape[1:])
+            people = replace(
+                people, keypoints=np.zeros(shape, np.float32), scores=np.zeros(shape[:2], np.float32),
+                boxes=np.zeros((1, 4), np.float32), box_scores=None, ids=None,
+            )  # fmt: skip
+        else:
+            distance = np.abs(np.nan_to_num(people.keypoints) - np.nan_to_num(table[None, :, :2])).sum(axis=(1, 2))
+            people = people[int(distance.argmin())]
+        persons.append(people)
+    return persons
 
 
 def _join(people: Any, skeleton: Any) -> tuple[np.ndarray, np.ndarray, Any]:
@@ -335,11 +397,6 @@ def _check_pixels(points: np.ndarray, visible: np.ndarray) -> None:
         )
 
 
-def _numbered(points: np.ndarray) -> list[str]:
-    """Make names for keypoints `(T, K, D)` without names."""
-    return [f"keypoint {number}" for number in range(points.shape[1])]
-
-
 def _skeletons(points: np.ndarray, skeleton: Any, model: Any) -> tuple[Skeleton, Skeleton]:
     """Return the skeletons of the keypoints and of the network's input; equal if it has none."""
     target = getattr(model, "input_skeleton", None)
@@ -347,7 +404,7 @@ def _skeletons(points: np.ndarray, skeleton: Any, model: Any) -> tuple[Skeleton,
         raise ValueError(
             "skeleton: say which keypoints these are, by their names or one of " + ", ".join(list_skeletons())
         )
-    source = get_skeleton(_numbered(points) if skeleton is None else skeleton)
+    source = get_skeleton(numbered(points) if skeleton is None else skeleton)
     if len(source) != points.shape[1]:
         raise ValueError(f"keypoints: {source.name} has {len(source)}, got {points.shape[1]}; say their skeleton")
     if not target and len(source) != model.num_inputs:

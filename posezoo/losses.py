@@ -145,6 +145,39 @@ def heatmap_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None
 
 
 @explained
+def simcc_cross_entropy(pred: Tensor, target: Tensor, weights: Tensor | None = None, *, columns: int) -> Tensor:
+    """Cross-entropy of the bins of SimCC, of x and of y each over a softmax (Li et al., ECCV 2022, section 3.2).
+
+    Its gradient is that of the Kullback-Leibler divergence of the published code.
+
+    Args:
+        pred: `(B, K, columns + rows)` logits.
+        target: `(B, K, columns + rows)`, the bins of each axis sum to 1 (`codecs.encode_simcc`).
+        weights: `(B, K)`; keypoints of weight 0 do not count. Defaults to 1.
+        columns: number of bins along x.
+
+    Returns:
+        The mean over keypoints with weights, a scalar.
+
+    Raises:
+        ValueError: different shapes.
+
+    Examples:
+        >>> pred, target = torch.zeros(1, 2, 8), torch.full((1, 2, 8), 0.25)
+        >>> round(float(simcc_cross_entropy(pred, target, columns=4)), 4)      # log 4, of x and of y
+        2.7726
+    """
+    if pred.shape != target.shape or pred.ndim != 3:
+        raise ValueError(f"expected pred and target (B, K, bins), got {tuple(pred.shape)} and {tuple(target.shape)}")
+    known = torch.ones_like(pred[..., 0]) if weights is None else weights
+    error = sum(
+        -(target[..., axis] * pred[..., axis].log_softmax(dim=-1)).sum(dim=-1)
+        for axis in (slice(None, columns), slice(columns, None))
+    )
+    return (error * known).sum() / known.sum().clamp(min=1)
+
+
+@explained
 def ohkm(pred: Tensor, target: Tensor, weights: Tensor | None = None, *, top_k: int = 8, half: bool = True) -> Tensor:
     """Online hard keypoint mining (CPN, section 3.2): mean of each person's `top_k` largest errors.
 
@@ -222,6 +255,7 @@ def bounded_correction(
             f"and {tuple(target.shape)}"
         )
     step = target - start
+    # shorter steps stay: their norm is clamped to max_step, and the factor is 1
     step = step * (max_step / step.norm(dim=-1, keepdim=True).clamp(min=max_step))
     return keypoint_l2((pred - start) / max_step, step / max_step, weights, per_person=True)
 
@@ -249,6 +283,7 @@ def keypoint_mse(pred: Tensor, target: Tensor, weights: Tensor | None = None) ->
         weights = pred.new_ones(pred.shape[:2])
     total = weights.to(pred).sum(dim=1, keepdim=True)
     people = (total > 0).sum().clamp(min=1)
+    # a person's weights sum to 1, whatever the number of annotated keypoints
     return keypoint_l2(pred, target, weights.to(pred) / torch.where(total > 0, total, 1.0)) / people
 
 
@@ -343,6 +378,7 @@ def pose_sequence_mse(
         )
     frames = target.shape[1]
     losses = [pose_mse(stage, target, scale, weights) for stage in stages]
+    # `pose_mse` is a mean over frames, Equation 2 a sum
     return frames * torch.stack([alpha * loss for alpha, loss in zip(alphas, losses, strict=True)]).sum()
 
 

@@ -38,7 +38,9 @@ class People:
         image_size: (H, W) of the image.
         box_scores: `(N,)` float32, the detector's scores, or None where the boxes were given.
         image: the image as it was given to `posezoo.predict`, a path for instance, on which `draw`
-            draws. None for people from elsewhere.
+            draws. None for people from elsewhere, and for frames of a video.
+        ids: `(N,)` int64, the same for a person in all frames of a video, or None without tracking.
+        time: seconds since the first frame of a video, or None.
 
     Examples:
         >>> import posezoo
@@ -57,6 +59,8 @@ class People:
     image_size: tuple[int, int]
     box_scores: np.ndarray | None = None
     image: Any = field(default=None)
+    ids: np.ndarray | None = None
+    time: float | None = None
 
     def __len__(self) -> int:
         """Return the number of people."""
@@ -89,6 +93,7 @@ class People:
             scores=self.scores[index],
             boxes=self.boxes[index],
             box_scores=None if self.box_scores is None else self.box_scores[index],
+            ids=None if self.ids is None else self.ids[index],
         )
 
     def __iter__(self) -> Iterator["People"]:
@@ -147,7 +152,7 @@ class People:
         legend: bool = False,
         boxes: bool = False,
     ) -> np.ndarray:
-        """Draw the people on their image; see `posezoo.viz.draw_keypoints`.
+        """Draw the people on their image, with ids if known; see `posezoo.viz.draw_keypoints`.
 
         Args:
             image: an image as `posezoo.predict` takes it. Defaults to the one that `predict` was
@@ -183,6 +188,7 @@ class People:
             scores=self.scores,
             threshold=threshold,
             boxes=self.boxes if boxes and len(self) else None,
+            labels=None if self.ids is None else [str(number) for number in self.ids],
             names=names,
             legend=legend,
         )
@@ -236,10 +242,13 @@ class People:
             }
             if self.box_scores is not None:
                 person["box_score"] = round(float(self.box_scores[number]), 3)
+            if self.ids is not None:
+                person["id"] = int(self.ids[number])
             people.append(person)
         return {
             "file_name": str(self.image) if isinstance(self.image, str | Path) else None,
             "image_size": list(self.image_size),
+            **({} if self.time is None else {"time": round(self.time, 6)}),
             "skeleton": self.skeleton.name if self.skeleton else None,
             "names": list(self.skeleton.keypoints) if self.skeleton else None,
             "bones": [list(bone) for bone in self.skeleton.bones] if self.skeleton else None,
@@ -249,7 +258,7 @@ class People:
     def to_coco(
         self, image_id: int = 0, category_id: int = 1, *, skeleton: str | Skeleton | Sequence[str] | None = None
     ) -> list[dict[str, Any]]:
-        """Convert to COCO's results format, one dictionary per person.
+        """Convert to COCO's results format, one dictionary per person, with `track_id` if known.
 
         Keypoints are a flat list [x1, y1, score1, x2, …]. The score of a person is the mean of its
         keypoints' scores, times the box score of a detector.
@@ -270,7 +279,7 @@ class People:
         shown = self if skeleton is None else self.to(skeleton)
         points = np.concatenate([np.nan_to_num(shown.keypoints), shown.scores[..., None]], axis=2)
         box_scores = np.ones(len(self)) if self.box_scores is None else self.box_scores
-        return [
+        results = [
             {
                 "image_id": image_id,
                 "category_id": category_id,
@@ -280,6 +289,9 @@ class People:
             }
             for person, scores, (x1, y1, x2, y2), score in zip(points, self.scores, self.boxes, box_scores, strict=True)
         ]
+        if self.ids is not None:
+            results = [{**result, "track_id": int(number)} for result, number in zip(results, self.ids, strict=True)]
+        return results
 
     def to_supervision(self) -> Any:
         """Convert to `supervision.KeyPoints`, for the annotators and trackers of that package.

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 def with_progress(
     items: Iterable[T],
-    count: int,
+    count: int | None,
     progress: bool | None,
     unit: str,
     title: str | None = None,
@@ -21,7 +21,7 @@ def with_progress(
 
     Args:
         items: results of the work to count.
-        count: their number.
+        count: their number, or None where nobody knows, as of the frames of a webcam.
         progress: whether to show the bar. None stands for True on a terminal for 32 items or more.
         unit: name of an item.
         title: name of the work. Defaults to none.
@@ -31,7 +31,7 @@ def with_progress(
         >>> list(with_progress(range(3), 3, False, "frame"))
         [0, 1, 2]
     """
-    if progress is False or (progress is None and count < PROGRESS_FROM):
+    if progress is False or (progress is None and count is not None and count < PROGRESS_FROM):
         yield from items
         return
     from huggingface_hub.utils import tqdm

@@ -1,4 +1,4 @@
-"""Refinement of keypoints in squares around them: the pose's diameter, squares, simulated predictions.
+"""Refinement of keypoints in squares around them: diameters, squares, simulated predictions.
 
 From DeepPose, section 3.2 (Toshev, Szegedy; CVPR 2014). Its later stages are trained on simulated
 predictions: ground truth displaced as the stage before errs.
@@ -71,15 +71,27 @@ def square_boxes(middle: Tensor, side: Tensor) -> Tensor:
     return torch.cat([middle - half, middle + half], dim=-1)
 
 
+def whole_image(image: Tensor) -> Tensor:
+    """Return an image's box b0, to the outer edges of its pixels: `(4,)` as (x1, y1, x2, y2).
+
+    Examples:
+        >>> whole_image(torch.zeros(3, 220, 440)).tolist()
+        [-0.5, -0.5, 439.5, 219.5]
+    """
+    height, width = image.shape[-2:]
+    dtype = torch.promote_types(image.dtype, torch.float32)
+    return torch.tensor([-0.5, -0.5, width - 0.5, height - 0.5], dtype=dtype, device=image.device)
+
+
 def box_matrix(boxes: Tensor, side: int) -> Tensor:
-    """Return the affine maps from boxes, to the outer edges of pixels, to `side` x `side` pixels: `(..., 2, 3)`."""
+    """Return affine maps `(..., 2, 3)` from boxes, of outer edges, to `side` x `side` pixels."""
     low, high = boxes.split(2, dim=-1)
     scale = side / (high - low)
     return torch.cat([torch.diag_embed(scale), (-0.5 - low * scale)[..., None]], dim=-1)
 
 
 def displacement_statistics(pred: Tensor, target: Tensor, visible: Tensor, diameter: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and variance of each keypoint's displacement, in diameters of the pose (section 3.2).
+    """Return mean and variance of keypoints' displacements, in diameters (section 3.2).
 
     Args:
         pred: `(N, K, 2)` pixels.
@@ -121,7 +133,7 @@ def simulated_predictions(
     draws: int = DRAWS,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Add Gaussian displacements with the error statistics of a stage to the ground truth (section 3.2).
+    """Add Gaussian displacements, with a stage's error statistics, to the truth (section 3.2).
 
     Args:
         keypoints: `(B, K, 2)` pixels, ground truth.

@@ -11,25 +11,29 @@ import fnmatch
 import functools
 import importlib
 import inspect
+import logging
 import os
 import re
-import threading
 import typing
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
-import torch
-from torch.overrides import TorchFunctionMode
+from torch import nn
 
+from posezoo.arguments import nearest, resolve_arguments
+from posezoo.backbones import set_input_channels
+from posezoo.building import build, check_promise
 from posezoo.checkpoints.loading import Checkpoint, load_weights, read_checkpoint
+from posezoo.contract import PoseModel
+from posezoo.features import FeatureMaps, without_data
 from posezoo.foreign import printable
 from posezoo.skeletons import get_skeleton
-from posezoo.weights.folder import read_record
-from posezoo.weights.published import PUBLISHED, publish, published_record
+from posezoo.weights.folder import mirrored, read_record
+from posezoo.weights.published import PUBLISHED, publish
 from posezoo.weights.record import HUB_SOURCE, Weights
 from posezoo.weights.sources import find
 
@@ -40,25 +44,31 @@ __all__ = [
     "create_model",
     "from_pretrained",
     "get_pretrained_cfg",
+    "get_pretrained_cfg_value",
     "is_model",
+    "is_model_pretrained",
     "list_models",
+    "list_modules",
     "list_pretrained",
     "load_checkpoint",
     "model_entrypoint",
     "register_model",
+    "register_model_deprecations",
 ]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Module = TypeVar("Module", bound=nn.Module)
 
 PLUGINS = "posezoo.models"  # the entry-point group by which other packages add their models
-MOST_PARAMETERS = 2**30  # of a foreign network without its weights
-FEW_PARAMETERS = 2**20  # need no comparison: 4 MB
-MOST_MODULES = 100_000
 LONGEST = 4096  # characters of a path
 PREFIXES = {"hf-hub": "hf-hub", "hf_hub": "hf-hub", "local-dir": "local-dir"}
 
 
+TASKS = {"2d": "image", "lifting": "keypoints", "video-3d": "clip"}  # of list_models -> PoseModel.input_kind
 _REGISTRY: dict[str, Callable[..., Any]] = {}
+_DEPRECATED: dict[str, str | None] = {}
+
+logger = logging.getLogger("posezoo")
 
 
 @overload
@@ -111,6 +121,34 @@ def _register(function: Callable[..., Any], *, weights: dict[str, Weights] | Non
     return function
 
 
+@overload
+def create(
+    model_name: str,
+    pretrained: bool = ...,
+    pretrained_cfg: str | dict[str, Any] | Weights | None = ...,
+    pretrained_cfg_overlay: dict[str, Any] | None = ...,
+    checkpoint_path: str | Path | None = ...,
+    cache_dir: str | Path | None = ...,
+    *,
+    normalize: bool = ...,
+    features_only: Literal[True],
+    out_indices: Sequence[int],
+    **kwargs: Any,
+) -> FeatureMaps: ...
+@overload
+def create(
+    model_name: str,
+    pretrained: bool = ...,
+    pretrained_cfg: str | dict[str, Any] | Weights | None = ...,
+    pretrained_cfg_overlay: dict[str, Any] | None = ...,
+    checkpoint_path: str | Path | None = ...,
+    cache_dir: str | Path | None = ...,
+    *,
+    normalize: bool = ...,
+    features_only: bool = ...,
+    out_indices: None = ...,
+    **kwargs: Any,
+) -> PoseModel: ...
 def create(
     model_name: str,
     pretrained: bool = False,
@@ -121,8 +159,9 @@ def create(
     *,
     normalize: bool = True,
     features_only: bool = False,
+    out_indices: Sequence[int] | None = None,
     **kwargs: Any,
-) -> Any:
+) -> PoseModel | FeatureMaps:
     """Build a model by name, with or without weights.
 
     `kwargs` overrule the arguments of the weights' record, which overrule the architecture's
@@ -139,11 +178,16 @@ def create(
         cache_dir: folder for downloads. Defaults to the Hub's cache and `~/.cache/posezoo`.
         normalize: False disables the model's image normalisation, for images normalised already.
         features_only: remove the head; the model returns the features before it.
-        **kwargs: the constructor's arguments. None counts as not given.
+        out_indices: with `features_only`, return a list of these feature maps of
+            `model.feature_info` instead, as timm does.
+        **kwargs: the constructor's arguments. None counts as not given. `in_chans` is one of every
+            network of images: the filters over RGB are adapted as timm does.
 
     Returns:
-        The `nn.Module`, in eval mode when pretrained, else in train mode, with the attributes
-        `architecture`, `kwargs`, and `weights`, the record of the loaded weights or None.
+        The model with the attributes `architecture`, `kwargs`, and `weights`, the record of the
+        loaded weights or None. It is in eval mode if weights were loaded completely. It is in train
+        mode if there are none, or if its head starts untrained, which a line of the logger "posezoo" says.
+        `torch.jit.script` is not supported; `torch.compile` and `torch.export` are.
 
     Raises:
         ValueError: an unknown name, tag or argument (the message names the nearest valid ones), or
@@ -159,6 +203,7 @@ def create(
     """
     # which architecture, and which record of weights
     source, name = _parse_name(model_name)
+    name = name if source else _current_name(name)
     if source:
         if pretrained_cfg is not None:
             raise ValueError(f"{model_name} brings its own record; change it with pretrained_cfg_overlay=")
@@ -169,6 +214,7 @@ def create(
     else:
         arch, _, tag = name.partition(".")
         record = _find_record(arch, tag if pretrained_cfg is None else pretrained_cfg)
+        record = mirrored(record) if pretrained and record is not None else record
     if pretrained_cfg_overlay:
         base = record or Weights(architecture=arch)
         record = Weights.from_dict({**base.to_dict(), **pretrained_cfg_overlay})
@@ -178,11 +224,15 @@ def create(
     # the network
     function = model_entrypoint(arch)
     given = {key: value for key, value in kwargs.items() if value is not None}
+    in_chans = given.pop("in_chans", None)
     asked_for = pretrained or source or "." in name or pretrained_cfg is not None or pretrained_cfg_overlay
-    arguments = _resolve_arguments(arch, function, record if asked_for else None, given)
+    arguments = resolve_arguments(arch, function, record if asked_for else None, given)
     if source and record is not None:
-        _check_promise(arch, record, find(record, cache_dir).stat().st_size if pretrained else MOST_PARAMETERS)
-    model = _build(arch, arguments)
+        check_promise(arch, function, record, find(record, cache_dir).stat().st_size if pretrained else None)
+    recorded_chans = arguments.pop("in_chans", 3)
+    model = build(arch, function, arguments)
+    if recorded_chans != 3:
+        _adapt_input(model, arch, recorded_chans)
 
     model.architecture = arch
     # `reset_head` keeps model.kwargs up to date; how a model was initialised is not needed to build it again
@@ -194,85 +244,41 @@ def create(
 
     # its weights
     model.weights = None
+    fresh: tuple[str, ...] = ()  # why the weights are not complete
     if pretrained and record is not None:
-        load_weights(model, record, cache_dir=cache_dir)
+        fresh = load_weights(model, record, cache_dir=cache_dir)
         model.weights = record
-        model.eval()
     if checkpoint_path is not None:
-        load_checkpoint(model, checkpoint_path)
+        checkpoint = read_checkpoint(checkpoint_path)
+        fresh = checkpoint.load_into(model)[len(checkpoint.notes) :]  # the first notes are of the file
+    if (pretrained or checkpoint_path is not None) and not features_only and fresh:
+        logger.warning(
+            "%s is in train mode, because not all of its tensors were loaded; call model.eval() to predict", arch
+        )
+    elif pretrained or checkpoint_path is not None:
+        model.eval()
+    if in_chans not in (None, recorded_chans):
+        _adapt_input(model, arch, in_chans)
     if not normalize and hasattr(model, "normalize"):
         model.normalize.disable()  # after loading, because the file brings its own mean and std
     if features_only:
         if not hasattr(model, "reset_head"):
             raise ValueError(f"{arch} has no head to remove: it lacks reset_head(); leave features_only out")
+        if out_indices is not None:
+            return FeatureMaps(model, out_indices)
         model.reset_head(0)
+    elif out_indices is not None:
+        raise ValueError("out_indices: expected features_only=True with it")
     return model
 
 
 create_model = create
 
 
-def _build(arch: str, arguments: dict[str, Any]) -> Any:
-    """Call an entry point; wrong arguments are ValueErrors, whatever the network makes of them."""
-    function = model_entrypoint(arch)
-    try:
-        return function(**arguments)
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError) as error:
-        given = ", ".join(f"{key}={printable(repr(value), 40)}" for key, value in arguments.items())
-        raise ValueError(
-            f"{arch}: these arguments make no network: {given or 'none'} ({type(error).__name__}: "
-            f"{printable(str(error))}); posezoo.model_entrypoint({arch!r}) documents them"
-        ) from error
-
-
-class _TooLargeError(Exception): ...
-
-
-class _NoValues(TorchFunctionMode):
-    """Leave out initialisations, which take long on the meta device."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        fills = getattr(func, "__name__", "").rstrip("_") in ("normal", "uniform", "trunc_normal", "fill", "erfinv")
-        return args[0] if fills and args else func(*args, **(kwargs or {}))
-
-
-def _check_promise(arch: str, record: Weights, size: int) -> None:
-    """Raise if a foreign record asks for a network with more parameters than its file has bytes.
-
-    The network is built without memory, on the meta device, up to the first layer that is too much.
-    """
-    if record.base:
-        size += published_record(record.base).size or MOST_PARAMETERS
-    thread, count = threading.get_ident(), [0, 0]
-
-    def add(module: Any, name: str, value: Any) -> None:
-        if threading.get_ident() == thread and value is not None:
-            count[0] += value.numel() if isinstance(value, torch.Tensor) else 0
-            count[1] += 1
-            if count[0] > max(size, FEW_PARAMETERS) or count[1] > MOST_MODULES:
-                raise _TooLargeError
-
-    hooks = torch.nn.modules.module
-    handles = [
-        hooks.register_module_parameter_registration_hook(add),
-        hooks.register_module_buffer_registration_hook(add),
-        hooks.register_module_module_registration_hook(add),
-    ]
-    try:
-        with torch.device("meta"), _NoValues():
-            _build(arch, record.arguments)
-    except _TooLargeError:
-        raise ValueError(
-            f"{record.sources[0]}: its config.json asks for a network of more than {count[0]:,} parameters and "
-            f"{count[1]:,} layers, and its weights have {size:,} bytes; the two do not belong together"
-        ) from None
-    except ValueError:
-        pass  # of a network that cannot be built without memory, or cannot be built: building it tells
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
+@overload
+def load_checkpoint(model: None, path: str | Path) -> PoseModel: ...
+@overload
+def load_checkpoint(model: Module, path: str | Path) -> Module: ...
 def load_checkpoint(model: Any, path: str | Path) -> Any:
     """Load a published checkpoint of any known format, or one of posezoo's.
 
@@ -307,7 +313,7 @@ def load_checkpoint(model: Any, path: str | Path) -> Any:
     return model
 
 
-def create_for_checkpoint(checkpoint: Checkpoint) -> Any:
+def create_for_checkpoint(checkpoint: Checkpoint) -> PoseModel:
     """Create the network of a checkpoint, in eval mode, without loading the checkpoint's tensors.
 
     Raises:
@@ -319,7 +325,7 @@ def create_for_checkpoint(checkpoint: Checkpoint) -> Any:
     return model
 
 
-def from_pretrained(name_or_path: str | Path, **kwargs: Any) -> Any:
+def from_pretrained(name_or_path: str | Path, **kwargs: Any) -> PoseModel:
     """Load a pretrained model from a folder, the Hub, or the zoo.
 
     Args:
@@ -355,6 +361,9 @@ def list_models(
     pretrained: bool = False,
     exclude_filters: str | Iterable[str] = "",
     include_tags: bool | None = None,
+    *,
+    task: str | None = None,
+    skeleton: str | None = None,
 ) -> list[str]:
     """List the names of the registered models, in natural order.
 
@@ -364,19 +373,39 @@ def list_models(
         pretrained: only models with published weights.
         exclude_filters: wildcards of names to leave out.
         include_tags: list `arch.tag` instead of `arch`. Defaults to `pretrained`.
+        task: only models that predict "2d" keypoints in images, that are for "lifting" of 2D
+            keypoints to 3D, or that predict 3D poses from image sequences, "video-3d".
+        skeleton: only weights, or architectures with weights, whose keypoints are those of this
+            name of `posezoo.list_skeletons()`.
+
+    Raises:
+        ValueError: an unknown task or skeleton.
 
     Examples:
         >>> import posezoo
         >>> posezoo.list_models("hrnet_w*")
         ['hrnet_w18', 'hrnet_w32', 'hrnet_w48']
+        >>> posezoo.list_models(task="video-3d")
+        ['rpsm', 'rpsm_torch7']
+        >>> "martinez" in posezoo.list_models(task="lifting", skeleton="h36m17")
+        True
     """
+    if task is not None and task not in TASKS:
+        raise ValueError(f"task: expected one of {', '.join(TASKS)}, got {task!r}")
+    keypoints = None if skeleton is None else get_skeleton(skeleton).name
     _import_models()
     include_tags = pretrained if include_tags is None else include_tags
     modules = _as_list(module)
     names: list[str] = []
     for arch, function in _REGISTRY.items():
         records = PUBLISHED.get(arch, {})
-        tags = [tag for tag, record in records.items() if record.sources or not pretrained]
+        tags = [
+            tag
+            for tag, record in records.items()
+            if (record.sources or not pretrained) and keypoints in (None, record.skeleton)
+        ]
+        if (keypoints and not tags) or (task and _input_kind(function) != TASKS[task]):
+            continue
         if (modules and function.__module__.rpartition(".")[2] not in modules) or (pretrained and not tags):
             continue
         names += [f"{arch}.{tag}" for tag in tags if include_tags] or [arch]
@@ -400,6 +429,90 @@ def list_pretrained(filter: str | Iterable[str] = "", exclude_filters: str | Ite
         True
     """
     return list_models(filter, pretrained=True, exclude_filters=exclude_filters, include_tags=True)
+
+
+def list_modules() -> list[str]:
+    """List the files that register models, for `list_models(module=...)`.
+
+    Examples:
+        >>> import posezoo
+        >>> posezoo.list_modules()[:3]
+        ['cpm', 'deeppose', 'deeppose_resnet']
+    """
+    _import_models()
+    return sorted({function.__module__.rpartition(".")[2] for function in _REGISTRY.values()})
+
+
+def is_model_pretrained(model_name: str) -> bool:
+    """Return whether posezoo can fetch weights of `arch`, or of `arch.tag`.
+
+    Examples:
+        >>> import posezoo
+        >>> posezoo.is_model_pretrained("martinez"), posezoo.is_model_pretrained("posernn_lstm")
+        (True, False)
+    """
+    _import_models()
+    arch, _, tag = model_name.partition(".")
+    return any(record.sources for name, record in PUBLISHED.get(arch, {}).items() if tag in ("", name))
+
+
+def register_model_deprecations(module_name: str, deprecation_map: dict[str, str | None]) -> None:
+    """Register former names of models: creating one warns and builds the current model, as in timm.
+
+    Args:
+        module_name: `__name__` of the calling module, for the warning.
+        deprecation_map: former name -> current `arch` or `arch.tag`, or None for a model that was
+            removed, which is an error.
+
+    Raises:
+        ValueError: a former name that is registered, or a current one that is not.
+
+    Examples:
+        >>> import posezoo, warnings
+        >>> posezoo.register_model_deprecations(__name__, {"hrnet32": "hrnet_w32"})
+        >>> with warnings.catch_warnings(record=True) as noted:
+        ...     posezoo.create("hrnet32").architecture, str(noted[0].message)
+        ('hrnet_w32', "the model 'hrnet32' is now called 'hrnet_w32'")
+    """
+    for former, current in deprecation_map.items():
+        if former in _REGISTRY:
+            raise ValueError(f"{module_name}: {former!r} is the name of a model, and cannot be a former one")
+        if current is not None:
+            model_entrypoint(current)
+        _DEPRECATED[former] = current
+
+
+def _current_name(name: str) -> str:
+    """Return the name that took the place of a former one, with a warning; other names as they are."""
+    arch, _, tag = name.partition(".")
+    if arch not in _DEPRECATED:
+        return name
+    current = _DEPRECATED[arch]
+    if current is None:
+        raise ValueError(f"the model {arch!r} was removed; posezoo.list_models() names those that exist")
+    warnings.warn(f"the model {arch!r} is now called {current!r}", DeprecationWarning, stacklevel=3)
+    return f"{current.partition('.')[0]}.{tag}" if tag else current
+
+
+def _input_kind(function: Callable[..., Any]) -> str:
+    """Return the `input_kind` of the class that a model's function returns; "" when unknown."""
+    try:
+        result = function if inspect.isclass(function) else typing.get_type_hints(function).get("return")
+    except NameError:  # a type that is only imported for the type checker
+        return ""
+    return getattr(result, "input_kind", "")
+
+
+def _adapt_input(model: Any, arch: str, in_chans: int) -> None:
+    """Make a network of images take other channels than RGB."""
+    if getattr(model, "input_kind", "") not in ("image", "clip"):
+        raise ValueError(f"in_chans: {arch} takes no images")
+    set_input_channels(model, in_chans)
+    model.in_chans, model.kwargs = in_chans, {**model.kwargs, "in_chans": in_chans}
+    try:
+        without_data(model, model, model.example_input())
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ValueError(f"in_chans: {arch} takes RGB only; repeat grey with image.repeat(1, 3, 1, 1)") from error
 
 
 def is_model(model_name: str) -> bool:
@@ -429,7 +542,7 @@ def model_entrypoint(model_name: str) -> Callable[..., Any]:
     arch = model_name.partition(".")[0]
     if arch not in _REGISTRY:
         raise ValueError(
-            f"unknown model {printable(repr(arch))}.{_nearest(arch[:200], _REGISTRY)} posezoo.list_models() names "
+            f"unknown model {printable(repr(arch))}.{nearest(arch[:200], _REGISTRY)} posezoo.list_models() names "
             f"all {len(_REGISTRY)}"
         )
     return _REGISTRY[arch]
@@ -458,6 +571,20 @@ def get_pretrained_cfg(model_name: str, allow_unregistered: bool = True) -> Weig
         model_entrypoint(arch)
         _raise_missing_weights(arch)
     return copy.deepcopy(_find_record(arch, tag))
+
+
+def get_pretrained_cfg_value(model_name: str, cfg_key: str) -> Any:
+    """Return one field of the record of weights, None for a field that it lacks.
+
+    Raises:
+        ValueError: no such architecture, tag or records.
+
+    Examples:
+        >>> import posezoo
+        >>> posezoo.get_pretrained_cfg_value("martinez", "license")
+        'Apache-2.0'
+    """
+    return getattr(get_pretrained_cfg(model_name, allow_unregistered=False), cfg_key, None)
 
 
 def _import_models() -> None:
@@ -522,15 +649,17 @@ def _find_record(arch: str, chosen: str | dict[str, Any] | Weights) -> Weights |
         known = (
             f"its tags are {', '.join(records)}" if records else "it has no tags: nobody has published weights for it"
         )
-        raise ValueError(f"{arch} has no tag {chosen!r}.{_nearest(chosen, records)} {known[0].upper()}{known[1:]}")
+        raise ValueError(f"{arch} has no tag {chosen!r}.{nearest(chosen, records)} {known[0].upper()}{known[1:]}")
     return records[chosen]
 
 
 def _raise_missing_weights(arch: str, record: Weights | None = None) -> typing.NoReturn:
-    model_entrypoint(arch)
+    module = model_entrypoint(arch).__module__
     have = list_models(pretrained=True, include_tags=False)
     # cutoff 0: three names even where none is similar
-    near = [f"{name}.{_first_tag(name)}" for name in difflib.get_close_matches(arch, have, n=3, cutoff=0)]
+    similar = difflib.get_close_matches(arch, have, n=len(have) or 1, cutoff=0)
+    siblings_first = sorted(similar, key=lambda name: model_entrypoint(name).__module__ != module)
+    near = [f"{name}.{_first_tag(name)}" for name in siblings_first[:3]]
     listed = f"The nearest that posezoo can fetch: {', '.join(near)}; posezoo.list_pretrained() lists all"
     if record is not None and record.origin:
         raise ValueError(
@@ -539,80 +668,13 @@ def _raise_missing_weights(arch: str, record: Weights | None = None) -> typing.N
             f"{listed}"
         )
     raise ValueError(
-        f"nobody has published weights for {arch}. {listed}. For a random network write create({arch!r}), "
-        f"for a file of your own create({arch!r}, checkpoint_path=...)"
+        f"nobody has published weights for {arch}. {listed}. For a random network write create({arch!r}), for a file "
+        f"of your own create({arch!r}, checkpoint_path=...); examples/train_*.py in posezoo's repository train it"
     )
 
 
 def _first_tag(arch: str) -> str:
     return next(tag for tag, record in PUBLISHED[arch].items() if record.sources)
-
-
-def _resolve_arguments(
-    arch: str, function: Callable[..., Any], record: Weights | None, given: dict[str, Any]
-) -> dict[str, Any]:
-    """Choose each argument of a model's function from the first place that has it.
-
-    | place                                    | counts                                         |
-    |------------------------------------------|------------------------------------------------|
-    | keyword arguments of `create`            | always; None counts as not given               |
-    | the record: `kwargs`, then its codec's   | where weights are asked for, by `pretrained`,  |
-    | decoding                                 | a tag, a record, a folder or a repository      |
-    | defaults of the function and its class   | always                                         |
-
-    With another `num_keypoints` than the record's, or than the default, the record's `skeleton`
-    does not count: it has other keypoints.
-
-    Raises:
-        ValueError: an argument that the function does not take; the message names the nearest ones.
-    """
-    valid = _arguments(function)
-    if valid is not None:
-        _check_arguments(arch, given, valid)
-    if "skeleton" in given and "num_keypoints" not in given and (valid is None or "num_keypoints" in valid):
-        given = {**given, "num_keypoints": len(get_skeleton(given["skeleton"]))}
-    record = record or Weights()
-    # the codec's decoding is only for functions that take one; a wrong name in `kwargs` is an error
-    known = {*record.kwargs, *(record.arguments if valid is None else valid)}
-    recorded = {key: value for key, value in record.arguments.items() if key in known}
-    default = valid["num_keypoints"].default if valid and "num_keypoints" in valid else None
-    if "num_keypoints" in given and given["num_keypoints"] != recorded.get("num_keypoints", default):
-        recorded.pop("skeleton", None)
-    return {**recorded, **given}
-
-
-def _arguments(function: Callable[..., Any]) -> dict[str, inspect.Parameter] | None:
-    """Return the keyword arguments of an entry point and its class; None when unknown."""
-    arguments: dict[str, inspect.Parameter] = {}
-    while True:
-        parameters = list(inspect.signature(function).parameters.values())
-        for parameter in parameters:
-            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-                arguments.setdefault(parameter.name, parameter)
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            return arguments
-        if inspect.isclass(function):
-            return None
-        try:
-            result = typing.get_type_hints(function).get("return")
-        except NameError:  # a type that is only imported for the type checker
-            return None
-        if not inspect.isclass(result):
-            return None
-        function = result
-
-
-def _check_arguments(arch: str, given: dict[str, Any], arguments: Iterable[str]) -> None:
-    for key in given:
-        if key not in arguments:
-            raise ValueError(
-                f"{arch} takes no argument {key!r}.{_nearest(key, arguments)} It takes {', '.join(sorted(arguments))}"
-            )
-
-
-def _nearest(word: str, options: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(options), n=3)
-    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def _as_list(value: str | Iterable[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The spatial model of Tompson, Jain, LeCun and Bregler (NIPS 2014; arXiv 1406.2984): a Markov random field of joints.
+"""The spatial model of Tompson et al. (NIPS 2014; arXiv 1406.2984): a Markov random field.
 
 Title of the paper: "Joint Training of a Convolutional Network and a Graphical Model for Human Pose
 Estimation". The field takes the heatmaps of any network, removes peaks that do not fit the other
@@ -101,7 +101,7 @@ class SpatialModel(nn.Module):
         self.set_kernels(self.uniform_kernels())
 
     def forward(self, maps: Tensor, context: Tensor | None = None) -> Tensor:
-        """Map heatmaps `(B, K, h, w)` and context `(B, C, h, w)` to log energies `(B, K, h, w)`, in float32 at least.
+        """Heatmaps `(B, K, h, w)` and context `(B, C, h, w)` to log energies `(B, K, h, w)`.
 
         Raises:
             ValueError: another number of maps, or with `bias="map"` maps of another size.
@@ -119,8 +119,10 @@ class SpatialModel(nn.Module):
                 f'maps: expected {self.size}, for which the model has biases (bias="map"), got '
                 f'{tuple(everything.shape[-2:])}; bias="scalar" takes any size'
             )
+        # energies are sums of K logarithms of small numbers, for which half precision is too coarse
         everything = everything if everything.dtype == torch.float64 else everything.float()
         kernels = F.softplus(self.weight.to(everything), self.beta)
+        # epsilon keeps a gradient for each kernel, even where a detector's map is 0
         expected = convolve(everything.clamp(min=self.epsilon), kernels).clamp(min=0)  # rounding of the Fourier sums
         return (expected + F.softplus(self.bias.to(everything), self.beta)).log().sum(dim=2)
 
@@ -133,7 +135,7 @@ class SpatialModel(nn.Module):
     def init_from_displacements(
         self, keypoints: Tensor, visible: Tensor | None = None, *, stride: float, taps: int = 9
     ) -> Tensor:
-        """Set each kernel to the normalised histogram of displacements from v to A in a training set.
+        """Set each kernel to the normalised histogram of displacements from v to A in training.
 
         Pairs without displacements within the radius get uniform kernels. Biases are reset.
 
@@ -162,6 +164,7 @@ class SpatialModel(nn.Module):
             raise ValueError("keypoints: expected visible ones, all of them finite; mark missing ones in `visible`")
 
         points = torch.where(visible[..., None], keypoints, 0.0).double()
+        # the convolution moves the map of v by its kernel to A, so that the displacement is A minus v
         cells = ((points[:, : self.num_keypoints, None] - points[:, None]) / stride).round().long().flip(-1)  # (y, x)
         radius = cells.new_tensor(self.radius)
         seen = visible[:, : self.num_keypoints, None] & visible[:, None] & (cells.abs() <= radius).all(dim=-1)
@@ -187,7 +190,7 @@ class SpatialModel(nn.Module):
 
     @torch.no_grad()
     def set_kernels(self, kernels: Tensor) -> None:
-        """Set the parameters whose SoftPlus is `kernels`, of mass 1, plus a uniform part, and the initial bias."""
+        """Set the parameters whose SoftPlus is `kernels` plus a uniform part, and the bias."""
         spread = (1 - UNIFORM) * kernels + UNIFORM / math.prod(kernels.shape[-2:])
         self.weight.copy_(inverse_softplus(spread, self.beta))
         self.bias.copy_(inverse_softplus(torch.full((), INITIAL_BIAS, dtype=torch.float64), self.beta))

@@ -12,20 +12,25 @@ id.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from posezoo.data.filters import OneEuroStream
+from posezoo.geometry import box_iou
 from posezoo.metrics import oks
+from posezoo.people import People
 
 SIGMA = 0.1  # of OKS, for every keypoint; COCO's sigmas of hips and shoulders are 0.107 and 0.079
 BODY_OF_BOX = 0.53  # area of a person as a fraction of the box, where COCO's evaluation has no segment
 DRIFT = 1.0  # per second since a person was last found: growth of the distances that count as near
 VELOCITY_MEMORY = 0.2  # seconds; time constant of the velocity's exponential smoothing
 ROUNDING = 1e-6  # seconds
+BETA = 0.01  # Hz per pixel per second; the 1 euro filter's default
+FILTERED_HEIGHT = 300.0  # pixels; height of a person for whom this `beta` is made
 
 
 @dataclass
@@ -181,7 +186,7 @@ class Tracker:
         return float(time)
 
     def _match(self, points: np.ndarray, visible: np.ndarray, boxes: np.ndarray) -> dict[int, _Person]:
-        """Person of each matched detection, greedily by similarity; of equal pairs the lowest id."""
+        """Person of each matched detection, greedily by similarity; of equals the lowest id."""
         if not (len(points) and self._people):
             return {}
         elapsed = np.array([self._time - person.time for person in self._people])
@@ -196,6 +201,7 @@ class Tracker:
             similarity[:, lost] = np.maximum(similarity[:, lost], stopped)
 
         detections, people = np.nonzero(similarity >= self.min_similarity)
+        # the last key counts first: people of the previous frame, then similarity, then ids
         ranking = np.lexsort((detections, people, -similarity[detections, people], lost[people]))
         matches: dict[int, _Person] = {}
         taken: set[int] = set()
@@ -212,7 +218,7 @@ class Tracker:
         """Mean of OKS and IoU of N detections and M shifted people: `(N, M)`."""
         tolerance = 1 + DRIFT * elapsed
         earlier = np.stack([person.box for person in people]) + np.tile(shifts, 2)
-        overlap = _iou(_enlarge(boxes[:, None], tolerance), _enlarge(earlier, tolerance))
+        overlap = box_iou(_enlarge(boxes[:, None], tolerance), _enlarge(earlier, tolerance))
 
         shape = (len(points), len(people))
         poses = np.stack([person.keypoints for person in people]) + shifts[:, None]
@@ -271,6 +277,67 @@ def track(
     ]
 
 
+def with_ids(frames: Iterable[People], *, tracker: Tracker | None = None) -> Iterator[People]:
+    """Yield the people of successive frames with `ids`, one frame at a time.
+
+    Args:
+        frames: `People` of each frame, with increasing `time`, or without times at constant steps.
+        tracker: for other settings. Defaults to `Tracker()`.
+
+    Raises:
+        ValueError: as `Tracker.update`.
+
+    Examples:
+        >>> def detect(*left):
+        ...     boxes = np.array([[x, 0.0, x + 40, 100] for x in left])
+        ...     return People(boxes.reshape(-1, 2, 2), np.ones((len(boxes), 2)), boxes, None, (120, 400))
+        >>> [people.ids.tolist() for people in with_ids([detect(100, 300), detect(297, 105)])]
+        [[0, 1], [1, 0]]
+    """
+    tracker = Tracker() if tracker is None else tracker
+    for people in frames:
+        yield replace(people, ids=tracker.update(people.keypoints, people.scores, people.boxes, time=people.time))
+
+
+def smoothed(frames: Iterable[People], *, fps: float = 25.0, max_gap: float = 1.0) -> Iterator[People]:
+    """Filter keypoints of people with ids, frame by frame, by a `OneEuroStream` for each.
+
+    Its `beta` is scaled to the height of the person's box in the first frame. A person who was lost
+    for longer than `max_gap` begins anew.
+
+    Args:
+        frames: `People` of each frame, with `ids`, and with increasing `time` or without times.
+        fps: frames per second, for frames without times.
+        max_gap: seconds.
+
+    Raises:
+        ValueError: people without ids.
+
+    Examples:
+        >>> def at(x):
+        ...     box, ids = np.array([[x, 0.0, x + 40, 300]]), np.array([0])
+        ...     return People(box.reshape(1, 2, 2), np.ones((1, 2)), box, None, (400, 400), ids=ids)
+        >>> [round(float(people.keypoints[0, 0, 0]), 1) for people in smoothed(map(at, (10, 12, 10, 12)))]
+        [10.0, 10.4, 10.3, 10.7]
+    """
+    streams: dict[int, tuple[OneEuroStream, float]] = {}  # of each id, and the time when it was last found
+    now = -1 / fps
+    for people in frames:
+        if people.ids is None:
+            raise ValueError("frames: expected people with ids; with_ids(frames) gives them some")
+        now = now + 1 / fps if people.time is None else people.time
+        keypoints = people.keypoints.copy()
+        for n, person in enumerate(people.ids.tolist()):
+            stream, last = streams.get(person, (None, 0.0))
+            if stream is None or now - last > max_gap + ROUNDING:
+                height = max(1.0, float(people.boxes[n, 3] - people.boxes[n, 1]))
+                stream, last = OneEuroStream(fps, beta=BETA * FILTERED_HEIGHT / height), now - 1 / fps
+            points = torch.from_numpy(keypoints[n].astype(np.float64))
+            keypoints[n] = stream(points, seconds=now - last).numpy()
+            streams[person] = stream, now
+        yield replace(people, keypoints=keypoints)
+
+
 def _area(boxes: np.ndarray) -> np.ndarray:
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
@@ -280,10 +347,3 @@ def _enlarge(boxes: np.ndarray, factor: np.ndarray) -> np.ndarray:
     center = (boxes[..., :2] + boxes[..., 2:]) / 2
     reach = (boxes[..., 2:] - boxes[..., :2]) / 2 * factor[:, None]
     return np.concatenate([center - reach, center + reach], axis=-1)
-
-
-def _iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of pairs of boxes; both shapes broadcast."""
-    sides = np.minimum(boxes[..., 2:], others[..., 2:]) - np.maximum(boxes[..., :2], others[..., :2])
-    common = sides.clip(min=0).prod(axis=-1)
-    return common / (_area(boxes) + _area(others) - common)

@@ -8,12 +8,13 @@ besides the few that the codec keeps.
         people = posezoo.predict(image)
 """
 
+import contextlib
 import itertools
 import math
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -21,11 +22,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from posezoo.writing import replacing
+
+VIDEO_FILES = (
+    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm",
+    ".wmv",
+)  # fmt: skip
 DEFAULT_FPS = 25.0  # of a source that states no frame rate; FFmpeg's own default
 STAMP_ERROR = 1e-3  # seconds; Matroska rounds time stamps to milliseconds
 LENGTH_ERROR = 0.5  # seconds by which the stated duration of an intact file may exceed its frames
 DISORDER = 1.0  # seconds; larger steps back begin a new recording
 WEBCAM_WAIT = 5e-3  # seconds between two requests to a webcam that has no new frame
+TIMESCALE = 90_000  # ticks per second of time stamps; MPEG's clock
 BT709 = 1  # code of ITU-R BT.709 in H.264 (table E-3 to E-5), for matrix, primaries and transfer alike
 LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG: luma in 16 to 235
 
@@ -87,6 +95,16 @@ class VideoReader:
         return f"VideoReader({str(self.source)!r}, {self.size[1]} x {self.size[0]}, {self.fps:.4g} fps{length})"
 
 
+def is_video(source: Any) -> bool:
+    """Whether this is a path with the suffix of a video.
+
+    Examples:
+        >>> is_video("holidays/clip.MP4"), is_video(Path("photo.jpg"))
+        (True, False)
+    """
+    return isinstance(source, str | Path) and Path(source).suffix.lower() in VIDEO_FILES
+
+
 def read_video(source: str | Path | int, *, fps: float | None = None) -> VideoReader:
     """Open a video file or a webcam; frames are decoded during iteration.
 
@@ -129,8 +147,55 @@ def read_video(source: str | Path | int, *, fps: float | None = None) -> VideoRe
     return VideoReader(source, fps=fps)
 
 
+def read_frames(source: str | Path, numbers: Sequence[int]) -> list[np.ndarray]:
+    """Decode single frames of a video file.
+
+    Decoding starts at the keyframe before the first of them, so that a few neighbouring frames of a
+    long video are cheap. A frame is found by its time stamp and the file's rate, which must be
+    constant.
+
+    Args:
+        source: a file.
+        numbers: of the frames, from 0, in any order.
+
+    Returns:
+        uint8 RGB arrays `(H, W, 3)`, one per number.
+
+    Raises:
+        ImportError: PyAV is missing.
+        ValueError: a file that cannot be read, or a frame that it does not have.
+
+    Examples:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "clip.mp4")
+        >>> write_video(path, (np.full((64, 64, 3), 8 * grey, np.uint8) for grey in range(12)), fps=25)
+        >>> [int(image.mean().round()) for image in read_frames(path, [9, 2])]
+        [72, 16]
+    """
+    wanted = set(numbers)
+    found: dict[int, np.ndarray] = {}
+    container, stream = _open(source)
+    with container:
+        rate, start = stream.average_rate, stream.start_time or 0
+        if not rate or min(wanted, default=0) < 0:
+            raise ValueError(f"{source}: expected a file that states its frame rate, and frame numbers from 0")
+        container.seek(start + int(min(wanted, default=0) / rate / stream.time_base), stream=stream)
+        for frame in container.decode(stream):
+            number = len(found) if frame.pts is None else round((frame.pts - start) * stream.time_base * rate)
+            if number in wanted:
+                found[number] = _upright(
+                    frame.reformat(format="rgb24").to_ndarray(), frame.side_data.get("DISPLAYMATRIX")
+                )
+            if len(found) == len(wanted):
+                break
+    missing = sorted(wanted - found.keys())
+    if missing:
+        raise ValueError(f"{source} has no frame {missing[0]}, counted from 0, like {len(missing)} of those asked for")
+    return [found[number] for number in numbers]
+
+
 class VideoWriter:
-    """Encode frames to an MP4 file: H.264, yuv420p, BT.709, constant frame rate.
+    """Encode frames to MP4: H.264, yuv420p, BT.709; constant frame rate or time stamps.
 
     The file appears when the `with` block ends, and not at all if the block raises. An odd height
     or width is padded by repeating the last row or column, because yuv420p has one colour per two
@@ -167,23 +232,27 @@ class VideoWriter:
         self._fps = Fraction(fps).limit_denominator(1001) if 0 < fps < math.inf else Fraction(0)
         if not self._fps:
             raise ValueError(f"fps: expected a positive number of frames per second, got {fps}")
-        self._part = self.path.with_name(f"{self.path.name}.part")
+        self._file = contextlib.ExitStack()  # closes the container, then renames the file, or removes it after an error
         self._container: Any = None
         self._stream: Any = None
         self._shape: tuple[int, ...] = ()
+        self._timed, self._last = False, -1
+        self._time_base = Fraction(1)
         self.num_frames = 0
 
     def __enter__(self) -> "VideoWriter":
         return self
 
-    def write(self, image: Any) -> None:
+    def write(self, image: Any, time: float | None = None) -> None:
         """Append one frame.
 
         Args:
             image: uint8 RGB `(H, W, 3)`, of the same size as the first frame.
+            time: seconds since the beginning, later than that of the frame before; for all frames
+                or for none. Defaults to the number of the frame divided by `fps`.
 
         Raises:
-            ValueError: for another type, shape or size.
+            ValueError: for another type, shape or size, or a time that does not increase.
         """
         pixels = np.asarray(image)
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
@@ -191,8 +260,13 @@ class VideoWriter:
                 f"frame {self.num_frames}: expected uint8 RGB of shape (H, W, 3), got {pixels.dtype} "
                 f"{pixels.shape}; convert floats in [0, 1] with (image * 255).round().astype(np.uint8)"
             )
+        number = self.num_frames if time is None else round(time * TIMESCALE)
+        if self.num_frames and ((time is None) is self._timed or number <= self._last):
+            raise ValueError(
+                f"time: frame {self.num_frames} has {time} s; expected increasing times for all frames or for none"
+            )
         if self._container is None:
-            self._open(pixels.shape)
+            self._open(pixels.shape, time is not None)
         elif pixels.shape != self._shape:
             raise ValueError(
                 f"frame {self.num_frames}: expected the first frame's shape {self._shape}, got {pixels.shape}; "
@@ -202,31 +276,32 @@ class VideoWriter:
         even = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
-        frame.pts, frame.time_base = self.num_frames, 1 / self._fps
+        frame.pts, frame.time_base = number, self._time_base
+        self._last = number
         self._container.mux(self._stream.encode(frame))
         self.num_frames += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            if kind is None and not self.num_frames:
+        if error is not None:
+            self._file.__exit__(kind, error, traceback)
+            return
+        with self._file:
+            if not self.num_frames:
                 raise ValueError(f"{self.path}: no frames to write; a video needs one at least")
-            if kind is None:
-                self._container.mux(self._stream.encode())
-                self._container.close()
-                self._part.replace(self.path)
-        finally:
-            if self._container is not None:
-                self._container.close()
-            self._part.unlink(missing_ok=True)
+            self._container.mux(self._stream.encode())
 
-    def _open(self, shape: tuple[int, ...]) -> None:
-        self._shape = shape
-        self._container = self._av.open(str(self._part), "w", format="mp4")
+    def _open(self, shape: tuple[int, ...], timed: bool) -> None:
+        self._shape, self._timed = shape, timed
+        self._time_base = Fraction(1, TIMESCALE) if timed else 1 / self._fps
+        part = self._file.enter_context(replacing(self.path))
+        self._container = self._file.enter_context(self._av.open(str(part), "w", format="mp4"))
         self._stream = self._container.add_stream("libx264", rate=self._fps)
         self._stream.height, self._stream.width = shape[0] + shape[0] % 2, shape[1] + shape[1] % 2
         self._stream.pix_fmt = "yuv420p"
+        if timed:
+            self._stream.codec_context.time_base = self._time_base
         # players guess the colours of untagged files from the size of the frames
         context = self._stream.codec_context
         context.colorspace = context.color_primaries = context.color_trc = BT709
@@ -323,7 +398,7 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
 
 
 def _decode(container: Any, stream: Any, name: str, step: float) -> Iterator[Frame]:
-    """Upright frames with their times. `step` is the time between frames that have no time stamps."""
+    """Upright frames with their times; `step` is the time between frames without time stamps."""
     av = _pyav()
     start, last, count, damaged = None, -step, 0, False
     end = 0.0  # of the packets, in seconds

@@ -52,6 +52,7 @@ def draw_keypoints(
     radius: float | None = None,
     names: bool = False,
     legend: bool = False,
+    labels: Sequence[str] | None = None,
 ) -> np.ndarray:
     """Draw the poses of one or more people, in pixels of the image, on a copy of it.
 
@@ -72,6 +73,8 @@ def draw_keypoints(
         radius: radius of a keypoint in pixels. Defaults to one line width.
         names: whether to write the name beside each drawn keypoint.
         legend: whether to explain the colours, in the bottom left corner.
+        labels: a text for each of the N people, above their topmost drawn keypoint. Defaults to
+            none.
 
     Returns:
         uint8 `(H, W, 3)`.
@@ -129,9 +132,15 @@ def draw_keypoints(
         _draw(canvas, bones, rim=max(0.75, 0.3 * width))
         _draw(canvas, dots, rim=max(0.75, 0.25 * width))
     if names:
-        labels = [(person[i], skeleton.keypoints[i], colours[i]) for person, seen in zip(people, shown, strict=True)
-                  for i in np.flatnonzero(seen)]  # fmt: skip
-        canvas = _write(canvas, [((x + 1.5 * widest, y), text, colour) for (x, y), text, colour in labels])
+        named = [(person[i], skeleton.keypoints[i], colours[i]) for person, seen in zip(people, shown, strict=True)
+                 for i in np.flatnonzero(seen)]  # fmt: skip
+        canvas = _write(canvas, [((x + 1.5 * widest, y), text, colour) for (x, y), text, colour in named])
+    if labels is not None:
+        tops = [min(person[seen], key=lambda point: point[1], default=None) for person, seen in
+                zip(people, shown, strict=True)]  # fmt: skip
+        line = _text_size(canvas)
+        canvas = _write(canvas, [((top[0], max(top[1] - 1.5 * line, 0.6 * line)), text, CENTRE)
+                                 for top, text in zip(tops, labels, strict=True) if top is not None])  # fmt: skip
     if legend:
         meanings = {LEFT: "left of the person", RIGHT: "right of the person", CENTRE: "middle"}
         used = [(colour, text) for colour, text in meanings.items() if colour in colours]
@@ -174,7 +183,7 @@ def draw_heatmaps(image: Any, heatmaps: Any, *, alpha: float = 0.7) -> np.ndarra
 def heatmap_grid(
     image: Any, heatmaps: Any, names: str | Skeleton | Sequence[str] | None = None, *, alpha: float = 0.7
 ) -> np.ndarray:
-    """Draw the image under each of K heatmaps, each relative to its own maximum, as a contact sheet.
+    """Draw the image under each of K heatmaps, relative to their maxima, as a contact sheet.
 
     Args:
         image: as in `draw_keypoints`.

@@ -28,7 +28,7 @@ def fill(model, reference_key=lambda key: key):
 
 
 def golden_forward(model, size, reference_key=lambda key: key):
-    """What the filled model answers to a fixed input: shape; mean, std, a corner, a middle; three
+    """Summary of the filled model's output for a fixed input: shape; mean, std, a corner, a middle; three
     argmaxes.
     """
     model = fill(model.double().eval(), reference_key)

@@ -164,7 +164,7 @@ def test_visible_may_be_flags_or_scores(visible):
 @pytest.mark.parametrize(
     "bad", [[[1.0, 2.0]], None, "points", np.array([[1j, 2]]), np.array([["a", "b"]]), np.array([[True, False]])]
 )
-def test_what_is_no_array_of_numbers_is_named(bad):
+def test_errors_about_non_numeric_arrays_name_them(bad):
     with pytest.raises(ValueError, match=r"points: expected (a NumPy array or a torch tensor|real numbers), got"):
         geometry.transform_points(bad, np.eye(2, 3))
     with pytest.raises(ValueError, match=r"heatmaps: expected (a NumPy array or a torch tensor|real numbers), got"):

@@ -15,6 +15,7 @@ import struct
 import time
 import traceback
 import warnings
+import zlib
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from PIL import Image
 
 import posezoo
 from posezoo import Weights, detectors, geometry, heatmaps, losses, metrics
+from posezoo.arguments import arguments_of
 from posezoo.contract import PoseModel
 from posezoo.data import PersonCrop, filters, transforms
 from posezoo.images import load_image, load_image_uint8
@@ -377,7 +379,7 @@ def test_constructors():
         function = posezoo.model_entrypoint(name)
         kinds = {"num_keypoints", "linear_size", "hidden_size", "channels", "filter_widths", "width", "num_stages",
                  "num_stacks", "dropout", "decoding", "skeleton", "input_keypoints", "num_blocks"}  # fmt: skip
-        for argument in sorted(kinds & set(posezoo.registry._arguments(function) or ())):
+        for argument in sorted(kinds & set(arguments_of(function) or ())):
             for value in wrong:
                 # on the meta device, since this is about errors, not about values
                 with torch.device("meta"):
@@ -407,6 +409,7 @@ def image_files(folder):
     image.save(folder / "whole.png")
     image.save(folder / "whole.jpg")
     whole = (folder / "whole.png").read_bytes()
+    chunk = b"IHDR" + struct.pack(">II", 60000, 60000) + whole[24:29]  # width and height
     content = {
         "empty.png": b"",
         "text.jpg": b"this is no image" * 9,
@@ -414,7 +417,7 @@ def image_files(folder):
         "lfs.jpg": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
         "half.png": whole[: len(whole) // 2],
         "half.jpg": (folder / "whole.jpg").read_bytes()[:300],
-        "bomb.png": whole[:16] + struct.pack(">II", 60000, 60000) + whole[24:],
+        "bomb.png": whole[:12] + chunk + struct.pack(">I", zlib.crc32(chunk)) + whole[33:],
         "huge.bmp": b"BM"
         + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 2**31 - 1, 2**31 - 1, 1, 24, 0, 0, 0, 0, 0, 0),
         "zero.gif": b"GIF89a" + bytes(7) + b";",

@@ -109,7 +109,7 @@ def test_depth_scales_out():
     assert_close(camera.project(POINT), camera.project(POINT * 1000))
 
 
-def test_what_is_behind_has_no_image_and_no_gradient():
+def test_points_behind_the_camera_have_no_image_and_no_gradient():
     points = torch.tensor([[0.1, 0.2, 2.0], [0.1, 0.2, 0.0], [0.1, 0.2, -2.0]], requires_grad=True)
     pixels = orbit(1)[0].project(points)
     assert torch.isfinite(pixels).all(dim=-1).tolist() == [True, False, False]
@@ -123,7 +123,7 @@ def test_what_is_behind_has_no_image_and_no_gradient():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
-def test_types_are_kept_and_whole_numbers_welcome(dtype):
+def test_types_are_kept_and_integers_accepted(dtype):
     camera = orbit(1)[0]
     points = torch.tensor([[100, 200, 300]], dtype=dtype)
     for answer in (camera.world_to_camera(points), camera.camera_to_world(points), camera.project(points)):
@@ -132,7 +132,7 @@ def test_types_are_kept_and_whole_numbers_welcome(dtype):
     assert_close(camera.world_to_camera(points), wide.to(camera.world_to_camera(points).dtype))
 
 
-def test_wrong_cameras_say_so():
+def test_wrong_cameras_are_refused():
     good = {"rotation": torch.eye(3), "translation": torch.zeros(3), "focal": torch.ones(2), "center": torch.ones(2)}
     for change, message in (
         ({"lens": "fisheye"}, "'opencv', 'human36m', 'videopose3d', got 'fisheye'"),
@@ -176,7 +176,7 @@ def test_person_frame_undoes():
     assert_close(size, torch.ones(2, dtype=torch.float64))
 
 
-def test_person_frame_forgets_place_and_scale_but_not_posture():
+def test_person_frame_removes_place_and_scale_only():
     keypoints = people(1, 9)
     relative, _, _ = person_frame(keypoints)
     moved, _, _ = person_frame(7.5 * keypoints + torch.tensor([1000.0, -50.0]))

@@ -368,7 +368,7 @@ def test_our_own_files(tmp_path, hrnet):
     assert settings(model) == settings(hrnet)
 
 
-def test_our_own_files_know_what_keys_do_not_tell(tmp_path):
+def test_own_files_store_arguments_that_keys_do_not_show(tmp_path):
     names = [f"marker_{number}" for number in range(17)]
     model = posezoo.create("hrnet_w32", width=2, num_keypoints=17, skeleton=names, decoding="dark", flip_shift=False)
     folder = model.save_pretrained(tmp_path)
@@ -377,7 +377,7 @@ def test_our_own_files_know_what_keys_do_not_tell(tmp_path):
     assert (again.decoding, again.flip_shift) == ("dark", False)
 
 
-def test_a_strangers_config_beside_a_published_file_is_not_ours(tmp_path, hrnet):
+def test_a_foreign_config_beside_a_published_file_is_ignored(tmp_path, hrnet):
     from safetensors.torch import save_file
 
     save_file(authors(hrnet), tmp_path / "model.safetensors")
@@ -385,7 +385,7 @@ def test_a_strangers_config_beside_a_published_file_is_not_ours(tmp_path, hrnet)
     assert settings(load_checkpoint(None, tmp_path / "model.safetensors")) == ("hrnet_w32", 16, "mpii16")
 
 
-def test_keys_that_do_not_tell_the_architecture(tmp_path):
+def test_keys_that_do_not_determine_the_architecture(tmp_path):
     model = posezoo.create("simple_baseline_resnet18", backbone="convnext_atto", deconv_width=8, num_keypoints=3)
     path = write(tmp_path / "mine.pth", model.state_dict())
     with pytest.raises(ValueError, match=r"mine\.pth.*do not tell the architecture; give the model"):
@@ -412,7 +412,7 @@ def test_a_head_for_other_keypoints_is_left_out(tmp_path, hrnet, caplog):
     assert "the model has 5" in record.message
 
 
-def test_the_same_head_is_loaded_without_a_word(tmp_path, hrnet, caplog):
+def test_the_same_head_is_loaded_without_a_warning(tmp_path, hrnet, caplog):
     model = posezoo.create("hrnet_w32", width=4, num_keypoints=16)
     with caplog.at_level(logging.DEBUG, "posezoo"):
         load_checkpoint(model, write(tmp_path / "pose.pth", authors(hrnet)))
@@ -441,7 +441,7 @@ def test_an_imagenet_hrnet(tmp_path, hrnet, caplog):
 
 
 @pytest.mark.parametrize("width", [32, 48])
-def test_timms_hrnet_is_a_superset_of_ours(width):
+def test_timms_hrnet_has_more_tensors(width):
     timm = pytest.importorskip("timm")
     with torch.device("meta"):
         published = timm.create_model(f"hrnet_w{width}").state_dict()
@@ -538,7 +538,7 @@ def test_refused_files(files, target, kind, says, caplog):
     assert not caplog.records
 
 
-def test_a_trunk_that_does_not_fit_says_only_that(tmp_path, caplog):
+def test_a_trunk_that_does_not_fit_raises_one_short_error(tmp_path, caplog):
     path = write(tmp_path / "trunk.pth", imagenet_hrnet(HRNet(width=2)))
     with caplog.at_level(logging.WARNING, "posezoo"), pytest.raises(ValueError, match="do not fit a HRNet"):
         load_checkpoint(HRNet(width=4), path)

@@ -80,7 +80,7 @@ def test_an_unknown_file(published, tmp_path):
     assert same(model.state_dict(), tiny().state_dict())
 
 
-def test_a_known_file_brings_what_its_keys_do_not_tell(published, recorded, tmp_path):
+def test_a_known_file_has_arguments_that_its_keys_do_not_show(published, recorded, tmp_path):
     assert known_file(published).tag == "mpii_udp"
     model = load_checkpoint(None, published)
     assert (model.architecture, model.decoding, model.flip_shift) == ("hrnet_tiny", "udp", False)
@@ -106,7 +106,7 @@ def test_a_model_for_a_file_that_does_not_tell(published, tmp_path):
     assert posezoo.create(f"local-dir:{tmp_path / 'out'}", pretrained=True).decoding == "dark"
 
 
-def test_what_is_there_is_left_alone(published, tmp_path):
+def test_existing_files_are_not_changed(published, tmp_path):
     (tmp_path / "out").mkdir()
     convert_file(published, tmp_path / "out")  # an empty folder is taken
     before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
@@ -129,7 +129,7 @@ def test_nothing_is_left_when_writing_fails(published, tmp_path, monkeypatch):
     def fail(*_, **__):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("posezoo.weights.folder._card", fail)
+    monkeypatch.setattr("posezoo.weights.folder.model_card", fail)
     with pytest.raises(OSError, match="no space left"):
         convert_file(published, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == [published.name]
@@ -171,7 +171,7 @@ class Asking:
         return print, ("code was run",)
 
 
-def test_harmless_company_of_tensors_is_read_as_nothing(tmp_path, capsys):
+def test_harmless_objects_beside_tensors_are_ignored(tmp_path, capsys):
     """Scores in NumPy's types, random states, arguments and paths: what training scripts leave in
     their files.
     """
@@ -188,7 +188,7 @@ def test_harmless_company_of_tensors_is_read_as_nothing(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_stand_ins_are_not_the_real_thing(tmp_path):
+def test_reading_with_stand_ins_leaves_numpy_unchanged(tmp_path):
     torch.save({"state_dict": {"a": np.ones(3)}}, tmp_path / "a.pth")
     with pytest.raises(ValueError, match=r"expected a dictionary of tensors, .* found the entries a"):
         read_state_dict(tmp_path / "a.pth")
@@ -199,7 +199,7 @@ def test_stand_ins_are_not_the_real_thing(tmp_path):
         torch.load(tmp_path / "a.pth", weights_only=True)
 
 
-def test_an_odd_pickle_is_explained(tmp_path):
+def test_an_error_explains_an_unreadable_pickle(tmp_path):
     torch.save({"a": torch.ones(2), "b": {1: b"bytes" * 100}}, tmp_path / "a.pth", pickle_protocol=4)
     with pytest.warns(UserWarning, match="pickle protocol"), pytest.raises(ValueError) as caught:  # noqa: PT011
         read_state_dict(tmp_path / "a.pth")
@@ -243,7 +243,7 @@ def test_convert_into_a_model(capsys, published, recorded, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-def test_convert_takes_the_users_word_for_a_file_without_checksum(capsys, published, tmp_path):
+def test_convert_accepts_a_named_file_without_checksum(capsys, published, tmp_path):
     with scratch_registry():
         record = Weights(
             origin="https://nowhere.invalid/a", license="MIT", data="MPII", metrics={"MPII val": {"PCKh": 0.9}}

@@ -54,7 +54,7 @@ def shaken(model: Any) -> Any:
 
 
 def metres(model: Any, keypoints: Tensor) -> Tensor:
-    """The network's own answer to numbers that need no normalisation."""
+    """The network's output for inputs that need no normalisation."""
     model.normalize.disable()
     model.normalize.pose3d.reset()
     with torch.no_grad():
@@ -62,7 +62,7 @@ def metres(model: Any, keypoints: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("head", ["keypoint_head", "head"])
-def test_mmposes_martinez_brings_its_configurations_statistics(tmp_path, head):
+def test_mmposes_martinez_has_its_configurations_statistics(tmp_path, head):
     published = shaken(Martinez(linear_size=12, neck=True, max_norm=False))
     content = {"state_dict": old(mmpose_lifter(published, head)), "meta": MMPOSE_META}
     model = load_checkpoint(None, write(tmp_path / "simple3Dbaseline_h36m.pth", content))
@@ -83,7 +83,7 @@ def test_mmposes_martinez_brings_its_configurations_statistics(tmp_path, head):
 
 
 @pytest.mark.parametrize(("name", "frames"), [("temporal_conv_27", 27), ("temporal_conv_81", 81)])
-def test_mmposes_videopose3d_sees_images_of_1000_pixels(tmp_path, name, frames):
+def test_mmposes_videopose3d_normalises_by_1000_pixels(tmp_path, name, frames):
     published = shaken(posezoo.create(name, channels=12))
     path = write(tmp_path / "videopose.pth", {"state_dict": mmpose_lifter(published, "keypoint_head")})
     model = load_checkpoint(None, path)

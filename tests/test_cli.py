@@ -107,7 +107,7 @@ def test_a_detector(capsys, tmp_path, photo, model, monkeypatch):
     assert err.splitlines()[1].startswith(f"{photo}: 0 boxes, 0 of 0 keypoints, drawn in ")
 
 
-def test_a_detector_that_is_none(capsys, photo, model):
+def test_an_invalid_detector_is_refused(capsys, photo, model):
     assert "expected FILE.onnx" in fails(capsys, "predict", photo, "--model", model, "--detector", "yolo")
     assert "no such file" in fails(capsys, "predict", photo, "--model", model, "--detector", "yolo.onnx")
     with pytest.raises(SystemExit):
@@ -350,7 +350,7 @@ def test_info_shows_a_tags_record(capsys):
         assert value in out
 
 
-def test_info_of_nobody(capsys):
+def test_info_of_an_unknown_model(capsys):
     assert "unknown model 'hrnet_w33'. Did you mean 'hrnet_w32'" in fails(capsys, "info", "hrnet_w33")
     assert "no tag 'nonsense'" in fails(capsys, "info", "hrnet_w32.nonsense")
 
@@ -363,7 +363,7 @@ def test_version_as_a_program():
     assert (done.returncode, done.stdout, done.stderr) == (0, f"posezoo {posezoo.__version__}\n", "")
 
 
-def test_a_mistake_as_a_program():
+def test_an_error_as_a_program():
     environment = {**os.environ, "PYTHONPATH": str(Path(posezoo.__file__).parents[1])}
     done = subprocess.run(
         [sys.executable, "-m", "posezoo", "info", "nobody"], env=environment, capture_output=True, text=True, timeout=60

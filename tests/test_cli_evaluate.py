@@ -270,7 +270,7 @@ def test_head_boxes(capsys, tmp_path):
 # mistakes
 
 
-def test_lost_predictions_are_told(capsys, tmp_path, files):
+def test_lost_predictions_are_reported(capsys, tmp_path, files):
     pred, _, visible, _ = people()
     pred[visible[:, 3].argmax(), 3] = np.nan
     np.save(tmp_path / "pred.npy", pred)
@@ -361,3 +361,30 @@ def test_usage(capsys, arguments):
 def test_the_help_names_every_metric():
     named = set(EVALUATE_HELP.replace(".", ",").replace(":", ",").replace("\n", " ").replace(" ", "").split(","))
     assert set(METRICS) <= named
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# protocols
+
+
+def test_protocols_give_a_row_of_their_paper(capsys, tmp_path):
+    rng = np.random.default_rng(0)
+    target = rng.normal(0, 300, (6, 17, 3))
+    pred = target + rng.normal(0, 20, target.shape)
+    groups = {
+        "actions": ["Eating"] * 4 + ["Photo"] * 2, "subjects": ["S9", "S11"] * 3, "videos": list("aabbcc"),
+    }  # fmt: skip
+    np.savez(tmp_path / "gt.npz", keypoints=target, **groups)
+    np.save(tmp_path / "pred.npy", pred)
+    files = (tmp_path / "pred.npy", "--gt", tmp_path / "gt.npz")
+    for protocol in ("martinez-1", "hossain-2", "rpsm-h36m"):
+        assert numbers(capsys, *files, "--protocol", protocol) == pytest.approx(
+            metrics.by_protocol(pred, target, protocol, **groups)
+        )
+    np.savez(tmp_path / "gt.npz", keypoints=target, actions=groups["actions"], subjects=groups["subjects"])
+    assert "hossain-1 needs videos (6,), found actions, keypoints, subjects" in fails(
+        capsys, *files, "--protocol", "hossain-1"
+    )
+    assert "unknown protocol 'one'" in fails(capsys, *files, "--protocol", "one")
+    np.savez(tmp_path / "gt.npz", keypoints=target[..., :2])
+    assert "expected (N, K, 3)" in fails(capsys, *files, "--protocol", "martinez-1")

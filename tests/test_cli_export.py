@@ -66,5 +66,5 @@ def test_errors(capsys, tmp_path, monkeypatch, models, arguments, error):
 
 def test_random_weights_are_not_exported(capsys, tmp_path):
     path = tmp_path / "model.onnx"
-    assert "nobody has published weights for posernn_cnn" in fails(capsys, "export", "posernn_cnn", "--out", path)
+    assert "nobody has published weights for tompson_flic" in fails(capsys, "export", "tompson_flic", "--out", path)
     assert not path.exists()

@@ -58,7 +58,7 @@ def test_arrays_to_json_and_drawings(capsys, tmp_path, npz, keypoints, model):
     assert [path.name for path in table.parent.iterdir()] == ["poses.json"]
 
 
-def test_flip_is_passed_on(capsys, npz, keypoints, model):
+def test_flip_reaches_the_model(capsys, npz, keypoints, model):
     code, said, _ = run(capsys, "lift", npz, "--model", model, "--skeleton", "coco17", "--json", "-", "--flip")
     assert code == 0
     flipped = posezoo.lift(keypoints, model, skeleton="coco17", flip=True).pose3d
@@ -75,7 +75,7 @@ def test_json_on_the_standard_output_is_alone_there(capsys, tmp_path, npz, model
     assert sorted(tmp_path.rglob("*")) == before  # nothing is written unasked
 
 
-def test_what_predict_wrote(capsys, tmp_path, model):
+def test_files_that_predict_wrote(capsys, tmp_path, model):
     """`posezoo predict --json`, then `posezoo lift`."""
     for number in (9, 10):
         pixels = np.random.default_rng(number).integers(0, 255, (60, 80, 3), dtype=np.uint8)
@@ -180,8 +180,8 @@ def test_mistakes_are_one_line(capsys, tmp_path, npz, keypoints, model):
     assert "expected a positive number, got 0" in fails(
         capsys, *lift, "--skeleton", "coco17", "--fps", 0, "--out", tmp_path
     )
-    assert "--box: for a folder of images" in fails(capsys, *lift, "--skeleton", "coco17", "--box", 1, 2, 3, 4)
-    assert "--image-model: for a folder" in fails(capsys, *lift, "--image-model", "simple_baseline_lite")
+    assert "--box: for a video or" in fails(capsys, *lift, "--skeleton", "coco17", "--box", 1, 2, 3, 4)
+    assert "--image-model: for a video" in fails(capsys, *lift, "--image-model", "simple_baseline_lite")
     assert "choose another place" in fails(capsys, *lift, "--skeleton", "coco17", "--json", npz)
     (tmp_path / "text").write_text("hello")
     assert "text" in fails(capsys, *lift, "--skeleton", "coco17", "--out", tmp_path / "text")

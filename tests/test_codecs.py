@@ -84,7 +84,7 @@ def test_simcc_decoding_is_that_of_loops(method, logits):
         assert scores[b, k] == pytest.approx(min(maxima), rel=1e-12)
 
 
-def test_simcc_leaves_out_what_is_invisible_or_outside():
+def test_simcc_leaves_out_invisible_and_outside_keypoints():
     keypoints = torch.tensor([[[50.0, 60.0], [math.nan, 0.0], [-12.0, 60.0], [50.0, 300.0], [-8.0, 60.0]]])
     visible = torch.tensor([[0.5, 0.0, 1.0, 1.0, 1.0]])
     x, y, weights = encode_simcc(keypoints, visible, size=INPUT)  # 3 sigma are 9 px
@@ -118,7 +118,7 @@ def test_simcc_expectation_is_differentiable():
         (lambda: decode_integral([[0.0]]), "expected a NumPy array or a torch tensor, got list"),
     ],
 )
-def test_codecs_say_what_is_wrong(call, message):
+def test_codecs_refuse_wrong_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 

@@ -127,7 +127,7 @@ def test_nms_refuses(boxes, scores, says):
 
 
 @pytest.mark.parametrize("align", ["center", "corner", "stretch"])
-def test_a_letterboxed_rectangle_lies_where_the_matrix_says(align):
+def test_a_letterboxed_rectangle_lies_at_its_transformed_corners(align):
     for height, width, box in random_cases(20):
         boxed, matrix = letterbox(draw(height, width, box), (320, 256), align=align, fill=GREY)
         assert boxed.shape == (3, 320, 256)
@@ -190,7 +190,7 @@ def centre_and_extent(box):
 
 
 def yolox(image, strides=(8, 16, 32)):
-    """Of every stride the cell under the box's middle says the box; BGR, 0 to 255."""
+    """Of every stride the cell under the box's middle predicts the box; BGR, 0 to 255."""
     x, y, w, h = centre_and_extent(rectangle((image[0, 2] - 114) / (255 - 114))).tolist()
     rows = []
     for stride in strides:
@@ -477,7 +477,7 @@ def test_a_randomly_initialised_network_gives_people(yolos):
 
 
 class Eye(nn.Module):
-    """A model of transformers that sees the red rectangle: normalised boxes and logits, as DETR
+    """A model of transformers that detects the red rectangle: normalised boxes and logits, as DETR
     gives them.
     """
 
@@ -534,7 +534,7 @@ def test_without_transformers(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["yolox", "hf-hub:", "detector.pt", "https://example.org/detector", ""])
-def test_names_that_say_nothing(name):
+def test_names_of_unknown_form_are_refused(name):
     with pytest.raises(ValueError, match=r"expected FILE\.onnx, hf-hub:org/name or local-dir:/path"):
         load_detector(name)
 

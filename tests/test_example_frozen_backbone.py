@@ -12,6 +12,9 @@ from running_examples import load_example
 from safetensors.torch import load_file
 
 import posezoo
+from posezoo.data import LSP
+
+from data_sources import lsp_people, source
 
 BACKBONE = "test_resnet.r160_in1k"
 
@@ -88,7 +91,9 @@ def test_cached_features_are_those_of_the_crops(common, tmp_path):
     run = tmp_path / "run"
     model = posezoo.create(f"local-dir:{run / 'model'}", pretrained=True)
     example = load_example("training")
-    args = argparse.Namespace(data=common[1], train_images=(1, 4, 7, 8), val_images=(5, 6), batch_size=1, workers=0)
+    args = argparse.Namespace(
+        data=[source(common[1])], train_images=(1, 4, 7, 8), val_images=(5, 6), batch_size=1, workers=0
+    )
     crop = posezoo.data.PersonCrop(size=(224, 224), keep_aspect=False)
     people = example.make_loaders(args, crop)[0].dataset
     assert len(people) == 6
@@ -169,13 +174,12 @@ def test_options_that_do_not_go_together(common, capsys):
 
 
 def test_several_ranges_of_people(lspet):
-    example = load_example("training")
-    people = example.People(lspet, (1, 4, 7, 8))
+    people = lsp_people(lspet, (1, 4, 7, 8))
     assert len(people) == 6
-    assert [people[index]["index"] for index in range(6)] == [1, 2, 3, 4, 7, 8]
+    assert torch.equal(people.keypoints[4:], LSP(lspet, images=(7, 8)).keypoints)
     assert torch.equal(people.keypoints[4], people[4]["keypoints"])
     with pytest.raises(ValueError, match="FIRST LAST"):
-        example.People(lspet, (1, 4, 7))
+        lsp_people(lspet, (1, 4, 7))
     with pytest.raises(IndexError):
         people[6]
 
@@ -184,7 +188,7 @@ def test_evaluation_is_by_name(lspet):
     """A network with more keypoints than LSP's, in another order."""
     from accelerate import Accelerator
 
-    from posezoo.data import LSP, PersonCrop
+    from posezoo.data import PersonCrop
     from posezoo.skeletons import get_skeleton
 
     example = load_example("training")

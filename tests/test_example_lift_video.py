@@ -32,7 +32,7 @@ def check(output, poses, width):
         assert stored["interpolated"].shape == (frames, 17)
     with Image.open(output / "poses.gif") as image:
         assert (image.n_frames, image.size) == (frames, (width, 256))
-    assert Image.open(output / "poses.png").size[1] % 256 == 0
+    assert Image.open(output / "poses.png").size[1] % 192 == 0
 
 
 @pytest.mark.filterwarnings("ignore:.*interpolated along time")

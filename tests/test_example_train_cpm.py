@@ -54,13 +54,6 @@ def test_learning_rates_are_the_authors(example, design, expected):
     assert sorted(seen) == sorted(names.values())
 
 
-def test_the_rate_drops_where_the_authors_does(example):
-    steps = 600_000
-    assert [example.schedule(step, steps) for step in (0, 136_105, 136_107, 599_999)] == pytest.approx(
-        [1, 1, 0.333, 0.333**4]
-    )
-
-
 def test_the_loss_of_a_perfect_network_is_zero(example):
     from posezoo.models.cpm import cpm_targets
 

@@ -125,7 +125,7 @@ def test_photographs_have_faces_where_the_teacher_agrees(example, photographs, l
     assert len(sample["absent"]) == 19
 
 
-def test_mirrored_crops_mirror_what_is_absent(example):
+def test_mirrored_crops_mirror_the_mask_of_absent_keypoints(example):
     skeleton = get_skeleton(example.BODY_AND_FACE)
     absent = torch.zeros(19, dtype=torch.bool)
     absent[skeleton.index("left_ear")] = True
@@ -140,7 +140,7 @@ def test_mirrored_crops_mirror_what_is_absent(example):
         assert made["absent"].nonzero().flatten().tolist() == [skeleton.index(side)]
 
 
-def test_the_loss_has_empty_maps_for_what_is_absent(example):
+def test_the_loss_has_empty_maps_for_absent_keypoints(example):
     batch = {
         "image": torch.zeros(1, 3, 32, 32), "keypoints": torch.full((1, 2, 2), 16.0),
         "visible": torch.zeros(1, 2, dtype=torch.bool), "absent": torch.tensor([[True, False]]),
@@ -173,7 +173,7 @@ def test_train_default_writes_three_networks(example, photographs, landmarks, re
     ])  # fmt: skip
 
 
-def test_the_teacher_sees_people_upright_and_answers_in_pixels_of_the_photograph(photographs, tmp_path, monkeypatch):
+def test_the_teacher_predicts_upright_crops_in_pixels_of_the_photograph(photographs, tmp_path, monkeypatch):
     tool = load_tool("label_with_teacher")
 
     class Landmark:

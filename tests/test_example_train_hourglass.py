@@ -50,10 +50,6 @@ def test_the_loss_of_a_perfect_network_is_zero(example):
     assert loss(seen, seen, target) == pytest.approx(2 / 4)
 
 
-def test_the_rate_drops_once(example):
-    assert [example.schedule(step, 100) for step in (0, 89, 90, 99)] == [1, 1, 0.2, 0.2]
-
-
 def test_colours_change_apart_and_stay_in_range(example):
     torch.manual_seed(0)
     image = torch.full((200, 3, 2, 2), 0.5)

@@ -129,7 +129,7 @@ def test_without_options_training_is_the_papers(clips, tmp_path, monkeypatch, na
     assert (called["args"].lr, called["args"].batch_size, called["args"].epochs) == (0.5, stated[1], 3)
 
 
-def test_the_mean_pose_of_who_never_moves_is_right(walk):
+def test_mean_pose_of_a_motionless_person_is_right(walk):
     example = load_example("evaluate_lifters")
     turn = torch.tensor([[0.6, 0, 0.8], [0, 1, 0], [-0.8, 0, 0.6]])  # about the vertical
     videos = [{"pose3d": walk[:1].expand(4, -1, -1) @ turn + 1000}]
@@ -174,7 +174,7 @@ def test_pieces_lie_within_a_motion():
     assert max(firsts) == 29
 
 
-def test_another_body_moves_alike(walk):
+def test_motion_is_retargeted_to_another_body(walk):
     torch.manual_seed(0)
     other = load_example("train_lifter").another_body(walk)
     assert limb_angle_error(other, walk).max() < 0.1  # degrees

@@ -44,16 +44,16 @@ def test_the_loss_is_half_the_sum_over_labelled_joints(example):
     assert example.batch_loss(lambda image: torch.zeros(2, 14, 2), batch).item() == 27 * 2 * 9 / 2
 
 
-def test_the_rate_is_the_papers(example, monkeypatch):
+def test_the_rate_is_the_papers(example, lspet, monkeypatch):
     """Adam at 1e-3, halved every 1,000 iterations, 25 people, 10,000 iterations on 7,000 people, no
     augmentation.
     """
     asked = {}
-    monkeypatch.setattr(example, "make_loaders", lambda args, crop: asked.update(args=vars(args), crop=crop))
+    monkeypatch.setattr(example, "make_loaders", lambda args, crop, readers: asked.update(args=vars(args), crop=crop))
     monkeypatch.setattr(
         example, "train", lambda args, model, optimizer, *rest, **more: asked.update(more, optimizer=optimizer)
     )
-    example.main(["--data", "lspet", "--output", "run", "--decoder", "attention"])
+    example.main(["--data", str(lspet), "--train-images", "1", "4", "--output", "run", "--decoder", "attention"])
     assert isinstance(asked["optimizer"], torch.optim.Adam)
     assert asked["optimizer"].defaults["lr"] == 1e-3
     assert asked["optimizer"].defaults["weight_decay"] == 0
@@ -61,4 +61,5 @@ def test_the_rate_is_the_papers(example, monkeypatch):
     assert rates == [1, 1, 0.5, 0.5, 0.5**9]
     assert asked["args"]["batch_size"] == 25
     assert round(asked["args"]["epochs"] * (7000 // 25), -3) == 10_000
-    assert asked["crop"] == posezoo.data.PersonCrop(size=(224, 224), keep_aspect=False)
+    skeleton = posezoo.get_skeleton("lsp14")
+    assert asked["crop"] == posezoo.data.PersonCrop(size=(224, 224), keep_aspect=False, skeleton=skeleton)

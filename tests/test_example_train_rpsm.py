@@ -108,6 +108,36 @@ def test_the_trunk_is_frozen_and_its_features_can_be_kept(example, world, trunk,
     assert len(list((tmp_path / "features").glob("*.pt"))) == 3  # other videos, another file
 
 
+def test_stages_on_the_heatmaps_of_another_network(example, world, lspet, tmp_path):
+    torch.manual_seed(0)
+    network = {"backbone": "test_resnet", "num_keypoints": 4, "deconv_width": 8}
+    network["skeleton"] = ["left_knee", "right_knee", "nose", "neck"]
+    source = posezoo.create("simple_baseline_lite", **network)
+    trunk = f"local-dir:{source.save_pretrained(tmp_path / 'trunk')}"
+    more = ["--backbone", "test_resnet", "--width", "8", "--augment", "--fps", "10", "5", "--shares", "3", "1"]
+    more += ["--backgrounds", str(lspet / "images"), "--train-images", "1", "4", "--mixed-precision", "bf16"]
+    more += ["--cache", str(tmp_path / "features"), "--epochs", "1"]
+    report = example.main(poses(world, trunk, tmp_path / "run", *more))
+    assert list(report)[:4] == ["mean pose", *STAGES]
+    counts = sorted(int(path.stem.rpartition("_")[2]) for path in (tmp_path / "features").glob("*.pt"))
+    assert counts == [1, 3, 3]  # of 4 training videos 3 at 10 fps and 1 at 5 fps; 3 test videos
+    model = posezoo.create(f"local-dir:{tmp_path / 'run' / 'model'}", pretrained=True)
+    assert (model.num_features, model.width) == (4, 8)
+    clip = torch.rand(1, 2, 3, 32, 32)
+    expected = F.avg_pool2d(source.eval()(clip[0]), 2)
+    found = model.forward_features(clip)[0]
+    assert_close(found / found.abs().max(), expected / expected.abs().max(), atol=0.02, rtol=0)  # in half precision
+
+
+def test_new_stages_start_as_copies(example, world, trunk, tmp_path):
+    shared = ["--epochs", "1", "--cache", str(tmp_path / "features")]
+    one = example.main(poses(world, trunk, tmp_path / "one", *shared, "--stages", "1"))
+    more = ["--stages", "3", "--start", str(tmp_path / "one" / "model"), "--lr", "0"]
+    three = example.main(poses(world, trunk, tmp_path / "three", *shared, *more))
+    for stage in STAGES:
+        assert three[stage] == pytest.approx(one["stage 1"], rel=1e-2)  # in half precision
+
+
 @pytest.mark.slow
 def test_training_helps(example, world, tmp_path, monkeypatch):
     """A perfect trunk, whose features are the heatmaps of a render's keypoints: poses of another
@@ -116,7 +146,7 @@ def test_training_helps(example, world, tmp_path, monkeypatch):
     model = posezoo.create("rpsm", num_keypoints=0, size=(64, 64), width=18)
     trunk = f"local-dir:{model.save_pretrained(tmp_path / 'trunk')}"
 
-    def perfect(model, clips, folder, workers):
+    def perfect(model, clips, folder, *, workers, bf16):
         videos = []
         for index in range(len(clips)):
             video = clips[index]
@@ -142,6 +172,8 @@ def test_training_helps(example, world, tmp_path, monkeypatch):
         (["--phase", "trunk"], "--phase trunk needs --data"),
         (["--phase", "poses"], "--phase poses needs --trunk"),
         (["--phase", "poses", "--mixed-precision", "fp16"], "expected no or bf16"),
+        (["--phase", "poses", "--trunk", "x", "--augment"], "--augment: name the network"),
+        (["--phase", "poses", "--trunk", "x", "--shares", "1", "2"], "one per rate of --fps, 1, got 2"),
         (["--phase", "poses", "--size", "32", "64"], "renders are square, got 32 x 64"),
         (["--phase", "poses", "--trunk", "x", "--clip-length", "4"], "--video-length: expected a multiple of 4"),
         (["--phase", "poses", "--trunk", "x", "--held-out", "3"], "of 2 motions 2 are for training, 0 for testing"),
@@ -154,6 +186,33 @@ def test_arguments_that_do_not_fit(example, world, tmp_path, capsys, arguments, 
 
 
 # -------------------------------------------------------------------------------------------------------------- parts
+
+
+def test_augmented_heatmaps_are_those_of_augmented_poses(example):
+    torch.manual_seed(0)
+    keypoints, videos, frames = posezoo.get_skeleton("h36m17"), 20, 3
+    cells = 7 + 10 * torch.rand(videos, frames, 17, 2)
+    visible = torch.ones(videos * frames, 17, dtype=torch.bool)
+    maps, _ = encode(cells.flatten(0, 1), visible, size=(24, 24), stride=1, sigma=1)
+    pose3d = torch.cat([cells - 11.5, torch.ones(videos, frames, 17, 1)], dim=-1)  # parallel projection
+    moved, turned = example.augmented(maps.unflatten(0, (videos, frames)), pose3d, keypoints)
+    total = moved.sum(dim=(-2, -1), keepdim=True)
+    share = moved / total.clamp_min(1e-6)
+    grid = torch.arange(24.0)
+    found = torch.stack([(share.sum(dim=-2) * grid).sum(dim=-1), (share.sum(dim=-1) * grid).sum(dim=-1)], dim=-1)
+    kept = (total > 3).flatten(2)[..., None]  # not lost, and inside
+    assert 0.9 < kept.float().mean() < 1
+    ours, theirs = (
+        torch.where(kept, x, torch.nan) - torch.where(kept, x, torch.nan).nanmean(dim=2, keepdim=True)
+        for x in (turned[..., :2], found)
+    )
+    zoom = (ours * theirs).nansum(dim=(1, 2, 3)) / (ours * ours).nansum(dim=(1, 2, 3))
+    assert 0.75 < zoom.min() < 0.9 < 1.1 < zoom.max() < 1.25
+    assert (
+        theirs - zoom[:, None, None, None] * ours
+    ).nan_to_num().abs().mean() < 0.3  # cells; targets are rounded to cells
+    assert_close(turned[..., 2], pose3d[..., 2])
+    assert_close(turned.norm(dim=-1).sum(dim=-1), pose3d.norm(dim=-1).sum(dim=-1))
 
 
 @pytest.mark.parametrize("background", [False, True])
@@ -180,9 +239,9 @@ def test_peaks_are_the_keypoints(example, design):
     assert_close(mirrored[..., 1], keypoints[..., 1])
 
 
-def test_photographs_and_renders_are_alike(example, world, lspet):
+def test_photographs_and_renders_have_the_same_format(example, world, lspet):
     options = dict(zip(world[::2], world[1::2], strict=False))
-    takes = example.read_takes([options["--motions"]], 10)
+    takes, _ = example.split([options["--motions"]], 10, ())
     clips = example.Clips(takes, example.Body(options["--body"]), size=64, length=3, count=2)
     crop = example.PersonCrop(size=(64, 64))
     people = example.ImagesAndRenders(LSP(lspet, images=(1, 3)), crop, clips)

@@ -31,7 +31,7 @@ def test_each_phase_trains_its_part_and_goes_on_from_the_one_before(example, lsp
     assert (model.architecture, model.width, model.skeleton.name) == ("tompson_mpii", 4, "lsp14")
 
 
-def test_later_phases_want_the_earlier_ones_weights(example, lspet, tmp_path, capsys):
+def test_later_phases_require_the_earlier_phases_weights(example, lspet, tmp_path, capsys):
     with pytest.raises(SystemExit):
         example.main(["--data", str(lspet), "--output", str(tmp_path), "--phase", "fine"])
     assert "--init" in capsys.readouterr().err

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
-from launching import launch
+from fresh_process import run_distributed
 from PIL import Image
 from running_examples import load_example
 from torch.testing import assert_close
@@ -40,7 +41,7 @@ def test_two_processes_have_the_gradients_of_one(tmp_path):
     found = []
     for processes in (1, 2):
         output = tmp_path / f"gradients_{processes}.pt"
-        launch(processes, ROOT / "tests" / "two_processes.py", output)
+        run_distributed(processes, ROOT / "tests" / "two_processes.py", output)
         found.append(torch.load(output))
     assert [result["processes"] for result in found] == [1, 2]
     one, two = (result["gradients"] for result in found)
@@ -81,6 +82,17 @@ def test_train_spatial_model_compares_with_the_detector(lspet, tmp_path, capsys)
     assert "with the spatial model" in capsys.readouterr().out
     # 15 maps of 16 x 16, the torso's among them, and displacements as large as the maps
     assert torch.load(tmp_path / "run" / "spatial_model.pt")["weight"].shape == (14, 15, 31, 31)
+
+
+def test_publish_checks_a_folder_before_it_uploads(tmp_path, capsys):
+    main = load_example("publish").main
+    network = posezoo.create("simple_baseline_lite", num_keypoints=2, skeleton=["tip", "tail"])
+    folder = network.save_pretrained(tmp_path / "arrows")
+    with pytest.raises(SystemExit):
+        main([str(folder), "you/arrows", "--dry-run"])
+    assert "does not state data, license, metrics" in capsys.readouterr().err
+    network.save_pretrained(folder, data="Arrows", license="MIT", metrics={"Arrows": {"error, px": 2.0}})
+    assert "license: mit" in main([str(folder), "you/arrows", "--dry-run"])
 
 
 def test_the_readme_lists_every_script():

@@ -4,9 +4,9 @@ tests/models/test_contract.py.
 
 import copy
 import json
-import subprocess
 import sys
 
+import fresh_process
 import pytest
 import torch
 from torch.testing import assert_close
@@ -81,7 +81,7 @@ def test_onnx_takes_any_number_of_inputs(lifter, runtime, tmp_path, decode):
             assert_close(answer, theirs, rtol=0, atol=1e-5 * float(theirs.abs().max()))
 
 
-def test_onnx_of_fixed_frames_and_batch_says_what_it_is(runtime, tmp_path):
+def test_onnx_of_fixed_frames_and_batch_has_metadata(runtime, tmp_path):
     torch.manual_seed(0)
     model = posezoo.create("martinez", num_blocks=1, linear_size=16)
     model.weights = Weights(license="CC-BY-4.0", data="somebody's", architecture="martinez")
@@ -110,7 +110,7 @@ def test_onnx_of_fixed_frames_and_batch_says_what_it_is(runtime, tmp_path):
     ],
     ids=["a percent", "not a number", "one answer for all"],
 )
-def test_a_file_that_answers_otherwise_is_not_written(
+def test_a_file_with_other_outputs_is_not_written(
     lifter, runtime, converts_at_once, tmp_path, monkeypatch, wrong, error
 ):
     """The file that was there before stays, and nothing is left beside it."""
@@ -135,7 +135,7 @@ def test_without_a_runtime_nothing_is_compared(lifter, converts_at_once, tmp_pat
     assert file.path.is_file()
 
 
-def test_what_is_missing_is_named(lifter, tmp_path, monkeypatch):
+def test_missing_parts_are_named(lifter, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(ImportError, match=r"pip install 'posezoo\[onnx\]'"):
         to_onnx(lifter, tmp_path / "lifter.onnx")
@@ -161,8 +161,7 @@ answers = torch.export.load({str(file.path)!r}).module()(image)
 for ours, theirs in zip(answers, expected, strict=True):
     torch.testing.assert_close(ours, theirs)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    fresh_process.run(program)
 
 
 def test_images_are_as_large_as_in_training(heatmaps, tmp_path):
@@ -175,14 +174,14 @@ def test_images_are_as_large_as_in_training(heatmaps, tmp_path):
     assert said["inputs"] == {"image": {"shape": ["batch", 3, 72, 64], "values": "RGB in [0, 1]"}}
 
 
-def test_a_trunk_answers_with_features(tmp_path):
+def test_a_trunk_is_exported_with_features(tmp_path):
     model = posezoo.create("cpm_9x9_4s", width=4, features_only=True)
     file = to_pt2(model, tmp_path / "trunk.pt2", size=(64, 64))
     assert file.outputs == {"features": ("batch", 4, 8, 8)}
     assert metadata_of(file.path)["license"] == "not stated"
 
 
-def test_the_model_stays_as_it_is(heatmaps, tmp_path):
+def test_export_does_not_change_the_model(heatmaps, tmp_path):
     """Whatever its mode, type and frozen parts; so does the stream of random numbers."""
     heatmaps.train().bfloat16().trunk.requires_grad_(False)
     before = {key: value.clone() for key, value in heatmaps.state_dict().items()}
@@ -199,7 +198,7 @@ def test_the_model_stays_as_it_is(heatmaps, tmp_path):
     assert program(torch.rand(2, 3, 64, 64)).dtype == torch.float32
 
 
-def test_a_compiled_model_is_exported_as_what_it_was(lifter, tmp_path):
+def test_a_compiled_model_is_exported_as_its_original(lifter, tmp_path):
     network = copy.deepcopy(lifter)
     expected = copy.deepcopy(lifter).eval()
     network.compile(backend="eager")
@@ -223,7 +222,7 @@ def test_a_compiled_model_is_exported_as_what_it_was(lifter, tmp_path):
         ("temporal_conv_27", {"channels": 8}, {"frames": 26}, "at least 27 frames"),
     ],
 )
-def test_what_does_not_fit_is_refused(tmp_path, name, kwargs, options, error):
+def test_mismatches_are_refused(tmp_path, name, kwargs, options, error):
     model = posezoo.create(name, **kwargs)
     with pytest.raises(ValueError, match=error):
         to_pt2(model, tmp_path / "model.pt2", **options)

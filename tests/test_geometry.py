@@ -372,7 +372,7 @@ def test_tight_box_has_at_least_one_pixel():
         tight_box(point, torch.tensor([False, False]))
 
 
-def test_tight_box_ignores_what_invisible_keypoints_hold():
+def test_tight_box_ignores_invisible_keypoints():
     points = torch.tensor([[1.0, 2.0], [math.nan, math.inf], [7.0, 3.5]])
     assert tight_box(points, torch.tensor([True, False, True])).tolist() == [1.0, 2.0, 7.0, 3.5]
 

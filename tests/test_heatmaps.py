@@ -108,7 +108,7 @@ def test_invisible_keypoints_have_no_target(method):
     assert_close(heatmaps[:, [0, 3]], encode(keypoints[:, [0, 3]], size=SIZE, method=method)[0])
 
 
-def test_weights_are_passed_on():
+def test_encode_returns_the_weights():
     weights = torch.tensor([[0.5, 1.5, 0.0]])
     heatmaps, kept = encode(scattered(1, 3).float(), weights, size=SIZE)
     assert_close(kept, weights)
@@ -136,7 +136,7 @@ def test_whole_numbers_and_precisions():
         ({"keypoints": torch.full((1, 3, 2), math.inf)}, "NaN or infinite"),
     ],
 )
-def test_encode_says_what_is_wrong(arguments, message):
+def test_encode_refuses_wrong_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         encode(**({"keypoints": torch.zeros(1, 3, 2), "size": SIZE} | arguments))
 
@@ -164,7 +164,7 @@ def test_people_add_up_to_one():
         merge_people(people)
 
 
-def test_the_background_is_what_no_keypoint_has():
+def test_the_background_is_one_minus_the_maximum():
     heatmaps, _ = encode(scattered(2, 5), size=SIZE)
     complete = with_background(torch.cat([heatmaps, 2 * heatmaps[:, :1]], dim=1))
     assert complete.shape == (2, 7, *SIZE)
@@ -286,7 +286,7 @@ def test_whatever_the_map_the_keypoint_is_in_it(method):
 
 @pytest.mark.parametrize("method", DECODINGS)
 @pytest.mark.parametrize("value", [0.0, -1.0])
-def test_a_map_without_a_positive_value_says_so(method, value):
+def test_a_map_without_a_positive_value_has_its_keypoint_at_0(method, value):
     heatmaps = torch.full((2, 3, *SIZE), value)
     heatmaps[1, 2] = encode(point(90, 120).float(), size=SIZE)[0]
     keypoints, scores = decode(heatmaps, method=method)
@@ -318,7 +318,7 @@ def test_quarter_moves_only_inside_the_border():
 
 
 @pytest.mark.parametrize("method", DECODINGS)
-def test_strides_scale_the_answer(method):
+def test_strides_scale_the_keypoints(method):
     heatmaps, _ = encode(scattered(2, 3), size=SIZE, method="gaussian")
     cells, _ = decode(heatmaps, stride=1, method=method)
     assert_close(decode(heatmaps, stride=(3.0, 2.0), method=method)[0], cells * torch.tensor([2.0, 3.0]).double())

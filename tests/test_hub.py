@@ -1,17 +1,14 @@
 """The Hub, end to end: the real `huggingface_hub` client against a server on this machine
 (hub_server.py).
 
-The client reads its environment when it is imported, so every scenario is a process of its own.
-Each runs a script that prints one JSON value; scenarios that can share a process do, because
-importing PyTorch is most of the time they take.
+The client reads its environment when it is imported, so every scenario is a process of its own,
+which runs a script that prints one JSON value.
 """
 
 import hashlib
 import json
 import os
-import signal
 import socket
-import subprocess
 import sys
 import textwrap
 import time
@@ -22,10 +19,10 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
+from fresh_process import Program
 from hub_server import HubServer, commit_hash
 from toy import randomize, scratch_registry, toy
 
-import posezoo
 from posezoo.registry import create, register_model
 from posezoo.weights import save_pretrained
 
@@ -51,27 +48,13 @@ def total(model):
 """
 
 
-def start(script: str, environment: dict[str, str]) -> subprocess.Popen[str]:
-    root = str(Path(posezoo.__file__).parents[1])
+def start(script: str, environment: dict[str, str]) -> Program:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and k.lower() != "all_proxy"}
-    return subprocess.Popen(
-        [sys.executable, "-c", PROLOGUE + textwrap.dedent(script)],
-        env={
-            **inherited,
-            "PYTHONPATH": os.pathsep.join([root, str(Path(__file__).parent)]),
-            "OMP_NUM_THREADS": "1",
-            **environment,
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return Program(PROLOGUE + textwrap.dedent(script), environment={**inherited, **environment})
 
 
-def finish(process: subprocess.Popen[str]) -> Any:
-    output, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    return json.loads(output.splitlines()[-1])
+def finish(process: Program) -> Any:
+    return json.loads(process.finish().splitlines()[-1])
 
 
 def run(script: str, environment: dict[str, str]) -> Any:
@@ -239,8 +222,7 @@ def test_a_killed_download_and_then_two_processes_at_once(hub, versions, tmp_pat
     while not hub.bodies("model.safetensors") and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.3)
-    victim.send_signal(signal.SIGKILL)
-    victim.communicate()
+    victim.kill()
     assert hub.bodies("model.safetensors")
     hub.pause = 0.02
     both = [start(script, hub.environment(tmp_path)) for _ in range(2)]

@@ -95,7 +95,7 @@ def test_a_frozen_trunk_stays_and_the_head_learns(model):
     assert moved == {key for key in before if key.startswith(model.head_keys)}
 
 
-def test_what_timm_froze_is_saved_after_it_is_unfrozen(model, tmp_path):
+def test_layers_frozen_by_timm_are_saved_after_unfreezing(model, tmp_path):
     trunk = [name for name, _ in model.named_children() if not name.startswith(model.head_keys)]
     expected = {key: value.clone() for key, value in model.state_dict().items()}
     freeze(model, trunk)

@@ -6,9 +6,7 @@ arrive, and return, in its own place.
 
 import inspect
 import json
-import os
 import pickle
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -19,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
+import fresh_process
 from toy import scratch_registry
 
 import posezoo
@@ -80,7 +79,7 @@ def video():
 
 @pytest.fixture(autouse=True)
 def no_warnings():
-    """Nothing warns unless the test says so."""
+    """Warnings are errors, except where a test expects them."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
@@ -144,7 +143,7 @@ def test_people_of_frames(video):
     np.testing.assert_array_equal(posezoo.lift(unnamed, Oracle(), skeleton="h36m17").pose3d, poses.pose3d)
 
 
-def test_a_frame_of_nobody_is_a_gap(video):
+def test_a_frame_without_people_is_a_gap(video):
     people = people_of(video)
     people[0] = people[3] = nobody()
     with pytest.warns(UserWarning, match="34 of 119 keypoints are interpolated along time: pelvis 2, right_hip 2"):
@@ -177,7 +176,7 @@ def test_the_same_twice_and_the_input_is_left_alone(video):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 10, 39, 40, 41])
-def test_an_oracle_that_looks_around(batch_size):
+def test_an_oracle_with_a_receptive_field(batch_size):
     video, oracle = random_video(40), Oracle(reach=4)
     whole = oracle.predict(torch.from_numpy(video)[None])[0][0].detach()
     oracle.inputs.clear()
@@ -235,7 +234,7 @@ def seen_by(skeleton, body):
         ("jhmdb15", ["neck_nose", "head"]),
     ],
 )
-def test_skeletons_that_do_not_tell_enough(skeleton, missing):
+def test_skeletons_without_the_needed_keypoints(skeleton, missing):
     says = rf"Oracle needs {', '.join(missing)}.*, which {skeleton} does not give; take another 2D detector"
     with pytest.raises(ValueError, match=says):
         posezoo.lift(seen_by(skeleton, a_body()), Oracle(), skeleton=skeleton)
@@ -351,7 +350,7 @@ def test_gaps(video, where, how):
         )
 
 
-def test_what_is_made_of_a_missing_keypoint_is_marked_too():
+def test_keypoints_derived_from_missing_ones_are_masked():
     video = seen_by("coco17", a_body(5))
     video[2, 11] = np.nan  # the left hip
     with pytest.warns(UserWarning, match="3 of 85 keypoints .*: pelvis 1, left_hip 1, spine 1$"):
@@ -363,7 +362,7 @@ def test_what_is_made_of_a_missing_keypoint_is_marked_too():
     np.testing.assert_allclose(poses.keypoints[2, 0], (hip + video[2, 12]) / 2, rtol=1e-6)
 
 
-def test_what_nobody_needs_may_be_missing():
+def test_unused_keypoints_may_be_missing():
     video = random_video(5, 25)
     for name in ("left_heel", "right_small_toe"):
         video[:, get_skeleton("body25").index(name)] = np.nan
@@ -386,7 +385,7 @@ def test_what_nobody_needs_may_be_missing():
     ],
 )
 @pytest.mark.parametrize("frames", [4, 3])  # of four, in which they are missing
-def test_what_stands_in_for_the_head(missing, expected, nose, frames):
+def test_replacements_of_the_head(missing, expected, nose, frames):
     body = a_body(4)
     for name in missing:
         body[name][:frames] = np.nan
@@ -401,7 +400,7 @@ def test_what_stands_in_for_the_head(missing, expected, nose, frames):
     np.testing.assert_allclose(poses.keypoints[:, neck], body["nose"] if nose else middle, rtol=1e-6)
 
 
-def test_a_head_that_is_rarely_seen_gives_way_to_the_ears():
+def test_a_rarely_visible_head_is_replaced_by_the_ears():
     body = a_body(4)
     body["head_top"][1:] = np.nan
     poses = posezoo.lift(seen_by("body25b", body), Oracle(), skeleton="body25b")
@@ -422,7 +421,7 @@ def test_ears_that_half_of_the_frames_show_are_better_than_eyes_that_all_show():
     np.testing.assert_allclose(poses.keypoints[3, H36M.index("head")], expected, rtol=1e-6)
 
 
-def test_a_hip_that_is_never_seen():
+def test_a_hip_that_is_never_visible():
     video, scores = random_video(6), np.ones((6, 17))
     scores[:, 13:15] = 0.2
     says = (
@@ -437,7 +436,7 @@ def test_a_hip_that_is_never_seen():
         posezoo.lift(video, Oracle(), skeleton="coco17")
 
 
-def test_a_face_that_is_never_seen():
+def test_a_face_that_is_never_visible():
     video = random_video(6)
     video[:, :5] = np.nan
     with pytest.raises(
@@ -447,7 +446,7 @@ def test_a_face_that_is_never_seen():
 
 
 @pytest.mark.parametrize("frames", [1, 4])
-def test_nothing_is_ever_seen(frames):
+def test_a_keypoint_that_is_never_visible(frames):
     with pytest.raises(ValueError, match=rf"needs pelvis.*which none of the {frames} frames shows"):
         posezoo.lift(np.full((frames, 17, 2), np.nan), Oracle(), skeleton="h36m17")
     with pytest.raises(ValueError, match=rf"which none of the {frames} frames shows"):
@@ -510,7 +509,7 @@ def test_scores_that_do_not_fit(video):
         posezoo.lift(people_of(video), Oracle(), scores=np.ones((7, 17)))
 
 
-def test_the_skeleton_must_be_said(video):
+def test_the_skeleton_is_required(video):
     with pytest.raises(ValueError, match=r"say which keypoints these are.*coco17.*h36m17.*body25"):
         posezoo.lift(video, Oracle())  # coco17 and h36m17 have 17 both
     with pytest.raises(ValueError, match="say which keypoints these are"):
@@ -528,7 +527,7 @@ def unpublished_lifter(**kwargs):
 
 def test_models_that_do_not_lift(video):
     image_model = posezoo.create("hrnet_w32", width=2)
-    with pytest.raises(ValueError, match=r"the input of hrnet_w32 is 'image', not 'keypoints'; posezoo\.predict is"):
+    with pytest.raises(ValueError, match=r"hrnet_w32 is 'image', not 'keypoints' or 'clip'; posezoo\.predict is"):
         posezoo.lift(video, image_model, skeleton="coco17")
     headless = posezoo.create("martinez", linear_size=16, num_keypoints=0)
     with pytest.raises(ValueError, match=r"this martinez has no head; model\.reset_head"):
@@ -555,7 +554,7 @@ def test_batch_size_of_nothing(video):
 # How the model is treated
 
 
-def test_flip_is_passed_on(video):
+def test_flip_reaches_the_model(video):
     oracle = Oracle()
     for flip in (False, True):
         posezoo.lift(video, oracle, skeleton="h36m17", flip=flip)
@@ -754,7 +753,7 @@ def test_boxes_stay_inside_the_image(monkeypatch):
     assert (boxes[:, 2:] > boxes[:, :2]).all()
 
 
-def test_nobody_is_found(monkeypatch):
+def test_no_person_is_found(monkeypatch):
     watcher = Watcher(walk(), np.zeros((20, 5), np.float32))
     monkeypatch.setattr(posezoo.lifting, "predict", watcher)
     assert len(predict_single_person(range(20))) == 20
@@ -783,9 +782,7 @@ assert posezoo.lift is lift is posezoo.lifting.lift
 assert posezoo.Poses3D is Poses3D
 assert "PIL" not in sys.modules
 """
-    environment = {**os.environ, "PYTHONPATH": str(Path(posezoo.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    fresh_process.run(script)
 
 
 def test_no_frames():

@@ -84,7 +84,7 @@ def test_perfect_predictions_cost_nothing(loss):
 
 
 @pytest.mark.parametrize("top_k", [0, 18, -1])
-def test_ohkm_says_how_many_there_are(top_k):
+def test_ohkm_error_contains_the_number_of_keypoints(top_k):
     with pytest.raises(ValueError, match=f"expected 1 to 17, the number of keypoints, got {top_k}"):
         ohkm(*golden(), top_k=top_k)
 
@@ -138,7 +138,7 @@ def test_cross_entropy_ignores_missing_and_empty_maps():
 
 
 @pytest.mark.parametrize("loss", [heatmap_sse, heatmap_cross_entropy])
-def test_tompsons_losses_want_matching_shapes(loss):
+def test_tompsons_losses_require_matching_shapes(loss):
     pred, target, weights = golden()
     with pytest.raises(ValueError, match=r"one shape \(B, K, h, w\), got"):
         loss(pred, target[:, 1:])
@@ -192,7 +192,7 @@ def test_keypoint_l2_is_half_the_sum_over_seen_coordinates():  # specs/models2d_
 
 
 @pytest.mark.parametrize("missing", range(16))
-def test_keypoint_l2_learns_nothing_from_a_missing_keypoint_in_any_position(missing):
+def test_keypoint_l2_has_no_gradient_for_a_missing_keypoint(missing):
     pred, target, _ = poses()
     pred.requires_grad_()
     seen = torch.ones(3, 16, dtype=torch.bool)
@@ -262,7 +262,7 @@ def test_keypoint_smooth_l1_is_mmposes():  # its RegressionLabel and SmoothL1Los
 
 @pytest.mark.parametrize("loss", [keypoint_mse, keypoint_smooth_l1])
 @pytest.mark.parametrize("missing", range(16))
-def test_regression_learns_nothing_from_a_missing_keypoint(loss, missing):
+def test_regression_has_no_gradient_for_a_missing_keypoint(loss, missing):
     pred, target, _ = poses()
     seen = torch.ones(3, 16, dtype=torch.bool)
     seen[1, missing] = False
@@ -304,7 +304,7 @@ def test_bounded_correction_is_the_error_of_one_step():  # specs/models2d_a.md 4
 
 
 @pytest.mark.parametrize("missing", range(5))
-def test_bounded_correction_learns_nothing_from_a_missing_keypoint(missing):
+def test_bounded_correction_has_no_gradient_for_a_missing_keypoint(missing):
     random = np.random.RandomState(9)
     pred, start, target = (torch.from_numpy(random.uniform(0, 224, (3, 5, 2))) for _ in range(3))
     target[1, missing] = torch.nan
@@ -396,7 +396,7 @@ def test_pose_sequence_mse_is_rpsms():
     torch.testing.assert_close(pose_sequence_mse(stages, target, scale, stage_weights=alphas), loss / 16)
 
 
-def test_pose_sequence_mse_leaves_out_what_is_missing():
+def test_pose_sequence_mse_leaves_out_missing_keypoints():
     """A clip that ends early costs what the shorter clip would; a missing keypoint gets no
     gradient.
     """
@@ -479,7 +479,7 @@ def test_smooth_pose_mse_skips_missing_keypoints():
         ({"frames": 0}, r"expected \(\.\.\., T, K, D\), got \(17, 3\)"),
     ],
 )
-def test_smooth_pose_mse_says_what_it_takes(arguments, says):
+def test_smooth_pose_mse_refuses_other_shapes(arguments, says):
     pred, target = poses3d()
     frames, keypoints = arguments.pop("frames", slice(None)), arguments.pop("keypoints", 17)
     with pytest.raises(ValueError, match=says):

@@ -9,9 +9,7 @@ import dataclasses
 import inspect
 import io
 import json
-import os
 import pickle
-import subprocess
 import sys
 import types
 import warnings
@@ -25,6 +23,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
+import fresh_process
 from toy import scratch_registry
 
 import posezoo
@@ -79,14 +78,6 @@ def person(width: int, height: int, sigma: float, seed: int = 0) -> np.ndarray:
     """Sample three points far enough from the border for whole blobs."""
     room = np.array([width, height]) - 1 - 8 * sigma
     return 4 * sigma + np.random.default_rng(seed).random((3, 2)) * room
-
-
-def fresh(script: str) -> str:
-    """Run a script in a new interpreter and return its output."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(posezoo.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture
@@ -248,7 +239,7 @@ def test_the_crop_has_context_around_a_box_and_none_around_an_image(photo):
 # How the model is treated
 
 
-def test_flip_is_passed_on(photo):
+def test_flip_reaches_the_model(photo):
     model = Oracle()
     posezoo.predict(photo[0], model)
     posezoo.predict(photo[0], model, flip=True)
@@ -971,11 +962,13 @@ from posezoo import predict
 assert posezoo.predict is predict is posezoo.prediction.predict
 print(predict.__name__)
 """
-    assert fresh(script) == "predict\n"
+    assert fresh_process.run(script) == "predict\n"
 
 
 def test_importing_the_function_does_not_import_pillow():
-    fresh("import posezoo, sys; posezoo.predict; assert not {'PIL', 'timm', 'huggingface_hub'} & set(sys.modules)")
+    fresh_process.run(
+        "import posezoo, sys; posezoo.predict; assert not {'PIL', 'timm', 'huggingface_hub'} & set(sys.modules)"
+    )
 
 
 def test_the_first_parameters_may_be_given_by_position():
@@ -990,7 +983,7 @@ def test_it_can_be_sent_to_other_processes():
 # The progress bar
 
 
-def test_the_bar_is_shown_when_asked_for(photo, capfd):
+def test_the_progress_bar_is_shown_on_request(photo, capfd):
     posezoo.predict([photo[0]] * 3, Oracle(), progress=True)
     assert "3/3" in capfd.readouterr().err
     posezoo.predict([photo[0]] * 40, Oracle(), progress=False)
@@ -1162,7 +1155,7 @@ def test_people_in_another_skeleton():
         dataclasses.replace(lsp, skeleton=None).to("coco17")
 
 
-def test_people_are_drawn_on_what_predict_was_given(tmp_path, photo):
+def test_people_are_drawn_on_the_given_image(tmp_path, photo):
     Image.fromarray(photo[0]).save(tmp_path / "photo.png")
     for image in (
         photo[0],

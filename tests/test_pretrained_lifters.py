@@ -31,7 +31,7 @@ def errors(model, keypoints, video):
     return float(mpjpe(pose3d, truth).mean()), float(pa_mpjpe(pose3d, truth).mean())
 
 
-def test_the_clip_is_what_its_camera_sees(video):
+def test_the_clip_is_the_cameras_projection(video):
     assert SAMPLE.stat().st_size < 100_000
     assert (video["name"], video["subject"], video["fps"]) == ("03_02", "03", 25)
     assert len(video["pose3d"]) / video["fps"] == pytest.approx(3, abs=0.1)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import posezoo
+from posezoo.weights.published_lspet import LSPET_NETWORKS
 
 ROOT = Path(__file__).parents[1]
 
@@ -17,9 +18,11 @@ def input_kind(name):
 
 def of_kind(kind):
     """Names with weights of the models that take images, or keypoints; `-m weights` where they are
-    not shipped.
+    not shipped. Without the small networks of `test_pretrained_lspet.py`.
     """
     for name in posezoo.list_pretrained():
+        if posezoo.get_pretrained_cfg(name) in LSPET_NETWORKS:
+            continue
         shipped = posezoo.get_pretrained_cfg(name).sources[0].startswith("package:")
         if input_kind(name) == kind:
             yield pytest.param(name, marks=() if shipped else pytest.mark.weights)

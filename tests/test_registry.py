@@ -1,11 +1,8 @@
 """The registry: names, tags, filters, prefixes, arguments, plug-ins, and what an import costs."""
 
 import importlib
-import os
 import re
-import subprocess
 import sys
-import textwrap
 import types
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -16,6 +13,7 @@ import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
+import fresh_process
 from toy import Toy, randomize, same, scratch_registry, snapshot, toy, toy_wide
 
 import posezoo
@@ -89,7 +87,7 @@ def test_typos_get_suggestions(toys):
 
 
 @pytest.mark.parametrize("name", ["", "  ", None, 3, Path("x")])
-def test_no_name_is_no_name(name):
+def test_a_missing_name_is_refused(name):
     assert "expected a model's name" in message(create, name)
 
 
@@ -199,7 +197,7 @@ def test_records(toys):
 # create ---------------------------------------------------------------------------------------------------------------
 
 
-def test_pretrained_is_in_eval_mode_and_knows_what_it_is(toys):
+def test_pretrained_is_in_eval_mode_and_has_its_record(toys):
     model = create("toy", pretrained=True)
     assert not model.training
     assert (model.architecture, model.weights.tag, model.kwargs["num_keypoints"]) == ("toy", "mpii_64x64", 16)
@@ -312,7 +310,7 @@ def test_features_only_takes_the_head_away(toys):
     assert "no head" in message(create, "headless", features_only=True)
 
 
-def test_how_it_was_initialised_is_not_what_it_is(toys):
+def test_initialisation_is_no_part_of_the_saved_arguments(toys):
     model = create("toy", pretrained_backbone=True)
     assert model.pretrained_backbone
     assert "pretrained_backbone" not in model.kwargs  # or loading what is saved would download the backbone
@@ -329,11 +327,49 @@ def test_other_records(toys, tmp_path):
     assert "expected a tag" in message(create, "toy", pretrained_cfg=3)
 
 
-def test_checkpoint_path_goes_through_load_checkpoint(toys, monkeypatch):
-    calls = []
-    monkeypatch.setattr(registry, "load_checkpoint", lambda model, path: calls.append((model, path)) or model)
-    model = create("toy_wide", checkpoint_path="some.pth")
-    assert calls == [(model, "some.pth")]
+def test_checkpoint_path_is_read_as_load_checkpoint_does(toys):
+    model = create("toy", checkpoint_path=toys / "model.safetensors", num_keypoints=16)
+    assert same(snapshot(model), snapshot(randomize(Toy(num_keypoints=16))))
+    assert not model.training
+    assert message(create, "toy", checkpoint_path="none.pth") == "there is no file none.pth"
+
+
+def test_a_new_head_leaves_the_model_in_train_mode_with_a_line_of_log(toys, caplog):
+    assert create("toy", pretrained=True, num_keypoints=3).training
+    assert create("toy", checkpoint_path=toys / "model.safetensors", num_keypoints=3).training
+    assert [record.message.count("train mode") for record in caplog.records] == [0, 1, 0, 1]
+    caplog.clear()
+    assert not create("toy", pretrained=True, features_only=True).training
+    assert not [record for record in caplog.records if "train mode" in record.message]
+
+
+def test_former_names_warn_and_build_the_current_model(toys):
+    registry.register_model_deprecations(__name__, {"old_toy": "toy", "older_toy": "toy.mpii_64x64", "gone": None})
+    try:
+        with pytest.warns(DeprecationWarning, match="now called 'toy'"):
+            assert create("old_toy.coco_64x64").architecture == "toy"
+        with pytest.warns(DeprecationWarning, match="mpii_64x64"):
+            assert create("older_toy", pretrained=True).weights.tag == "mpii_64x64"
+        assert "was removed" in message(create, "gone")
+        assert "is the name of a model" in message(registry.register_model_deprecations, "me", {"toy": "toy_wide"})
+        assert "toyy" in message(registry.register_model_deprecations, "me", {"new": "toyy"})
+    finally:
+        registry._DEPRECATED.clear()
+
+
+def test_models_by_task_skeleton_and_weights(toys):
+    assert "rpsm" in list_models(task="video-3d")
+    assert not set(list_models(task="2d")) & set(list_models(task="lifting"))
+    assert {"hrnet_w32", "toy"} <= set(list_models(task="2d"))
+    assert set(list_models(skeleton="h36m17", pretrained=True, task="lifting")) > {"martinez.cmu"}
+    assert not [name for name in list_models(skeleton="h36m17") if name.startswith("hrnet")]
+    assert "expected one of 2d, lifting, video-3d" in message(list_models, task="3d")
+    assert {"hrnet", "rpsm", "martinez"} <= set(registry.list_modules())
+    assert registry.is_model_pretrained("toy")
+    assert not registry.is_model_pretrained("toy.nobody")
+    assert not registry.is_model_pretrained("toy_wide")
+    assert registry.get_pretrained_cfg_value("toy", "data") == "MPII"
+    assert registry.get_pretrained_cfg_value("toy", "nobody") is None
 
 
 def test_local_dir(toys):
@@ -379,7 +415,7 @@ def test_a_plugin_is_imported_on_first_need(tmp_path, monkeypatch):
     registry._pending_plugins.cache_clear()
 
 
-def test_a_plugin_may_look_at_the_zoo_and_may_not_take_its_names(monkeypatch):
+def test_a_plugin_may_use_the_registry_but_not_its_names(monkeypatch):
     seen = []
 
     def curious() -> None:
@@ -407,22 +443,8 @@ def test_a_plugin_may_look_at_the_zoo_and_may_not_take_its_names(monkeypatch):
 # imports --------------------------------------------------------------------------------------------------------------
 
 
-def run(script: str, **environment: str) -> str:
-    root = str(Path(posezoo.__file__).parents[1])
-    path = os.pathsep.join([root, str(Path(__file__).parent)])
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        env={**os.environ, "PYTHONPATH": path, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_imports_are_lazy_and_timm_may_be_broken():
-    output = run(
+    output = fresh_process.run(
         """
         import sys
         import torch

@@ -234,7 +234,7 @@ def test_keypoints_are_on_the_person(folders, body):
 # ---------------------------------------------------------------------------------------------- the dataset
 
 
-def test_clips_are_what_they_say_and_the_same_each_time(folders, body):
+def test_clips_have_the_documented_contents_and_repeat(folders, body):
     takes = render_clips.read_takes([folders[1]], 30)
     clips, again, other = (render_clips.Clips(takes, body, size=64, length=4, count=3, seed=seed) for seed in (0, 0, 1))
     batch = next(iter(DataLoader(clips, batch_size=3)))
@@ -295,6 +295,45 @@ def test_recordings_are_drawn_in_their_shares(unequal, body, sampling, shares):
         render_clips.Clips(unequal, body, length=5, sampling="root")
 
 
+def test_mixed_limbs_are_of_either_recording_and_the_body_leans_as_a_whole(body):
+    take = rendering.read_take(read_bvh(bvh(), "01_01", unit=UNIT), 120)
+    first, second = (render_clips.part_of(take, start, 5) for start in (0, 20))
+    names, random = list(rendering.TURNS), np.random.default_rng(0)
+    seen, leans = set(), []
+    for _ in range(20):
+        mixed = render_clips.mix(first, second, random)
+        lean = mixed.rotations[:, names.index("Hips")] @ first.rotations[:, names.index("Hips")].mT
+        assert_close(lean, lean[:1].expand_as(lean), atol=1e-5, rtol=0)
+        leans.append(float(torch.rad2deg(torch.arccos(lean[0, 1, 1].clamp(-1, 1)))))
+        for bone, root in (("LeftForeArm", "Spine1"), ("RightLeg", "Hips")):
+            one, two, made = (
+                part.rotations[:, names.index(root)].mT @ part.rotations[:, names.index(bone)]
+                for part in (first, second, mixed)
+            )
+            kept = torch.allclose(made, one, atol=1e-4)
+            assert kept or torch.allclose(made, two, atol=1e-4)
+            seen.add((bone, kept))
+    assert len(seen) == 4
+    assert 5 < np.median(leans) < 30
+    _, pose3d = rendering.pose_body(body, body.vertices, first, slice(0, 5))
+    _, other = rendering.pose_body(body, body.vertices, mixed, slice(0, 5))
+    lengths = [
+        (pose[:, KEYPOINTS.index("left_elbow")] - pose[:, KEYPOINTS.index("left_wrist")]).norm(dim=-1)
+        for pose in (pose3d, other)
+    ]
+    assert_close(lengths[0], lengths[1], rtol=1e-3, atol=0)
+    assert not torch.allclose(pose3d, other, atol=10)
+
+
+def test_cameras_crops_and_mixtures_can_be_set(folders, body):
+    takes = render_clips.read_takes([folders[1]], 10)
+    plain = render_clips.Clips(takes, body, size=32, length=3, count=4)
+    for change in ({"mixed": 1.0}, {"height": (4000.0, 4500.0)}, {"shift": 0.3}):
+        changed = render_clips.Clips(takes, body, size=32, length=3, count=4, **change)
+        assert not torch.allclose(changed[0]["keypoints"], plain[0]["keypoints"], atol=0.5)
+        assert torch.allclose(changed[0]["pose3d"], plain[0]["pose3d"], atol=1) == ("shift" in change)
+
+
 def test_a_recording_in_two_places_is_read_once(folders):
     once, twice = (render_clips.read_takes([folders[1]] * times, 30) for times in (1, 2))
     assert [take.name for take in twice] == [take.name for take in once]
@@ -307,7 +346,7 @@ def test_subjects_are_held_out(folders):
         render_clips.read_takes([folders[1]], 30, subjects=["03"])
 
 
-def test_what_does_not_fit_is_said(folders, body, tmp_path):
+def test_mismatches_are_reported(folders, body, tmp_path):
     takes = render_clips.read_takes([folders[1]], 30)
     with pytest.raises(ValueError, match="no motion has the 11 frames of a clip, the longest has 10"):
         render_clips.Clips(takes, body, length=11)

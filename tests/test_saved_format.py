@@ -7,10 +7,9 @@ keeps both loading.
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import fresh_process
 import pytest
 import torch
 
@@ -43,7 +42,7 @@ def question(model):
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_a_saved_network_answers_as_ever(name):
+def test_a_saved_network_predicts_the_frozen_values(name):
     model = posezoo.create(f"local-dir:{SAVED / name}", pretrained=True).eval()
     points, _ = model.predict(question(model))
     first = points.reshape(-1, points.shape[-1])[:2]
@@ -61,8 +60,7 @@ def test_saved_again_it_is_the_same(name, tmp_path):
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_it_loads_with_torch_and_safetensors_alone(name):
-    done = subprocess.run([sys.executable, "-c", BARE, SAVED / name], capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "2", done.stderr
+    assert fresh_process.run(BARE, SAVED / name).strip() == "2"
 
 
 def test_todays_format_is_a_frozen_one():

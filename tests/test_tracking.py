@@ -209,7 +209,7 @@ def test_keypoints_without_a_score_or_place_are_not_compared(bad):
         assert ids_of(frames) == [[0, 1]] * 20
 
 
-def test_poses_tell_people_in_one_box_apart():
+def test_poses_distinguish_people_in_one_box():
     """Two people with the same box, such as the whole image: the OKS decides."""
     box = np.array([0.0, 0, 300, 300])
     people = [(person(100)[0], box), (person(200, seed=1)[0], box)]
@@ -226,8 +226,8 @@ def test_frames_without_people():
 
 
 def test_the_work_is_linear_in_the_frames(monkeypatch):
-    """The pairs compared in 5,000 frames are ten times those in 500, though hundreds of people have
-    come and gone.
+    """The pairs compared in 2,000 frames are five times those in 400, though many people have come and
+    gone.
     """
     pairs = []
     real = tracking.oks
@@ -243,13 +243,13 @@ def test_the_work_is_linear_in_the_frames(monkeypatch):
         ]
 
     counts = []
-    for length in (500, 5000):
+    for length in (400, 2000):
         pairs.clear()
         ids = track(list(passers_by(length)))
         counts.append(sum(pairs))
         assert int(ids[-1].max()) + 1 >= length // 40
-    assert counts[1] == pytest.approx(10 * counts[0], rel=0.05)
-    assert counts[1] <= 5000 * 3 * (3 + 2 * 6)
+    assert counts[1] == pytest.approx(5 * counts[0], rel=0.05)
+    assert counts[1] <= 2000 * 3 * (3 + 2 * 6)
 
 
 # --------------------------------------------------------------------------------------------------------------- errors

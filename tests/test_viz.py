@@ -1,8 +1,7 @@
 import itertools
-import subprocess
-import sys
 import weakref
 
+import fresh_process
 import numpy as np
 import pytest
 import torch
@@ -108,7 +107,7 @@ def test_a_long_slanted_line_is_without_gaps():  # strokes are painted in bands 
 
 
 @pytest.mark.parametrize("ends", [[[5, 5], [395, 295]], [[390, 60], [-50, 75]], [[200, 260], [203, 10]]])
-def test_a_line_covers_what_its_distance_says(ends):
+def test_a_line_covers_pixels_within_its_distance(ends):
     bone = Skeleton("bone", ("a", "b"), bones=((0, 1),))
     picture = draw_keypoints(_grey(300, 400), ends, bone, line_width=20, radius=1)
     start, along = np.array(ends[0]), np.subtract(ends[1], ends[0])
@@ -183,7 +182,7 @@ def test_points_outside_the_image_are_fine():
     assert not _changed(draw_keypoints(_grey(), [[-50, -50], [-20, 500]], bone)).any()
 
 
-def test_the_mask_of_a_conversion_hides_what_does_not_exist():
+def test_the_mask_of_a_conversion_hides_absent_keypoints():
     pose, valid = convert(np.full((17, 2), 60.0), "coco17", "mpii16")
     changed = _changed(draw_keypoints(_grey(), pose, "mpii16", scores=valid))
     assert changed[60, 60]
@@ -473,7 +472,7 @@ def test_attention_of_a_mirrored_image_is_the_mirrored_picture():
         np.testing.assert_array_equal(picture[:, tile][:, ::-1], mirrored[:, tile])
 
 
-def test_attention_shows_each_answer_on_its_own_tile():
+def test_attention_shows_each_prediction_on_its_own_tile():
     weights, points = np.zeros((2, 5, 6)), np.array([[30.0, 40.0], [90.0, 60.0]])
     sheet = draw_attention(_grey(), weights, keypoints=points)
     for (x, y), tile in zip(points.astype(int), (sheet[:, :120], sheet[:, 120:]), strict=True):
@@ -493,8 +492,7 @@ def test_attention_shows_each_answer_on_its_own_tile():
 
 def test_importing_does_not_import_pil_or_matplotlib():
     code = "import sys, posezoo.viz, posezoo.skeletons; print({'PIL', 'matplotlib', 'timm'} & set(sys.modules))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "set()"
+    assert fresh_process.run(code).strip() == "set()"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -550,7 +548,7 @@ def test_left_and_right_have_their_colours_in_3d(view):
 
 
 @pytest.mark.parametrize(("view", "axis"), [("front", 2), ("side", 0), ("top", 1)])
-def test_what_is_near_covers_what_is_far(view, axis):
+def test_near_limbs_cover_far_limbs(view, axis):
     """Two bones that cross in the middle of the view."""
     near = {"front": -1, "side": 1, "top": -1}[view]  # nearest to the viewer is: small z, large x, small y
     cross = Skeleton("cross", ("left_a", "left_b", "right_a", "right_b"), bones=((0, 1), (2, 3)))
@@ -653,7 +651,7 @@ def test_all_frames_have_one_scale():
     np.testing.assert_array_equal(fixed, draw_pose3d(walk[0], ARMS, size=64, views=["top"], bounds=BOUNDS))
 
 
-def test_frames_are_drawn_as_they_are_asked_for():
+def test_frames_are_drawn_one_at_a_time():
     asked = []
 
     def images():
@@ -722,7 +720,7 @@ def test_a_gif_has_every_frame(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["walk.gif"]
 
 
-def test_a_gif_of_somebody_who_stands_still(tmp_path):
+def test_a_gif_of_a_motionless_person(tmp_path):
     """Repeated frames need not be there, but their time."""
     save_gif(tmp_path / "still.gif", [_grey()] * 7)
     assert sum(duration for duration, _ in _frames(tmp_path / "still.gif")) == 280
@@ -778,7 +776,7 @@ def test_no_gif_is_half_done(tmp_path, before):
 
 
 @pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf")])
-def test_a_speed_that_is_none(tmp_path, fps):
+def test_an_invalid_speed_is_refused(tmp_path, fps):
     with pytest.raises(ValueError, match="fps: expected a positive number"):
         save_gif(tmp_path / "a.gif", [_grey()], fps=fps)
 

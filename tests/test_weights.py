@@ -113,7 +113,7 @@ def test_record_to_json_and_back():
         ({"sha256": "not hex digits"}, "8 to 64"),
     ],
 )
-def test_record_with_a_mistake(fields, said):
+def test_a_record_with_an_error(fields, said):
     with pytest.raises(ValueError, match=said):
         Weights(**fields)
 
@@ -291,7 +291,7 @@ def test_without_network_the_error_comes_within_a_second(tmp_path, monkeypatch):
         assert text.count("cannot be reached") + text.count("did not answer") == 4
 
 
-def test_a_proxy_is_what_has_to_be_reached(monkeypatch, tmp_path, server):
+def test_behind_a_proxy_only_the_proxy_must_be_reachable(monkeypatch, tmp_path, server):
     monkeypatch.delenv("NO_PROXY")
     monkeypatch.setenv("http_proxy", server.url)
     record = Weights(sources=("http://far.invalid/plain/a.pth",), sha256="0" * 8)
@@ -432,7 +432,7 @@ def test_a_model_without_memory_is_not_silently_left_empty(model):
     assert "to_empty" in message(load_state_dict, empty, snapshot(model))
 
 
-def test_another_head_is_left_out_and_said(folder, caplog):
+def test_another_head_is_left_out_and_reported(folder, caplog):
     for known in (True, False):  # whether the record says how many keypoints there are, or only the file's shapes
         record = Weights(sources=(f"local-dir:{folder}",), kwargs={"num_keypoints": 16} if known else {})
         target = Toy(num_keypoints=21)
@@ -594,7 +594,7 @@ def test_reset_head_is_remembered(folder, tmp_path):
     assert loaded.weights.skeleton == ""
 
 
-def test_what_was_measured_before_is_not_claimed_again(model, tmp_path):
+def test_measurements_are_not_copied_to_other_weights(model, tmp_path):
     first = save_pretrained(model, tmp_path / "a", metrics={"mpii": {"PCKh": 88.5}}, data="MPII", license="MIT")
     loaded = posezoo.from_pretrained(first)
     assert loaded.weights.metrics == {"mpii": {"PCKh": 88.5}}
@@ -622,7 +622,8 @@ def test_a_failed_write_leaves_the_old_files(model, folder, monkeypatch):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_model_card(model, tmp_path):
+def test_model_card(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path.parent)  # the card has no absolute path
     fields = {
         "data": "COCO train2017, MPII",
         "data_license": "CC-BY 4.0",
@@ -635,12 +636,15 @@ def test_model_card(model, tmp_path):
     card = ModelCard.load(save_pretrained(model, tmp_path, **fields) / "README.md")
     data, text = card.data, card.text
     assert (data.library_name, data.pipeline_tag, data.license) == ("posezoo", "keypoint-detection", "cc-by-nc-4.0")
-    assert data.datasets == ["coco-train2017", "mpii"]
+    assert data.datasets == ["coco", "mpii-human-pose"]
     assert "toy" in data.tags
     (result,) = data.eval_results
     assert (result.dataset_name, result.metric_name, result.metric_value) == ("coco", "AP", 70.4)
-    for said in ("posezoo.create(", "pretrained=True", "| coco | AP | 70.4 |", "authors", "CC-BY 4.0", "64 x 48"):
+    facts = ("authors", "CC-BY 4.0", "64 x 48", "## Citation")
+    for said in ("posezoo.create(", "pretrained=True", "| coco | AP | 70.4 |", *facts):
         assert said in text
+    assert str(tmp_path) not in text
+    assert all(f"`{name}`" in text for name in model.skeleton.keypoints)
     code = text.split("```python\n")[1].split("```")[0].replace("keypoints, scores", "#")
     exec(code, {})
     own = ModelCard.load(save_pretrained(model, tmp_path, card="# Mine", license="research only") / "README.md")
@@ -651,13 +655,27 @@ def test_model_card(model, tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "command"), [("image", "predict photo.jpg"), ("keypoints", "lift keypoints.json")])
-def test_model_card_says_how_to_run_it(model, tmp_path, kind, command):
+def test_model_card_contains_the_code_to_run_it(model, tmp_path, kind, command):
     model.input_kind = kind
     card = (save_pretrained(model, tmp_path) / "README.md").read_text()
-    assert f"posezoo {command} --model local-dir:{tmp_path}" in card
+    assert f"posezoo {command} --model local-dir:{tmp_path.name}" in card
 
 
-def test_files_are_as_readable_as_the_user_wants(model, tmp_path):
+def test_model_card_of_fine_tuned_weights(model, tmp_path):
+    picture = tmp_path / "poses.jpg"
+    picture.write_bytes(b"jpeg")
+    model.weights = Weights(sources=("hf-hub:someone/pose@v1",), architecture="toy", tag="coco", license="MIT")
+    folder = save_pretrained(model, tmp_path / "tuned", data="Arrows", thumbnail=picture)
+    card = ModelCard.load(folder / "README.md")
+    assert (card.data.base_model, card.data.thumbnail, card.data.datasets) == ("someone/pose", "poses.jpg", None)
+    assert "Initial weights: `toy.coco`" in card.text
+    assert "![Predictions](poses.jpg)" in card.text
+    assert (folder / "poses.jpg").read_bytes() == b"jpeg"
+    assert "there is no" in message(save_pretrained, model, tmp_path / "none", thumbnail=tmp_path / "absent.jpg")
+    assert not (tmp_path / "none").exists()
+
+
+def test_files_have_the_permissions_of_the_umask(model, tmp_path):
     """safetensors' own writer leaves a file that only its owner can read, whatever the umask."""
     before = os.umask(0o022)
     try:

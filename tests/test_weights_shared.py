@@ -74,7 +74,7 @@ def test_two_records_of_one_file_have_their_rows(whole):
     assert create("toy", pretrained=True).num_keypoints == 17
 
 
-def test_any_keypoints_of_the_file_can_be_asked_for(whole, caplog):
+def test_any_keypoints_of_the_file_can_be_selected(whole, caplog):
     for asked in ("lsp14", ["right_ear", "neck"]):
         with caplog.at_level(logging.WARNING, logger="posezoo"):
             model = create("toy", pretrained=True, skeleton=asked)
@@ -122,7 +122,7 @@ def test_rows_that_are_not_keypoints_are_refused():
     assert "no head" in message(select_keypoints, state, ["tail"], "abc", "ab")
 
 
-def test_an_unnamed_head_of_all_rows_is_loaded_as_it_is(whole):
+def test_an_unnamed_head_of_all_rows_is_loaded_unchanged(whole):
     assert torch.equal(create("toy", pretrained=True, num_keypoints=19).final_layer.bias, whole.final_layer.bias)
 
 
@@ -177,7 +177,7 @@ def test_a_damaged_base_leaves_the_model_unchanged(slim, tmp_path):
     assert same(snapshot(target), before)
 
 
-def test_what_does_not_go_together_is_refused(slim, whole, tmp_path):
+def test_incompatible_options_are_refused(slim, whole, tmp_path):
     model, folder = slim
     place = (f"local-dir:{folder}",)
     target = create("share", num_keypoints=5)

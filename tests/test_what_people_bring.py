@@ -20,7 +20,7 @@ from posezoo.data.cmu import UNIT
 from posezoo.data.detections import read_keypoints
 from posezoo.data.files import load_arrays, load_mat
 from posezoo.data.mocap import read_amc, read_asf, read_bvh
-from posezoo.data.tracking import track_person
+from posezoo.data.single_person import track_person
 from posezoo.evaluate import evaluate_files
 from posezoo.metrics import coco_ap
 
@@ -105,7 +105,7 @@ def test_tracking_takes_linear_time():
         ["3" * 30 + f"_{i:012}_keypoints" for i in (3, 4, 7, 9)],
     ],
 )
-def test_frames_of_nobody_stay(tmp_path, ids):
+def test_frames_without_people_are_kept(tmp_path, ids):
     order = [2, 0, 3, 1]
     content = results([person(5.0 * i) for i in order], [ids[i] for i in order])
     keypoints = read_keypoints(write(tmp_path / "a.json", content), "coco17")["keypoints"]

@@ -18,6 +18,7 @@ the crown, where CMU's skeletons end some 10 cm lower, and `wrist` is the wrist,
 """
 
 import argparse
+import itertools
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -38,12 +39,28 @@ from posezoo.geometry import Camera, box_to_crop, crop_matrix, tight_box, transf
 from posezoo.viz import draw_keypoints
 
 sys.path.insert(0, str(Path(__file__).parent))
-from rendering import PART, SPACINGS, Body, Fragments, Surface, Take, pose_body, rasterise, read_take, skinned
+from rendering import (
+    LIMB_BONES,
+    PART,
+    SIDES,
+    SPACINGS,
+    TURNS,
+    Body,
+    Fragments,
+    Surface,
+    Take,
+    pose_body,
+    rasterise,
+    read_take,
+    skinned,
+)
 
 IMAGE = 1000  # pixels, side of the virtual camera's square image, of which a crop is rendered
 PADDING = (1.15, 1.4)  # of the crop around the keypoints' box, range
 STATURE = (0.94, 1.06)  # factor on the body's size, range
 SHIFT = 0.05  # of the crop in units of its side, maximum
+LEAN = 20.0  # degrees, standard deviation of the inclination of `mix`
+HEIGHT = (500.0, 2200.0)  # mm of the camera above the floor, range
 SPARSE = 0.9  # pixels between points of the surface, maximum
 SAMPLINGS = ("sqrt", "proportional")  # of recordings, by their numbers of possible clips
 SKIN = ((0.95, 0.76, 0.65), (0.87, 0.63, 0.48), (0.71, 0.48, 0.34), (0.50, 0.32, 0.22), (0.32, 0.20, 0.14))
@@ -61,8 +78,13 @@ class Clips(Dataset[dict[str, Any]]):
         count: number of clips.
         seed: random seed; clip `i` depends only on it and on `i`.
         padding: range of the factor on the keypoints' box in all frames of the clip.
+        shift: of the crop in units of its side, maximum.
+        height: range of the camera's height above the floor, mm.
         backgrounds: images to crop backgrounds from. Defaults to random gradients, boxes and noise.
+        photographed: probability of a background from `backgrounds`, where there are some.
         occluders: probability of an occluder in front of the person.
+        mixed: probability that limbs are moved as in another recording, and the body leans; see
+            `mix`.
         sampling: how often clips of a recording are drawn. "sqrt": in proportion to the square root
             of its number of possible clips, so that one long recording does not dominate.
             "proportional": in proportion to that number, so that all possible clips are equally
@@ -89,8 +111,12 @@ class Clips(Dataset[dict[str, Any]]):
         count: int = 10000,
         seed: int = 0,
         padding: tuple[float, float] = PADDING,
+        shift: float = SHIFT,
+        height: tuple[float, float] = HEIGHT,
         backgrounds: Sequence[str | Path] = (),
+        photographed: float = 1.0,
         occluders: float = 0.1,
+        mixed: float = 0.0,
         sampling: str = "sqrt",
     ) -> None:
         if sampling not in SAMPLINGS:
@@ -102,8 +128,9 @@ class Clips(Dataset[dict[str, Any]]):
                 f"no motion has the {length} frames of a clip, the longest has {longest}; shorten the clips"
             )
         self.body, self.size, self.length, self.count, self.seed = body, size, length, count, seed
-        self.padding, self.backgrounds, self.occluders = padding, list(backgrounds), occluders
-        self.sampling = sampling
+        self.padding, self.shift, self.height = padding, shift, height
+        self.backgrounds, self.photographed, self.occluders = list(backgrounds), photographed, occluders
+        self.mixed, self.sampling = mixed, sampling
         self.possible = np.array([len(take.pelvis) - length + 1 for take in self.takes])  # clips of each recording
 
     def __len__(self) -> int:
@@ -115,6 +142,10 @@ class Clips(Dataset[dict[str, Any]]):
         random = np.random.default_rng([self.seed, index])
         number, first = self.choose(random)
         take = self.takes[number]
+        if self.mixed and random.random() < self.mixed:
+            other, start = self.choose(random)
+            take = mix(part_of(take, first, self.length), part_of(self.takes[other], start, self.length), random)
+            first = 0
         vertices = self.body.shaped(random_shape(self.body.targets, random), scale=random.uniform(*STATURE))
         moves, world = pose_body(self.body, vertices, take, slice(first, first + self.length))
         camera = self._camera(world, random)
@@ -143,20 +174,49 @@ class Clips(Dataset[dict[str, Any]]):
     def _camera(self, world: Tensor, random: np.random.Generator) -> Camera:
         """A camera whose image is the crop, the same for all frames."""
         generator = torch.Generator().manual_seed(int(random.integers(2**62)))
-        camera = virtual_cameras(world, 1, size=(IMAGE, IMAGE), generator=generator)[0]
+        camera = virtual_cameras(world, 1, height=self.height, size=(IMAGE, IMAGE), generator=generator)[0]
         points = camera.project(camera.world_to_camera(world)).reshape(-1, 2)
         box = tight_box(points, torch.ones(len(points), dtype=torch.bool))
         size = (self.size, self.size)
         center, extent = box_to_crop(box[None], size, padding=random.uniform(*self.padding))
-        center = center + extent * torch.from_numpy(random.uniform(-SHIFT, SHIFT, 2))
+        center = center + extent * torch.from_numpy(random.uniform(-self.shift, self.shift, 2))
         matrix = crop_matrix(center, extent, size).to(camera.focal)[0]
         middle = transform_points(camera.center[None], matrix)[0]
         return replace(camera, focal=camera.focal * matrix.diagonal(), center=middle, size=size)
 
     def _background(self, random: np.random.Generator) -> Tensor:
-        if self.backgrounds:
+        if self.backgrounds and (self.photographed == 1 or random.random() < self.photographed):
             return photo_background(self.backgrounds[int(random.integers(len(self.backgrounds)))], self.size, random)
         return drawn_background(self.size, random)
+
+
+def part_of(take: Take, first: int, length: int) -> Take:
+    """Cut a recording."""
+    frames = slice(first, first + length)
+    return replace(take, rotations=take.rotations[frames], pelvis=take.pelvis[frames])
+
+
+def mix(take: Take, other: Take, random: np.random.Generator) -> Take:
+    """Take half of the limbs, relative to the trunk, from another recording, and lean the body.
+
+    Args:
+        take: the recording.
+        other: one of the same length.
+        random: random generator.
+    """
+    names, rotations, rest = list(TURNS), take.rotations.clone(), take.rest.clone()
+    for side, (bones, root) in itertools.product(SIDES, LIMB_BONES.items()):
+        if random.random() < 0.5:
+            continue
+        base = names.index(root)
+        for bone in (names.index(f"{side}{bone}") for bone in bones):
+            relative = other.rotations[:, base].mT @ other.rotations[:, bone]
+            rotations[:, bone], rest[bone] = take.rotations[:, base] @ relative, other.rest[bone]
+    way, angle = random.uniform(0, 2 * np.pi), np.deg2rad(random.normal(0, LEAN))
+    axis = torch.tensor([[0.0, 0.0, np.sin(way)], [0.0, 0.0, -np.cos(way)], [-np.sin(way), np.cos(way), 0.0]])
+    lean = torch.linalg.matrix_exp(angle * axis).float()
+    middle = take.pelvis.mean(dim=0)
+    return replace(take, rotations=lean @ rotations, pelvis=(take.pelvis - middle) @ lean.mT + middle, rest=rest)
 
 
 def read_takes(

@@ -73,6 +73,8 @@ LIMBS = {  # bone: part, value of `along` at its start, bone at its end
     "UpLeg": ("leg", 0.0, "Leg"),
     "Leg": ("leg", 1.0, "Foot"),
 }
+# bones of arms and legs, without their side, and the bone of the trunk that they hang on
+LIMB_BONES = {("Arm", "ForeArm", "Hand"): "Spine1", ("UpLeg", "Leg", "Foot", "ToeBase"): "Hips"}
 DRAWN = ("body", "helper-l-eye", "helper-r-eye", "helper-hair", "helper-skirt")  # groups of the mesh
 SPACINGS = tuple(2.0 * 2 ** (step / 2) for step in range(10))  # mm between sampled points, 2 to 45
 TOUCHING = 60.0  # mm: a pixel is a hole if two opposite neighbours are nearer by more than this

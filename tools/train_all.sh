@@ -6,13 +6,13 @@
 # Steps, in order; without arguments all of them run:
 #
 #     landmarks renders default_128 default_192 posernn_attention posernn_lstm posernn_cnn deeppose ief
-#     hourglass_1 hourglass_2 hrnet_w18_128 hrnet_w18
+#     cpm_vgg_6s hourglass_1 tompson_coarse tompson_fine hrnet_w18
 #
 # A step that was finished is skipped, one that was interrupted is continued, one that fails ends the queue.
 # $OUT/log.txt has the times and the last scores of each step, $OUT/STEP.log its output.
 #
 # RUN starts a script, for instance RUN="torchrun --nproc_per_node 2"; PYTHON starts a script in one process, and
-# TEACHER_PYTHON is the Python with mediapipe (tools/label_with_teacher.py). RUN=echo PYTHON=echo lists the commands.
+# TEACHER_PYTHON is the Python with mediapipe (tools/label_with_teacher.py). CRAFT is craft_mlt_25k.pth (examples/craft.py). RUN=echo PYTHON=echo lists the commands.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
@@ -23,8 +23,11 @@ mkdir -p "$OUT"
 
 BACKBONE=(--backbone tf_efficientnet_lite2 --start "$OUT/default_192/model")
 PEOPLE=(--data "$LSPET" --train-images 1 7000 7501 9500 --val-images 7001 7500 --mixed-precision bf16 --resume)
-CACHED=("${PEOPLE[@]}" "${BACKBONE[@]}" --freeze-backbone --cache 8)
-POSERNN=("${CACHED[@]}" --augment --features "$OUT/posernn_features" --epochs 12 --batch-size 100 --halve-every 2000)
+CACHED=("${PEOPLE[@]}" "${BACKBONE[@]}" --freeze-backbone --cache 4)
+POSERNN=("${CACHED[@]}" --augment --features "$OUT/posernn_features" --batch-size 100)
+# labels and crops of the shipped network, for small networks
+TAUGHT=(--teacher simple_baseline_lite.lsp14_192x192 --renders "$OUT/renders" --copies 2 --crop-size 128 128
+  --crops "$OUT/crops_128" --batch-size 16 --epochs 1)
 
 landmarks() { $TEACHER_PYTHON tools/label_with_teacher.py --data "$LSPET" --output "$OUT/landmarks.npz"; }
 renders() {
@@ -41,33 +44,36 @@ default_192() { default default_192 --init "local-dir:$OUT/default_128/model" --
 posernn() { # decoder, options
   $PYTHON examples/train_posernn.py "${POSERNN[@]}" --decoder "$1" --output "$OUT/posernn_$1" "${@:2}"
 }
-posernn_attention() { posernn attention --neck-width 256; }
-posernn_lstm() { posernn lstm --neck-width 64; }
-posernn_cnn() { posernn cnn --neck-width 128 --fc-width 512; }
+posernn_attention() { posernn attention --neck-width 256 --lr 2e-3 --epochs 5 --halve-every 350; }
+posernn_lstm() { posernn lstm --neck-width 64 --lr 2e-3 --epochs 6 --halve-every 400; }
+posernn_cnn() { posernn cnn --neck-width 64 --fc-width 512 --epochs 5 --halve-every 350; }
 deeppose() {
-  $PYTHON examples/train_deeppose.py "${CACHED[@]}" --cache 4 --size 440 440 --stages 3 --measure 500 --optimizer adamw \
-    --lr 1e-3 --dropout 0.3 --batch-size 128 --epochs 12 --eval-every 12 --output "$OUT/deeppose"
+  $PYTHON examples/train_deeppose.py "${CACHED[@]}" --size 440 440 --stages 1 --optimizer adamw --lr 1e-3 --dropout 0.3 \
+    --batch-size 128 --epochs 6 --eval-every 6 --output "$OUT/deeppose"
 }
 ief() {
-  $RUN examples/train_ief.py "${PEOPLE[@]}" "${BACKBONE[@]}" --optimizer adamw --lr 5e-4 --batch-size 16 \
-    --epochs-per-step 1 1 1 1 --output "$OUT/ief"
+  $RUN examples/train_ief.py "${PEOPLE[@]}" "${BACKBONE[@]}" --size 128 128 --optimizer adamw --lr 5e-4 --batch-size 16 \
+    --epochs-per-step 0 0 0 1 --draws 1 --output "$OUT/ief"
 }
-hourglass() { # stacks, options
-  $RUN examples/train_hourglass.py "${PEOPLE[@]}" --model "hourglass_$1" --width 128 --batch-size 16 --lr 5e-4 \
-    --output "$OUT/hourglass_$1" "${@:2}"
+cpm_vgg_6s() {
+  $PYTHON examples/train_cpm.py "${PEOPLE[@]}" "${TAUGHT[@]}" --model cpm_vgg_6s --width 64 --stages 3 --size 128 128 \
+    --adam --lr 7e-4 --craft "${CRAFT:-craft_mlt_25k.pth}" --output "$OUT/cpm_vgg_6s"
 }
-hourglass_1() { hourglass 1 --size 128 128 --epochs 30; }
-hourglass_2() { hourglass 2 --size 128 128 --epochs 30; }
-hrnet() { # name, options
-  $RUN examples/train_heatmap.py "${PEOPLE[@]}" --model hrnet_w18 --output "$OUT/$1" "${@:2}"
+taught() { # name, options
+  $PYTHON examples/train_heatmap.py "${PEOPLE[@]}" "${TAUGHT[@]}" --model "$1" --lr 1.5e-3 --ema 0.99 --output "$OUT/$1" \
+    "${@:2}"
 }
-hrnet_w18_128() { hrnet hrnet_w18_128 --size 128 128 --epochs 30; }
-hrnet_w18() {
-  hrnet hrnet_w18 --init "$OUT/hrnet_w18_128/model/model.safetensors" --size 192 192 --epochs 5 --lr 3e-4
+hourglass_1() { taught hourglass_1 --width 128 --size 128 128; }
+hrnet_w18() { taught hrnet_w18 --width 12 --size 96 96; }
+tompson() { # phase, options
+  $PYTHON examples/train_tompson.py "${PEOPLE[@]}" "${TAUGHT[@]}" --phase "$1" --width 32 --fc-width 128 --window 20 \
+    --size 128 128 --adam --lr 1e-3 --output "$OUT/tompson_$1" "${@:2}"
 }
+tompson_coarse() { tompson coarse; }
+tompson_fine() { tompson fine --init "$OUT/tompson_coarse/model"; }
 
 STEPS=(landmarks renders default_128 default_192 posernn_attention posernn_lstm posernn_cnn deeppose ief
-  hourglass_1 hourglass_2 hrnet_w18_128 hrnet_w18)
+  cpm_vgg_6s hourglass_1 tompson_coarse tompson_fine hrnet_w18)
 
 scores() { # of the last evaluation of a step
   local file

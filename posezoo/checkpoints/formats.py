@@ -113,6 +113,7 @@ NETWORKS: tuple[tuple[tuple[str, ...], Callable[[State], Network]], ...] = (
     (("expand_conv.weight",), lifters.find_temporal_conv),
     (("linear_stages.0.w1.weight",), lifters.find_martinez),
     (("encoder.gates.weight",), lifters.find_seq2seq3d),
+    # no network is inferred from these: their files lack a part, so the caller gives the model
     (("recurrent.0.pose.weight", "trunk.conv1_1.weight"), images.refuse_trunk),
     (("recurrent.0.pose.weight",), images.refuse_rpsm),
     ((), images.refuse_trunk),

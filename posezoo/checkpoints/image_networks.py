@@ -77,6 +77,7 @@ def pytorchcv(state: State) -> State:
             key = f"backbone.layer{unit[1]}.{int(unit[2]) - 1}.{place}.{key[unit.end() :]}"
         deconv = re.match(r"decoder\.unit(\d)\.(conv|bn)\.", key)
         if deconv:
+            # a deconvolution, its norm and its ReLU take three numbers of the Sequential
             key = f"deconv_layers.{3 * int(deconv[1]) - 3 + (deconv[2] == 'bn')}.{key[deconv.end() :]}"
         renamed[key.replace("decoder.final_block.", "final_layer.")] = value
     return complete(renamed, IMAGENET_MEAN, IMAGENET_STD)
@@ -97,6 +98,7 @@ def princeton(state: State) -> State:
         name = re.sub(r"^((?:hgs|features)\..*)\.(bn\d|conv\d|skip_layer)\.", r"\1.0.\2.", name)
         name = re.sub(r"(conv\d|skip_layer)\.conv\.", r"\1.", name)
         renamed[re.sub(r"^((?:outs|merge_\w+)\.\d+)(?:\.conv)+\.", r"\1.", name)] = value
+    # the authors feed RGB in [0, 1] without normalisation
     return complete(renamed, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
@@ -177,6 +179,7 @@ def caffe_cpm(state: State) -> State:
             return f"trunk.{key}"
         return f"stages.{int(later[2]) - 2}.{'beliefs' if later[1] else 'features'}.{key}" if later else key
 
+    # 9x9 and vgg have other layers on the image: one trunk, or one of stage 1 and one of the later stages
     on_the_image = ("conv1_1.weight", "conv1_stage1.weight", "conv1_stage2.weight")
     renamed = {place(key): value.flip(1) if key in on_the_image else value for key, value in state.items()}
     return complete(renamed, CPM_MEAN, CPM_STD)
@@ -195,6 +198,7 @@ def caffe_ief(state: State) -> State:
             f"got {channels}"
         )
     kernel, first = state[first], first.removesuffix(".weight")
+    # a convolution of concatenated channels is the sum of convolutions of its parts
     renamed = {
         "conv1.weight": kernel[:, [0, 1, 2, -1]],
         "conv1.bias": state[f"{first}.bias"],
@@ -220,6 +224,7 @@ def torch7_rpsm(state: State) -> State:
         stage, layer = divmod(int(number), len(RPSM_STAGE))
         name = RPSM_STAGE[layer].format(stage=stage)
         if name.endswith("adapted") and leaf == "weight" and stage:  # one matrix for features and the stage before
+            # an LSTM's matrix has four gates in its rows, and `hidden` features in its first columns
             hidden = len(value) // 4
             renamed[name.replace("adapted", "previous.weight")] = value[:, hidden:]
             value = value[:, :hidden]

@@ -60,6 +60,7 @@ def mmpose_lifter(state: State) -> State:
             "mmpose's published lifters take Human3.6M's 17 keypoints and predict 17, or 16 without the pelvis; "
             f"this one takes {inputs // 2} and predicts {outputs}, and its file does not hold their statistics"
         )
+    # the root is not predicted, and each filter has one frame: mmpose's Martinez, whose statistics are Human3.6M's
     if width == 1 and outputs == 16:
         return complete(_as_martinez(renamed) | _statistics(*HUMAN36M))
     # 2D: pixels of an image of 1000 x 1000 to [-1, 1]; 3D: metres
@@ -77,6 +78,7 @@ def _as_martinez(state: State) -> State:
             key = f"linear_stages.{int(layer[2]) // 2}.{name}.{layer[3]}"
         key = key.replace("expand_conv.", "w1.").replace("expand_bn.", "batch_norm1.").replace("shrink.", "w2.")
         renamed[key] = value.squeeze(-1) if value.ndim == 3 else value
+        # convolutions before a batch norm have no bias, Martinez' linear layers do
         if value.ndim == 3 and not key.startswith("w2."):
             renamed[key.replace("weight", "bias")] = value.new_zeros(len(value))
     return renamed

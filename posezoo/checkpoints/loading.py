@@ -144,7 +144,7 @@ def known_file(path: str | Path) -> Weights | None:
     return next((record for record in records if record.sha256 and digest.startswith(record.sha256)), None)
 
 
-def load_weights(model: nn.Module, record: Weights, *, cache_dir: str | Path | None = None) -> None:
+def load_weights(model: nn.Module, record: Weights, *, cache_dir: str | Path | None = None) -> tuple[str, ...]:
     """Find, verify, read, convert and copy a record's weights into a model.
 
     Where the keypoints differ, and are not among `record.keypoints`, the head keeps its values,
@@ -156,6 +156,9 @@ def load_weights(model: nn.Module, record: Weights, *, cache_dir: str | Path | N
         record: of the weights.
         cache_dir: folder for downloads; see `posezoo.weights.find`.
 
+    Returns:
+        The warnings: none if the weights are complete.
+
     Raises:
         WeightsNotFoundError: (a ValueError) no source provides the file, or the base's.
         ValueError: the file does not fit; the model is unchanged.
@@ -164,6 +167,7 @@ def load_weights(model: nn.Module, record: Weights, *, cache_dir: str | Path | N
         >>> import posezoo, tempfile
         >>> folder = posezoo.save_pretrained(posezoo.create("hrnet_w32"), tempfile.mkdtemp())
         >>> load_weights(posezoo.create("hrnet_w32"), posezoo.Weights(sources=(f"local-dir:{folder}",)))
+        ()
     """
     path = find(record, cache_dir)
     state = read_state_dict(path)
@@ -173,7 +177,7 @@ def load_weights(model: nn.Module, record: Weights, *, cache_dir: str | Path | N
                 logger.info(note)
             state = convert(state, record.format)
         state = complete(state, record, cache_dir)
-        fit(model, state, num_keypoints=record.kwargs.get("num_keypoints"), keypoints=record.keypoints)
+        return fit(model, state, num_keypoints=record.kwargs.get("num_keypoints"), keypoints=record.keypoints)
     except WeightsNotFoundError:
         raise
     except ValueError as error:

@@ -18,12 +18,14 @@ The motion datasets (`CMU`, `Human36M`, `HumanEva`) yield videos, dictionaries w
                one)
     keypoints  (T, K, 2) float32, (x, y) pixels
     camera     the `posezoo.geometry.Camera` that projects `pose3d` to `keypoints`
-    frames     T paths of images
+    frames     T paths of images, or frames of a video file (`posezoo.data.clips`)
+    boxes      (T, 4) float32, pixels around the person
 
 and `Windows` cuts videos into the inputs of a network.
 """
 
 from posezoo.data.buffy import Buffy
+from posezoo.data.clips import ClipCrop, CroppedClips
 from posezoo.data.cmu import CMU, sample_video
 from posezoo.data.coco import COCO
 from posezoo.data.filters import OneEuroStream, gaussian_filter, mean_filter, median_filter, one_euro_filter
@@ -33,6 +35,7 @@ from posezoo.data.humaneva import HumanEva
 from posezoo.data.image_parse import ImageParse
 from posezoo.data.lsp import LSP
 from posezoo.data.mpii import MPII, collate_others
+from posezoo.data.paper_crops import CROPS
 from posezoo.data.transforms import PersonCrop, cutout, jitter_colour
 from posezoo.data.virtual_cameras import add_noise, project_videos, virtual_cameras
 from posezoo.data.windows import Windows
@@ -40,10 +43,13 @@ from posezoo.data.windows import Windows
 __all__ = [
     "CMU",
     "COCO",
+    "CROPS",
     "FLIC",
     "LSP",
     "MPII",
     "Buffy",
+    "ClipCrop",
+    "CroppedClips",
     "Human36M",
     "HumanEva",
     "ImageParse",

@@ -1,4 +1,4 @@
-"""Buffy Stickmen (Ferrari, Marin-Jimenez, Zisserman, CVPR 2008), versions 2 and 3: 748 video frames.
+"""Buffy Stickmen (Ferrari, Marin-Jimenez, Zisserman; CVPR 2008), versions 2 and 3: 748 frames.
 
 Reads the archive as its authors distribute it: a folder with `data/buffy_s5e2_sticks.txt` for each
 of five episodes, and images as `images/buffy_s5e2_original/000063.jpg`; the folders of images may
@@ -188,7 +188,7 @@ def _keypoints(segments: np.ndarray) -> np.ndarray:
 
 
 def _joined(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Order the ends of two segments `(N, 2, 2)` that meet: free and near end, near and free end."""
+    """Order the ends of two segments `(N, 2, 2)` that meet: free, near; near, free."""
     distance = np.linalg.norm(first[:, :, None] - second[:, None], axis=-1).reshape(-1, 4)
     near_first, near_second = np.divmod(distance.argmin(axis=1), 2)
     rows = np.arange(len(first))

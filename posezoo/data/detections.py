@@ -12,7 +12,7 @@ from posezoo.data.keypoint_files.archives import read_array_frames
 from posezoo.data.keypoint_files.frames import Frames, by_frame, natural
 from posezoo.data.keypoint_files.tables import read_csv_frames, read_h5_frames
 from posezoo.data.keypoint_files.texts import openpose, read_json_frames
-from posezoo.data.tracking import track_person
+from posezoo.data.single_person import track_person
 from posezoo.foreign import load_json
 from posezoo.skeletons import Skeleton, get_skeleton, list_skeletons
 
@@ -42,8 +42,8 @@ def read_keypoints(
 
     Numbers without an entry are frames without a person.
 
-    Of several people in a frame, `posezoo.data.tracking` selects one: the largest, summed over all
-    frames, with those who continue the track after a camera cut. This emits a warning.
+    Of several people in a frame, `posezoo.data.single_person` selects one: the largest, summed over
+    all frames, with those who continue the track after a camera cut. This emits a warning.
 
     Args:
         path: file or folder.

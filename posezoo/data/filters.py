@@ -219,7 +219,7 @@ def one_euro_filter(
 
 
 def _share(cutoff: Tensor | float, elapsed: Tensor) -> Tensor:
-    """Weight of a new value in exponential smoothing: 1 / (1 + tau / Te), tau = 1 / (2 pi cutoff)."""
+    """Weight of a new value in exponential smoothing, 1 / (1 + tau / Te); tau = 1 / 2 pi cutoff."""
     return 1 / (1 + 1 / (2 * math.pi * cutoff * elapsed))
 
 

@@ -196,7 +196,7 @@ def _read_examples(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, list[
 
 
 def _face_forward(coordinates: np.ndarray, trigger: str) -> np.ndarray:
-    """Exchange left and right `(N, 11, 2)` of people whose right shoulder or hip has the larger x."""
+    """Exchange left and right `(N, 11, 2)` if the right shoulder or hip has the larger x."""
     flic = get_skeleton("flic11")
     left, right = (coordinates[:, flic.index(f"{side}_{trigger.removesuffix('s')}"), 0] for side in ("left", "right"))
     return np.where((right > left)[:, None, None], coordinates[:, list(flic.flip_index)], coordinates)

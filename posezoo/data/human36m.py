@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from posezoo.data.clips import frames_of, read_mask_boxes, source_of_frames
 from posezoo.data.files import load_arrays, load_mat
 from posezoo.geometry import Camera
 from posezoo.skeletons import Skeleton, get_skeleton
@@ -98,11 +99,15 @@ class Human36M(Dataset[dict[str, Any]]):
         fps: 50 divided by a whole number; 2 in RPSM.
         frames: folder of the images, with `<subject>/<take>.<camera>/` and file names that end in
             the number of the frame, from 1, as `ffmpeg -i "Walking 1.54138969.mp4" "Walking
-            1.54138969/%06d.jpg"` writes.
+            1.54138969/%06d.jpg"` writes; or of the dataset's videos,
+            `<subject>/Videos/<take>.<camera>.mp4`, which are slower.
+        boxes: "masks" for `boxes` from the dataset's own, `<subject>/MySegmentsMat/ground_truth_bb`
+            below `frames`. Defaults to none.
 
     Yields videos as `posezoo.data` describes: `name`, `subject`, `action`, `take`, `view` (the
     camera's number), `fps`, `camera`, `pose3d` `(T, 17, 3)` mm in the camera's frame, `keypoints`
-    `(T, K, 2)` pixels, and, if `frames` is given, `frames`, T paths.
+    `(T, K, 2)` pixels, and, if asked for, `frames`, T paths or frames of a video file, and `boxes`
+    `(T, 4)` pixels.
 
     Raises:
         ValueError: a file is missing or malformed; names the file, the record and the fix.
@@ -122,6 +127,7 @@ class Human36M(Dataset[dict[str, Any]]):
         skip: Iterable[tuple[str, ...]] = DAMAGED,
         fps: float = FPS,
         frames: str | Path | None = None,
+        boxes: str | None = None,
     ) -> None:
         self.root = Path(root)
         wanted = ACTIONS if actions is None else tuple(_OTHER_NAMES.get(action, action) for action in actions)
@@ -149,6 +155,9 @@ class Human36M(Dataset[dict[str, Any]]):
         if str(keypoints) != "projected":
             self.keypoint_skeleton, order, detections = _read_detections(Path(keypoints))
         self.images = None if frames is None else Path(frames)
+        if boxes not in (None, "masks") or (boxes and self.images is None):
+            raise ValueError(f'boxes: expected "masks" together with frames=, or None, got {boxes!r}')
+        self.masks = self._masks if boxes else None
         self.records: list[_Record] = []
         for (subject, take), pose in poses.items():
             for view in cameras:
@@ -186,19 +195,27 @@ class Human36M(Dataset[dict[str, Any]]):
             "keypoints": record.camera.project(pose3d).float() if record.keypoints is None else record.keypoints,
         }
         if record.images is not None:
-            video["frames"] = _frames(record.images, range(1, self.step * len(record.world) + 1, self.step))
+            video["frames"] = frames_of(record.images, range(0, self.step * len(record.world), self.step))
+        if self.masks is not None:
+            boxes = read_mask_boxes(self.masks(record))[:: self.step]
+            if len(boxes) < len(record.world):
+                raise ValueError(f"{self.masks(record)} has {len(boxes)} masks for {len(record.world)} poses")
+            video["boxes"] = boxes[: len(record.world)]
         return video
 
     def _folder(self, subject: str, take: str, view: str) -> Path | None:
         if self.images is None:
             return None
-        action = _action(take)
-        names = [take, *(take.replace(action, old) for old, new in _OTHER_NAMES.items() if new == action)]
-        folders = [self.images / subject / f"{name}.{view}" for name in names]
-        folder = next((folder for folder in folders if folder.is_dir()), None)
-        if folder is None:
-            raise ValueError(f"{folders[0]} is missing; it should hold the images of {subject}'s video {take}.{view}")
-        return folder
+        names = [take, *_old_names(take)]
+        places = [self.images / subject / part / f"{name}.{view}" for name in names for part in ("", "Videos")]
+        return source_of_frames(places)
+
+    def _masks(self, record: "_Record") -> Path:
+        """The file of a video's masks, by the name that its subject has for the take."""
+        assert self.images is not None
+        folder = self.images / record.subject / "MySegmentsMat" / "ground_truth_bb"
+        files = [folder / f"{name}.{record.view}.mat" for name in (record.take, *_old_names(record.take))]
+        return next((file for file in files if file.is_file()), files[0])
 
 
 def read_cameras(path: str | Path) -> dict[tuple[str, str], Camera]:
@@ -281,6 +298,12 @@ def _take(name: str) -> str:
     """ "TakingPhoto_1" -> "Photo 1"."""
     action, *number = name.replace("_", " ").split(" ")
     return " ".join([_OTHER_NAMES.get(action, action), *number])
+
+
+def _old_names(take: str) -> list[str]:
+    """ "Photo 1" -> ["TakingPhoto 1"]."""
+    action = _action(take)
+    return [take.replace(action, old) for old, new in _OTHER_NAMES.items() if new == action]
 
 
 def _action(take: str) -> str:
@@ -416,7 +439,7 @@ def _turn(angle: Tensor, axis: int) -> Tensor:
 
 
 def _read_detections(path: Path) -> tuple[Skeleton, tuple[int, ...], dict[str, dict[str, Any]]]:
-    """The skeleton of the detections, which of the file's keypoints its are, and the arrays by subject and take."""
+    """Return skeleton, indices of its keypoints in the file, and arrays by subject and take."""
     found = read_prepared(path, "positions_2d")
     metadata = read_prepared(path, "metadata")
     left = frozenset(int(index) for index in next(iter(metadata.get("keypoints_symmetry", [[]])), []))
@@ -441,17 +464,3 @@ def _detected(
             "keypoints in its metadata say; take another file"
         )
     return torch.from_numpy(np.asarray(array)[:length, :, :2].astype(np.float32))
-
-
-def _frames(folder: Path, numbers: Iterable[int]) -> list[Path]:
-    found = {}
-    for path in folder.iterdir():
-        match = re.search(r"(\d+)\.(jpe?g|png)$", path.name, flags=re.IGNORECASE)
-        if match:
-            found[int(match[1])] = path
-    missing = next((number for number in numbers if number not in found), None)
-    if missing is not None:
-        raise ValueError(
-            f"{folder} has no image of frame {missing}; frames are numbered from 1, extract the video again"
-        )
-    return [found[number] for number in numbers]

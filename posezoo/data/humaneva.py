@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from posezoo.data.clips import FrameOfVideo, frames_of, source_of_frames
 from posezoo.data.files import load_mat
 from posezoo.data.human36m import read_prepared
 from posezoo.data.windows import valid_chunks
@@ -63,12 +64,18 @@ class HumanEva(Dataset[dict[str, Any]]):
         calibration: cameras by (subject, camera), or the folder of the dataset itself. Defaults to
             `root`.
         keypoints: "gt", the projected joints, or a file `data_2d_humaneva15_*.npz` of detections.
+        frames: folder of the images, `<subject>/<action>_1_(C1)/` with file names that end in the
+            number of the frame, from 1, or of the dataset's videos,
+            `<subject>/Image_Data/<action>_1_(C1).avi`. Frame numbers are those of the poses; the
+            toolbox exports them in step with the cameras. Not with VideoPose3D's archive, which
+            does not have them.
         joints: 15, as in VideoPose3D, or 14, without the pelvis, as in RPSM.
         skip: (subject, action) to leave out.
 
     Yields videos as `posezoo.data` describes: `name`, `subject`, `action`, `view`, `fps`, `camera`,
     `start` (the first frame of the chunk in the trial; None with VideoPose3D's archive, which does
-    not have it), `pose3d` `(T, K, 3)` mm in the camera's frame, `keypoints` `(T, K, 2)` pixels.
+    not have it), `pose3d` `(T, K, 3)` mm in the camera's frame, `keypoints` `(T, K, 2)` pixels, and
+    with `frames` the entry `frames`, T paths or frames of a video file.
 
     Raises:
         ValueError: a file is missing or malformed; names the file, the record and the fix.
@@ -84,6 +91,7 @@ class HumanEva(Dataset[dict[str, Any]]):
         cameras: Sequence[str] = CAMERAS,
         calibration: str | Path | Mapping[tuple[str, str], Camera] | None = None,
         keypoints: str | Path = "gt",
+        frames: str | Path | None = None,
         joints: int = 15,
         skip: Sequence[tuple[str, str]] = DAMAGED,
     ) -> None:
@@ -125,6 +133,8 @@ class HumanEva(Dataset[dict[str, Any]]):
                                 "keypoints": pixels[CAMERAS.index(view)][:, kept],
                             }
                         )
+                        if frames is not None:
+                            self.videos[-1]["frames"] = _frames(Path(frames), subject, action, view, start, len(world))
         if not self.videos:
             raise ValueError("skip= leaves no video of those chosen, or none has a valid frame")
 
@@ -168,6 +178,17 @@ def read_camera(path: str | Path) -> Camera:
 
 
 # ------------------------------------------------------------------------------------------------------------- parts
+
+
+def _frames(
+    folder: Path, subject: str, action: str, view: str, start: int | None, count: int
+) -> list[Path | FrameOfVideo]:
+    if start is None:
+        raise ValueError("frames: VideoPose3D's archive does not say which frames its poses are of; export .mat files")
+    name = f"{action}_1_({view})"
+    source = source_of_frames([folder / subject / name, folder / subject / "Image_Data" / name])
+    return frames_of(source, range(start, start + count))
+
 
 _Chunk = tuple[str, int | None, Tensor, list[Tensor]]  # name, first frame, world (T, 15, 3) mm, pixels of each camera
 

@@ -93,6 +93,7 @@ def read_asf(text: str, name: str = "the .asf") -> Rig:
         raise ValueError(f"{name}: expected the unit angle to be degrees or radians, got {units['angle'][:40]!r}")
     _check_finite(text, name)
     try:
+        # ASF gives lengths in inches, divided by the unit length
         unit = 25.4 / float(units.get("length", 1))
         root = {line.split()[0]: line.split()[1:] for line in sections["root"].splitlines() if line.split()}
         bones = {"root": {"axis": [*root["orientation"], root["axis"][0]], "dof": [v.lower() for v in root["order"]]}}
@@ -301,6 +302,7 @@ def forward_kinematics(rig: Rig, channels: np.ndarray, name: str, fps: float) ->
     full = [[*own, *[(0, zero)] * (3 - len(own))] for own in rig.rotation_channels]
     padded = numbers[:, [channel for own in full for _, channel in own]].view(len(numbers), -1, 3)
     local = _rotations(padded, [[axis for axis, _ in own] for own in full], rig.degrees)
+    # ASF's angles are about the axes of the bone, not of the world; BVH has the identity here
     local = rig.axes @ local @ rig.axes.mT
 
     rotations: list[Tensor] = []

@@ -15,6 +15,7 @@ from posezoo.arrays import check_number, check_size, explained
 from posezoo.geometry import box_to_crop, crop, crop_matrix, tight_box, transform_points
 from posezoo.skeletons import Skeleton
 
+REGIONS = ("person", "joints", "image")  # of a crop, as in `posezoo.contract`
 LOWER_BODY = ("hip", "knee", "ankle", "pelvis", "foot", "toe", "heel")
 HALF_BODY_PADDING = 1.5  # HRNet's crop around half a body
 ROTATION_PROBABILITY = 0.6  # Simple Baselines and HRNet
@@ -31,6 +32,10 @@ class PersonCrop:
     Args:
         size: (H, W) of the crop.
         padding: factor on both sides of the box, for context.
+        margin: pixels of the image added to each side of the box, before `padding`.
+        region: "person", the sample's box; "joints", the tight box of the visible keypoints;
+            "image", the whole image.
+        fill: value in [0, 1] of pixels outside of the image.
         keep_aspect: False stretches the box to the crop (DeepPose, PoseRNN).
         skeleton: of the keypoints; required for `flip` and `half_body`.
         scale: the crop's extent is multiplied by N(1, scale), clipped to 1 - scale and 1 + scale;
@@ -63,6 +68,9 @@ class PersonCrop:
 
     size: tuple[int, int]
     padding: float = 1.25
+    margin: float = 0.0
+    region: str = "person"
+    fill: float = 0.0
     keep_aspect: bool = True
     skeleton: Skeleton | None = None
     scale: float | tuple[float, float] = 0.0
@@ -78,6 +86,11 @@ class PersonCrop:
         check_number(self.padding, "padding", open=True)
         if (self.flip or self.half_body) and self.skeleton is None:
             raise ValueError("PersonCrop: flip and half_body need skeleton=, to tell left from right and up from down")
+        if self.region not in REGIONS or not self.margin >= 0:
+            raise ValueError(
+                f"PersonCrop: expected a region among {', '.join(REGIONS)} and a margin of 0 or more pixels, got "
+                f"{self.region!r} and {self.margin}"
+            )
         for name in ("flip", "half_body", "truncation", "rotation_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"PersonCrop: {name} is a probability, expected 0 to 1, got {getattr(self, name)}")
@@ -96,8 +109,9 @@ class PersonCrop:
                 raise ValueError(f"PersonCrop: {name} is a range, expected 0 or more, got {width}")
 
     def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
-        image, box, padding = sample["image"], sample["box"], self.padding
+        image, padding = sample["image"], self.padding
         keypoints, visible = sample["keypoints"], sample["visible"]
+        box = self.box_of(sample)
 
         if chance(self.truncation):
             image, box, visible = truncate(image, box, keypoints, visible)
@@ -106,6 +120,7 @@ class PersonCrop:
             if half is not None:
                 box, padding = tight_box(keypoints, half), HALF_BODY_PADDING
         if self.translation:
+            # in shares of the box, so that the shift looks alike for people of all sizes
             box = box + ((2 * torch.rand(2) - 1) * self.translation * (box[2:] - box[:2])).repeat(2)
 
         center, extent = box_to_crop(box[None], self.size, padding=padding, keep_aspect=self.keep_aspect)
@@ -131,11 +146,29 @@ class PersonCrop:
             moved["center"] = transform_points(sample["center"][None], matrix[0])[0]
         return {
             **moved,
-            "image": crop(image.float() / 255, matrix, self.size)[0].clamp(0, 1),
+            "image": (crop(image.float() / 255 - self.fill, matrix, self.size)[0] + self.fill).clamp(0, 1),
             "keypoints": torch.where(visible[:, None], transform_points(keypoints, matrix[0]), 0.0),
             "visible": visible,
             "matrix": matrix[0],
         }
+
+    def plain(self) -> "PersonCrop":
+        """Return the same crop without augmentation, that of evaluation."""
+        return PersonCrop(size=self.size, **self.settings())
+
+    def settings(self) -> dict[str, Any]:
+        """Return what a crop without augmentation depends on, but for its size."""
+        return {name: getattr(self, name) for name in ("padding", "margin", "region", "fill", "keep_aspect")}
+
+    def box_of(self, sample: dict[str, Any]) -> Tensor:
+        """Return the box `(4,)` to crop, with its margin, before augmentation and padding."""
+        box: Tensor = sample["box"]
+        if self.region == "image":
+            height, width = sample["image"].shape[-2:]
+            box = box.new_tensor([0.0, 0.0, width, height])
+        elif self.region == "joints" and bool(sample["visible"].any()):
+            box = tight_box(sample["keypoints"], sample["visible"])
+        return box + self.margin * box.new_tensor([-1.0, -1.0, 1.0, 1.0]) if self.margin else box
 
 
 def chance(probability: float) -> bool:
@@ -182,6 +215,7 @@ def truncate(image: Tensor, box: Tensor, keypoints: Tensor, visible: Tensor) -> 
         return image, box, visible
     image = image.clone()
     beyond = slice(max(edge, 0), None) if far else slice(0, max(edge, 0))
+    # 0 is what the crop has outside the photograph, so that the network cannot tell the two borders apart
     image[(..., beyond) if axis == 0 else (..., beyond, slice(None))] = 0
     return image, shorter, kept
 
@@ -202,6 +236,7 @@ def jitter_colour(images: Tensor, *, strength: float = 0.2, generator: torch.Gen
     check_number(strength, "strength")
     factors = 1 + strength * (2 * torch.rand(6, len(images), 1, 1, 1, device=images.device, generator=generator) - 1)
     brightness, contrast, saturation = factors[:3]
+    # one gain per channel: white balance differs between cameras
     gains = factors[3:].squeeze(-1).movedim(0, 1).reshape(-1, 3, 1, 1)
     luma = (images * images.new_tensor(COLOUR_WEIGHTS).view(3, 1, 1)).sum(dim=1, keepdim=True)
     images = luma + (images - luma) * saturation

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-FRAMEWISE = ("keypoints", "pose3d", "visible", "frames")
+FRAMEWISE = ("keypoints", "pose3d", "visible", "boxes", "frames")
 
 
 class Windows(Dataset[dict[str, Any]]):

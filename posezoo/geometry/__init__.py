@@ -6,6 +6,7 @@ alignment.py    person-relative coordinates, Procrustes alignment
 """
 
 from posezoo.geometry.affine import (
+    box_iou,
     box_to_crop,
     compose,
     crop,
@@ -30,6 +31,7 @@ __all__ = [
     "Camera",
     "align",
     "aligned",
+    "box_iou",
     "box_to_crop",
     "compose",
     "crop",

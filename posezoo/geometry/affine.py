@@ -140,12 +140,14 @@ def crop_matrix(
     middle = as_floats(center, "center")
     dtype, middle, covered = middle.dtype, precise(middle), precise(as_floats(extent, "extent", middle))
     height, width = (size[0] - 1, size[1] - 1) if corner_aligned else size
+    # the authors scale both axes by the ratio of the widths
     scale_x = width / covered[:, 0]
     scale_y = height / covered[:, 1] if corner_aligned or not keep_aspect else scale_x
     angle = _each(rotation, middle).to(middle) * (math.pi / 180)
     mirrored = _each(flip, middle).bool()
     mirror = torch.where(mirrored, -1.0, 1.0).to(middle)
     cos, sin = angle.cos(), angle.sin()
+    # scale @ rotation @ mirror; y points down, so a positive angle turns counter-clockwise on the screen
     linear = torch.stack(
         [
             torch.stack([scale_x * cos * mirror, scale_x * sin], dim=-1),
@@ -300,7 +302,9 @@ def crop(image: ArrayT, matrix: Array, size: tuple[int, int]) -> ArrayT:
     """
     pixels = _floating(image, "image")
     matrices = as_floats(matrix, "matrix", pixels)
+    # pixels of the image per pixel of the crop: the determinant is the ratio of the areas, the other way round
     shrinkage = torch.linalg.det(matrices[:, :, :2]).abs().rsqrt()
+    # powers of two, so that many crops of one image share few reduced images
     factors = shrinkage.clamp(1, min(pixels.shape[-2:])).log2().floor().exp2().long()
     crops = pixels.new_zeros(len(matrices), pixels.shape[0], *size)
     for factor in factors.unique().tolist():
@@ -355,6 +359,26 @@ def letterbox(
     rows = [[x, 0, (x - 1) / 2 + left], [0, y, (y - 1) / 2 + top]]  # pixel i reaches from i - 0.5 to i + 0.5
     matrix = torch.tensor(rows, dtype=torch.promote_types(pixels.dtype, torch.float32), device=pixels.device)
     return same_kind(image, boxed), same_kind(image, matrix)
+
+
+@explained
+def box_iou(boxes: ArrayT, others: Array) -> ArrayT:
+    """Return the intersection over union of boxes: `(..., 4), (..., 4) -> (...)`.
+
+    Boxes are (x1, y1, x2, y2); leading axes broadcast. The result is in double
+    precision, NaN for two boxes without area.
+
+    Examples:
+        >>> boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5]])
+        >>> box_iou(boxes[:, None], boxes).tolist()
+        [[1.0, 0.5], [0.5, 1.0]]
+    """
+    first = precise(as_floats(boxes, "boxes"))
+    second = precise(as_floats(others, "others", first))
+    sides = torch.minimum(first[..., 2:], second[..., 2:]) - torch.maximum(first[..., :2], second[..., :2])
+    common = sides.clamp(min=0).prod(dim=-1)
+    areas = (first[..., 2:] - first[..., :2]).prod(dim=-1) + (second[..., 2:] - second[..., :2]).prod(dim=-1)
+    return same_kind(boxes, common / (areas - common))
 
 
 @explained

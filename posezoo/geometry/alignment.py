@@ -145,7 +145,7 @@ def _poses(source: Array, target: Array, weights: Array | None) -> tuple[Tensor,
 
 @explained
 def aligned(source: Tensor, target: Tensor, scale: bool, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Align tensors as `align` does, but return centred points with the batch last, the fastest layout.
+    """Align tensors like `align`; return centred points with the batch last, the fastest layout.
 
     Args:
         source, target: `(..., K, 3)`, see `procrustes`.

@@ -149,6 +149,7 @@ class Camera:
         exact = precise(given)
         depth = exact[..., 2:]
         in_front = depth > 0
+        # points behind are divided by 1: an infinity, though masked later, would make NaN of all gradients
         flat = exact[..., :2] / torch.where(in_front, depth, 1.0)
         if self.lens == "videopose3d":  # its constants are (p2, p1)
             tangential = tangential.flip(-1)
@@ -168,6 +169,7 @@ class Camera:
                 f"points: {tuple(points.shape)} do not fit {tuple(batch)} cameras, whose axes come first; "
                 "use `points[None]` to project the same points with each camera"
             )
+        # the axes of the cameras come first; an axis of 1 for each further one of the points
         gap = (1,) * (points.ndim - 1 - len(batch))
         return [precise(getattr(self, n)).reshape(*batch, *gap, *_CAMERA_SHAPES[n]).to(points.device) for n in names]
 
@@ -227,6 +229,7 @@ def look_at(
             "up or down, so that its roll is undefined; move it sideways or give another `up`"
         )
     forward, right = forward / distance, right / level
+    # rows are the camera's axes in the world: x to the right, y down, z forward
     rotation = torch.stack([right, torch.linalg.cross(forward, right, dim=-1), forward], dim=-2)
     focal = focal if isinstance(focal, float | int) else as_floats(focal, "focal")
     lengths = torch.as_tensor(focal, dtype=position.dtype, device=position.device)

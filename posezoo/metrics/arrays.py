@@ -1,4 +1,4 @@
-"""Masks of keypoints and the warning about predictions that are not finite, shared by the metrics."""
+"""Masks of keypoints and the warning about predictions that are not finite, for all metrics."""
 
 import inspect
 import warnings

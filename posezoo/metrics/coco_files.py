@@ -373,7 +373,7 @@ def _other_categories(content: Mapping[str, Any], num_keypoints: int | None) -> 
 
 
 def _complete(records: Any, left_out: Sequence[Any], num_keypoints: int | None) -> Any:
-    """Annotations of the categories to read, with unlabelled keypoints for boxes, and with areas."""
+    """Annotations of the categories to read, with areas; keypoints of boxes are unlabelled."""
     if not isinstance(records, Sequence) or not all(isinstance(record, Mapping) for record in records):
         return records
     kept = [record for record in records if record.get("category_id") not in left_out]

@@ -201,8 +201,9 @@ def _people(
 def _similarity(
     points: Tensor, truth: Tensor, areas: Tensor, spread: Tensor, mask: Tensor | None, boxes: Tensor | None
 ) -> Tensor:
-    """OKS `(...)` of poses `(..., K, 2)`, broadcast; areas `(...)`, spread `(K,)`, boxes `(..., 4)`."""
+    """OKS `(...)` of poses `(..., K, 2)`, areas `(...)`, spread `(K,)`, boxes `(..., 4)`."""
     points = precise(points)
+    # infinitely far, so that exp gives 0; NaN would spread to the means
     points = torch.where(torch.isfinite(points).all(dim=-1, keepdim=True), points, torch.inf)
     scale = spread * (areas[..., None] + float(EPS)) * 2
     alike = torch.exp(-(points - truth).square().sum(dim=-1) / scale)
@@ -214,6 +215,7 @@ def _similarity(
         return result
     low, high = boxes[..., None, :2], boxes[..., None, 2:]
     width = high - low
+    # pycocotools: without labels, distances to a box of three times the size around the annotated one
     beyond = (low - width - points).clamp(min=0) + (points - high - width).clamp(min=0)
     return torch.where(labelled > 0, result, torch.exp(-beyond.square().sum(dim=-1) / scale).mean(dim=-1))
 
@@ -222,6 +224,7 @@ def _spread(sigmas: Any, points: Tensor) -> Tensor:
     values = oks_sigmas(sigmas)
     if len(values) != points.shape[-2]:
         raise ValueError(f"sigmas: expected {points.shape[-2]}, one per keypoint, got {len(values)}")
+    # COCO's k_i is twice its sigma
     return precise(torch.from_numpy((values * 2) ** 2).to(points.device))
 
 

@@ -247,7 +247,7 @@ def rmse(pred: Array, target: Array, *, visible: Array | None = None) -> Array:
 
 @explained
 def rmse_total(pred: Array, target: Array, *, visible: Array | None = None) -> float:
-    """Root of the mean squared distance in pixels over all visible keypoints of all people (PoseRNN).
+    """Root mean square distance in pixels, over all visible keypoints of all people (PoseRNN).
 
     It is not the mean of `rmse` over keypoints, which is smaller or equal where all are visible.
     The pooled counterpart of `mean_pixel_error` is its `labelled_mean`. NaN where nothing is
@@ -368,6 +368,7 @@ def heatmap_accuracy(pred: Array, target: Array, *, threshold: float = 0.5) -> A
             f"expected pred and target of one shape (N, K, h, w), got {tuple(maps.shape)} and {tuple(truth.shape)}"
         )
     height, width = maps.shape[-2:]
+    # argmax would take a NaN for the peak
     broken = maps.isnan().flatten(2).any(dim=-1)
     found, wanted = _peaks(torch.where(broken[..., None, None], 0.0, maps)), _peaks(truth)
     counted = (wanted > 1).all(dim=-1)

@@ -533,7 +533,7 @@ def humaneva(
 
 
 def _chosen(protocol: str | Protocol, subjects: Sequence[str], actions: Sequence[str], pred: Array) -> Protocol:
-    """Return the protocol of that name; an error if it does not test on these subjects and actions."""
+    """Return the protocol of that name; refuse subjects and actions it does not test on."""
     if isinstance(protocol, str) and protocol not in PROTOCOLS:
         raise ValueError(
             f"unknown protocol {protocol!r}; numbers alone are ambiguous. Expected one of {', '.join(PROTOCOLS)}"

@@ -87,7 +87,7 @@ class Running(nn.Module):
         return self.function(*self._all.arrays, **self._all.named, **self.options)
 
     def sync(self) -> None:
-        """Gather the batches of all processes for `compute`, which calls it; call it in every process.
+        """Gather the batches of all processes for `compute`, which calls it in every process.
 
         Processes may have different numbers of batches, of different sizes. The gathered copy is on
         the CPU; this process keeps only its own batches, so that no sample counts twice after

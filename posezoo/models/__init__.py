@@ -1,4 +1,4 @@
-"""Every architecture, one file each; a file put here exists: it is imported, and so registered, with the others."""
+"""Every architecture, one file each; each file here is imported, and so registered."""
 
 import importlib
 import pkgutil

@@ -10,7 +10,7 @@ correct each other. Every stage is supervised.
 
 A centre map, a Gaussian around `center`, selects one person of several in the later stages. Cell i
 of a map lies at pixel 8 i + 3.5. The person fills 234 of 368 pixels (`PADDING`);
-`predict(scales=CPM_SCALES)` is the paper's test. The four designs:
+`predict_at_scales` is the paper's test. The four designs:
 
     9x9     the paper's network, 6 stages for MPII and LSP, 4 for FLIC; stage 1 has a trunk of its own (Figure 2)
     vgg     the authors' later and better one: a VGG-19 trunk that all stages share, 7x7 kernels
@@ -18,12 +18,10 @@ of a map lies at pixel 8 i + 3.5. The person fills 234 of 368 pixels (`PADDING`)
     bn      mmpose's reimplementation, whose weights can be had: batch normalisation, no `center`, no background
 
 Departures
-    - The paper draws 2x pooling; the authors' files pool 3x3 with stride 2, from the first pixel
-      on, as is done here. PyTorch reimplementations pad by one pixel, which shifts all features: so
-      does `bn`.
-    - The authors feed (v - 128) / 256 of BGR. Here images are RGB in [0, 1] and `normalize` does
-      the same to them; the converter of their layout (`posezoo.checkpoints`) turns the first
-      kernels round.
+    - The paper draws 2x pooling; the authors' files pool 3x3 with stride 2 from the first pixel, as
+      here. PyTorch reimplementations, and `bn`, pad by one pixel, which shifts all features.
+    - The authors feed (v - 128) / 256 of BGR. Here images are RGB in [0, 1], `normalize` does the
+      same, and the converter of their files (`posezoo.checkpoints`) reverses the first kernels.
     - A later stage concatenates its inputs as the authors' files do: features, beliefs, centre in
       9x9; beliefs, features, centre in vgg; beliefs, features in person and bn.
     - Belief maps are enlarged by the bicubic kernel of the authors' Python code (a = -3/4). Their
@@ -36,9 +34,8 @@ Departures
       ImageNet's mean and std.
     - bn follows mmpose: cells at pixel 8 i, quarter offsets, mirrored maps shifted by one cell.
 
-The authors' weights are for academic, non-commercial use, without checksum, on servers that are
-gone; `create` does not download them. `posezoo.load_checkpoint` takes their tensors as a PyTorch
-state dict under Caffe's names.
+The authors' weights, for academic use, were on servers that are gone. `posezoo.load_checkpoint`
+takes their tensors as a PyTorch state dict under Caffe's names.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -54,7 +51,7 @@ from torch.utils.checkpoint import checkpoint
 from posezoo import heatmaps
 from posezoo.backbones import load_vgg
 from posezoo.contract import PoseModel, check_image, require_flip_index
-from posezoo.geometry import invert, warp
+from posezoo.geometry import compose, crop, invert, warp
 from posezoo.layers import Normalize, cpm_trunk, named_convolutions, vgg_layers
 from posezoo.registry import register_model
 
@@ -152,6 +149,7 @@ class CPM(PoseModel):
             raise ValueError(f"design: expected one of {', '.join(DESIGNS)}, got {design!r}")
         self.design, self.num_stages, self.num_features = DESIGNS[design], num_stages, width
         self.offset, self.padding, self.background = self.design.offset, self.design.padding, self.design.background
+        self.fill = 0.0 if self.design.batch_norm else GREY
         self.flip_shift = self.design.offset == 0  # cells in the middle of their block mirror onto cells
         self.decoding = decoding or ("quarter" if design == "bn" else "bicubic")
         decodings = heatmaps.DECODINGS if design == "bn" else ("bicubic", *heatmaps.DECODINGS)
@@ -201,7 +199,7 @@ class CPM(PoseModel):
 
     def forward_features(self, image: Tensor) -> Tensor:
         """Return the features that all later stages share: `(B, width, H/8, W/8)`."""
-        check_image(image, STRIDE)
+        check_image(image, STRIDE, self.in_chans)
         return self.run(self.trunk, self.normalize(image))
 
     def run(self, module: nn.Module, *inputs: Tensor) -> Tensor:
@@ -210,8 +208,8 @@ class CPM(PoseModel):
         return module(*inputs)
 
     def check_center(self, image: Tensor, center: Tensor | None) -> Tensor:
-        """Return `center` in single precision or better, the middle of the image for None; check shape and range."""
-        check_image(image, STRIDE)
+        """Check `center`; return it in float32 at least, the middle of the image for None."""
+        check_image(image, STRIDE, self.in_chans)
         height, width = image.shape[-2:]
         dtype = torch.promote_types(image.dtype, torch.float32)
         if center is None:
@@ -221,7 +219,7 @@ class CPM(PoseModel):
         if center.shape != (image.shape[0], 2):
             raise ValueError(f"center: expected (B, 2) = ({image.shape[0]}, 2) pixels, got shape {tuple(center.shape)}")
         center = center.detach().to(image.device, dtype)
-        if not torch.compiler.is_compiling() and not center.is_meta:  # a graph has no values to check
+        if center.is_cpu and not torch.compiler.is_compiling():  # on a GPU the check would wait for it
             outside = ~((center >= 0) & (center <= center.new_tensor([width - 1, height - 1]))).all(dim=1)
             if outside.any():
                 index = int(outside.nonzero()[0])
@@ -232,7 +230,7 @@ class CPM(PoseModel):
         return center
 
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Decode belief maps, with or without background, to keypoints `(B, K, 2)` in pixels and scores `(B, K)`."""
+        """Decode maps, with or without background, to `(B, K, 2)` pixels and scores `(B, K)`."""
         parts = output[:, : self.num_keypoints]
         if self.decoding == "bicubic":
             return heatmaps.decode(enlarge(parts), stride=1, method="argmax")
@@ -279,8 +277,33 @@ class CPM(PoseModel):
             total = total + warp(enlarge(parts), invert(matrix), (height, width), mode="bicubic")
         return heatmaps.decode(total / len(scales), stride=1, method="argmax")
 
+    @torch.no_grad()
+    def predict_at_scales(
+        self, image: Tensor, matrices: Tensor, *, scales: Sequence[float] = CPM_SCALES, flip: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Average the maps of crops of a photograph at several scales, the paper's test.
+
+        Args:
+            image: `(3, H, W)` in [0, 1], the whole photograph.
+            matrices: `(N, 2, 3)`, maps from its pixels to the crop of each person at scale 1.
+            scales: factors by which the person is enlarged about the middle of the crop.
+            flip: average with the mirror images.
+
+        Returns:
+            keypoints `(N, K, 2)` in pixels of the crop at scale 1, and scores `(N, K)`.
+        """
+        flip_index = require_flip_index(self) if flip else ()
+        height, width = self.input_size
+        middle, total = matrices.new_tensor([width / 2, height / 2]), torch.zeros((), device=image.device)
+        for scale in scales:
+            zoomed = torch.cat([scale * torch.eye(2).to(middle), ((1 - scale) * middle)[:, None]], dim=1)[None]
+            crops = crop(image - self.fill, compose(zoomed, matrices), self.input_size) + self.fill
+            parts = self.beliefs(crops, middle.expand(len(crops), 2), flip_index)[:, : self.num_keypoints]
+            total = total + warp(enlarge(parts), invert(zoomed).to(parts), (height, width), mode="bicubic")
+        return heatmaps.decode(total / len(scales), stride=1, method="argmax")
+
     def beliefs(self, image: Tensor, middle: Tensor, flip_index: Sequence[int] = ()) -> Tensor:
-        """Return the last stage's maps, averaged with those of the mirror image if there is a `flip_index`."""
+        """Return the last stage's maps, with a `flip_index` averaged with the mirror image's."""
         center, mirrored_center = None, None
         if self.design.center_map:
             center = middle
@@ -294,7 +317,7 @@ class CPM(PoseModel):
         return heatmaps.flip_average(output, mirrored, index, shift=self.flip_shift)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Replace the last layer of each stage and the first of each later one for other parts; 0 removes stages."""
+        """Replace the layers that depend on the number of parts; 0 removes the stages."""
         self.set_keypoints(num_keypoints, skeleton)
         if not num_keypoints:
             self.stage1, self.stages, self.head_keys = nn.Identity(), nn.ModuleList(), ("stage1", "stages")
@@ -318,13 +341,13 @@ class CPM(PoseModel):
         self.head_keys = (f"stage1.{ends(self.stage1)[1]}", *later)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Depth of each parameter, for timm's layer-wise learning rates: the trunks' layers, then the rest."""
+        """Depth of each parameter, for timm's layer decay: the trunks' layers, then the rest."""
         vgg = r"^trunk\.conv(\d)_" + ("" if coarse else r"(\d)")
         return {"trunks": [(r"^(?:trunk|stage1)\.(?:conv|bn)([1-6])_stage", None), (vgg, None)]}
 
 
 class Stage(nn.Module):
-    """A later stage (Figure 2d): predicts belief maps from features, belief maps and the centre map."""
+    """A later stage (Figure 2d): belief maps from features, belief maps and the centre map."""
 
     def __init__(self, number: int, design: Design, width: int, outputs: int) -> None:
         super().__init__()
@@ -344,7 +367,7 @@ class Stage(nn.Module):
 
 
 def first_stage(design: Design, width: int, outputs: int) -> nn.Sequential:
-    """Build stage 1: belief maps from the shared features alone, or in 9x9 and bn from the image."""
+    """Build stage 1: belief maps from the shared features, or in 9x9 and bn from the image."""
     if design.trunk:
         hidden, last = design.first
         stage = named_convolutions(width, [(hidden, 1, 4 * width)])
@@ -358,14 +381,14 @@ def first_stage(design: Design, width: int, outputs: int) -> nn.Sequential:
 
 
 def paper_trunk(number: int, width: int, design: Design, more: Iterable[Any] = ()) -> nn.Sequential:
-    """Build three 9x9 convolutions with poolings, `(B, 3, H, W) -> (B, width, H/8, W/8)`, followed by `more`."""
+    """Build three 9x9 convolutions and poolings, to `(B, width, H/8, W/8)`, and then `more`."""
     pool = nn.MaxPool2d(3, 2, padding=1) if design.batch_norm else nn.MaxPool2d(3, 2, ceil_mode=True)
     layers = [layer for i in (1, 2, 3) for layer in ((f"conv{i}_stage{number}", 9, width), pool)]
     return named_convolutions(3, [*layers, *more], batch_norm=design.batch_norm)
 
 
 def center_map(center: Tensor, size: Sequence[int]) -> Tensor:
-    """Draw a Gaussian of 21 pixels at each centre, averaged over 9x9 windows: `(B, 2) -> (B, 1, H/8, W/8)`."""
+    """Draw Gaussians of 21 pixels, averaged over 9x9 windows: `(B, 2) -> (B, 1, H/8, W/8)`."""
     profiles = []  # Gaussian and windows are products of a part along x and one along y
     for axis, length in enumerate((size[1], size[0])):
         at = torch.arange(length, device=center.device, dtype=center.dtype)
@@ -380,7 +403,7 @@ def enlarge(maps: Tensor) -> Tensor:
 
 
 def zoom(image: Tensor, scale: float, center: Tensor, *, fill: Tensor) -> tuple[Tensor, Tensor]:
-    """Resize the image about a point within its frame; return it and the affine map `(B, 2, 3)` of its pixels.
+    """Resize the image about a point; return it and the affine map `(B, 2, 3)` of its pixels.
 
     `center` stays in place, up to rounding to whole pixels. Pixels from beyond the border are
     `fill`, which normalises to 0 and is the authors' 128 of 255.
@@ -401,7 +424,7 @@ def zoom(image: Tensor, scale: float, center: Tensor, *, fill: Tensor) -> tuple[
 def cpm_targets(
     keypoints: Tensor, visible: Tensor | None = None, *, size: tuple[int, int], background: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Encode the targets of the stages: all people for the first one, the first person for the later ones.
+    """Encode the targets: all people for the first stage, the first person for the later ones.
 
     A missing keypoint has an empty target map.
 
@@ -442,7 +465,7 @@ def cpm_targets(
 
 
 def start_from_vgg(trunk: nn.Sequential) -> None:
-    """Load timm's ImageNet weights into the convolutions of VGG-19, not into those that the trunk adds."""
+    """Load timm's ImageNet weights into the convolutions of VGG-19; the trunk's own stay random."""
     load_vgg("vgg19", (layer for name, layer in trunk.named_children() if not name.endswith("_CPM")))
 
 
@@ -487,13 +510,13 @@ def cpm_9x9_4s(**kwargs: Any) -> CPM:
 
 @register_model
 def cpm_vgg_6s(**kwargs: Any) -> CPM:
-    """The network that the authors released later, better on MPII: VGG-19 trunk, 6 stages, 29.9 million parameters."""
+    """The authors' later network, better on MPII: VGG-19 trunk, 6 stages, 29.9 M parameters."""
     return CPM(**with_paper({"design": "vgg", "num_stages": 6, **kwargs}, "cpm14", 14))
 
 
 @register_model
 def cpm_person_4s(**kwargs: Any) -> CPM:
-    """The authors' person detector: one map, whose peaks are the middles of people; 25.7 million parameters."""
+    """The authors' person detector: one map with a peak on each person, 25.7 million parameters."""
     return CPM(**with_paper({"design": "person", "num_stages": 4, **kwargs}, ["person"], 1))
 
 

@@ -1,9 +1,9 @@
-"""DeepPose: Human Pose Estimation via Deep Neural Networks (Toshev, Szegedy; CVPR 2014; arXiv 1312.4659).
+"""DeepPose: Human Pose Estimation via Deep Neural Networks (Toshev, Szegedy; CVPR 2014).
 
-A network of seven layers regresses all keypoints from the image of a person. Each further stage has
-a network of the same kind: it crops a square around each predicted keypoint, proportional to the
-size of the predicted pose, and regresses the displacement of the keypoint from the middle of its
-square.
+arXiv 1312.4659. A network of seven layers regresses all keypoints from the image of a person. Each
+further stage has a network of the same kind: it crops a square around each predicted keypoint,
+proportional to the size of the predicted pose, and regresses the displacement of the keypoint from
+the middle of its square.
 
     In   image      (B, 3, H, W)     RGB in [0, 1]; H and W multiples of 220, the input size of every stage
     Out  keypoints  (B, K, 2)        pixels of the image, of the last stage; of every stage with `all_stages`
@@ -12,13 +12,13 @@ square.
 the paper. The authors released no weights; mmpose's regression of the same name is in
 `deeppose_resnet.py`.
 
-Training, stage by stage (`examples/train_deeppose.py`), with boxes b, N =
-    `geometry.normalize_points`:
+Training, stage by stage (`examples/train_deeppose.py`); N is `geometry.normalize_points`:
+
     1        `keypoint_mse(model(image, stage=1), N(keypoints; whole_image(image)), visible)`
-    s >= 2   `model.measure(s, ...)` once, with predictions of the stages before on the training images; then
-             `boxes, target, weights = model.simulate(s, keypoints, visible)` in place of
-             predictions (section 3.2), and `keypoint_mse(model(image, stage=s,
-             boxes=boxes).flatten(0, 1), ...)`.
+    s >= 2   `model.measure(s, ...)` once, with predictions on the training images; then simulated
+             predictions, `boxes, target, weights = model.simulate(s, keypoints, visible)`, and
+             `keypoint_mse(model(image, stage=s, boxes=boxes).flatten(0, 1), ...)`
+
 AdaGrad with a learning rate of 0.0005, batches of 128, mirrored and shifted crops.
 
 Departures
@@ -29,19 +29,19 @@ Departures
     - The paper counts about 40 million parameters. The widths in its text make 58.4; `widths=(48,
       128, 192, 192, 192, 4096, 4096)`, half of AlexNet's towers, 46.3.
     - Equation 6, read literally, counts the old location twice. Here it is added once.
-    - The paper's crop is the whole image on LSP, and on FLIC a detector's box times a constant that
-      it does not state. `padding` is 1.5 for tight boxes, as in a reimplementation.
+    - The default crop has a `padding` of 1.5 for tight boxes, as in a reimplementation. The paper's
+      are `data.CROPS`: "deeppose-lsp", the whole image, and "deeppose-flic", a detector's box
+      times a constant, fitted by `data.detector_boxes.fit_padding`, since the paper does not state
+      it. `deeppose_flic` has 9 keypoints, those of FLIC's points that others use; the paper counts
+      10.
     - Squares have equal sides in pixels of the input. They are squares of the photograph too only
       if it was cropped without stretching. In `forward` stage 1 averages blocks of pixels of an
       input larger than 220.
-    - Displacements are drawn in units of the pose's diameter (the paper does not say), each
-      coordinate by itself.
-    - Parts of a square outside the image are 0 after the ImageNet normalisation, the mean colour;
-      the paper does not say. `standardize=True` also brings each crop to mean 0 and variance 1, as
-      reimplementations do.
+    - Displacements are drawn in diameters, each coordinate by itself; the paper does not say.
+    - Parts of a square outside the image have the mean colour; the paper does not say.
+      `standardize=True` brings each crop to mean 0 and variance 1, as reimplementations do.
     - Simulated predictions get squares by the true diameter, predictions by the predicted one, as
-      in the paper; a diameter is one pixel at least. "Dropout set to 0.6" is read as the
-      probability of dropping.
+      in the paper; it is one pixel at least. "Dropout set to 0.6" is the probability of dropping.
     - `backbone=` replaces the five convolutions of every stage by a timm backbone, of which the
       last feature map (7 x 7 for 220 pixels), and the two dense layers by a small neck: a 1x1
       convolution with batch norm and ReLU, flattened, and one dense layer (`neck_widths`). With
@@ -72,6 +72,7 @@ from posezoo.refinement import (
     pose_diameter,
     simulated_predictions,
     square_boxes,
+    whole_image,
 )
 from posezoo.registry import register_model
 
@@ -97,8 +98,8 @@ class DeepPose(PoseModel):
         num_stages: networks of the cascade (section 4.1: 3).
         sigma: side of a keypoint's square, in diameters of the pose.
         diameter: the two keypoints whose distance is the diameter; where one of them is not
-            visible, their left-right counterparts. Without a torso the diameter is the diagonal of
-            the box around the keypoints.
+            visible, their left-right counterparts. Without a torso it is the diagonal of the box
+            around the keypoints.
         widths: channels of the seven layers.
         groups: of the second, fourth and fifth convolution; 2 as in AlexNet.
         lrn: constants of the normalisation layers, "alexnet" or "caffe".
@@ -179,7 +180,7 @@ class DeepPose(PoseModel):
         boxes: Tensor | None = None,
         features: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, ...]:
-        """Run the cascade: `(B, 3, H, W)` in [0, 1] to keypoints `(B, K, 2)` in pixels, or those of every stage.
+        """Run the cascade: `(B, 3, H, W)` in [0, 1] to `(B, K, 2)` pixels, or those of every stage.
 
         No gradient goes through the squares of a stage to the stage before.
 
@@ -189,11 +190,9 @@ class DeepPose(PoseModel):
             stage: run only this one, counted from 1, for its training. Outputs are in units of its
                 boxes; that of stage 1 is the whole image.
             boxes: of a later stage, `(B, ..., K, 4)` as (x1, y1, x2, y2) pixels, one around each
-                keypoint, for outputs `(B, ..., K, 2)`. From each crop only the output of its own
-                keypoint is used.
-            features: of `backbone_features`, flattened to `(N, C, h, w)`, for training a stage on a
-                frozen shared backbone in place of the image; the output has every keypoint, `(N, K,
-                2)`.
+                keypoint, for outputs `(B, ..., K, 2)` of each crop's own keypoint.
+            features: of `backbone_features`, flattened to `(N, C, h, w)`, in place of the image,
+                for training on a frozen shared backbone; outputs `(N, K, 2)`, of every keypoint.
 
         Raises:
             ValueError: an image of another size, an unknown stage, or boxes that do not fit it.
@@ -201,7 +200,7 @@ class DeepPose(PoseModel):
         if features is not None:
             index = self.checked(stage) - 1
             return self.heads[index](self.trunks[index](features))
-        image = self.prepare(cast(Tensor, image))
+        image = self.prepared(cast(Tensor, image))
         if not self.num_keypoints:
             features = self.run(1, self.crops(image))
             return (features,) if all_stages else features
@@ -217,14 +216,14 @@ class DeepPose(PoseModel):
 
     def forward_features(self, image: Tensor) -> Tensor:
         """Return the seventh layer of the first stage's network: `(B, 4096)`."""
-        return self.run(1, self.crops(self.prepare(image)))
+        return self.run(1, self.crops(self.prepared(image)))
 
-    def prepare(self, image: Tensor) -> Tensor:
-        check_image(image, INPUT)
+    def prepared(self, image: Tensor) -> Tensor:
+        check_image(image, INPUT, self.in_chans)
         return self.normalize(image)
 
     def regress(self, image: Tensor, stage: int, boxes: Tensor | None = None) -> Tensor:
-        """psi(N(x; b); theta_s), in units of the boxes: of a whole prepared image, or of one box per keypoint."""
+        """psi(N(x; b); theta_s), in units of boxes: the whole image, or one per keypoint."""
         crops = self.crops(image, self.checked(stage), boxes)
         if stage == 1:
             return self.heads[0](self.run(1, crops))
@@ -236,7 +235,7 @@ class DeepPose(PoseModel):
         return stage
 
     def crops(self, image: Tensor, stage: int = 1, boxes: Tensor | None = None) -> Tensor:
-        """Cut the inputs of a stage's network from a prepared image: the whole one reduced, or one square per box."""
+        """Cut a stage's inputs from a prepared image: the whole image reduced, or its boxes."""
         if stage == 1:
             if boxes is not None:
                 raise ValueError("boxes: stage 1 takes the whole image; leave boxes out")
@@ -249,21 +248,20 @@ class DeepPose(PoseModel):
         return crop_boxes(image, boxes, (INPUT, INPUT))
 
     def backbone_features(self, image: Tensor, stage: int = 1, boxes: Tensor | None = None) -> Tensor:
-        """Return the shared backbone's feature maps of a stage's inputs, for `forward(features=...)`.
+        """Return the shared backbone's maps of a stage's inputs, for `forward(features=...)`.
 
-        Arguments are those of `forward`. Maps are `(B, C, h, w)`, of a later stage `(B, ..., K, C,
-        h, w)`.
+        Arguments are those of `forward`. Maps are `(B, C, h, w)`, later `(B, ..., K, C, h, w)`.
 
         Raises:
             ValueError: the stages have no shared backbone, or what `forward` raises.
         """
         if self.backbone is None:
             raise ValueError("the stages share no backbone; create the model with backbone=NAME, share_backbone=True")
-        crops = self.crops(self.prepare(image), self.checked(stage), boxes)
+        crops = self.crops(self.prepared(image), self.checked(stage), boxes)
         return self.convolve(crops.flatten(0, -4)).unflatten(0, crops.shape[:-3])
 
     def own_keypoints(self, stage: int, crops: Tensor) -> Tensor:
-        """Regress keypoint i from crop i of each person: `(N K, 3, 220, 220)` to `(N K, 2)`, in units of the crops."""
+        """Regress keypoint i from crop i: `(N K, 3, 220, 220)` to `(N K, 2)`, in units of crops."""
         every = self.heads[stage - 1](self.run(stage, crops)).unflatten(0, (-1, self.num_keypoints))
         return torch.einsum("niic->nic", every).flatten(0, 1)
 
@@ -282,11 +280,11 @@ class DeepPose(PoseModel):
         return crops if self.backbone is None else last_map(self.backbone, crops)
 
     def joint_boxes(self, keypoints: Tensor) -> Tensor:
-        """Return the square around each predicted keypoint (Equation 7): `(..., K, 2) -> (..., K, 4)` pixels."""
+        """Return squares around predictions (Equation 7): `(..., K, 2) -> (..., K, 4)` pixels."""
         return square_boxes(keypoints, self.sigma * self.pose_diameter(keypoints)[..., None])
 
     def pose_diameter(self, keypoints: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Return diameters of poses in pixels, at least 1: `(..., K, 2), (..., K) -> (...)`; NaN if not visible."""
+        """Diameters of poses, `(..., K, 2), (..., K) -> (...)`: at least 1 pixel; NaN if hidden."""
         return pose_diameter(keypoints, visible, self.diagonals)
 
     @torch.no_grad()
@@ -294,8 +292,7 @@ class DeepPose(PoseModel):
         """Estimate mean and variance of the previous stage's errors, from which `simulate` draws.
 
         Predictions and ground truth of the training images are `(N, K, 2)` pixels. People without a
-        visible diameter are left out. Errors are those of
-        `posezoo.refinement.displacement_statistics`.
+        visible diameter are left out. Errors are those of `refinement.displacement_statistics`.
         """
         head = cast(Head, self.heads[self.checked(stage, 2) - 1])
         visible = visible.bool()
@@ -313,7 +310,7 @@ class DeepPose(PoseModel):
         draws: int = DRAWS,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return training samples of a measured later stage: boxes around simulated predictions (section 3.2).
+        """Return training samples of a later stage, around simulated predictions (section 3.2).
 
         Args:
             stage: 2 or later.
@@ -350,17 +347,17 @@ class DeepPose(PoseModel):
         return boxes, normalize_points(keypoints[:, None], boxes), known[:, None].expand(-1, draws, -1)
 
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Return keypoints `(B, K, 2)` in pixels and scores `(B, K)` of 1; the paper has no scores."""
+        """Return keypoints `(B, K, 2)` in pixels, scores `(B, K)` of 1; the paper has no scores."""
         return output, torch.ones_like(output[..., 0])
 
     @torch.no_grad()
     def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
-        """Return keypoints `(B, K, 2)` in pixels and scores of the cascade; `flip` averages with the mirror image."""
+        """Keypoints `(B, K, 2)` in pixels and scores `(B, K)`, with flip averaging if `flip`."""
         return predict_keypoints(self, image, flip=flip)
 
     @torch.no_grad()
     def predict_from_image(self, image: Tensor, matrices: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
-        """Run the cascade on people of a photograph; later stages crop from its full resolution (section 3.1).
+        """Run the cascade on people of a photo; later stages crop at full resolution (section 3.1).
 
         Args:
             image: `(3, H, W)` in [0, 1], the whole photograph.
@@ -398,7 +395,7 @@ class DeepPose(PoseModel):
         return poses
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Replace the last layers for other keypoints; 0 removes them and all stages but the first."""
+        """Replace the last layers for other keypoints; 0 removes them and the later stages."""
         self.set_keypoints(num_keypoints, SKELETONS.get(num_keypoints) if skeleton is None else skeleton)
         self.diagonals = diameter_keypoints(self.skeleton, self.diameter)
         stages = self.num_stages if num_keypoints else 1
@@ -407,7 +404,7 @@ class DeepPose(PoseModel):
         self.heads = nn.ModuleList(Head(self.num_features, num_keypoints) for _ in range(stages) if num_keypoints)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Depth of each parameter, for timm's layer-wise learning rates: the seven layers, alike in all stages."""
+        """Depth of each parameter, for timm's layer decay: the seven layers of every stage."""
         if not isinstance(self.trunks[0], Trunk):
             groups = backbone_groups(coarse, prefix=r"(?:trunks\.\d+\.)?")
             return {**groups, "neck": r"^trunks\.\d+\.(?:neck\.)?(?:conv|fc)", "head": r"^heads"}
@@ -447,7 +444,7 @@ class Trunk(nn.Module):
 
 
 class Neck(nn.Module):
-    """The layers between a timm backbone and the last layer: `(N, channels, h, w)` to `(N, widths[1])`."""
+    """The layers after a timm backbone: `(N, channels, h, w)` to `(N, widths[1])`."""
 
     def __init__(self, channels: int, *, cells: int, widths: Sequence[int], dropout: float) -> None:
         super().__init__()
@@ -472,7 +469,7 @@ class BackboneTrunk(nn.Module):
 
 
 class Head(nn.Module):
-    """The last layer of a stage, with mean and variance of the previous stage's errors in diameters of the pose."""
+    """The last layer of a stage, with mean and variance of the previous stage's errors."""
 
     displacement_mean: Tensor
     displacement_variance: Tensor
@@ -489,18 +486,6 @@ class Head(nn.Module):
         return self.fc(features).unflatten(-1, (-1, 2))
 
 
-def whole_image(image: Tensor) -> Tensor:
-    """Return the box b0 of an image `(..., H, W)`, to the outer edges of its pixels: `(4,)` as (x1, y1, x2, y2).
-
-    Examples:
-        >>> whole_image(torch.zeros(3, 220, 440)).tolist()
-        [-0.5, -0.5, 439.5, 219.5]
-    """
-    height, width = image.shape[-2:]
-    dtype = torch.promote_types(image.dtype, torch.float32)
-    return torch.tensor([-0.5, -0.5, width - 0.5, height - 0.5], dtype=dtype, device=image.device)
-
-
 def mirror(width: int, like: Tensor) -> Tensor:
     """Return the affine map `(1, 2, 3)` that mirrors an image of this width."""
     return like.new_tensor([[[-1, 0, width - 1], [0, 1, 0]]])
@@ -508,11 +493,11 @@ def mirror(width: int, like: Tensor) -> Tensor:
 
 @register_model
 def deeppose(**kwargs: Any) -> DeepPose:
-    """DeepPose for LSP: three stages of 58.4 million parameters, squares of twice the pose's diameter."""
+    """DeepPose for LSP: three stages of 58.4 million parameters, squares of two diameters."""
     return DeepPose(**{"sigma": SIGMA_LSP, **kwargs})
 
 
 @register_model
 def deeppose_flic(**kwargs: Any) -> DeepPose:
-    """DeepPose for FLIC: three stages, nine keypoints of the upper body, squares of the pose's diameter."""
+    """DeepPose for FLIC: three stages, nine upper body keypoints, squares of one diameter."""
     return DeepPose(**{"sigma": SIGMA_FLIC, "num_keypoints": 9, **kwargs})

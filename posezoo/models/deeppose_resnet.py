@@ -1,4 +1,4 @@
-"""DeepPose as mmpose publishes it: one regression of all keypoints on top of a ResNet (arXiv 1312.4659).
+"""DeepPose as mmpose publishes it: all keypoints regressed by one ResNet (arXiv 1312.4659).
 
 It has the name of the cascade of Toshev and Szegedy (`deeppose.py`), but one stage, and published
 weights.
@@ -65,19 +65,26 @@ class DeepPoseRegression(PoseModel):
         self.reset_head(num_keypoints, skeleton)
 
     def forward(self, image: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
-        """`(B, 3, H, W)` in [0, 1] to keypoints `(B, K, 2)` in pixels; a 1-tuple of them with `all_stages`."""
-        output = self.fc(self.forward_features(image))
-        if self.num_keypoints:
-            size = torch.tensor([image.shape[-1], image.shape[-2]], device=output.device)
-            output = output.unflatten(-1, (-1, 2)) * size.to(torch.promote_types(output.dtype, torch.float32))
+        """`(B, 3, H, W)` in [0, 1] to `(B, K, 2)` pixels; a 1-tuple of it with `all_stages`."""
+        height, width = image.shape[-2:]
+        output = self.forward_head(self.forward_features(image), (height, width))
         return (output,) if all_stages else output
 
     def forward_features(self, image: Tensor) -> Tensor:
         """Return the average of the backbone's last map: `(B, num_features)`."""
-        check_image(image, self.input_multiple)
+        check_image(image, self.input_multiple, self.in_chans)
         features = self.backbone(self.normalize(image))[-1]
         # some timm networks keep channels last
         return features.mean(dim=(2, 3) if features.shape[1] == self.num_features else (1, 2))
+
+    def forward_head(self, features: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """Return the keypoints for the output of `forward_features`, in pixels of images of `size`, or `input_size`."""
+        output = self.fc(features)
+        if not self.num_keypoints:
+            return output
+        height, width = size or self.input_size
+        sides = torch.tensor([width, height], device=output.device)
+        return output.unflatten(-1, (-1, 2)) * sides.to(torch.promote_types(output.dtype, torch.float32))
 
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Return keypoints `(B, K, 2)` in pixels and scores `(B, K)` of 1, as mmpose."""
@@ -85,7 +92,7 @@ class DeepPoseRegression(PoseModel):
 
     @torch.no_grad()
     def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
-        """Keypoints `(B, K, 2)` in pixels of `image` and scores `(B, K)`; `flip` averages with the mirror image."""
+        """Keypoints `(B, K, 2)` in pixels and scores `(B, K)`, with flip averaging if `flip`."""
         return predict_keypoints(self, image, flip=flip)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
@@ -103,7 +110,7 @@ class DeepPoseRegression(PoseModel):
 
 
 def inside(keypoints: Tensor, visible: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the mask of mmpose's loss, visible keypoints inside the image: `(B, K, 2), (B, K) -> (B, K)`.
+    """Mask visible keypoints inside the image, as mmpose's loss: `(B, K, 2), (B, K) -> (B, K)`.
 
     Examples:
         >>> inside(torch.tensor([[[0.0, 63.0], [47.5, 0.0]]]), torch.ones(1, 2), (64, 48)).tolist()

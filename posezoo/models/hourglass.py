@@ -1,8 +1,8 @@
-"""Stacked Hourglass Networks for Human Pose Estimation (Newell, Yang, Deng; ECCV 2016; arXiv 1603.06937).
+"""Stacked Hourglass Networks for Human Pose Estimation (Newell, Yang, Deng; ECCV 2016).
 
-An hourglass pools features down to 4 x 4 cells and upsamples them again, with a skip connection at
-every scale. Hourglasses are stacked: each predicts heatmaps, is supervised on them, and passes them
-on together with its features.
+arXiv 1603.06937. An hourglass pools features down to 4 x 4 cells and upsamples them again, with a
+skip connection at every scale. Hourglasses are stacked: each predicts heatmaps, is supervised on
+them, and passes them on together with its features.
 
     In   image     (B, 3, H, W)        RGB in [0, 1], H and W multiples of 64
     Out  heatmaps  (B, K, H/4, W/4)    of the last stack; with `all_stages` of each of them
@@ -111,7 +111,7 @@ class StackedHourglass(PoseModel):
         self.reset_head(num_keypoints, skeleton)
 
     def forward(self, image: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
-        """Map `(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)` of the last stack; with `all_stages` of all."""
+        """`(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)` of the last stack, or all."""
         x = self.stem(image)
         stages = []
         for stack, out in enumerate(self.outs):
@@ -126,7 +126,7 @@ class StackedHourglass(PoseModel):
         return self.run(0, self.stem(image))
 
     def stem(self, image: Tensor) -> Tensor:
-        check_image(image, STRIDE * 2**DEPTH)
+        check_image(image, STRIDE * 2**DEPTH, self.in_chans)
         return self.pre(self.normalize(image))
 
     def run(self, stack: int, x: Tensor) -> Tensor:
@@ -143,11 +143,11 @@ class StackedHourglass(PoseModel):
 
     @torch.no_grad()
     def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
-        """Keypoints `(B, K, 2)` in pixels of `image` and scores `(B, K)`; `flip` averages with the mirror image."""
+        """Keypoints `(B, K, 2)` in pixels and scores `(B, K)`, with flip averaging if `flip`."""
         return predict_heatmaps(self, image, flip=flip)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Replace the heatmap layers for other keypoints; 0 removes them and all stacks but the first."""
+        """Replace the heatmap layers for other keypoints; 0 removes them and the later stacks."""
         self.set_keypoints(num_keypoints, skeleton)
         width, stacks = self.num_features, self.num_stacks if num_keypoints else 1
         del self.hgs[stacks:], self.features[stacks:], self.merge_features[stacks - 1 :]
@@ -165,7 +165,7 @@ class StackedHourglass(PoseModel):
         self.head_keys = (*type(self).head_keys, *later, *(() if num_keypoints else ("merge_features",)))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Depth of each parameter, for timm's layer-wise learning rates: stem, stacks, heatmap layers."""
+        """Depth of each parameter, for timm's layer decay: stem, stacks, heatmap layers."""
         blocks = r"^(?:hgs|features|merge_features)\.(\d+)"
         return {"stem": r"^pre", "blocks": blocks, "head": r"^(?:outs|merge_preds)"}
 
@@ -212,7 +212,7 @@ def residuals(width: int, count: int) -> nn.Sequential:
 
 
 def decode_princeton(output: Tensor) -> tuple[Tensor, Tensor]:
-    """Decode as the authors' second code: maps clamped at 1, always a quarter of a cell along each axis."""
+    """Decode as the authors' second code: maps clamped at 1, a quarter of a cell on each axis."""
     maps = output.float().clamp(max=1)
     scores, index = maps.flatten(2).max(dim=-1)
     padded = F.pad(maps, (1, 1, 1, 1), mode="replicate")  # beyond the border lies the border

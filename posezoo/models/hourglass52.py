@@ -1,4 +1,4 @@
-"""hourglass52: the backbone of CornerNet (Law, Deng; ECCV 2018; arXiv 1808.01244) with one hourglass, as in mmpose.
+"""hourglass52: CornerNet's backbone (Law, Deng; ECCV 2018; arXiv 1808.01244) with one hourglass.
 
 mmpose published it under the hourglass's name, but it is not the network of Newell et al.
 (`hourglass.py`): it has one hourglass, strided convolutions instead of poolings, and more channels
@@ -78,14 +78,18 @@ class CornerNetHourglass(PoseModel):
         self.reset_head(num_keypoints, skeleton)
 
     def forward(self, image: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
-        """`(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)`; a 1-tuple of them with `all_stages`."""
-        output = self.final_layer(self.forward_features(image))
+        """`(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)`; a 1-tuple with `all_stages`."""
+        output = self.forward_head(self.forward_features(image))
         return (output,) if all_stages else output
 
     def forward_features(self, image: Tensor) -> Tensor:
         """Return the input of the heatmap layer: `(B, width, H/4, W/4)`."""
-        check_image(image, STRIDE * 2 ** (len(WIDTHS) - 1))
+        check_image(image, STRIDE * 2 ** (len(WIDTHS) - 1), self.in_chans)
         return self.out_conv(self.hourglass(self.stem(self.normalize(image))))
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return the heatmaps for the output of `forward_features`."""
+        return self.final_layer(features)
 
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Heatmaps to keypoints `(B, K, 2)` in pixels of the input, and scores `(B, K)`."""
@@ -93,7 +97,7 @@ class CornerNetHourglass(PoseModel):
 
     @torch.no_grad()
     def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
-        """Keypoints `(B, K, 2)` in pixels of `image` and scores `(B, K)`; `flip` averages with the mirror image."""
+        """Keypoints `(B, K, 2)` in pixels and scores `(B, K)`, with flip averaging if `flip`."""
         return predict_heatmaps(self, image, flip=flip)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
@@ -109,7 +113,7 @@ class CornerNetHourglass(PoseModel):
                 module.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Depth of each parameter, for timm's layer-wise learning rates: stem, hourglass, what follows it, head."""
+        """Depth of each parameter, for timm's layer decay: stem, hourglass, last layers, head."""
         return {"stem": r"^stem", "blocks": r"^hourglass", "neck": r"^out_conv", "head": r"^final_layer"}
 
 
@@ -176,5 +180,5 @@ def initialize(module: nn.Module) -> None:
 
 @register_model
 def hourglass52(**kwargs: Any) -> CornerNetHourglass:
-    """mmpose's hourglass52: CornerNet's backbone with one hourglass, 93.7 million parameters. Not the paper's."""
+    """mmpose's hourglass52: CornerNet's backbone with one hourglass, 93.7 million parameters."""
     return CornerNetHourglass(**kwargs)

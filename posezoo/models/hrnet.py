@@ -1,4 +1,4 @@
-"""Deep High-Resolution Representation Learning for Human Pose Estimation (Sun, Xiao, Liu, Wang; CVPR 2019).
+"""Deep High-Resolution Representation Learning for Human Pose Estimation (Sun et al.; CVPR 2019).
 
 arXiv 1902.09212.
 
@@ -12,6 +12,8 @@ resampled to its resolution.
 Departures
     - `hrnet_w18` has the width 18 of the authors' networks for classification and faces (arXiv
       1908.07919). The pose networks of the paper are 32 and 48 wide.
+    - Target Gaussians have a sigma of 2 cells (3 for inputs of 384 pixels), as in the authors'
+      code; the paper's text says 1 pixel.
     - None else from the authors' pose network, whose keys these are. timm's network of the same
       name goes on to lower resolutions after stage 4, for classification;
       `pretrained_backbone=True` takes the part that both share.
@@ -25,9 +27,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from posezoo import heatmaps
 from posezoo.backbones import hub_state_dict
-from posezoo.contract import PoseModel, check_image, predict_heatmaps
+from posezoo.contract import PoseModel, build_head, check_image, decode_output, predict_output, set_head_kind
+from posezoo.heads import SPLIT
 from posezoo.layers import Normalize
 from posezoo.registry import register_model
 
@@ -49,6 +51,9 @@ class HRNet(PoseModel):
         decoding: how `decode` refines the highest cell: "argmax", "quarter", "dark", "soft" or
             "udp".
         flip_shift: shift mirrored heatmaps by one cell before averaging, as the authors do.
+        head: "heatmaps", or of `posezoo.heads`: "integral" or "simcc". Not in the paper.
+        size: (H, W) of the images of a SimCC head. Defaults to (256, 192).
+        split: bins per pixel of a SimCC head.
         pretrained_backbone: start from timm's ImageNet weights for this width, downloaded.
 
     Examples:
@@ -60,6 +65,7 @@ class HRNet(PoseModel):
     head_keys = ("final_layer",)
     input_size = (256, 192)
     stride = 4.0
+    feature_modules = tuple(f"stage4.{MODULES_PER_STAGE[2] - 1}.branches.{branch}" for branch in range(4))
 
     def __init__(
         self,
@@ -69,11 +75,15 @@ class HRNet(PoseModel):
         skeleton: str | Sequence[str] | None = None,
         decoding: str = "quarter",
         flip_shift: bool = True,
+        head: str = "heatmaps",
+        size: Sequence[int] | None = None,
+        split: float = SPLIT,
         pretrained_backbone: bool = False,
     ) -> None:
         super().__init__()
         widths = [width, 2 * width, 4 * width, 8 * width]
         self.num_features, self.decoding, self.flip_shift = width, decoding, flip_shift
+        set_head_kind(self, head, size, split)
 
         self.normalize = Normalize()
         self.conv1, self.bn1 = nn.Conv2d(3, STEM_WIDTH, 3, 2, 1, bias=False), nn.BatchNorm2d(STEM_WIDTH)
@@ -87,6 +97,7 @@ class HRNet(PoseModel):
 
         initialize(self)
         if pretrained_backbone:
+            # timm has the authors' names, and more tensors: those of its classification head are not read
             published = hub_state_dict(f"timm/hrnet_w{width}.ms_in1k")
             own = self.state_dict()
             self.load_state_dict(
@@ -95,13 +106,13 @@ class HRNet(PoseModel):
         self.reset_head(num_keypoints, skeleton)
 
     def forward(self, image: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
-        """`(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)`; a 1-tuple of them with `all_stages`."""
-        output = self.final_layer(self.forward_features(image))
+        """`(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)`; a 1-tuple with `all_stages`."""
+        output = self.forward_head(self.forward_features(image))
         return (output,) if all_stages else output
 
     def forward_features(self, image: Tensor) -> Tensor:
         """Return the high-resolution branch after stage 4: `(B, width, H/4, W/4)`."""
-        check_image(image, 32)
+        check_image(image, 32, self.in_chans)
         x = F.relu(self.bn1(self.conv1(self.normalize(image))))
         x = F.relu(self.bn2(self.conv2(x)))
         branches = [self.layer1(x)]
@@ -109,6 +120,10 @@ class HRNet(PoseModel):
         branches = self.run(self.stage3, branch_off(self.transition2, branches))
         branches = self.run(self.stage4, branch_off(self.transition3, branches))
         return branches[0]
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return the output for that of `forward_features`."""
+        return self.final_layer(features)
 
     def run(self, modules: nn.Sequential, branches: list[Tensor]) -> list[Tensor]:
         for module in modules:
@@ -119,22 +134,22 @@ class HRNet(PoseModel):
         return branches
 
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Heatmaps to keypoints `(B, K, 2)` in pixels of the input, and scores `(B, K)`."""
-        return heatmaps.decode(output, stride=self.stride, method=self.decoding)
+        """Output of the head to keypoints `(B, K, 2)` in pixels of the input, and scores `(B, K)`."""
+        return decode_output(self, output)
 
     @torch.no_grad()
     def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
-        """Keypoints `(B, K, 2)` in pixels of `image` and scores `(B, K)`; `flip` averages with the mirror image."""
-        return predict_heatmaps(self, image, flip=flip)
+        """Keypoints `(B, K, 2)` in pixels and scores `(B, K)`, with flip averaging if `flip`."""
+        return predict_output(self, image, flip=flip)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Replace the heatmap layer for other keypoints; 0 removes it."""
+        """Replace the head for other keypoints; 0 removes it."""
         self.set_keypoints(num_keypoints, skeleton)
-        self.final_layer = nn.Conv2d(self.num_features, num_keypoints, 1) if num_keypoints else nn.Identity()
+        self.final_layer = build_head(self, self.num_features)
         initialize(self.final_layer)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Depth of each parameter, for timm's layer-wise learning rates: stem, stages (or their modules), head."""
+        """Depth of each parameter, for timm's layer decay: stem, stages (or modules), head."""
         block = r"^(?:layer|transition|stage)(\d+)" + ("" if coarse else r"(?:\.(\d+))?")
         return {"stem": r"^(?:conv|bn)[12]", "blocks": block, "head": r"^final_layer"}
 
@@ -192,6 +207,7 @@ class Bottleneck(nn.Module):
 
 def fuse(layers: Any, branches: list[Tensor]) -> Tensor:
     """Sum all branches after resampling them to one resolution (Equation 1)."""
+    # summed from branch 0 on, as the authors do: floating-point sums depend on the order
     first, *others = (layer(x) for layer, x in zip(layers, branches, strict=True))
     return F.relu(sum(others, first))
 
@@ -226,7 +242,7 @@ def branch_off(layers: nn.ModuleList, branches: list[Tensor]) -> list[Tensor]:
 
 
 def resample(widths: Sequence[int], source: int, target: int) -> nn.Module:
-    """Resample a branch to another's width and resolution: 1x1 convolution and upsampling, or strided 3x3."""
+    """Resample a branch to another's width and size: 1x1 convolution and upsampling, or 3x3s."""
     if source == target:
         return nn.Identity()
     if source > target:
@@ -250,7 +266,7 @@ def initialize(module: nn.Module) -> None:
 
 @register_model
 def hrnet_w18(**kwargs: Any) -> HRNet:
-    """HRNet-W18, 9.3 million parameters: the authors' smallest width, of their later networks. Not in this paper."""
+    """HRNet-W18, 9.3 million parameters: the smallest width of the authors' later networks."""
     return HRNet(**{"width": 18, **kwargs})
 
 

@@ -1,9 +1,8 @@
-"""Human Pose Estimation with Iterative Error Feedback (Carreira, Agrawal, Fragkiadaki, Malik; CVPR 2016).
+"""Human Pose Estimation with Iterative Error Feedback (Carreira et al.; CVPR 2016).
 
-arXiv 1507.06550.
-
-Starting from the median pose, render the current keypoints as heatmaps, concatenate them with the
-image, and predict a bounded correction of each keypoint; repeat four times.
+arXiv 1507.06550. Starting from the median pose, render the current keypoints as heatmaps,
+concatenate them with the image, and predict a bounded correction of each keypoint; repeat four
+times.
 
     In   image      (B, 3, 224, 224)   RGB in [0, 1], a point on the torso in the middle, at (112, 112)
     Out  keypoints  (B, K, 2)          pixels of the image; with `all_stages` after each of the four corrections
@@ -27,22 +26,17 @@ Departures
       left out, because its training is not published.
     - The authors' code draws a Gaussian around `round(coordinate + 1)`, a leftover of MATLAB; here
       it lies at the coordinate itself. `legacy_offset=True` selects theirs.
-    - The standard deviation of the Gaussians is that of the authors' layer, 22.4 pixels; `sigma`
-      sets another. The value 5 in their configuration is unused.
-    - GoogLeNet's auxiliary classifiers are left out. Its filters are initialised as in Caffe's
-      GoogLeNet (Xavier, biases 0.2), where the authors start from ImageNet. torchvision's network
-      of that name is another one.
+    - The standard deviation of the Gaussians, 22.4 pixels, is that of the authors' layer.
+    - GoogLeNet's auxiliary classifiers are left out. Its filters are initialised as Caffe's
+      (Xavier, biases 0.2); the authors start from ImageNet.
     - `backbone=` replaces GoogLeNet by a timm backbone. Its first convolution takes 3 + K channels,
       the image and the K rendered keypoints divided by 50. It keeps its filters of the image, and
-      those of the keypoints start at 0, so that training starts from the features of the pretrained
-      backbone. There is no marking point. The last feature map goes through a 1x1 convolution of
-      `neck_width` channels with batch norm and ReLU and is flattened, in place of the global
-      average, which `neck_width=0` selects.
-    - Dropout before the last layer is GoogLeNet's; the authors' code does not show whether they
-      kept it.
-    - The authors' archive, to be downloaded by hand, has neither checksum nor terms, and may be
-      gone. Its Caffe file loads; the initial pose is in a pickle beside it:
-      `model.feedback.initial_pose.copy_(...)`, less 16 pixels.
+      those of the keypoints start at 0. There is no marking point. The last feature map goes
+      through a 1x1 convolution of `neck_width` channels with batch norm and ReLU and is flattened,
+      in place of the global average, which `neck_width=0` selects.
+    - Dropout before the last layer is GoogLeNet's; whether the authors kept it is not known.
+    - The authors' archive has neither checksum nor terms. Its Caffe file loads; the initial pose is
+      in a pickle beside it: `model.feedback.initial_pose.copy_(...)`, less 16 pixels.
 """
 
 from collections.abc import Sequence
@@ -93,17 +87,16 @@ class IEF(PoseModel):
         skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when
             there are 17.
         num_steps: T, number of corrections.
-        max_step: L, the unit of the predicted corrections in pixels, and the bound of their
-            targets.
+        max_step: L in pixels, the unit of predicted corrections and the bound of their targets.
         sigma: standard deviation of a rendered keypoint in pixels.
         legacy_offset: render keypoints at `round(coordinate + 1)`, as the authors' code.
         backbone: any timm network, by name, in place of GoogLeNet. Defaults to GoogLeNet.
         neck_width: channels of the 1x1 convolution after a timm backbone; 0 for a global average.
+        size: of the input; others than 224 need a timm backbone, and `max_step` to match.
         pretrained_backbone: start the timm backbone from ImageNet's weights, downloaded.
 
-    The initial pose is a buffer, saved with the weights. In a new network, or after `reset_head`,
-    all keypoints lie on the marking point; `set_initial_pose` sets it to the median of a training
-    set, as in the paper.
+    The initial pose is a buffer. In a new network, or after `reset_head`, all keypoints lie on the
+    marking point; `set_initial_pose` sets it to the median of a training set, as in the paper.
 
     Examples:
         >>> model = IEF(num_keypoints=16, skeleton="mpii16").eval()
@@ -128,15 +121,18 @@ class IEF(PoseModel):
         legacy_offset: bool = False,
         backbone: str | None = None,
         neck_width: int = NECK_WIDTH,
+        size: int = SIZE,
         pretrained_backbone: bool = False,
     ) -> None:
         super().__init__()
+        if size != SIZE and backbone is None:
+            raise ValueError(f"size: expected {SIZE}, GoogLeNet's, or a timm network as backbone; got {size!r}")
         if not isinstance(num_steps, int) or num_steps < 1:
-            raise ValueError(f"num_steps: expected a whole number of corrections, 1 or more, got {num_steps!r}")
+            raise ValueError(f"num_steps: expected a whole number, 1 or more, got {num_steps!r}")
         for name, value in {"max_step": max_step, "sigma": sigma}.items():
             if not value > 0:
                 raise ValueError(f"{name}: expected pixels, more than 0, got {value!r}")
-        self.num_steps, self.max_step = num_steps, max_step
+        self.num_steps, self.max_step, self.size, self.input_size = num_steps, max_step, size, (size, size)
         self.sigma, self.legacy_offset = sigma, legacy_offset
 
         self.dropout = nn.Dropout(DROPOUT)
@@ -151,7 +147,7 @@ class IEF(PoseModel):
             self.first_conv, _ = extend_first_conv(self.backbone, 0)
             self.head_keys = ("feedback", f"backbone.{self.first_conv}.more")
             self.neck = ConvBNReLU(channels, neck_width, 1, bias=False) if neck_width else None
-            self.num_features = neck_width * count_cells(self.backbone, SIZE) if neck_width else channels
+            self.num_features = neck_width * count_cells(self.backbone, size) if neck_width else channels
         self.reset_head(num_keypoints, skeleton)
 
     def build_googlenet(self) -> None:
@@ -178,8 +174,7 @@ class IEF(PoseModel):
             keypoints: `(B, K, 2)` pixels, a pose to correct once, the step that is trained.
 
         Returns:
-            `(B, K, 2)` pixels. Gradients pass through every correction, not through the rendered
-            poses.
+            `(B, K, 2)` pixels. Gradients pass through the corrections, not the rendered poses.
         """
         if not self.num_keypoints:
             features = self.forward_features(image)
@@ -196,20 +191,18 @@ class IEF(PoseModel):
         return tuple(stages) if all_stages else pose
 
     def forward_features(self, image: Tensor) -> Tensor:
-        """Return GoogLeNet's features of image and marking point, without keypoints: `(B, 1024)`."""
+        """Return GoogLeNet's features `(B, 1024)` of image and marking point, without keypoints."""
         return self.trunk(self.first_layer(image))
 
     def first_layer(self, image: Tensor) -> Tensor:
-        """Apply the first convolution to image and marking point: `(B, 64, 112, 112)`, before the ReLU.
+        """Convolve image and marking point with the first layer: `(B, 64, 112, 112)`, no ReLU.
 
         With a timm backbone it only normalises the image.
         """
-        check_image(image)
-        if image.shape[-2:] != (SIZE, SIZE):
-            raise ValueError(
-                f"image: expected ({SIZE}, {SIZE}), got {tuple(image.shape[-2:])}; resize or pad to ({SIZE}, {SIZE}). "
-                "No other size works: the initial pose, the step and the drawn keypoints are in pixels of that one"
-            )
+        check_image(image, channels=self.in_chans)
+        if image.shape[-2:] != (size := (self.size, self.size)):
+            given = tuple(image.shape[-2:])
+            raise ValueError(f"image: expected {size}, got {given}; resize or pad to {size}, no other size works")
         if self.backbone is not None:
             return self.normalize(image)
         mark = self.render(torch.tensor([[MARK]], device=image.device)).to(image.dtype)
@@ -227,10 +220,11 @@ class IEF(PoseModel):
 
     def render(self, pose: Tensor) -> Tensor:
         """Render g, a map per keypoint: `(B, K, 2)` pixels to `(B, K, 224, 224)`."""
-        return draw(round_half_away(pose + 1) if self.legacy_offset else pose, sigma=self.sigma)
+        size = (self.size, self.size)
+        return draw(round_half_away(pose + 1) if self.legacy_offset else pose, size, sigma=self.sigma)
 
     def trunk(self, x: Tensor) -> Tensor:
-        """Run GoogLeNet (its Table 1) after its first convolution: `(B, 64, 112, 112)` to `(B, 1024)`."""
+        """Run GoogLeNet after its first convolution: `(B, 64, 112, 112)` to `(B, 1024)`."""
         if self.backbone is not None:
             return self.run_backbone(x)
         x = x.contiguous(memory_format=torch.channels_last)  # on the CPU pooling is many times faster so
@@ -242,7 +236,7 @@ class IEF(PoseModel):
         return self.run(self.inception5, x).mean(dim=(-2, -1))
 
     def run_backbone(self, x: Tensor) -> Tensor:
-        """Run a timm backbone on image and rendered keypoints, or on the image alone: `(B, 3 + K, 224, 224)`."""
+        """Run a timm backbone on the image `(B, 3, 224, 224)`, or with K rendered keypoints."""
         features = last_map(self.backbone, x)
         return features.mean(dim=(-2, -1)) if self.neck is None else self.neck(features).flatten(1)
 
@@ -287,29 +281,30 @@ class IEF(PoseModel):
         self.initial_pose.copy_(known.nanquantile(0.5, dim=0))
 
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Return keypoints `(B, K, 2)` in pixels and scores `(B, K)` of 1; the paper has no scores."""
+        """Return keypoints `(B, K, 2)` in pixels, scores `(B, K)` of 1; the paper has no scores."""
         keypoints = in_float32(output)
         return keypoints, torch.ones_like(keypoints[..., 0])
 
     @torch.no_grad()
     def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
-        """Return keypoints `(B, K, 2)` in pixels of `image` and scores `(B, K)` of 1, by T corrections.
+        """Return keypoints `(B, K, 2)` in pixels and scores `(B, K)` of 1, after T corrections.
 
         `flip` averages with the mirror image, which the authors do not do.
         """
         return predict_keypoints(self, image, flip=flip)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Replace rendering filters, last layer and initial pose for other keypoints; 0 removes them."""
+        """Replace rendering, last layer and initial pose for other keypoints; 0 removes them."""
         self.set_keypoints(num_keypoints, skeleton)
         self.feedback = nn.Identity()
         if num_keypoints:
             self.feedback = Feedback(num_keypoints, self.num_features, filters=self.backbone is None)
+            self.feedback.initial_pose.mul_(self.size / SIZE)
         if self.backbone is not None:
             self.backbone.get_submodule(self.first_conv).set_channels(num_keypoints)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Depth of each parameter, for timm's layer-wise learning rates: stem, Inception blocks, feedback."""
+        """Depth of each parameter, for timm's layer decay: stem, Inception blocks, feedback."""
         if self.backbone is not None:
             return {**backbone_groups(coarse), "neck": r"^neck", "head": r"^feedback"}
         block = r"^inception(\d)" + ("" if coarse else r"\.(\d+)")
@@ -317,7 +312,7 @@ class IEF(PoseModel):
 
 
 class Feedback(nn.Module):
-    """Layers that depend on the number of keypoints: rendering convolution, regression head, initial pose."""
+    """Layers that depend on the number of keypoints: rendering, regression head, initial pose."""
 
     initial_pose: Tensor
 
@@ -409,7 +404,7 @@ def fixed_path(
     num_steps: int = NUM_STEPS,
     max_step: float = MAX_STEP,
 ) -> Tensor:
-    """Return the training poses: from the initial pose straight to the ground truth, in steps of `max_step` at most.
+    """Return training poses: straight to the ground truth, in steps of `max_step` at most.
 
     Args:
         initial_pose: `(K, 2)` pixels.
@@ -490,7 +485,7 @@ def round_half_away(x: Tensor) -> Tensor:
 
 
 def initialize(module: nn.Module) -> None:
-    """Initialise as Caffe's GoogLeNet: uniform with variance 1 / fan-in, biases 0.2, and 0 in the last layer."""
+    """Initialise as Caffe's GoogLeNet: uniform of variance 1 / fan-in, biases 0.2, last layer 0."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):
             nn.init.kaiming_uniform_(part.weight, nonlinearity="linear")

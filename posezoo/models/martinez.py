@@ -1,4 +1,4 @@
-"""A Simple Yet Effective Baseline for 3D Human Pose Estimation (Martinez, Hossain, Romero, Little; ICCV 2017).
+"""A Simple Yet Effective Baseline for 3D Human Pose Estimation (Martinez et al.; ICCV 2017).
 
 arXiv 1705.03098. Fully connected layers of 1024 units, with shortcuts around two pairs of them,
 regress the 3D pose of a frame from its 2D keypoints. No image, no camera, no time.
@@ -32,7 +32,6 @@ from torch.utils.checkpoint import checkpoint
 
 from posezoo.contract import (
     PoseModel,
-    check_batch_norm,
     check_keypoints,
     decode_pose3d,
     input_skeleton,
@@ -40,7 +39,7 @@ from posezoo.contract import (
     predict_pose3d,
     root_of,
 )
-from posezoo.layers import PoseNormalize
+from posezoo.layers import PoseNormalize, check_batch_norm
 from posezoo.registry import register_model
 
 BATCH_NORMS = {"torch": (1e-5, 0.1), "tensorflow": (1e-3, 0.01)}  # epsilon and momentum
@@ -114,12 +113,8 @@ class Martinez(PoseModel):
         self.reset_head(num_keypoints, skeleton)
 
     def forward(self, keypoints: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
-        """`(B, T, K, 2)` pixels to `(B, T, K, 3)` mm relative to the root; a 1-tuple of it with `all_stages`."""
-        features = self.forward_features(keypoints)
-        output = self.w2(features)
-        if self.num_keypoints:
-            pose = insert_root(rearrange(output, "b t (k d) -> b t k d", d=3), self.root)
-            output = self.normalize.inverse(pose)
+        """`(B, T, K, 2)` pixels to `(B, T, K, 3)` mm from the root; a 1-tuple with `all_stages`."""
+        output = self.forward_head(self.forward_features(keypoints))
         return (output,) if all_stages else output
 
     def forward_features(self, keypoints: Tensor) -> Tensor:
@@ -135,17 +130,24 @@ class Martinez(PoseModel):
             x = checkpoint(block, x, use_reentrant=False) if saving else block(x)
         return x.unflatten(0, (batch, frames))
 
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return the poses for the output of `forward_features`."""
+        output = self.w2(features)
+        if not self.num_keypoints:
+            return output
+        return self.normalize.inverse(insert_root(rearrange(output, "b t (k d) -> b t k d", d=3), self.root))
+
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Poses `(B, T, K, 3)` in mm, their root at 0, and scores `(B, T, K)` of one."""
         return decode_pose3d(output, self.root)
 
     @torch.no_grad()
     def predict(self, keypoints: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
-        """Poses `(B, T, K, 3)` in mm and scores `(B, T, K)`; `flip` averages with the mirrored pose."""
+        """Poses `(B, T, K, 3)` in mm and scores `(B, T, K)`, with flip averaging if `flip`."""
         return predict_pose3d(self, keypoints, self, flip=flip)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Replace the last layer and reset the 3D statistics for other keypoints; 0 removes the layer."""
+        """Replace the last layer and the 3D statistics for other keypoints; 0 removes the layer."""
         self.set_keypoints(num_keypoints, skeleton)
         self.root = root_of(self.skeleton)
         self.normalize.reset_head(num_keypoints, self.root)
@@ -153,7 +155,7 @@ class Martinez(PoseModel):
         self.w2 = Linear(self.num_features, 3 * predicted, self.max_norm) if num_keypoints else nn.Identity()
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Depth of each parameter, for timm's layer-wise learning rates: first layer, blocks, head."""
+        """Depth of each parameter, for timm's layer decay: first layer, blocks, head."""
         return {"stem": r"^(?:w1|batch_norm1)\.", "blocks": r"^linear_stages\.(\d+)", "head": r"^w2\."}
 
 
@@ -197,7 +199,7 @@ def martinez(**kwargs: Any) -> Martinez:
 
 @register_model
 def martinez_mmpose(**kwargs: Any) -> Martinez:
-    """Martinez' baseline as mmpose trained it: it sees all 17 keypoints and has no max-norm; 4.3 million parameters.
+    """Martinez' baseline as mmpose trained it: 17 keypoints, no max-norm, 4.3 million parameters.
 
     The weights expect pixels of Human3.6M's cameras: images of 1000 x 1000, focal lengths of about
     1145 pixels.

@@ -1,55 +1,47 @@
 """Recurrent Human Pose Estimation, "PoseRNN" (Chen, Low; Stanford CS231A project, 2016).
 
 Joints are predicted one after the other, so that each prediction depends on those before. Three
-networks share VGG16's convolutions: the baseline regresses all joints at once; an LSTM predicts one
-joint per step; a second LSTM attends to another part of the image at every step.
+networks share VGG16's convolutions: a baseline regresses all joints at once; an LSTM predicts one
+joint per step; another attends to another part of the image at every step.
 
     In   image      (B, 3, 224, 224)      RGB in [0, 1]; `posernn_attention` takes any multiples of 16 (or of 32,
                                           the stride of its backbone)
     Out  keypoints  (B, K, 2)             pixels of the image, in the skeleton's order whatever the order of the steps
          attention  (B, K, H/16, W/16)    attention map of each keypoint: `PoseAttentionLSTM.attend`
 
+The crop is the tight box of the joints and 20 pixels of the photograph on each side (`margin`),
+stretched to 224 x 224.
+
 Training: half the sum of squared pixel errors over steps and batch (`losses.keypoint_l2`), Adam at
 1e-3, halved every 1,000 of 10,000 iterations, 25 people each, no augmentation
-(`examples/train_posernn.py`). The paper's LSTM scores below its baseline, close to the mean pose:
-PCKh 21.5 and 32.8 on MPII, with and without attention.
+(`examples/train_posernn.py`). The paper's LSTM scores below its baseline, PCKh 21.5 and 32.8 on
+MPII, and attention did not help. On our frozen backbone both do (`docs/results.md`).
 
-The paper and its code (github.com/electric26/posernn, of which the copy styanddty/posernn is left)
-describe different networks. The paper is the default, and the code where the paper says nothing.
+The paper and its code (github.com/electric26/posernn, of which the copy styanddty/posernn is left,
+without weights) describe different networks. The paper is the default, and the code beyond it.
 
 Departures
-    - The crop is the tight box of the joints and 20 pixels of the photograph on each side,
-      stretched to 224 x 224. `padding` is a factor: 1.1, the same for people 400 pixels high.
     - The code normalises with the statistics of the batch, in tests too. Here batch norm has
-      running statistics, so that predictions do not depend on the rest of the batch. `affine=True`
-      adds the scale and shift that the code lacks.
-    - Convolution, batch norm, ReLU is the order of the code that trained the published numbers;
-      `bn_order="conv_relu_bn"` is the paper's. `batch_norm=False` leaves it out of the
-      convolutions, for ImageNet's VGG16 (`pretrained_backbone=True`), as the code's `_pt` networks
-      do.
+      running statistics. `affine=True` adds the scale and shift that the code lacks.
+    - Batch norm follows the ReLU, as the paper says; `bn_order="conv_bn_relu"` is the order of the
+      code that trained the published numbers. `batch_norm=False` is for ImageNet's VGG16
+      (`pretrained_backbone=True`), as in the code's `_pt` networks.
     - Two LSTM layers 128 wide are the paper's. The code's network is `layers=1, hidden=256,
-      head="mlp", init="slice"`. The attention variant has one layer of 512, as in the code.
-    - The LSTM's initial state comes from the CNN in the paper: `init="learned"` is a linear map of
-      pool5. The code passes all of pool5, of which TensorFlow takes the first numbers, a corner of
-      the image: `init="slice"`.
+      head="mlp", init="slice"`, that with attention `layers=1, hidden=512`, whose first state is
+      the mean annotation; other layers start from a linear map of it.
+    - The LSTM's initial state comes from the CNN in the paper: `init="learned"`, a linear map of
+      pool5. The code passes pool5, of which TensorFlow takes the first numbers: `init="slice"`.
     - `head="step"`: a projection per step, after a batch norm with one mean and variance for the
-      LSTM's output, as in the code. `head="shared"`: one projection and no norm, the least that the
-      paper requires.
-    - Forget gates have an initial bias of 1, which TensorFlow adds at every step. Initial biases of
-      convolutions are 0.
+      LSTM's output, as in the code. `head="shared"`: one projection, no norm, the paper's minimum.
+    - Forget gates start with a bias of 1, which TensorFlow adds at every step, convolutions with 0.
     - The code's attention does not run, and would score location t at step t only. Here, as in Xu
       et al. (ICML 2015), one network scores every location from its annotation and the LSTM's
-      output. Its widths are the code's, 128 and 128; it has no batch norm, because running
-      statistics would mix the steps.
-    - The steps' order on MPII is the code's (`SEQUENCE`), although a comment there has the right
-      elbow where index 10, the right wrist, is. Other skeletons have their own order; `sequence`
-      sets any.
-    - Joints are missing by the data's flags; in the code a coordinate is missing if it is not above
-      0.
-    - `backbone=` replaces VGG16's convolutions by a timm backbone, of which the last feature map (7
-      x 7 for 224 pixels) and a 1x1 convolution of `neck_width` channels with batch norm and ReLU
-      stand for pool5 and for conv5_3. The baseline's dense layers keep their width, `fc_width`.
-    - The authors published no weights.
+      output. It has no batch norm, because running statistics would mix the steps.
+    - The steps' order on MPII is the code's (`SEQUENCE`); a comment there calls index 10, the right
+      wrist, the right elbow. Other skeletons have their own order; `sequence` sets any.
+    - Joints are missing by the data's flags; in the code, coordinates of 0 or less are.
+    - `backbone=` replaces VGG16's convolutions by a timm backbone: its last map (7 x 7), a 1x1
+      convolution of `neck_width` channels, batch norm and ReLU stand for pool5 and conv5_3.
 """
 
 from collections.abc import Iterable, Sequence
@@ -69,6 +61,7 @@ CHANNELS, CELLS = 512, (SIZE // 32) ** 2  # of pool5
 STRIDE = 16  # of the annotations, conv5_3
 NECK_WIDTH = 256  # channels after the last map of a timm backbone
 ATTENTION_WIDTH = 128  # of the two hidden layers that score a location (code)
+HIDDEN, LAYERS = 128, 2  # of the LSTMs (section 4.2)
 BN_EPS = 1e-6  # code
 # MPII indices, step by step (code): head and right arm, shoulders, trunk, legs, and the rest of the arms
 SEQUENCE = (9, 8, 10, 14, 12, 13, 7, 6, 0, 1, 2, 3, 4, 5, 11, 15)
@@ -80,7 +73,7 @@ class VGG16Pose(PoseModel):
     head_keys = ("head",)
     input_size = (SIZE, SIZE)
     keep_aspect = False
-    padding = 1.1
+    region, margin, padding = "joints", 20.0, 1.0
     num_features: int
     head: nn.Module
     build_head: Any  # method of a network: create the layers that depend on the number of keypoints
@@ -120,18 +113,18 @@ class VGG16Pose(PoseModel):
     def forward(
         self, image: Tensor | None, all_stages: bool = False, features: Tensor | None = None
     ) -> Tensor | tuple[Tensor, ...]:
-        """`(B, 3, H, W)` in [0, 1] to keypoints `(B, K, 2)` in its pixels; a 1-tuple of them with `all_stages`.
+        """`(B, 3, H, W)` in [0, 1] to `(B, K, 2)` pixels; a 1-tuple of it with `all_stages`.
 
         `features`, of `backbone_features`, take the image's place in the training on a frozen timm
         backbone.
         """
         output = self.forward_features(image, features)
         if self.num_keypoints:
-            output = self.regress(output)
+            output = self.forward_head(output)
         return (output,) if all_stages else output
 
     def forward_features(self, image: Tensor | None, features: Tensor | None = None) -> Tensor:
-        """Return the last feature map `(B, C, h, w)`: pool5 or conv5_3, or the neck's after a timm backbone."""
+        """Return the last feature map `(B, C, h, w)`: pool5, conv5_3, or the neck's (timm)."""
         if features is None:
             self.check_size(cast(Tensor, image))
             return self.convolve(cast(Tensor, image))
@@ -139,11 +132,11 @@ class VGG16Pose(PoseModel):
             raise ValueError("features: expected None, because this network has no timm backbone; pass the image")
         return self.neck(features)
 
-    def regress(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         return self.head(features)
 
     def check_size(self, image: Tensor) -> None:
-        check_image(image)
+        check_image(image, channels=self.in_chans)
         height, width = image.shape[-2:]
         if (height, width) != (SIZE, SIZE):
             raise ValueError(
@@ -158,26 +151,26 @@ class VGG16Pose(PoseModel):
         return checkpoint_blocks(self.features, x) if self.grad_checkpointing and self.training else self.features(x)
 
     def backbone_features(self, image: Tensor) -> Tensor:
-        """Return the timm backbone's last feature map `(B, C, h, w)`, before the neck, for `forward(features=...)`."""
-        check_image(image, self.map_stride)
+        """Return the timm backbone's last map `(B, C, h, w)`, for `forward(features=...)`."""
+        check_image(image, self.map_stride, self.in_chans)
         return last_map(self.backbone, self.normalize(image))
 
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Return keypoints `(B, K, 2)` in float32 and scores `(B, K)` of 1; the paper has no scores."""
+        """Return keypoints `(B, K, 2)`, float32, and scores `(B, K)` of 1; the paper has none."""
         return output.float(), torch.ones_like(output[..., 0], dtype=torch.float32)
 
     @torch.no_grad()
     def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
-        """Keypoints `(B, K, 2)` in pixels of `image` and scores `(B, K)`; `flip` averages with the mirror image."""
+        """Keypoints `(B, K, 2)` in pixels and scores `(B, K)`, with flip averaging if `flip`."""
         return predict_keypoints(self, image, flip=flip)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Replace the last layers for other keypoints, predicted in the default order; 0 removes them."""
+        """Replace the last layers for other keypoints, in the default order; 0 removes them."""
         self.set_keypoints(num_keypoints, "mpii16" if skeleton is None and num_keypoints == 16 else skeleton)
         self.build_head()
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Depth of each parameter, for timm's layer-wise learning rates: convolutions, what follows them, head."""
+        """Depth of each parameter, for timm's layer decay: convolutions, layers after, head."""
         vgg16 = {"stem": r"^features\.0\.", "blocks": r"^features\.(\d+)"}
         convolutions = vgg16 if self.backbone is None else backbone_groups(coarse)
         return {**convolutions, "decoder": r"^(?!features|backbone|head)", "head": r"^head"}
@@ -192,7 +185,7 @@ class PoseCNN(VGG16Pose):
             there are 16 and COCO's when there are 17.
         fc_width: units of the two dense layers; 256 is the code's `base_small`.
         batch_norm: False leaves it out of the convolutions.
-        bn_order: "conv_bn_relu" (code) or "conv_relu_bn" (paper).
+        bn_order: "conv_relu_bn" (paper) or "conv_bn_relu" (code).
         affine: batch norms have a scale and a shift.
         backbone: any timm network, by name, in place of VGG16's convolutions. Defaults to those.
         neck_width: channels of the 1x1 convolution after a timm backbone.
@@ -211,7 +204,7 @@ class PoseCNN(VGG16Pose):
         skeleton: str | Sequence[str] | None = None,
         fc_width: int = 4096,
         batch_norm: bool = True,
-        bn_order: str = "conv_bn_relu",
+        bn_order: str = "conv_relu_bn",
         affine: bool = False,
         backbone: str | None = None,
         neck_width: int = NECK_WIDTH,
@@ -243,12 +236,10 @@ class PoseLSTM(VGG16Pose):
         num_keypoints: number of steps. 0 removes the projections, and `forward` returns pool5.
         hidden: width of an LSTM layer (section 4.2: 128; code: 256).
         layers: number of LSTM layers (section 4.2: 2; code: 1).
-        init: initial state: "learned", a linear map of pool5; "zeros"; "slice", the first numbers
-            of pool5 (code).
+        init: initial state: "learned", linear in pool5; "zeros"; "slice", pool5's first (code).
         head: projection of a step's output: "step", batch norm and a linear layer per step; "mlp",
             with a dense layer in between (code); "shared", one linear layer for all steps.
-        sequence: keypoint index of each step. Defaults to `SEQUENCE` for MPII's skeleton, else to
-            the skeleton's order.
+        sequence: keypoint index of each step. Defaults to `SEQUENCE` for MPII, else the skeleton's.
 
     Examples:
         >>> model = PoseLSTM(hidden=8, num_keypoints=14, skeleton="lsp14", sequence=[13, 12, *range(12)]).eval()
@@ -264,13 +255,13 @@ class PoseLSTM(VGG16Pose):
         *,
         num_keypoints: int = 16,
         skeleton: str | Sequence[str] | None = None,
-        hidden: int = 128,
-        layers: int = 2,
+        hidden: int = HIDDEN,
+        layers: int = LAYERS,
         init: str = "learned",
         head: str = "step",
         sequence: Sequence[int] | None = None,
         batch_norm: bool = True,
-        bn_order: str = "conv_bn_relu",
+        bn_order: str = "conv_relu_bn",
         affine: bool = False,
         backbone: str | None = None,
         neck_width: int = NECK_WIDTH,
@@ -291,7 +282,7 @@ class PoseLSTM(VGG16Pose):
         self.reset_head(num_keypoints, skeleton)
         order_steps(self, sequence)
 
-    def regress(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         return self.run_steps(flatten(features))
 
     def run_steps(self, pool5: Tensor) -> Tensor:
@@ -336,9 +327,15 @@ class PoseLSTM(VGG16Pose):
 class PoseAttentionLSTM(VGG16Pose):
     """One keypoint per step of an LSTM with attention to the image (section 4.3).
 
-    Arguments are those of `PoseCNN`, and `sequence` that of `PoseLSTM`. Without keypoints `forward`
-    returns the annotations. The LSTM is as wide as an annotation, `neck_width` after a timm
-    backbone.
+    Arguments that are not listed are those of `PoseCNN`. Without keypoints `forward` returns the
+    annotations.
+
+    Args:
+        hidden: width of an LSTM layer (section 4.2: 128; code: 512, the width of an annotation).
+            Defaults to 128, or to `neck_width` after a timm backbone.
+        layers: number of LSTM layers (section 4.2: 2; code: 1). Defaults to 2, or to 1 after a timm
+            backbone.
+        sequence: as in `PoseLSTM`.
 
     Examples:
         >>> model = PoseAttentionLSTM(num_keypoints=14, skeleton="lsp14").eval()
@@ -355,9 +352,11 @@ class PoseAttentionLSTM(VGG16Pose):
         *,
         num_keypoints: int = 16,
         skeleton: str | Sequence[str] | None = None,
+        hidden: int | None = None,
+        layers: int | None = None,
         sequence: Sequence[int] | None = None,
         batch_norm: bool = True,
-        bn_order: str = "conv_bn_relu",
+        bn_order: str = "conv_relu_bn",
         affine: bool = False,
         backbone: str | None = None,
         neck_width: int = NECK_WIDTH,
@@ -365,16 +364,22 @@ class PoseAttentionLSTM(VGG16Pose):
     ) -> None:
         super().__init__(4, batch_norm, bn_order, affine, backbone, neck_width, pretrained_backbone)
         self.num_features = self.channels
-        self.attention = Attention(self.channels, self.channels, ATTENTION_WIDTH)
-        self.lstm = LSTMCell(self.channels, self.channels)  # as wide as an annotation, whose mean is its first state
+        self.hidden = hidden or (neck_width if backbone else HIDDEN)
+        self.layers = layers or (1 if backbone else LAYERS)
+        self.attention = Attention(self.channels, self.hidden, ATTENTION_WIDTH)
+        self.lstm = LSTMCell(self.channels, self.hidden)
+        self.higher = nn.ModuleList(LSTMCell(self.hidden, self.hidden) for _ in range(self.layers - 1))
+        # an annotation is a state if it is as wide, as in the code
+        as_wide = self.layers == 1 and self.hidden == self.channels
+        self.first_state = None if as_wide else xavier_linear(self.channels, 2 * self.layers * self.hidden)
         self.reset_head(num_keypoints, skeleton)
         order_steps(self, sequence)
 
-    def regress(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         return self.run_steps(features)[0]
 
     def check_size(self, image: Tensor) -> None:
-        check_image(image, self.map_stride)
+        check_image(image, self.map_stride, self.in_chans)
         check_batch(self, image[:, 0].numel() // self.map_stride**2)
 
     def attend(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -393,28 +398,36 @@ class PoseAttentionLSTM(VGG16Pose):
         return self.run_steps(self.forward_features(image))
 
     def run_steps(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Map annotations `(B, 512, h, w)` to keypoints `(B, K, 2)` and attention maps `(B, K, h, w)`."""
+        """Annotations `(B, 512, h, w)` to keypoints `(B, K, 2)` and attention `(B, K, h, w)`."""
         annotations = features.flatten(2).mT  # (B, locations, 512)
         projected = self.attention.annotation(annotations)  # the same at every step
-        c = h = annotations.mean(dim=1)
+        states = self.initial_states(annotations.mean(dim=1))
         keypoints: dict[int, Tensor] = {}
         attention: dict[int, Tensor] = {}
         for keypoint in self.sequence:
-            attention[keypoint] = self.attention(projected, h)
+            attention[keypoint] = self.attention(projected, states[-1][1])
             context = (attention[keypoint][:, None] @ annotations)[:, 0]
-            c, h = self.lstm(self.lstm.input(context), (c, h))
-            keypoints[keypoint] = self.head[keypoint](h)
+            for layer, cell in enumerate((self.lstm, *self.higher)):
+                states[layer] = cell(cell.input(states[layer - 1][1] if layer else context), states[layer])
+            keypoints[keypoint] = self.head[keypoint](states[-1][1])
         order = range(self.num_keypoints)
         maps = torch.stack([attention[keypoint] for keypoint in order], dim=1)
         return torch.stack([keypoints[keypoint] for keypoint in order], dim=1), maps.unflatten(2, features.shape[2:])
 
+    def initial_states(self, mean: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return (c, h) of each layer, `(B, hidden)` each, from the mean annotation `(B, C)`."""
+        if self.first_state is None:
+            return [(mean, mean)]
+        parts = self.first_state(mean).split(self.hidden, dim=1)
+        return list(zip(parts[::2], parts[1::2], strict=True))
+
     def build_head(self) -> None:
         order_steps(self, None)
-        self.head = nn.ModuleList(xavier_linear(self.channels, 2) for _ in range(self.num_keypoints))
+        self.head = nn.ModuleList(xavier_linear(self.hidden, 2) for _ in range(self.num_keypoints))
 
 
 class LSTMCell(nn.Module):
-    """One LSTM step (section 4.2). The order of gates is PyTorch's, i, f, g, o (TensorFlow: i, g, f, o)."""
+    """One LSTM step (section 4.2), with PyTorch's gates i, f, g, o (TensorFlow: i, g, f, o)."""
 
     def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__()
@@ -435,7 +448,7 @@ class LSTMCell(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention over locations: an MLP, whose first layer is the sum of `annotation` and `state`, and a softmax."""
+    """Attention over locations: an MLP, whose first layer adds `annotation` and `state`."""
 
     def __init__(self, channels: int, hidden: int, width: int) -> None:
         super().__init__()
@@ -445,7 +458,7 @@ class Attention(nn.Module):
         self.score = xavier_linear(width, 1)
 
     def forward(self, projected: Tensor, h: Tensor) -> Tensor:
-        """Map `annotation(...)` `(B, locations, width)` and h `(B, hidden)` to attention `(B, locations)`."""
+        """`annotation(...)` `(B, locations, width)` and state `(B, hidden)` to `(B, locations)`."""
         x = F.relu(projected + self.state(h)[:, None])
         x = F.relu(self.middle(x))
         return self.score(x)[..., 0].softmax(dim=1)
@@ -472,7 +485,7 @@ def flatten(features: Tensor) -> Tensor:
 
 
 def order_steps(model: PoseLSTM | PoseAttentionLSTM, sequence: Sequence[int] | None) -> None:
-    """Set the keypoint of each step; None is the code's order for MPII's skeleton, else the skeleton's order."""
+    """Set the keypoint of each step; None is the code's order for MPII, else the skeleton's."""
     count = model.num_keypoints
     if sequence is not None and sorted(sequence) != list(range(count)):
         raise ValueError(
@@ -485,7 +498,7 @@ def order_steps(model: PoseLSTM | PoseAttentionLSTM, sequence: Sequence[int] | N
 
 
 def check_batch(module: nn.Module, values: int) -> None:
-    """Check that a training batch has more than one value per channel, as batch norm needs for a variance."""
+    """Check that a training batch has several values per channel, for batch norm's variance."""
     norms = (part for part in module.modules() if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d))
     if module.training and values == 1 and any(norm.training for norm in norms):
         raise ValueError(
@@ -496,7 +509,7 @@ def check_batch(module: nn.Module, values: int) -> None:
 
 @register_model
 def posernn_cnn(**kwargs: Any) -> PoseCNN:
-    """The paper's baseline: VGG16 with batch norm, all keypoints at once, 134.4 million parameters."""
+    """The paper's baseline: VGG16 with batch norm, keypoints at once, 134.4 million parameters."""
     return PoseCNN(**kwargs)
 
 

@@ -40,6 +40,9 @@ Departures
       16 and 32, each brought to `width` channels by a 1x1 convolution, are resized to the cells of
       the first one, added, and filtered by a 3x3 convolution. `normalize` has the backbone's mean
       and standard deviation.
+    - `heatmaps=` replaces trunk and neck by a whole network of Simple Baselines for 2D keypoints.
+      The features of the stages are its heatmaps, averaged over 2x2 cells and scaled to unit size:
+      photographs and renders have them in common. The default weights are of this kind.
     - HumanEva's 14 keypoints have no pelvis: their poses are relative to their mean. So are those
       of unnamed ones.
 
@@ -55,20 +58,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from posezoo.backbones import PyramidNeck, backbone_groups, load_backbone, misfits, timm_backbone
+from posezoo.backbones import (
+    PyramidNeck,
+    backbone_groups,
+    deconvolutions,
+    last_map,
+    load_backbone,
+    misfits,
+    timm_backbone,
+)
 from posezoo.contract import PoseModel, check_clip, decode_pose3d, require_flip_index, root_of
 from posezoo.layers import Normalize, PoseCodec, PoseTrunk, check_choices, checkpoint_blocks
+from posezoo.recurrent_pose import (
+    ADAPTIONS,
+    INITS,
+    TEMPORAL,
+    FeatureAdaption,
+    RecurrentPose,
+    SpecialisedConvs,
+    State,
+    initialize,
+)
 from posezoo.registry import register_model
-
-State = tuple[Tensor, Tensor]  # hidden and cell of an LSTM, (B, hidden) each
 
 STRIDE = 8  # of the trunk
 REDUCTIONS = (8, 16, 32)  # strides of a timm backbone's feature maps that the neck merges
+HEATMAPS_STRIDE, HEATMAPS_MULTIPLE = 4, 32  # of Simple Baselines' heatmaps; of its input's sides
+HEATMAPS_SCALE = 20.0  # averaged heatmaps have a root mean square of about 1 / 20
 GREY = 0.5  # subtracted from images (the authors' code)
-GATES = 4  # input, candidate, forget, output: FastLSTM's order
-ADAPTIONS = {"paper": (5, 2), "code": (3, 1)}  # kernel and stride of the second convolution (section 3.3)
-TEMPORAL = ("lstm", "fc")
-INITS = ("xavier", "torch7")
 FRAMES_TOGETHER = 8  # in the trunk, by `predict`
 
 
@@ -91,11 +108,15 @@ class RPSM(PoseModel):
         adapt: "paper" or "code", see the top of the module.
         rescale_bones: whether training targets have bones of mean length.
         init: "xavier" or "torch7".
-        width: channels of the 2D features; the trunk's other layers are proportional to it.
+        width: channels of the stages' 2D features, and of the trunk, whose other layers are
+            proportional to it.
         hidden: units of the adaption module and of the LSTM.
         backbone: any timm network with feature maps of strides 8, 16 and 32, by name, in place of
             the trunk.
         pretrained_backbone: start the timm backbone from ImageNet's weights, downloaded.
+        heatmaps: keypoints of the network of Simple Baselines on `backbone` whose heatmaps are the
+            features; `load_trunk` copies it. 0: a neck, and features of `width` channels.
+        deconv_width: channels of that network's transposed convolutions.
 
     Examples:
         >>> model = RPSM(size=(64, 64), width=16, hidden=32)
@@ -130,6 +151,8 @@ class RPSM(PoseModel):
         hidden: int = 1024,
         backbone: str | None = None,
         pretrained_backbone: bool = False,
+        heatmaps: int = 0,
+        deconv_width: int = 128,
     ) -> None:
         super().__init__()
         check_choices(temporal=(temporal, TEMPORAL), adapt=(adapt, ADAPTIONS), init=(init, INITS))
@@ -143,13 +166,23 @@ class RPSM(PoseModel):
         self.input_size, self.num_stages, self.receptive_field = (size[0], size[1]), num_stages, clip_length
         self.share_stages, self.share_specialised = share_stages, share_specialised
         self.temporal, self.adapt, self.init, self.rescale_bones = temporal, adapt, init, rescale_bones
-        self.num_features, self.hidden = width, hidden
+        self.num_features, self.width, self.hidden, self.heatmaps = heatmaps or width, width, hidden, heatmaps
+        if heatmaps and (backbone is None or any(side % HEATMAPS_MULTIPLE for side in size)):
+            raise ValueError(
+                f"heatmaps: expected a backbone such as 'tf_efficientnet_lite2', and a size of multiples of "
+                f"{HEATMAPS_MULTIPLE}, got backbone={backbone!r} and size={tuple(size)}"
+            )
 
         self.backbone: Any = None
         if backbone is None:
             self.normalize = Normalize([GREY] * 3, [1.0] * 3)
             self.trunk = PoseTrunk(width)
             initialize(self.trunk, init)
+        elif heatmaps:  # the modules are named as in Simple Baselines, so that files of weights can share them
+            self.backbone, mean, std = timm_backbone(backbone, pretrained=pretrained_backbone)
+            self.normalize = Normalize(mean, std)
+            self.deconv_layers = deconvolutions(self.backbone.feature_info.channels()[-1], deconv_width)
+            self.final_layer = nn.Conv2d(deconv_width, heatmaps, 1)
         else:
             self.backbone, mean, std = timm_backbone(backbone, pretrained=pretrained_backbone, reductions=REDUCTIONS)
             self.normalize = Normalize(mean, std)
@@ -162,7 +195,7 @@ class RPSM(PoseModel):
     def forward(
         self, clip: Tensor, all_stages: bool = False, states: Sequence[State | None] | None = None
     ) -> Tensor | tuple[Tensor, ...]:
-        """Return poses `(B, T, K, 3)` of the last stage in mm relative to the root; of every stage with `all_stages`.
+        """Return the last stage's poses `(B, T, K, 3)` in mm from the root, or every stage's.
 
         The root is predicted too, within a micrometre of 0; `decode` sets it to 0.
 
@@ -177,10 +210,13 @@ class RPSM(PoseModel):
         return self.forward_head(features, all_stages, states)
 
     def forward_features(self, clip: Tensor) -> Tensor:
-        """Return the features of each frame that all stages share: `(B, T, width, H/8, W/8)`."""
-        check_clip(clip, self.input_size)
+        """Return the features that all stages share: `(B, T, num_features, H/8, W/8)`."""
+        check_clip(clip, self.input_size, self.in_chans)
         frames = self.normalize(clip).flatten(0, 1)
-        if self.backbone is not None:
+        if self.heatmaps:
+            maps = self.final_layer(self.deconv_layers(last_map(self.backbone, frames)))
+            features = HEATMAPS_SCALE * F.avg_pool2d(maps, STRIDE // HEATMAPS_STRIDE)
+        elif self.backbone is not None:
             features = self.neck(self.backbone(frames))
         else:
             saving = self.grad_checkpointing and self.training
@@ -200,7 +236,7 @@ class RPSM(PoseModel):
         """Return the poses of every stage, and the LSTM states after the last frame."""
         batch, frames = features.shape[:2]
         shared = features.flatten(0, 1)  # frames are one batch, except for the LSTM
-        f2d = torch.zeros_like(shared)  # f_2D and S of stage 0 (section 3.1)
+        f2d = shared.new_zeros(shared.shape[0], self.width, *shared.shape[2:])  # f_2D and S of stage 0 (section 3.1)
         pose = shared.new_zeros(batch, frames, 3 * self.num_keypoints)
         poses, after = [], []
         before = states or [None] * self.num_stages
@@ -223,7 +259,7 @@ class RPSM(PoseModel):
 
     @torch.no_grad()
     def predict(self, clip: Tensor, *, flip: bool = False, clip_length: int | None = None) -> tuple[Tensor, Tensor]:
-        """Poses `(B, T, K, 3)` in mm and scores `(B, T, K)` of a clip of any length, a few frames at a time.
+        """Poses `(B, T, K, 3)` in mm, scores `(B, T, K)` of a clip of any length, in short pieces.
 
         Args:
             clip: `(B, T, 3, H, W)` in [0, 1].
@@ -231,7 +267,7 @@ class RPSM(PoseModel):
             clip_length: reset the LSTM state every `clip_length` frames (5 in the authors'
                 evaluation). Defaults to no reset.
         """
-        check_clip(clip, self.input_size)
+        check_clip(clip, self.input_size, self.in_chans)
         flip_index = require_flip_index(self) if flip else ()
         stream, mirrored = self.stream(clip_length=clip_length), self.stream(clip_length=clip_length)
         poses = []
@@ -244,7 +280,7 @@ class RPSM(PoseModel):
         return self.decode(torch.cat(poses, dim=1))
 
     def stream(self, *, clip_length: int | None = None) -> "Stream":
-        """Return a function from one frame `(B, 3, H, W)` after the other to its poses `(B, K, 3)`; see `Stream`."""
+        """Return a function from next frame `(B, 3, H, W)` to poses `(B, K, 3)`; see `Stream`."""
         return Stream(self, clip_length=clip_length)
 
     def apply_input_settings(self, settings: Mapping[str, Any]) -> None:
@@ -255,6 +291,7 @@ class RPSM(PoseModel):
         """Copy a trunk trained for 2D poses, with its image normalisation.
 
         With a timm backbone, copy that, and the neck if the source is another RPSM with a neck.
+        With `heatmaps`, copy the whole network that makes them.
 
         Args:
             source: with a timm backbone a network with the same one, such as
@@ -267,9 +304,11 @@ class RPSM(PoseModel):
         """
         state = source.state_dict() if isinstance(source, nn.Module) else source
         if self.backbone is not None:
+            if self.heatmaps:
+                self.load_heatmap_layers(state)
             load_backbone(self.backbone, state)
             neck = {key.removeprefix("neck."): value for key, value in state.items() if key.startswith("neck.")}
-            if neck.keys() == self.neck.state_dict().keys():
+            if not self.heatmaps and neck.keys() == self.neck.state_dict().keys():
                 self.neck.load_state_dict(neck)
             self.copy_normalization(state)
             return
@@ -284,19 +323,39 @@ class RPSM(PoseModel):
         self.trunk.load_state_dict(theirs)
         self.copy_normalization(state)
 
+    def load_heatmap_layers(self, state: Mapping[str, Tensor]) -> None:
+        prefixes = ("deconv_layers.", "final_layer.")
+        ours, theirs = (
+            {key: value for key, value in tensors.items() if key.startswith(prefixes)}
+            for tensors in (self.state_dict(), state)
+        )
+        wrong = misfits(ours, theirs)
+        if wrong:
+            raise ValueError(
+                f"source: expected a network of Simple Baselines with {self.heatmaps} keypoints and the same "
+                f"deconvolutions; {len(wrong)} tensors do not fit, the first is {wrong[0]}"
+            )
+        for key, value in theirs.items():
+            ours[key].copy_(value)
+
     def copy_normalization(self, state: Mapping[str, Tensor]) -> None:
         for name in ("mean", "std"):
             if f"normalize.{name}" in state:
                 self.normalize.get_buffer(name).copy_(state[f"normalize.{name}"])
 
     def freeze_trunk(self, freeze: bool = True) -> None:
-        """Exclude the pre-trained trunk, or timm backbone and neck, from training, as the authors do.
+        """Exclude the pre-trained trunk, or all in its place, from training, as the authors.
 
-        Batch norms of a timm backbone keep updating their statistics in train mode; put `backbone`
-        into eval mode.
+        Batch norms keep updating their statistics in train mode; put `trunk_modules()` into eval
+        mode.
         """
-        for part in (self.trunk,) if self.backbone is None else (self.backbone, self.neck):
+        for part in self.trunk_modules():
             part.requires_grad_(not freeze)
+
+    def trunk_modules(self) -> list[nn.Module]:
+        """Return the modules in front of the stages."""
+        names = ("trunk", "backbone", "neck", "deconv_layers", "final_layer")
+        return [part for name, part in self.named_children() if name in names]
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
         """Replace the layers of poses and the codec for other keypoints; 0 removes all stages."""
@@ -317,8 +376,8 @@ class RPSM(PoseModel):
         self.head_keys = (*layers, "codec")
 
     def build_stages(self, num_keypoints: int) -> None:
-        """Build the modules of each stage, or shared ones; with shared modules stage 1 takes zeros."""
-        width, hidden, cells = self.num_features, self.hidden, [side // STRIDE for side in self.input_size]
+        """Build each stage's modules, or shared ones; with shared modules stage 1 takes zeros."""
+        width, hidden, cells = self.width, self.hidden, [side // STRIDE for side in self.input_size]
         own = range(1 if self.share_stages else self.num_stages)
         zeros = self.share_stages
         options: dict[str, Any] = {"temporal": self.temporal, "init": self.init}
@@ -326,111 +385,19 @@ class RPSM(PoseModel):
         self.adaption.extend(FeatureAdaption(cells, width, hidden, design=self.adapt) for _ in own)
         own = range(1 if self.share_specialised else self.num_stages)
         zeros = self.share_stages or self.share_specialised
-        self.specialised.extend(SpecialisedConvs(width, refines=k > 0 or zeros) for k in own)
+        self.specialised.extend(SpecialisedConvs(width, refines=k > 0 or zeros, inputs=self.num_features) for k in own)
         initialize(self.adaption, self.init)
         initialize(self.specialised, self.init)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Depth of each parameter, for timm's layer-wise learning rates: the trunk's layers, then the rest."""
+        """Depth of each parameter, for timm's layer decay: the trunk's layers, then the rest."""
         if self.backbone is not None:
             return backbone_groups(coarse)
         return {"trunk": r"^trunk\.conv(\d)_" + ("" if coarse else r"(\d)")}
 
 
-class SpecialisedConvs(nn.Module):
-    """The last two convolutions of the 2D pose module, Psi_p; a stage that `refines` takes those before too (3.2)."""
-
-    def __init__(self, width: int = 128, *, refines: bool = True) -> None:
-        super().__init__()
-        self.refines = refines
-        self.conv1 = nn.Conv2d(2 * width if refines else width, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(self, shared: Tensor, previous: Tensor) -> Tensor:
-        """Features of the trunk and of the stage before, `(B, width, h, w)` each, to this stage's."""
-        x = torch.cat([shared, previous], dim=1) if self.refines else shared
-        return F.relu(self.conv2(F.relu(self.conv1(x))))
-
-
-class FeatureAdaption(nn.Module):
-    """Psi_a, the feature adaption module: feature maps of `cells` (h, w) to a vector (section 3.3)."""
-
-    def __init__(
-        self, cells: Sequence[int] = (46, 46), width: int = 128, hidden: int = 1024, *, design: str = "paper"
-    ) -> None:
-        super().__init__()
-        check_choices(design=(design, ADAPTIONS))
-        kernel, stride = ADAPTIONS[design]
-        self.conv1 = nn.Conv2d(width, width, 5, 2, padding=2)
-        self.conv2 = nn.Conv2d(width, width, kernel, stride, padding=kernel // 2)
-        self.pool = nn.MaxPool2d(2, ceil_mode=True)
-        height, breadth = (-(-side // (4 * stride)) for side in cells)
-        self.fc = nn.Linear(width * height * breadth, hidden)
-
-    def forward(self, f2d: Tensor) -> Tensor:
-        """`(B, width, h, w) -> (B, hidden)`."""
-        x = F.relu(self.conv1(f2d))
-        x = self.pool(F.relu(self.conv2(x)))
-        return F.relu(self.fc(x.flatten(1)))
-
-
-class RecurrentPose(nn.Module):
-    """Psi_r, the 3D pose recurrent module: an LSTM along time and a linear layer (section 3.4).
-
-    A stage that `refines` takes the pose of the stage before as input. Without it a stage 1 equals
-    one with zeros.
-    """
-
-    def __init__(
-        self,
-        num_keypoints: int = 17,
-        hidden: int = 1024,
-        *,
-        refines: bool = True,
-        temporal: str = "lstm",
-        init: str = "xavier",
-    ) -> None:
-        super().__init__()
-        check_choices(temporal=(temporal, TEMPORAL), init=(init, INITS))
-        self.units, self.refines = hidden, refines
-        gates = (GATES if temporal == "lstm" else 1) * hidden
-        self.adapted = initialize_layer(nn.Linear(hidden, gates), init, inputs=hidden + 3 * num_keypoints * refines)
-        self.recurrent = initialize_layer(nn.Linear(hidden, gates, bias=False), init) if temporal == "lstm" else None
-        self.previous: nn.Linear | None = None
-        self.pose: nn.Linear
-        self.reset_head(num_keypoints, init)
-
-    def reset_head(self, num_keypoints: int, init: str = "xavier") -> None:
-        """Replace the layers that depend on the keypoints."""
-        outputs, gates = 3 * num_keypoints, self.adapted.out_features
-        self.pose = initialize_layer(nn.Linear(self.units, outputs), init)
-        if self.refines:  # with `adapted` it is one matrix, whose size its first values follow
-            self.previous = initialize_layer(nn.Linear(outputs, gates, bias=False), init, inputs=self.units + outputs)
-
-    def forward(self, f3d: Tensor, previous: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
-        """Return poses in the codec's units, and the state after the last frame.
-
-        Inputs are adapted features `(B, T, hidden)`, poses of the stage before `(B, T, 3 K)`, and
-        the LSTM state before the first frame, which defaults to zeros.
-        """
-        x = self.adapted(f3d)  # of all frames at once
-        if self.previous is not None:
-            x = x + self.previous(previous)
-        if self.recurrent is None:
-            return self.pose(F.relu(x)), None
-        zeros = x.new_zeros(x.shape[0], self.units)
-        hidden, cell = (zeros, zeros) if state is None else state
-        outputs = []
-        for frame in x.unbind(dim=1):
-            enter, candidate, keep, leave = (frame + self.recurrent(hidden)).chunk(GATES, dim=1)
-            cell = keep.sigmoid() * cell + enter.sigmoid() * candidate.tanh()
-            hidden = leave.sigmoid() * cell.tanh()
-            outputs.append(hidden)
-        return self.pose(torch.stack(outputs, dim=1)), (hidden, cell)
-
-
 class Stream:
-    """Run RPSM on a video frame by frame, in constant time and memory; poses equal those of `model.predict(clip)`.
+    """Run RPSM on a video frame by frame, in constant time and memory, with poses as of `predict`.
 
     The LSTM state is reset every `clip_length` frames (5 in the authors' evaluation). Defaults to
     no reset.
@@ -457,7 +424,7 @@ class Stream:
         self.states: list[State | None] | None = None
 
     def __call__(self, frame: Tensor) -> Tensor:
-        """Return poses `(B, K, 3)` in mm relative to the root, of the next frame `(B, 3, H, W)` of B videos."""
+        """Return poses `(B, K, 3)` in mm from the root, of B videos' next frame `(B, 3, H, W)`."""
         if not isinstance(frame, Tensor) or frame.ndim != 4:
             given = tuple(frame.shape) if isinstance(frame, Tensor) else type(frame).__name__
             raise ValueError(f"frame: expected (B, 3, H, W), got {given}; add the batch axis with frame[None]")
@@ -466,7 +433,7 @@ class Stream:
     @torch.no_grad()
     def clip(self, clip: Tensor) -> Tensor:
         """Return poses `(B, T, K, 3)` of the next frames `(B, T, 3, H, W)`."""
-        check_clip(clip, self.model.input_size)
+        check_clip(clip, self.model.input_size, self.model.in_chans)
         known = next((len(state[0]) for state in self.states or () if state is not None), len(clip))
         if known != len(clip):
             raise ValueError(f"this stream began with {known} videos, got {len(clip)}; stream.reset() starts anew")
@@ -482,35 +449,13 @@ class Stream:
         return torch.cat(poses, dim=1)
 
 
-def initialize(module: nn.Module, init: str) -> None:
-    """Initialise all convolutions and linear layers."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            initialize_layer(layer, init)
-
-
-def initialize_layer(layer: Any, init: str, inputs: int | None = None) -> Any:
-    """Initialise a layer in place: Xavier's uniform weights and zero biases, or Torch7's uniform weights and biases.
-
-    `inputs` are those of the matrix that the layer's is a part of. Defaults to the layer's own.
-    """
-    field = layer.weight[0, 0].numel() if layer.weight.ndim > 2 else 1
-    inputs = inputs or layer.weight.shape[1] * field
-    outputs = layer.weight.shape[0] * field
-    bound = (6 / (inputs + outputs)) ** 0.5 if init == "xavier" else inputs**-0.5
-    nn.init.uniform_(layer.weight, -bound, bound)
-    if layer.bias is not None:
-        nn.init.uniform_(layer.bias, -bound, bound) if init == "torch7" else nn.init.zeros_(layer.bias)
-    return layer
-
-
 @register_model
 def rpsm(**kwargs: Any) -> RPSM:
-    """The paper's network: 3 stages that share the adaption and the recurrent module, 24.6 million parameters."""
+    """The paper's network: 3 stages, adaption and recurrence shared, 24.6 million parameters."""
     return RPSM(**kwargs)
 
 
 @register_model
 def rpsm_torch7(**kwargs: Any) -> RPSM:
-    """The authors' released network: 3 stages with modules of their own, 94.3 million parameters."""
+    """The authors' network as released: 3 stages, nothing shared, 94.3 million parameters."""
     return RPSM(**{"share_stages": False, "adapt": "code", "init": "torch7", **kwargs})

@@ -1,8 +1,9 @@
-"""Exploiting Temporal Information for 3D Human Pose Estimation (Hossain, Little; ECCV 2018; arXiv 1711.08585).
+"""Exploiting Temporal Information for 3D Human Pose Estimation (Hossain, Little; ECCV 2018).
 
-A sequence-to-sequence network: an encoder takes the 2D keypoints of five frames, last frame first,
-and a decoder, which starts from the encoder's final state, predicts five 3D poses, each as a change
-of the pose before. Both are LSTM cells with layer normalisation and dropout.
+arXiv 1711.08585. A sequence-to-sequence network: an encoder takes the 2D keypoints of five frames,
+last frame first, and a decoder, which starts from the encoder's final state, predicts five 3D
+poses, each as a change of the pose before. Both are LSTM cells with layer normalisation and
+dropout.
 
     In   keypoints  (B, T, K, 2)    pixels, a window of T consecutive frames
     Out  pose3d     (B, T, K, 3)    mm in the camera's frame, relative to the pelvis, which is 0
@@ -126,13 +127,13 @@ class Seq2Seq3D(PoseModel):
         self.reset_head(num_keypoints, skeleton)
 
     def forward(self, keypoints: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
-        """Map `(B, T, K, 2)` pixels to `(B, T, K, 3)` mm relative to the root; a 1-tuple of it with `all_stages`."""
+        """`(B, T, K, 2)` pixels to `(B, T, K, 3)` mm from the root; a 1-tuple with `all_stages`."""
         state = self.encode(keypoints)
         output = self.write(state, keypoints.shape[1]) if self.num_keypoints else torch.cat(state, dim=1)
         return (output,) if all_stages else output
 
     def forward_features(self, keypoints: Tensor) -> Tensor:
-        """Return memory and output of the encoder, where the decoder starts: `(B, 2 * hidden_size)`."""
+        """Return the encoder's last memory and output, for the decoder: `(B, 2 * hidden_size)`."""
         return torch.cat(self.encode(keypoints), dim=1)
 
     def encode(self, keypoints: Tensor) -> State:
@@ -141,12 +142,13 @@ class Seq2Seq3D(PoseModel):
         units = rearrange(self.normalize(keypoints)[:, :, self.used], "b t k d -> b t (k d)")
         memory = units.new_zeros(units.shape[0], self.hidden_size)
         state = memory, memory
+        # last frame first, because the decoder begins with the first frame
         for x in reversed(units.unbind(1)):
             state = self.step(self.encoder, x, state)
         return state
 
     def write(self, state: State, frames: int) -> Tensor:
-        """Run the decoder: poses `(B, T, K, 3)` of all frames, first to last, each the input of the next step."""
+        """Run the decoder: poses `(B, T, K, 3)`, first to last, each the input of the next step."""
         if self.decoder is None:
             raise ValueError("there is no decoder without keypoints; model.reset_head(num_keypoints) makes one")
         predicted = self.num_keypoints - (self.root is not None)
@@ -170,7 +172,7 @@ class Seq2Seq3D(PoseModel):
 
     @torch.no_grad()
     def predict(self, keypoints: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
-        """Return poses `(B, T, K, 3)` in mm and scores `(B, T, K)` of a video of any length (section 4).
+        """Poses `(B, T, K, 3)` in mm and scores `(B, T, K)` of a video of any length (section 4).
 
         All poses of the first window are used, and the last one of each later window: it depends on
         its frame and the `window - 1` frames before. `flip` averages with the mirrored pose.
@@ -178,10 +180,11 @@ class Seq2Seq3D(PoseModel):
         return predict_pose3d(self, keypoints, self.slide, flip=flip)
 
     def slide(self, video: Tensor) -> Tensor:
-        """Predict the poses of all frames of `(B, T, K, 2)` from windows that end at each of them."""
+        """Predict poses of all frames of `(B, T, K, 2)` from windows that end at each of them."""
         check_keypoints(video, self.num_inputs)
         missing = max(0, self.window - video.shape[1])
         video = torch.cat([video[:, :1].expand(-1, missing, -1, -1), video], dim=1)
+        # unfold appends the axis of the window at the end
         windows = rearrange(video.unfold(1, self.window, 1), "b n k d t -> b n t k d")
         parts = windows.flatten(0, 1).split(WINDOWS_TOGETHER)
         poses = torch.cat([self(part) for part in parts]).unflatten(0, windows.shape[:2])
@@ -192,7 +195,7 @@ class Seq2Seq3D(PoseModel):
         return Stream(self, flip=flip)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Replace the decoder's first and last layer and reset the 3D statistics for other keypoints.
+        """Replace the decoder's first and last layer and the 3D statistics for other keypoints.
 
         The decoder's recurrent weights stay. 0 removes the decoder.
         """
@@ -217,7 +220,7 @@ class Seq2Seq3D(PoseModel):
 
 
 class Stream:
-    """Predict a video frame by frame: `(B, K, 2)` pixels to `(B, K, 3)` mm, in constant time and memory.
+    """Predict frame by frame: `(B, K, 2)` pixels to `(B, K, 3)` mm, in constant time and memory.
 
     The pose of a frame is that of `predict` for the last frame of the video so far. From frame
     `window` on, counted from 1, it equals that of `predict` for the whole video; before, the first

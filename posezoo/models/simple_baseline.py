@@ -1,7 +1,7 @@
-"""Simple Baselines for Human Pose Estimation and Tracking (Xiao, Wu, Wei; ECCV 2018; arXiv 1804.06208).
+"""Simple Baselines for Human Pose Estimation and Tracking (Xiao, Wu, Wei; ECCV 2018).
 
-A classification backbone, three transposed convolutions up to a quarter of the input's size, and a
-1x1 convolution with one heatmap per keypoint.
+arXiv 1804.06208. A classification backbone, three transposed convolutions up to a quarter of the
+input's size, and a 1x1 convolution with one heatmap per keypoint.
 
     In   image     (B, 3, H, W)        RGB in [0, 1], H and W multiples of 32
     Out  heatmaps  (B, K, H/4, W/4)
@@ -13,6 +13,8 @@ Departures
     - The backbone is timm's, so that any timm backbone can take the ResNet's place; keys are the
       authors' with `backbone.` in front, as in mmpose. Backbones of stride 16 (vision transformers)
       need `num_deconvs=2` for heatmaps of a quarter of the input's size.
+    - Target Gaussians have a sigma of 2 cells (3 for inputs of 384 pixels), as in the authors'
+      code; reviews say 1 pixel.
     - `caffe_style=True` selects the authors' second ResNet, whose stride sits on the first 1x1 of a
       block.
 """
@@ -23,14 +25,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from posezoo import heatmaps
-from posezoo.backbones import timm_backbone
-from posezoo.contract import PoseModel, check_image, predict_heatmaps
+from posezoo.backbones import DECONV_PADDING, deconvolutions, timm_backbone
+from posezoo.contract import PoseModel, build_head, check_image, decode_output, predict_output, set_head_kind
+from posezoo.heads import SPLIT
 from posezoo.layers import Normalize
 from posezoo.registry import register_model
 
 INIT_STD = 0.001  # of the head's convolutions (section 4.1)
-PADDING = {4: (1, 0), 3: (1, 1), 2: (0, 0)}  # deconvolution kernel -> padding, output padding that double the size
 
 
 class SimpleBaseline(PoseModel):
@@ -50,6 +51,9 @@ class SimpleBaseline(PoseModel):
         decoding: how `decode` refines the highest cell: "argmax", "quarter", "dark", "soft" or
             "udp".
         flip_shift: shift mirrored heatmaps by one cell before averaging, as the authors do.
+        head: "heatmaps", or of `posezoo.heads`: "integral" or "simcc". Not in the paper.
+        size: (H, W) of the images of a SimCC head. Defaults to (256, 192).
+        split: bins per pixel of a SimCC head.
         pretrained_backbone: start from timm's ImageNet weights, downloaded.
 
     Examples:
@@ -74,11 +78,14 @@ class SimpleBaseline(PoseModel):
         caffe_style: bool = False,
         decoding: str = "quarter",
         flip_shift: bool = True,
+        head: str = "heatmaps",
+        size: Sequence[int] | None = None,
+        split: float = SPLIT,
         pretrained_backbone: bool = False,
     ) -> None:
         super().__init__()
-        if deconv_kernel not in PADDING:
-            raise ValueError(f"deconv_kernel: expected one of {sorted(PADDING)}, got {deconv_kernel!r}")
+        if deconv_kernel not in DECONV_PADDING:
+            raise ValueError(f"deconv_kernel: expected one of {sorted(DECONV_PADDING)}, got {deconv_kernel!r}")
         self.backbone, mean, std = timm_backbone(backbone, pretrained=pretrained_backbone)
         self.normalize = Normalize(mean, std)
         if caffe_style:
@@ -88,41 +95,49 @@ class SimpleBaseline(PoseModel):
         self.stride = reduction / 2**num_deconvs
         self.backbone_channels, self.num_features = channels, deconv_width if num_deconvs else channels
         self.decoding, self.flip_shift = decoding, flip_shift
+        set_head_kind(self, head, size, split)
 
         self.deconv_layers = deconvolutions(channels, deconv_width, num_deconvs, deconv_kernel)
         self.final_layer: nn.Module
         self.reset_head(num_keypoints, skeleton)
 
     def forward(self, image: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
-        """`(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)`; a 1-tuple of them with `all_stages`."""
-        features = self.forward_features(image)
-        output = self.final_layer(features)
+        """`(B, 3, H, W)` in [0, 1] to heatmaps `(B, K, H/4, W/4)`; a 1-tuple with `all_stages`."""
+        output = self.forward_head(self.forward_features(image))
         return (output,) if all_stages else output
 
     def forward_features(self, image: Tensor) -> Tensor:
         """Return the input of the heatmap layer: `(B, deconv_width, H/4, W/4)`."""
-        check_image(image, self.input_multiple)
+        check_image(image, self.input_multiple, self.in_chans)
         features = self.backbone(self.normalize(image))[-1]
         if features.shape[1] != self.backbone_channels:  # some timm networks keep channels last
             features = features.movedim(-1, 1)
         return self.deconv_layers(features)
 
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return the output for that of `forward_features`."""
+        return self.final_layer(features)
+
     def decode(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Heatmaps to keypoints `(B, K, 2)` in pixels of the input, and scores `(B, K)`."""
-        return heatmaps.decode(output, stride=self.stride, method=self.decoding)
+        """Output of the head to keypoints `(B, K, 2)` in pixels of the input, and scores `(B, K)`."""
+        return decode_output(self, output)
 
     @torch.no_grad()
     def predict(self, image: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
-        """Keypoints `(B, K, 2)` in pixels of `image` and scores `(B, K)`; `flip` averages with the mirror image."""
-        return predict_heatmaps(self, image, flip=flip)
+        """Keypoints `(B, K, 2)` in pixels and scores `(B, K)`, with flip averaging if `flip`."""
+        return predict_output(self, image, flip=flip)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Replace the heatmap layer for other keypoints; 0 removes it."""
+        """Replace the head for other keypoints; 0 removes it."""
         self.set_keypoints(num_keypoints, skeleton)
-        self.final_layer = final_layer(self.num_features, num_keypoints)
+        self.final_layer = build_head(self, self.num_features)
+        for layer in self.final_layer.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.normal_(layer.weight, std=INIT_STD)
+                nn.init.zeros_(cast(Tensor, layer.bias))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Depth of each parameter, for timm's layer-wise learning rates: backbone, deconvolutions, head."""
+        """Depth of each parameter, for timm's layer decay: backbone, deconvolutions, head."""
         block = r"^backbone\.(?:layer|blocks\.|stages[._])(\d+)" + ("" if coarse else r"(?:\.(\d+))?")
         return {
             "stem": r"^backbone\.(?!(?:layer|blocks\.|stages[._])\d)",
@@ -132,30 +147,8 @@ class SimpleBaseline(PoseModel):
         }
 
 
-def deconvolutions(channels: int, width: int, count: int, kernel: int) -> nn.Sequential:
-    """Stack `count` times ConvTranspose, BatchNorm, ReLU; each doubles height and width."""
-    padding, output_padding = PADDING[kernel]
-    layers: list[nn.Module] = []
-    for _ in range(count):
-        deconv = nn.ConvTranspose2d(channels, width, kernel, 2, padding, output_padding, bias=False)
-        nn.init.normal_(deconv.weight, std=INIT_STD)
-        layers += [deconv, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-        channels = width
-    return nn.Sequential(*layers)
-
-
-def final_layer(channels: int, num_keypoints: int) -> nn.Module:
-    """Build the 1x1 convolution to heatmaps, or the identity for 0 keypoints."""
-    if not num_keypoints:
-        return nn.Identity()
-    head = nn.Conv2d(channels, num_keypoints, 1)
-    nn.init.normal_(head.weight, std=INIT_STD)
-    nn.init.zeros_(cast(Tensor, head.bias))
-    return head
-
-
 def stride_on_first_conv(resnet: nn.Module) -> None:
-    """Move each strided bottleneck's stride from its 3x3 to its first 1x1 convolution, as in Caffe's ResNets."""
+    """Move the bottlenecks' strides from the 3x3 to the first 1x1 convolutions, as in Caffe."""
     for block in resnet.modules():
         conv1, conv2 = getattr(block, "conv1", None), getattr(block, "conv2", None)
         if isinstance(conv2, nn.Conv2d) and isinstance(conv1, nn.Conv2d) and hasattr(block, "conv3"):
@@ -194,5 +187,5 @@ def simple_baseline_resnet152(**kwargs: Any) -> SimpleBaseline:
 
 @register_model
 def simple_baseline_lite(**kwargs: Any) -> SimpleBaseline:
-    """EfficientNet-Lite2 trunk and deconvolutions 128 wide, 5.6 million parameters: for CPUs. Not in the paper."""
+    """For CPUs, not in the paper: EfficientNet-Lite2, deconvolutions 128 wide, 5.6 M parameters."""
     return SimpleBaseline(**{"backbone": "tf_efficientnet_lite2", "deconv_width": 128, **kwargs})

@@ -1,4 +1,4 @@
-"""3D Human Pose Estimation in Video with Temporal Convolutions (Pavllo, Feichtenhofer, Grangier, Auli; CVPR 2019).
+"""3D Human Pose Estimation in Video with Temporal Convolutions (Pavllo et al.; CVPR 2019).
 
 arXiv 1811.11742, known as VideoPose3D. Dilated convolutions along time, each block three times as
 wide as the one before, predict the 3D pose of a frame from the 2D keypoints of the 27, 81 or 243
@@ -38,14 +38,13 @@ from torch.utils.checkpoint import checkpoint
 
 from posezoo.contract import (
     PoseModel,
-    check_batch_norm,
     check_keypoints,
     decode_pose3d,
     input_skeleton,
     predict_pose3d,
     root_of,
 )
-from posezoo.layers import PoseNormalize
+from posezoo.layers import PoseNormalize, check_batch_norm
 from posezoo.registry import register_model
 
 
@@ -107,11 +106,8 @@ class TemporalConv(PoseModel):
         self.reset_head(num_keypoints, skeleton)
 
     def forward(self, keypoints: Tensor, all_stages: bool = False) -> Tensor | tuple[Tensor, ...]:
-        """`(B, T, K, 2)` pixels to `(B, T - R + 1, K, 3)` mm from the root; a 1-tuple of it with `all_stages`."""
-        output = self.forward_features(keypoints)
-        if self.num_keypoints:
-            pose = self.shrink(rearrange(output, "b t c -> b c t"))
-            output = self.normalize.inverse(rearrange(pose, "b (k d) t -> b t k d", d=3))
+        """`(B, T, K, 2)` pixels to `(B, T - R + 1, K, 3)` mm; a 1-tuple with `all_stages`."""
+        output = self.forward_head(self.forward_features(keypoints))
         return (output,) if all_stages else output
 
     def forward_features(self, keypoints: Tensor) -> Tensor:
@@ -136,8 +132,15 @@ class TemporalConv(PoseModel):
             dilation *= width
         return rearrange(x, "b c t -> b t c")
 
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return the poses for the output of `forward_features`."""
+        if not self.num_keypoints:
+            return features
+        pose = self.shrink(rearrange(features, "b t c -> b c t"))
+        return self.normalize.inverse(rearrange(pose, "b (k d) t -> b t k d", d=3))
+
     def block(self, x: Tensor, block: int, stride: int, dilation: int) -> Tensor:
-        """Apply a convolution over time and one over channels, with a shortcut from the frames of the output."""
+        """Convolve over time and over channels, with a shortcut from the frames of the output."""
         over_time, over_channels = 2 * block, 2 * block + 1
         y = self.layers_conv[over_time](x, stride=stride, dilation=dilation)
         y = self.dropout(F.relu(self.layers_bn[over_time](y), inplace=True))
@@ -161,21 +164,21 @@ class TemporalConv(PoseModel):
 
     @torch.no_grad()
     def predict(self, keypoints: Tensor, *, flip: bool = False) -> tuple[Tensor, Tensor]:
-        """Poses `(B, T, K, 3)` in mm and scores `(B, T, K)` of a video of any length, which is padded.
+        """Poses `(B, T, K, 3)` in mm, scores `(B, T, K)` of a video of any length, which is padded.
 
         `flip` averages with the mirrored pose, as the authors do.
         """
         return predict_pose3d(self, keypoints, lambda video: self(self.pad(video)), flip=flip)
 
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
-        """Replace the last layer and reset the 3D statistics for other keypoints; 0 removes the layer."""
+        """Replace the last layer and the 3D statistics for other keypoints; 0 removes the layer."""
         self.set_keypoints(num_keypoints, skeleton)
         self.root = root_of(self.skeleton)
         self.normalize.reset_head(num_keypoints, self.root)
         self.shrink = nn.Conv1d(self.num_features, 3 * num_keypoints, 1) if num_keypoints else nn.Identity()
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Depth of each parameter, for timm's layer-wise learning rates: first convolution, convolutions, head."""
+        """Depth of each parameter, for timm's layer decay: first layer, convolutions, head."""
         return {"stem": r"^expand_", "blocks": r"^layers_(?:conv|bn)\.(\d+)", "head": r"^shrink\."}
 
 

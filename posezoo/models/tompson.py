@@ -1,4 +1,4 @@
-"""Efficient Object Localization Using Convolutional Networks (Tompson, Goroshin, Jain, LeCun, Bregler; CVPR 2015).
+"""Efficient Object Localization Using Convolutional Networks (Tompson et al.; CVPR 2015).
 
 arXiv 1411.4280. A fully convolutional network with three scales of the image predicts coarse
 heatmaps. Around each joint's peak a second network, shared by all joints, takes the features of the
@@ -175,7 +175,7 @@ class Tompson(PoseModel):
     def forward(
         self, image: Tensor, all_stages: bool = False, torso: Tensor | None = None
     ) -> Tensor | tuple[Tensor, ...]:
-        """Map `(B, 3, H, W)` in [0, 1] to fine heatmaps `(B, K, H, W)`; with `all_stages` the coarse ones before them.
+        """`(B, 3, H, W)` in [0, 1] to fine heatmaps `(B, K, H, W)`; `all_stages`: coarse and fine.
 
         Args:
             image: H and W multiples of `pooling`.
@@ -194,14 +194,15 @@ class Tompson(PoseModel):
             raise ValueError("torso: it is an input of the spatial model; create the model with spatial_model=True")
         if self.fine is None:
             return coarse, highest_cell(coarse)
+        # detached: the detector is trained by its own loss, and the choice of a cell has no gradient anyway
         cells = highest_cell(
             coarse if self.spatial_model is None else self.spatial_model_energies(coarse.detach(), torso)
         )
         return coarse, self.refine(early, cells, (image.shape[-2], image.shape[-1])), cells
 
     def trunk(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the features of the coarse head, and those of the first two layers, which the fine model takes."""
-        check_image(image, max(self.pooling, 2 ** (len(self.banks) - 1)))
+        """Return features for the coarse head, and the first two layers' for the fine model."""
+        check_image(image, max(self.pooling, 2 ** (len(self.banks) - 1)), self.in_chans)
         early: list[Tensor] = []
         summed: Tensor | None = None
         scaled = pyramid(self.normalize(image), len(self.banks))
@@ -221,7 +222,7 @@ class Tompson(PoseModel):
         return self.trunk(image)[0]
 
     def spatial_model_energies(self, coarse: Tensor, torso: Tensor | None) -> Tensor:
-        """Return the energies of the spatial model `(B, K, h, w)`; without a torso its map is uniform."""
+        """Return the spatial model's energies `(B, K, h, w)`; without torsos the map is uniform."""
         assert self.spatial_model is not None
         size = (coarse.shape[-2], coarse.shape[-1])
         if torso is None:
@@ -236,12 +237,13 @@ class Tompson(PoseModel):
         return self.spatial_model(coarse, context.to(coarse))
 
     def refine(self, early: Sequence[Tensor], cells: Tensor, size: tuple[int, int]) -> Tensor:
-        """Run the fine model around coarse cells `(B, K, 2)`, and paste its windows into maps of the image's `size`.
+        """Run the fine model around cells `(B, K, 2)`; paste its windows into maps of `size`.
 
         Gradients reach the features inside of the windows; the places of the windows have none.
         """
         assert self.fine is not None
         corner = self.corners(cells)
+        # each bank has half the resolution of the one before, its second layer half that of its first
         strides = [2 ** (bank + layer) for bank in range(self.fine_banks) for layer in (0, 1)]
         crops = [
             windows(features, -(-corner // stride), self.crop // stride)
@@ -278,7 +280,7 @@ class Tompson(PoseModel):
 
     @torch.no_grad()
     def predict(self, image: Tensor, *, flip: bool = False, torso: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return keypoints `(B, K, 2)` in pixels of `image` and scores `(B, K)`; `flip` averages with the mirror image.
+        """Keypoints `(B, K, 2)` in pixels and scores `(B, K)`, with flip averaging if `flip`.
 
         Args:
             image: `(B, 3, H, W)` in [0, 1]. For MPII the paper crops `256 * scale` pixels around
@@ -338,7 +340,7 @@ class Tompson(PoseModel):
             self.spatial_model = SpatialModel(num_keypoints=num_keypoints, radius=radius, context=1)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Depth of each parameter, for timm's layer-wise learning rates: convolutions 1 and 2, banks, 1x1s, heads."""
+        """Depth of each parameter, for timm's layer decay: first layers, banks, 1x1s, heads."""
         return {
             "stem": r"^banks\.\d+\.conv[12]",
             "banks": r"^banks",
@@ -400,7 +402,7 @@ def pool(x: Tensor, size: int) -> Tensor:
 
 
 def upscale(x: Tensor, factor: int, like: Tensor) -> Tensor:
-    """Repeat each cell, and crop to the size of `like`, beyond which a coarser pooling rounded up."""
+    """Repeat each cell, and crop to the size of `like`, from which a coarser pooling rounded up."""
     return F.interpolate(x, scale_factor=float(factor), mode="nearest")[..., : like.shape[-2], : like.shape[-1]]
 
 
@@ -414,7 +416,7 @@ def pyramid(image: Tensor, levels: int) -> list[Tensor]:
 
 
 def local_contrast(image: Tensor) -> Tensor:
-    """Subtract the local mean and divide by the local deviation, both over all channels, of `(B, 3, H, W)`.
+    """Subtract the local mean of `(B, 3, H, W)`, divide by the local deviation; over all channels.
 
     Weights are a Gaussian, cut off at the image's border. Deviations are at least the floor.
     """
@@ -427,6 +429,7 @@ def local_contrast(image: Tensor) -> Tensor:
     def local(x: Tensor) -> Tensor:
         return blur(F.pad(x, [reach] * 4), kernel)
 
+    # the share of the Gaussian inside the image, by which Torch7 corrects means and deviations at the border
     inside = local(wide.new_ones(1, 1, *wide.shape[-2:]))
     centred = wide - local(wide.mean(dim=1, keepdim=True)) / inside
     variance = local(centred.square().mean(dim=1, keepdim=True))
@@ -435,17 +438,18 @@ def local_contrast(image: Tensor) -> Tensor:
 
 
 def highest_cell(maps: Tensor) -> Tensor:
-    """Return column and row of each map's highest cell, the first of equals: `(B, K, h, w)` to `(B, K, 2)`."""
+    """Return (column, row) of each map's first maximum: `(B, K, h, w)` to `(B, K, 2)`."""
     index = maps.flatten(2).argmax(dim=-1)
     return torch.stack([index % maps.shape[-1], index // maps.shape[-1]], dim=-1)
 
 
 def windows(features: Tensor, corner: Tensor, size: int) -> Tensor:
-    """Crop squares from `(B, C, h, w)` at `corner` `(B, K, 2)`, 0 outside: `(B, K, C, size, size)`."""
+    """Crop `(B, K, C, size, size)` from `(B, C, h, w)` at `corner` `(B, K, 2)`, 0 outside."""
     batch, channels, height, width = features.shape
     reach = torch.arange(size, device=corner.device)
     x, y = corner[..., :1] + reach, corner[..., 1:] + reach
     inside = ((y >= 0) & (y < height))[..., :, None] & ((x >= 0) & (x < width))[..., None, :]
+    # outside the map any cell is read, and then set to 0: indices stay valid and shapes fixed
     index = y.clamp(0, height - 1)[..., :, None] * width + x.clamp(0, width - 1)[..., None, :]
     picked = features.flatten(2).gather(2, index.flatten(1)[:, None].expand(-1, channels, -1))
     picked *= inside.flatten(1)[:, None]
@@ -466,7 +470,7 @@ def paste(squares: Tensor, corner: Tensor, size: tuple[int, int]) -> Tensor:
 
 @register_model
 def tompson_mpii(**kwargs: Any) -> Tompson:
-    """Tompson et al. 2015 for MPII: 14 keypoints, 256 x 256, 8x pooling, 12.5 million parameters."""
+    """Tompson et al. 2015 for MPII: 14 keypoints, 256 x 256, 8x pooling, 12.5 M parameters."""
     return Tompson(**{"layout": "mpii", **kwargs})
 
 
@@ -478,6 +482,6 @@ def tompson_flic(**kwargs: Any) -> Tompson:
 
 @register_model
 def tompson_nips14(**kwargs: Any) -> Tompson:
-    """The part detector of Tompson et al. 2014: two scales, 4x pooling, heatmaps 60 x 90; for a `SpatialModel`."""
+    """The part detector of Tompson et al. 2014, for a `SpatialModel`: two scales, 60 x 90 maps."""
     settings = {"layout": "nips14", "pooling": 4, "banks": 2, "dropout": 0.0, "fine": False}
     return Tompson(**{**settings, **kwargs})

@@ -25,7 +25,7 @@ def register_skeleton(
     sigmas: Sequence[float] | None = None,
     pairs: Sequence[Sequence[int | str]] | None = None,
 ) -> Skeleton:
-    """Register a skeleton under its name, for `get_skeleton` and every argument that takes a skeleton.
+    """Register a skeleton by name, for `get_skeleton` and every argument that takes a skeleton.
 
     Args:
         name: name to look it up by.

@@ -4,6 +4,7 @@ A file is verified before it is read, read without running code from it, and cop
 only when all its tensors fit: a model is never half loaded.
 """
 
+from posezoo.weights.card import dataset_ids, model_card
 from posezoo.weights.folder import (
     CARD_FILE,
     CONFIG_FILE,
@@ -26,10 +27,12 @@ __all__ = [
     "Weights",
     "WeightsNotFoundError",
     "complete",
+    "dataset_ids",
     "file_sha256",
     "find",
     "fit",
     "load_state_dict",
+    "model_card",
     "push_to_hub",
     "read_config",
     "read_record",

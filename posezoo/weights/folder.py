@@ -9,7 +9,8 @@ inside of the weights counts. A folder thus holds the old or the new network at 
 import dataclasses
 import hashlib
 import json
-import re
+import os
+import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from posezoo.foreign import load_json, printable
 from posezoo.skeletons import list_skeletons
 from posezoo.version import __version__
+from posezoo.weights.card import model_card
 from posezoo.weights.record import WEIGHTS_FILE, Weights, parse_hub_source, split_source
 from posezoo.weights.shared import read_shared
 from posezoo.weights.sources import file_sha256, find
@@ -29,11 +31,6 @@ from posezoo.writing import replacing
 FORMAT = 1  # of config.json
 KEY, COPY = "weights_key", "posezoo"  # of the hash in config.json; of config and hash in the weights' metadata
 CONFIG_FILE, CARD_FILE = "config.json", "README.md"
-HUB_LICENSES = {
-    *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0"),
-    *("cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0", "gpl-3.0", "lgpl-3.0", "unlicense"),
-}
-TASK = "keypoint-detection"  # the Hub's name
 
 
 def save_pretrained(
@@ -43,6 +40,7 @@ def save_pretrained(
     dtype: str | torch.dtype | None = None,
     metrics: dict[str, dict[str, float]] | None = None,
     card: str | None = None,
+    thumbnail: str | Path | None = None,
     exclude: Iterable[str] = (),
     **record_fields: Any,
 ) -> Path:
@@ -54,6 +52,7 @@ def save_pretrained(
         dtype: of the floating tensors in the file, for instance "float16". Defaults to the model's.
         metrics: `{dataset: {metric: value}}`. Those of the initial weights are not taken over.
         card: Markdown that replaces the generated text of the card.
+        thumbnail: a picture of predictions, which is copied into the folder and shown in the card.
         exclude: names of submodules to leave out of the file, such as a frozen backbone. They need
             `base=`, the name of published weights with equal tensors, from which loading takes
             them.
@@ -64,7 +63,7 @@ def save_pretrained(
 
     Raises:
         ValueError: a model that was not made by `create`, values that are not finite or overflow
-            in `dtype`, unknown fields, `exclude` without `base`, or excluded tensors that differ
+            in `dtype`, no such thumbnail, unknown fields, `exclude` without `base`, or excluded tensors that differ
             from the base's.
 
     Examples:
@@ -74,8 +73,9 @@ def save_pretrained(
         ['README.md', 'config.json', 'model.safetensors']
     """
     directory = Path(directory).expanduser()
-    options = {"dtype": dtype, "metrics": metrics, "card": card, "exclude": exclude, **record_fields}
-    return write_folder(model, directory, name=f"local-dir:{directory}", **options)
+    options: dict[str, Any] = {"dtype": dtype, "metrics": metrics, "card": card, "thumbnail": thumbnail}
+    name = f"local-dir:{directory.resolve().name}"
+    return write_folder(model, directory, name=name, exclude=exclude, **options, **record_fields)
 
 
 def push_to_hub(
@@ -216,6 +216,25 @@ def read_record(place: str, cache_dir: str | Path | None = None) -> tuple[str, W
     return config["architecture"], dataclasses.replace(record, architecture=config["architecture"])
 
 
+def mirrored(record: Weights) -> Weights:
+    """Return the record with the file that `posezoo mirror` copied into `$POSEZOO_MIRROR`, if there is one.
+
+    The copy is a folder `arch.tag` in posezoo's format; its config.json has its own sha256.
+
+    Examples:
+        >>> import posezoo
+        >>> record = posezoo.get_pretrained_cfg("martinez")
+        >>> mirrored(record) == record                     # the variable is not set
+        True
+    """
+    folder = Path(os.environ.get("POSEZOO_MIRROR", "")).expanduser() / f"{record.architecture}.{record.tag}"
+    if not os.environ.get("POSEZOO_MIRROR") or not (folder / CONFIG_FILE).is_file():
+        return record
+    copied = read_record(f"local-dir:{folder}")[1]
+    same = {"sources": copied.sources, "sha256": copied.sha256, "size": copied.size, "channel_order": "RGB"}
+    return dataclasses.replace(record, **same, format="", keypoints=(), base="", shared=())
+
+
 def write_folder(
     model: nn.Module,
     directory: Path,
@@ -224,15 +243,22 @@ def write_folder(
     dtype: str | torch.dtype | None = None,
     metrics: dict[str, dict[str, float]] | None = None,
     card: str | None = None,
+    thumbnail: str | Path | None = None,
     exclude: Iterable[str] = (),
     **record_fields: Any,
 ) -> Path:
     """Write the three files of `save_pretrained`, with the name under which `posezoo.create` will find them."""
     from safetensors.torch import save
 
+    picture = None if thumbnail is None else Path(thumbnail).expanduser()
+    if picture is not None and not picture.is_file():
+        raise ValueError(f"thumbnail: expected a picture, there is no {picture}")
     architecture, kwargs = _identity(model)
     tensors = _cast(model.state_dict(), dtype)
-    fields = {**_inherited(model).to_dict(), "architecture": architecture, **record_fields}
+    inherited = _inherited(model).to_dict()
+    if "data" in record_fields:  # those of the initial weights are of other data
+        inherited = {key: value for key, value in inherited.items() if key not in ("data_license", "origin")}
+    fields = {**inherited, "architecture": architecture, **record_fields}
     if exclude or fields.get("base"):
         fields["shared"] = tuple(exclude)
         tensors = _without_shared(tensors, fields.get("base", ""), fields["shared"])
@@ -253,6 +279,7 @@ def write_folder(
         "input": {name: value for name, value in settings.items() if value is not None},
         "weights": record.to_dict(),
         KEY: hashlib.sha256(content).hexdigest(),
+        **_timm_fields(model, kwargs),
     }
     directory.mkdir(parents=True, exist_ok=True)
     with replacing(directory / WEIGHTS_FILE) as temporary:
@@ -263,8 +290,19 @@ def write_folder(
     with replacing(directory / CONFIG_FILE) as temporary:
         temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     with replacing(directory / CARD_FILE) as temporary:
-        temporary.write_text(_card(record, name, card, getattr(model, "input_kind", "image")), encoding="utf-8")
+        temporary.write_text(model_card(model, record, name, card, picture and picture.name), encoding="utf-8")
+    if picture is not None and picture.resolve() != (directory / picture.name).resolve():
+        shutil.copyfile(picture, directory / picture.name)
     return directory
+
+
+def _timm_fields(model: nn.Module, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of timm's config.json, which its tools read; posezoo reads its own."""
+    described = getattr(model, "pretrained_cfg", None)
+    if not isinstance(described, dict):
+        return {}
+    sizes = {name: value for name in ("num_features",) if isinstance(value := getattr(model, name, None), int)}
+    return {"num_classes": described["num_classes"], **sizes, "pretrained_cfg": described, "model_args": kwargs}
 
 
 def _identity(model: nn.Module) -> tuple[str, dict[str, Any]]:
@@ -334,78 +372,3 @@ def _cast(tensors: dict[str, Tensor], dtype: str | torch.dtype | None) -> dict[s
             raise ValueError(f"nothing was written: {key} {cause}")
         result[key] = copy
     return result
-
-
-def _card(record: Weights, name: str, text: str | None, input_kind: str) -> str:
-    """Compose the model card: metadata and text. A text with metadata of its own is the card."""
-    from huggingface_hub import EvalResult, ModelCardData
-
-    if text is not None and text.lstrip().startswith("---"):
-        return text
-    slugs = [_slug(part) for part in re.split(r"[,;+]", record.data)]
-    known = record.license.lower() in HUB_LICENSES
-    results = [
-        EvalResult(
-            task_type=TASK,
-            dataset_type=_slug(dataset),
-            dataset_name=dataset,
-            metric_type=_slug(metric),
-            metric_name=metric,
-            metric_value=value,
-        )
-        for dataset, values in record.metrics.items()
-        for metric, value in values.items()
-    ]
-    data = ModelCardData(
-        library_name="posezoo",
-        pipeline_tag=TASK,
-        license=record.license.lower() if known else "other" if record.license else None,
-        license_name=_slug(record.license) if record.license and not known else None,
-        tags=["posezoo", "pose-estimation", TASK, record.architecture],
-        datasets=[slug for slug in slugs if slug] or None,
-        model_name=record.architecture if results else None,
-        eval_results=results or None,
-    )
-    body = text.strip() if text is not None else _card_text(record, name, input_kind)
-    return f"---\n{data.to_yaml()}\n---\n\n{body}\n"
-
-
-def _card_text(record: Weights, name: str, input_kind: str) -> str:
-    facts = {
-        "Architecture": record.architecture,
-        "Input (H, W)": " x ".join(map(str, record.input_size)) if record.input_size else "",
-        "Skeleton": record.skeleton,
-        "Training data": record.data,
-        "Licence of the data": record.data_license,
-        "Licence of the weights": record.license,
-        "Paper": record.paper,
-        "First published at": record.origin,
-    }
-    lines = [f"# {record.architecture}", "", "Weights for human pose estimation with posezoo.", ""]
-    lines += [f"- {title}: {value or 'not stated'}" for title, value in facts.items() if value or "icence" in title]
-    lines += ["", "## Use", "", "```python", "import posezoo", ""]
-    lines += [
-        f'model = posezoo.create("{name}", pretrained=True)',
-        f"{'keypoints' if input_kind == 'image' else 'pose3d'}, scores = model.predict(model.example_input())",
-        "```",
-    ]
-    if input_kind == "image":
-        lines += ["", "Or from the command line, on a photograph:", ""]
-        lines += ["```", f"posezoo predict photo.jpg --model {name} --out poses", "```"]
-    elif input_kind == "keypoints":
-        lines += ["", "Or from the command line, on the keypoints of a video:", ""]
-        lines += ["```", f"posezoo lift keypoints.json --model {name} --out poses", "```"]
-    lines += ["", "## Metrics", ""]
-    if record.metrics:
-        lines += ["| Dataset | Metric | Value |", "|---|---|---|"]
-        lines += [
-            f"| {data} | {metric} | {value} |" for data, m in record.metrics.items() for metric, value in m.items()
-        ]
-        lines += ["", f"Measured by: {record.metrics_by or 'not stated'}."]
-    else:
-        lines += ["None were recorded."]
-    return "\n".join(lines)
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")

@@ -1,4 +1,4 @@
-"""The published weights of networks for images and clips, a row each: architecture, tag, file, score.
+"""Published weights of networks for images and clips, a row each: name, tag, file, score.
 
 See `posezoo.weights.published` for the meaning of a tag.
 """
@@ -296,7 +296,7 @@ PEOPLE: tuple[tuple[str, tuple[str, ...] | str, dict[str, dict[str, float]]], ..
 
 
 def people_192x192(tag: str, skeleton: tuple[str, ...] | str, metrics: dict[str, dict[str, float]]) -> Weights:
-    """Return a record of the network trained here on LSPET and renders: one file, a selection of its keypoints."""
+    """Return a record of our network trained on LSPET and renders: one file, some keypoints."""
     named = isinstance(skeleton, str)
     return Weights(
         architecture="simple_baseline_lite",

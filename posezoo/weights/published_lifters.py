@@ -59,7 +59,7 @@ def cmu_lifter(
 def mmpose_lifter(
     architecture: str, tag: str, file: str, keypoints: str, scores: tuple[float, float], **kwargs: Any
 ) -> Weights:
-    """Make the record of a lifter of mmpose, trained and tested with the same kind of `keypoints`."""
+    """Return the record of a lifter of mmpose, trained and tested with the same `keypoints`."""
     return Weights(
         architecture=architecture,
         tag=tag,

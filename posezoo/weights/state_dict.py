@@ -117,7 +117,7 @@ def _holds(content: Any, depth: int = DEPTH) -> bool:
 
 
 class Inert:
-    """A stand-in for objects of a checkpoint that are not tensors: accepts all calls, does nothing."""
+    """A stand-in for a checkpoint's objects that are no tensors: accepts calls, does nothing."""
 
     def __init__(self, *_: Any) -> None: ...
     def __setstate__(self, _: Any) -> None: ...

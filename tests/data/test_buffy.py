@@ -83,7 +83,7 @@ def test_ends_are_put_in_order_and_sides_are_the_persons_own(root):
         assert float(sample["torso"]) == pytest.approx(torso, abs=1e-3)
 
 
-def test_a_sample_is_what_the_package_promises(root):
+def test_a_sample_has_the_documented_fields(root):
     sample = Buffy(root)[2]
     assert sorted(sample) == ["box", "episode", "frame", "image", "index", "keypoints", "torso", "visible"]
     kinds = {key: value.dtype for key, value in sample.items() if isinstance(value, torch.Tensor)}
@@ -103,7 +103,7 @@ def test_in_the_order_of_flic(root):
     assert_close(sample["box"], ours[1]["box"])
 
 
-def test_what_the_metrics_need(root):
+def test_inputs_of_the_metrics(root):
     """PDJ by the torso's segment (DeepPose, Figure 7), and PCP of the six segments."""
     people = Buffy(root)
     target, torso = people.keypoints, people.torsos

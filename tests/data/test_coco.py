@@ -72,7 +72,7 @@ def test_people_photograph_by_photograph(tmp_path):
         assert abs(sample["image"][0].float().mean() - 5 * sample["image_id"]) < 3
 
 
-def test_a_sample_is_what_the_package_promises(tmp_path):
+def test_a_sample_has_the_documented_fields(tmp_path):
     people = read(tmp_path, PEOPLE)
     sample = people[2]
     assert list(sample) == [
@@ -130,7 +130,7 @@ def test_the_crop_of_the_papers(tmp_path):
         {"iscrowd": 1, "keypoints": [0] * 51, "segmentation": {"counts": [1, 2], "size": [120, 160]}},
     ],
 )
-def test_who_is_left_out(tmp_path, left_out):
+def test_people_that_are_left_out(tmp_path, left_out):
     people = read(tmp_path, [PEOPLE[0], annotation(104, 7, **left_out), PEOPLE[2]])
     assert people.annotation_ids == [101, 103]
 

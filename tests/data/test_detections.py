@@ -14,7 +14,7 @@ POSE2SIM = Path(__file__).parents[3] / "shared/data/pose2sim/S00_P00_SingleParti
 
 @pytest.fixture(autouse=True)
 def no_warnings():
-    """Nothing warns unless the test says so."""
+    """Warnings are errors, except where a test expects them."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
@@ -165,7 +165,7 @@ def test_the_largest_person_is_followed_whatever_the_order(tmp_path):
         check(read_keypoints(tmp_path), expected)
 
 
-def test_somebody_else_is_not_taken_for_the_person(tmp_path):
+def test_another_person_does_not_continue_the_track(tmp_path):
     other = person(0, 18, x=900)
     openpose(tmp_path, [[person(0, 18)], [other], [other, person(2, 18)]])
     with pytest.warns(UserWarning, match="up to 2 people"):
@@ -182,7 +182,7 @@ def test_people_without_keypoints_in_common(tmp_path):
         check(read_keypoints(tmp_path), [first, second])
 
 
-def test_a_person_of_whom_nothing_is_seen_is_nobody(tmp_path):
+def test_a_person_without_visible_keypoints_is_left_out(tmp_path):
     openpose(tmp_path, [[person(0, 18)], [np.zeros((18, 3))], [person(2, 18)]])
     check(read_keypoints(tmp_path), [person(0, 18), None, person(2, 18)])
 

@@ -41,7 +41,7 @@ def test_noise_shrinks_and_a_straight_line_stays():
     assert float((median_filter(noisy) - line).std()) == pytest.approx(5.36, rel=0.05)
 
 
-def test_videos_do_not_see_each_other():
+def test_videos_are_independent():
     points = torch.randn(3, 9, 4, 2)
     for filtered in (mean_filter, median_filter):
         torch.testing.assert_close(filtered(points), torch.stack([filtered(video) for video in points]))
@@ -103,7 +103,7 @@ def test_gaussian_against_loops(frames):
         assert ours[b, t, k, d].item() == pytest.approx(mean / total, abs=1e-9)
 
 
-def test_gaussian_keeps_what_stands_still_and_what_moves_steadily():
+def test_gaussian_keeps_constant_and_linear_motion():
     still = torch.full((30, 17, 2), 3.5)
     still[4:7, 3] = torch.nan
     assert_close(gaussian_filter(still, 2.0), still, equal_nan=True)  # up to the ends, and beside the gap
@@ -111,7 +111,7 @@ def test_gaussian_keeps_what_stands_still_and_what_moves_steadily():
     assert_close(gaussian_filter(line, 2.0)[8:-8], line[8:-8])
 
 
-def test_gaussian_shrinks_noise_as_the_docstring_says():
+def test_gaussian_reduces_noise_by_the_documented_factor():
     torch.manual_seed(0)
     noise = torch.randn(1000, 17, 3)
     for sigma, deviation in ((1, 0.53), (2, 0.38)):

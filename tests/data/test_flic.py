@@ -31,7 +31,7 @@ NAMES["nose"] = "nose"
 
 
 def person(seed: int, *, behind: bool = False, picture: str | None = None, split: str = "train") -> dict:
-    """What examples.mat tells of one person, counted from 1; `behind`: sides the other way round."""
+    """The fields of one person in examples.mat, counted from 1; `behind`: sides the other way round."""
     rng = np.random.default_rng(seed)
     points = {name: rng.uniform(20, 180, 2) for name in NAMES}
     for part in ("sho", "hip", "eye", "elb", "wri"):
@@ -110,7 +110,7 @@ def test_seven_keypoints_have_a_face(root):
             assert_close(point, expected(PEOPLE[0], name))
 
 
-def test_other_skeletons_have_what_flic_has(root):
+def test_other_skeletons_have_flics_keypoints(root):
     sample = FLIC(root, skeleton="coco17")[0]
     coco = get_skeleton("coco17")
     assert {name for name, seen in zip(coco.keypoints, sample["visible"], strict=True) if seen} == set(NAMES.values())
@@ -153,7 +153,7 @@ def test_shoulders_and_hips_are_separate_triggers(tmp_path):
 # ------------------------------------------------------------------------------------------------------------- a sample
 
 
-def test_a_sample_is_what_the_package_promises(root):
+def test_a_sample_has_the_documented_fields(root):
     people = FLIC(root)
     sample = people[3]
     assert list(sample) == ["image", "keypoints", "visible", "box", "index", "torso", "center", "scale"]
@@ -236,7 +236,7 @@ def test_dots_stay_under_their_keypoints(tmp_path, flip):
         ({"skeleton": "flic10"}, "unknown skeleton 'flic10'"),
     ],
 )
-def test_options_that_make_no_sense(root, options, message):
+def test_impossible_options_are_refused(root, options, message):
     with pytest.raises(ValueError, match=message):
         FLIC(root, **options)
 

@@ -44,7 +44,7 @@ def world(subject: str, take: str) -> np.ndarray:
 
 
 def calibration(number: int, subject: int) -> tuple[list[float], list[float]]:
-    """Three angles and a position of a camera in a corner of the room that looks at the middle, and
+    """Three angles and a position of a camera in a corner of the room, directed at the middle, and
     the lens.
     """
     turn = math.pi / 4 + number * math.pi / 2 + 0.01 * subject
@@ -143,7 +143,7 @@ def test_every_distribution_gives_the_same_videos(tmp_path, make):
         assert video["keypoints"].shape == (len(truth), 17, 2)
 
 
-def test_a_video_is_what_the_package_promises(archive):
+def test_a_video_has_the_documented_fields(archive):
     video = Human36M(archive, subjects=["S1"], actions=["Walking"], cameras=["60457274"])[0]
     assert sorted(video) == ["action", "camera", "fps", "keypoints", "name", "pose3d", "subject", "take", "view"]
     assert (video["name"], video["fps"], video["camera"].size) == ("S1 Walking.60457274", 50, (1002, 1000))
@@ -389,7 +389,7 @@ def test_options_that_do_not_exist(archive):
             Human36M(archive, **{"subjects": ["S1"], "actions": ["Walking"], **options})
 
 
-def test_what_is_missing_is_named(tmp_path, archive):
+def test_missing_parts_are_named(tmp_path, archive):
     with pytest.raises(ValueError, match=r"neither data_3d_h36m.npz nor the poses of S1"):
         Human36M(tmp_path, subjects=["S1"])
     with pytest.raises(ValueError, match="no take of Discussion, Eating"):

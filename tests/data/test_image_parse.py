@@ -47,7 +47,7 @@ def test_the_first_hundred_images_are_for_training(root, split, numbers):
         people[len(numbers)]
 
 
-def test_a_sample_is_what_the_package_promises(root):
+def test_a_sample_has_the_documented_fields(root):
     sample = ImageParse(root)[4]
     assert sorted(sample) == ["box", "image", "index", "keypoints", "visible"]
     assert {key: value.dtype for key, value in sample.items() if key != "index"} == {

@@ -82,7 +82,7 @@ def test_lspet_means_the_opposite_and_drops_invisible_joints(tmp_path, occluded)
         assert_close(sample["box"], torch.from_numpy(np.concatenate([seen.min(0), seen.max(0)])).float())
 
 
-def test_a_sample_is_what_the_package_promises(tmp_path):
+def test_a_sample_has_the_documented_fields(tmp_path):
     sample = LSP(lspet(tmp_path / "lspet"))[1]
     assert sorted(sample) == ["box", "image", "index", "keypoints", "visible"]
     assert sample["image"].shape == (3, 52, 62)
@@ -130,7 +130,7 @@ def test_grey_photographs_are_rgb_too(tmp_path):
 
 
 @pytest.mark.parametrize("images", [(0, 2), (1, COUNT + 1), (3, 2), (-1, 1)])
-def test_bad_ranges_name_what_there_is(tmp_path, images):
+def test_errors_about_ranges_name_the_valid_range(tmp_path, images):
     with pytest.raises(ValueError, match=rf"within 1 and {COUNT}, got {re.escape(str(images))}"):
         LSP(lsp(tmp_path / "lsp"), images=images)
 

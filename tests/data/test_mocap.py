@@ -22,7 +22,7 @@ def test_asf_and_amc_against_a_recursion():
     assert_close(torch.linalg.det(motion.rotations), torch.ones(motion.rotations.shape[:2], dtype=torch.float64))
 
 
-def test_rotations_turn_what_hangs_on_a_joint():
+def test_rotations_turn_the_descendants_of_a_joint():
     motion = read_amc(amc(poses(4)), read_asf(asf()))
     for joint, parent in enumerate(motion.parents):
         if parent >= 0:

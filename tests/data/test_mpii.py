@@ -155,7 +155,7 @@ def test_the_nested_file_is_read_and_counted_from_zero(root):
         assert sample["index"] == i
 
 
-def test_a_sample_is_what_the_package_promises(root):
+def test_a_sample_has_the_documented_fields(root):
     people = MPII(root)
     sample = people[3]
     assert list(sample) == [
@@ -393,7 +393,7 @@ def test_dots_stay_under_their_keypoints(tmp_path, form, flip):
         ({"annotations": "annot/train.h5"}, "train.h5: expected MPII's .mat or a .json.*already lowered"),
     ],
 )
-def test_options_that_make_no_sense(root, options, message):
+def test_impossible_options_are_refused(root, options, message):
     with pytest.raises(ValueError, match=message):
         MPII(root, **options)
 
@@ -519,7 +519,7 @@ def test_another_json_file(root, text, message):
         MPII(root, "annot/valid.json")
 
 
-def test_scipy_is_asked_for_only_when_it_is_needed(root, monkeypatch):
+def test_scipy_is_imported_only_when_needed(root, monkeypatch):
     write_json(root, [record(PEOPLE[0], "b.jpg")])
     monkeypatch.setitem(sys.modules, "scipy.io", None)
     assert len(MPII(root, "annot/valid.json")) == 1

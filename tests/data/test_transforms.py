@@ -77,7 +77,7 @@ def test_without_options_it_is_the_crop_of_geometry():
     assert torch.equal(out["visible"], sample["visible"])
 
 
-def test_what_comes_out():
+def test_outputs_have_the_documented_shapes():
     sample = person(0)
     before = {key: value.clone() for key, value in sample.items() if isinstance(value, Tensor)}
     out = apply(PersonCrop(size=(64, 48), truncation=0.5, **EVERYTHING), sample, seed=0)
@@ -188,7 +188,7 @@ def test_translation_is_uniform_within_its_fraction():
     assert abs(zoom - 1).max() < 1e-4
 
 
-def test_flip_and_half_body_happen_as_often_as_asked():
+def test_flip_and_half_body_have_their_probabilities():
     sample = person(0)
     sample["image"] = sample["image"][:, :8, :8]
     for options, rate in (({"flip": 0.3}, 0.3), ({"half_body": 0.3}, 0.3), ({"flip": 1.0}, 1.0)):

@@ -12,7 +12,7 @@ from posezoo.data.windows import valid_chunks
 
 
 def video(index: int, count: int, **more) -> dict:
-    """Frame t of video i says 1000 i + t in every number."""
+    """Every number of frame t of video i is 1000 i + t."""
     said = 1000.0 * index + torch.arange(count)
     return {
         "name": f"video {index}",
@@ -137,7 +137,7 @@ def test_one_frame():
     assert all_of(Windows([video(0, 1)], length=5, tail="keep")) == [[0]]
 
 
-def test_videos_that_do_not_do_are_named():
+def test_unsuitable_videos_are_named():
     with pytest.raises(ValueError, match=r"video 1 \(video 1\) has 3 frames and the window 4: .*skip_short=True"):
         Windows(VIDEOS, length=4)
     assert {frames[0] // 1000 for frames in all_of(Windows(VIDEOS, length=4, skip_short=True))} == {0, 2}
@@ -170,7 +170,7 @@ def test_videos_that_do_not_do_are_named():
         ({"length": 3, "pad": "edge", "tail": "keep"}, "already reach every frame"),
     ],
 )
-def test_options_that_make_no_sense(options, message):
+def test_impossible_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Windows(VIDEOS, **options)
 

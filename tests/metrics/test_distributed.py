@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from launching import launch
+from fresh_process import run_distributed
 from PIL import Image
 
 import posezoo
@@ -39,11 +39,11 @@ def arguments(tmp_path_factory):
     ]  # fmt: skip
 
 
-def test_two_processes_report_what_one_does(arguments, tmp_path):
+def test_two_processes_report_the_values_of_one(arguments, tmp_path):
     reports = []
     for processes in (1, 2):
         output = tmp_path / f"report_{processes}.json"
-        said = launch(processes, ROOT / "examples" / "evaluate_distributed.py", *arguments, "--output", output)
+        said = run_distributed(processes, ROOT / "examples" / "evaluate_distributed.py", *arguments, "--output", output)
         assert said.count("PDJ@0.2 of 7 people") == 1
         reports.append(json.loads(output.read_text()))
     one, two = reports

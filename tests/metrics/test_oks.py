@@ -312,7 +312,7 @@ def test_perfect_predictions():
     assert result == dict.fromkeys(KEYS, 1.0)
 
 
-def test_nobody_to_find_is_minus_one():
+def test_without_people_ap_is_minus_one():
     truth, found = dataset(0)
     assert coco_ap({**truth, "annotations": []}, found) == dict.fromkeys(KEYS, -1.0)
     for person in truth["annotations"]:
@@ -372,7 +372,7 @@ def test_arrays_are_as_good_as_records(seed):
     assert isinstance(expected, CocoResult)
 
 
-def test_what_may_be_left_out_of_arrays():
+def test_optional_fields_of_arrays():
     pose = np.array([[[0.0, 10.0], [20.0, 60.0]], [[5.0, 5.0], [6.0, 6.0]]])
     truth = read_coco_ground_truth({"image_id": ["b", "a"], "keypoints": pose, "area": [1, 2]})
     assert truth["images"].tolist() == ["a", "b"]
@@ -595,7 +595,7 @@ def test_nms_against_loops(threshold):
         ({"target": np.full((2, 17, 2), np.nan)}, "target: keypoint 0 of person 0 is NaN or infinite; mark missing"),
     ],
 )
-def test_errors_say_what_came(arguments, message):
+def test_errors_contain_the_shapes(arguments, message):
     given = {"pred": np.zeros((2, 17, 2)), "target": np.zeros((2, 17, 2)), "areas": np.ones(2), "sigmas": "coco17"}
     given |= arguments
     with pytest.raises(ValueError, match=message):

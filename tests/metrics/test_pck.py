@@ -460,7 +460,7 @@ def test_people_without_a_torso_do_not_count():
     assert np.isnan(nobody).all()
 
 
-def test_what_is_not_annotated_may_hold_anything():
+def test_unannotated_keypoints_may_have_any_value():
     target = np.zeros((2, 2, 2))
     target[0, 1] = np.nan
     visible = np.array([[True, False], [True, True]])
@@ -525,7 +525,7 @@ def test_views_of_arrays_that_torch_would_refuse():
         ({"visible": np.ones((2, 3), bool)}, r"visible: expected \(N, K\) = \(2, 4\), got \(2, 3\)"),
     ],
 )
-def test_errors_say_what_came(arguments, message):
+def test_errors_contain_the_shapes(arguments, message):
     given = {"pred": np.zeros((2, 4, 2)), "target": np.zeros((2, 4, 2)), "normalizer": np.ones(2)} | arguments
     with pytest.raises(ValueError, match=message):
         pck(**given)

@@ -185,7 +185,7 @@ def test_fractions_are_strict_and_follow_the_distances():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_what_each_alignment_takes_away(seed):
+def test_each_alignment_removes_its_transforms(seed):
     rng = np.random.default_rng(seed)
     pred, target, _ = poses(seed)
     turn, move = random_rotation(rng), rng.normal(0, 500, 3)
@@ -309,7 +309,7 @@ def test_degenerate_poses():
     assert np.isnan(errors[3]).all()
 
 
-def test_procrustes_says_what_came():
+def test_procrustes_errors_contain_the_shapes():
     points = torch.zeros(2, 5, 3)
     with pytest.raises(ValueError, match=r"one shape \(\.\.\., K, 3\), got \(2, 5, 3\) and \(2, 4, 3\)"):
         procrustes(points, points[:, :4])
@@ -416,7 +416,7 @@ def test_blocks_are_put_together_again(monkeypatch):
         (lambda p, t: limb_angle_error(p, t, []), "expected pairs of joints"),
     ],
 )
-def test_errors_say_what_came(call, message):
+def test_errors_contain_the_shapes(call, message):
     with pytest.raises(ValueError, match=message):
         call(np.ones((2, 17, 3)), np.ones((2, 17, 3)))
 
@@ -446,7 +446,7 @@ def test_both_conventions_of_averaging():
     assert shuffled == pytest.approx(per_video)
 
 
-def test_averages_leave_out_what_is_not_annotated():
+def test_averages_leave_out_unannotated_keypoints():
     errors = np.array([[1.0, np.nan], [3.0, 5.0], [7.0, np.nan]])
     assert average_by_action(errors, ["Eating"] * 3)["Eating"] == 4
     assert average_by_action(torch.from_numpy(errors), ["Eating", "Eating", "Photo"])["Eating"] == 3
@@ -548,7 +548,7 @@ def test_protocols_have_names():
         ({"errors": np.zeros((0, 17)), "actions": []}, "more than 0"),
     ],
 )
-def test_averages_say_what_came(arguments, message):
+def test_averages_errors_contain_the_shapes(arguments, message):
     given = {"errors": np.ones(2), "actions": ["Eating", "Photo"], **arguments}
     with pytest.raises(ValueError, match=message):
         average_by_action(given.pop("errors"), given.pop("actions"), **given)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from launching import launch
+from fresh_process import run_distributed
 from running_processes import PEOPLE, people
 from torch.testing import assert_close
 
@@ -53,7 +53,7 @@ def test_arrays_lists_and_dicts():
     assert isinstance(masked.compute(), np.ndarray)
 
 
-def test_the_index_restores_the_order_and_drops_what_came_twice():
+def test_the_index_restores_the_order_and_drops_repetitions():
     pred = people()["pred"]
     shuffled = [3, 0, 1, 3, 2, 0]
     running = Running(lambda pred, names: (pred, names))
@@ -80,7 +80,7 @@ def test_updates_go_on_after_a_result_and_reset_forgets():
     assert torch.equal(running.compute(), metrics.rmse(pred, target))
 
 
-def test_what_is_kept_is_a_copy_without_history():
+def test_updates_keep_detached_copies():
     pred = torch.zeros(2, 3, 2, requires_grad=True)
     buffer = np.zeros((2, 3, 2))
     running = Running(lambda pred, target: (pred, target))
@@ -104,7 +104,7 @@ def test_what_is_kept_is_a_copy_without_history():
         (lambda a: ((a, a), {"visible": a[..., 0], "threshold": 1}), "threshold is already an option"),
     ],
 )
-def test_batches_must_be_alike(second, message):
+def test_batches_with_other_arguments_are_refused(second, message):
     array = torch.zeros(2, 14, 2)
     running = Running(metrics.pdj, skeleton="lsp14", threshold=0.2)
     running.update(array, array, visible=array[..., 0] == 0)
@@ -115,10 +115,10 @@ def test_batches_must_be_alike(second, message):
 
 
 @pytest.mark.parametrize("share", ["busy", "idle"])
-def test_processes_report_what_one_does(tmp_path, share):
+def test_processes_report_the_value_of_one(tmp_path, share):
     everybody = people()
     expected = metrics.pdj(everybody["pred"], everybody["target"], "lsp14", visible=everybody["visible"])
-    launch(3 if share == "idle" else 2, PROGRAM, tmp_path / "found", share)
+    run_distributed(3 if share == "idle" else 2, PROGRAM, tmp_path / "found", share)
     for rank in (0, 1):
         found = torch.load(tmp_path / f"found.{rank}")
         assert torch.equal(found["pdj"], expected)

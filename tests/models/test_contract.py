@@ -2,6 +2,7 @@
 registering.
 """
 
+import contextlib
 import copy
 import functools
 import inspect
@@ -19,7 +20,7 @@ from posezoo.geometry import flip_keypoints
 
 
 def model_class(name):
-    return typing.get_type_hints(posezoo.model_entrypoint(name))["return"]
+    return typing.get_type_hints(posezoo.model_entrypoint(name.removeprefix("small ")))["return"]
 
 
 @functools.cache
@@ -29,50 +30,69 @@ def count_parameters(name):
 
 
 def family(name):
-    """The class, and the name without its sizes: networks of one class that differ in more than
-    size.
-    """
+    """Return the class, and the name without its sizes: networks that differ in more than size."""
     return model_class(name), re.sub(r"_?w?\d+s?(?=_|$)", "", name)
 
 
 def smallest_of_each(kind):
     names = sorted(posezoo.list_models(), key=count_parameters)
-    return list({kind(name): name for name in reversed(names)}.values())
+    return list({kind(name): f"small {name}" for name in reversed(names)}.values())
 
 
-def or_slow(quick):
-    return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in NAMES]
-
-
+# arguments that make a network quick without taking a layer of its class away; of VGG16's three the attention has it
+SMALL = {
+    "CornerNetHourglass": {"width": 32},
+    "CPM": {"width": 16},
+    "DeepPose": {"widths": [8, 16, 16, 16, 16, 32, 32]},
+    "DeepPoseRegression": {"backbone": "resnet18"},
+    "HRNet": {"width": 4},
+    "IEF": {"num_steps": 2},
+    "Martinez": {"linear_size": 64},
+    "PoseCNN": {"backbone": "test_resnet.r160_in1k", "neck_width": 8, "fc_width": 32},
+    "PoseLSTM": {"backbone": "test_resnet.r160_in1k", "neck_width": 8, "hidden": 16},
+    "RPSM": {"size": [64, 64], "width": 16, "hidden": 32},
+    "Seq2Seq3D": {"hidden_size": 64},
+    "SimpleBaseline": {"deconv_width": 32},
+    "StackedHourglass": {"width": 32},
+    "TemporalConv": {"channels": 64},
+    "Tompson": {"width": 16, "fc_width": 32},
+}
 NAMES = posezoo.list_models()
 QUICK = smallest_of_each(model_class)
-# a test of seconds runs on the smallest network of each class, others on that of each family, all with `-m slow`
-QUICK_OR_SLOW = or_slow(QUICK)
-FAMILIES_OR_SLOW = or_slow({*QUICK, *smallest_of_each(family)})
-FEW_LAYERS = ("CPM", "Martinez", "TemporalConv", "Tompson")
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+# by default one small network of each class, or of each family; with `-m slow` all, as large as they are published
+CLASSES = [*QUICK, *SLOW]
+FAMILIES = [*dict.fromkeys([*QUICK, *smallest_of_each(family)]), *SLOW]
+
+
+# one class of each kind of computation; the others are several seconds each and run with `-m slow`
+EXPORTED = (
+    "CPM", "DeepPose", "DeepPoseRegression", "Martinez", "PoseAttentionLSTM", "PoseLSTM", "RPSM", "Seq2Seq3D",
+    "StackedHourglass", "TemporalConv", "Tompson",
+)  # fmt: skip
+COMPILED = ("CPM", "DeepPose", "DeepPoseRegression", "PoseLSTM", "RPSM", "Seq2Seq3D", "TemporalConv", "Tompson")
+CONVERTED = ("CPM", "Martinez", "TemporalConv", "Tompson")  # to ONNX, a second for every twenty layers
+
+
+def only(classes):
+    """One small network of each of these classes; with `-m slow` those of the others too."""
+    names = [name for name in QUICK if model_class(name).__name__ in classes]
+    return [*names, *(pytest.param(name, marks=pytest.mark.slow) for name in QUICK if name not in names), *SLOW]
 
 
 def of_kind(kind, names=NAMES):
-    """Those of the names, or of such parameters, whose models take images, keypoints or clips."""
+    """Return the names, or parameters, of models whose input is an image, keypoints or a clip."""
     return [name for name in names if model_class(getattr(name, "values", [name])[0]).input_kind == kind]
 
 
-# what is asked of some models only, put above a test of the fixture `model`
-FOR_IMAGES = pytest.mark.parametrize("model", of_kind("image", FAMILIES_OR_SLOW), indirect=True)
-FOR_KEYPOINTS = pytest.mark.parametrize("model", of_kind("keypoints", QUICK_OR_SLOW), indirect=True)
-
-
-# arguments that make networks with wide fully connected layers, or for large clips, small enough to be run many times
-SMALL = {
-    "DeepPose": {"widths": [24, 48, 64, 64, 48, 128, 128]},
-    "PoseCNN": {"fc_width": 128},
-    "RPSM": {"size": [64, 64]},
-}
+# put above a test of the fixture `model`
+FOR_IMAGES = pytest.mark.parametrize("model", of_kind("image", FAMILIES), indirect=True)
+FOR_KEYPOINTS = pytest.mark.parametrize("model", of_kind("keypoints", CLASSES), indirect=True)
 
 
 def create(name, **kwargs):
-    """The network by its name, no larger than it has to be."""
-    return posezoo.create(name, **SMALL.get(model_class(name).__name__, {}), **kwargs)
+    small = SMALL.get(model_class(name).__name__, {}) if name.startswith("small ") else {}
+    return posezoo.create(name.removeprefix("small "), **small, **kwargs)
 
 
 def build(name, **kwargs):
@@ -86,6 +106,7 @@ def build(name, **kwargs):
             module.running_var.uniform_(0.5, 1.5)
         elif isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.ConvTranspose2d | torch.nn.Linear):
             torch.nn.init.kaiming_normal_(module.weight)
+    model.prepare = False  # compared in tests/test_prepared.py
     return model.eval()
 
 
@@ -96,15 +117,20 @@ def small_input(model, batch):
     assert example.shape[0] == batch
     if model.input_kind != "image":
         return example
-    on_meta = copy.deepcopy(model).to("meta")
+    side = smallest_side(model.architecture, json.dumps(model.kwargs))
+    return example[..., :side, :side].contiguous()
+
+
+@functools.cache
+def smallest_side(name, kwargs):
+    """Return the smaller of two sides of an image that the network takes, or None."""
+    with torch.device("meta"):
+        model = posezoo.create(name, **json.loads(kwargs)).eval()
     for side in (64, 128):
-        try:
-            with torch.no_grad():
-                on_meta(example[..., :side, :side].to("meta"))
-        except ValueError:
-            continue
-        return example[..., :side, :side].contiguous()
-    return example
+        with contextlib.suppress(ValueError), torch.no_grad():
+            model(torch.rand(1, 3, side, side, device="meta"))
+            return side
+    return None
 
 
 def predicted_shape(model, given):
@@ -114,7 +140,7 @@ def predicted_shape(model, given):
     return (*given.shape[:2], model.num_keypoints, 3)
 
 
-@pytest.fixture(scope="module", params=FAMILIES_OR_SLOW)
+@pytest.fixture(scope="module", params=FAMILIES)
 def model(request):
     return build(request.param)
 
@@ -156,7 +182,7 @@ def test_forward_is_one_tensor_and_all_stages_end_in_it(model):
     assert_close(stages[-1], output, rtol=0, atol=0)
 
 
-def test_forward_gives_the_same_kind_of_answer_in_training(model):
+def test_forward_returns_the_same_type_in_training(model):
     image = small_input(model, 2)
     trained = copy.deepcopy(model).train()
     with torch.no_grad():
@@ -187,7 +213,7 @@ def test_decode_and_predict_stay_in_the_image(model):
 
 
 @FOR_IMAGES
-def test_flip_treats_an_image_and_its_mirror_image_alike(model):
+def test_flip_averaging_is_symmetric(model):
     """With flip averaging, keypoints of a mirrored image, mirrored back, are those of the image,
     within a cell.
     """
@@ -215,8 +241,8 @@ def test_every_parameter_receives_a_gradient(model):
     assert all(torch.isfinite(p.grad).all() for p in trained.parameters())
 
 
-def test_people_in_a_batch_do_not_see_each_other(model):
-    """In double precision: where a later stage looks at an earlier one's answer, rounding grows."""
+def test_predictions_do_not_depend_on_the_rest_of_the_batch(model):
+    """In double precision: where a later stage takes an earlier one's output, rounding grows."""
     image = small_input(model, 3).double()
     network = copy.deepcopy(model).double()
     with torch.no_grad():
@@ -232,20 +258,21 @@ def test_empty_batch(model):
     assert scores.shape == keypoints.shape[:-1]
 
 
-@pytest.mark.parametrize("name", QUICK_OR_SLOW)
+@pytest.mark.parametrize("name", CLASSES)
 def test_saved_and_loaded_is_the_same_to_the_bit(name, tmp_path):
     model = build(name, num_keypoints=5)
     model.save_pretrained(tmp_path)
     loaded = posezoo.create(f"local-dir:{tmp_path}", pretrained=True)
     assert type(loaded) is type(model)
     assert not loaded.training
-    assert loaded.architecture == name
+    assert loaded.architecture == name.removeprefix("small ")
     assert loaded.kwargs == model.kwargs
+    state = loaded.state_dict()
     for key, value in model.state_dict().items():
-        assert torch.equal(loaded.state_dict()[key], value), key
+        assert torch.equal(state[key], value), key
 
 
-@pytest.mark.parametrize("name", QUICK_OR_SLOW)
+@pytest.mark.parametrize("name", CLASSES)
 def test_reset_head_changes_the_head_and_nothing_else(name):
     model = build(name)
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -270,7 +297,7 @@ def test_reset_head_changes_the_head_and_nothing_else(name):
         model.reset_head(-1)
 
 
-@pytest.mark.parametrize("name", QUICK_OR_SLOW)
+@pytest.mark.parametrize("name", CLASSES)
 def test_features_only_is_the_trunk(name):
     model = create(name, features_only=True).eval()
     image = small_input(model, 1)
@@ -280,7 +307,7 @@ def test_features_only_is_the_trunk(name):
         assert model(image).shape[axis] == model.num_features
 
 
-@pytest.mark.parametrize("name", QUICK_OR_SLOW)
+@pytest.mark.parametrize("name", CLASSES)
 def test_keypoints_and_skeleton_are_arguments(name):
     assert create(name, num_keypoints=16, skeleton="mpii16").skeleton.name == "mpii16"
     assert create(name, num_keypoints=21).skeleton is None
@@ -288,7 +315,7 @@ def test_keypoints_and_skeleton_are_arguments(name):
         create(name, num_keypoints=21, skeleton="mpii16")
 
 
-@pytest.mark.parametrize("name", QUICK_OR_SLOW)
+@pytest.mark.parametrize("name", CLASSES)
 def test_gradient_checkpointing_changes_nothing(name):
     plain = build(name).train()
     saving = copy.deepcopy(plain)
@@ -305,7 +332,7 @@ def test_gradient_checkpointing_changes_nothing(name):
         assert_close(theirs.grad, ours.grad, rtol=1e-4, atol=1e-5 * float(ours.grad.abs().max()), msg=key)
 
 
-@pytest.mark.parametrize("name", QUICK_OR_SLOW)
+@pytest.mark.parametrize("name", only(EXPORTED))
 def test_export_with_any_batch_agrees_with_eager(name):
     model = build(name)
     batch = torch.export.Dim("batch", min=1, max=1024)
@@ -317,14 +344,7 @@ def test_export_with_any_batch_agrees_with_eager(name):
             assert_close(exported.module()(image), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
-# conversion takes a second for every twenty layers; these have few
-ONNX = [
-    pytest.param(name, marks=() if name in QUICK and model_class(name).__name__ in FEW_LAYERS else pytest.mark.slow)
-    for name in NAMES
-]
-
-
-@pytest.mark.parametrize("name", ONNX)
+@pytest.mark.parametrize("name", only(CONVERTED))
 def test_onnx_with_any_batch_agrees_with_eager(name, tmp_path):
     """Down to the keypoints; `to_onnx` itself compares one input and three."""
     runtime = pytest.importorskip("onnxruntime")
@@ -347,7 +367,7 @@ def test_onnx_with_any_batch_agrees_with_eager(name, tmp_path):
         assert near.float().mean() > 0.95
 
 
-@pytest.mark.parametrize("name", QUICK_OR_SLOW)
+@pytest.mark.parametrize("name", only(COMPILED))
 def test_compile_agrees_with_eager(name):
     """Captured as one graph; the default backend, which needs a C++ compiler, is a slow test below."""
     model = build(name)
@@ -388,7 +408,7 @@ def test_half_the_model_in_bfloat16_runs(model):
     ],
     ids=["no batch", "grey", "channels last", "uint8", "odd width", "no width", "numpy"],
 )
-def test_wrong_input_names_the_fix(model, spoil, fix):
+def test_errors_about_inputs_name_the_fix(model, spoil, fix):
     with pytest.raises(ValueError, match=fix):
         model(spoil(small_input(model, 1)))
 
@@ -440,8 +460,8 @@ class Adapter(torch.nn.Module):
         return self.base_layer(x) + self.wide(self.narrow(x))
 
 
-@pytest.mark.parametrize("name", QUICK_OR_SLOW)
-def test_adapters_around_its_layers_count(name):
+@pytest.mark.parametrize("name", CLASSES)
+def test_adapters_around_layers_are_used(name):
     """In eval mode too: nothing goes past a layer to its weights."""
     model = build(name).requires_grad_(False)
     kinds = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d)
@@ -475,19 +495,17 @@ def test_compile_with_the_default_backend_agrees_with_eager(name):
     torch.compiler.reset()
 
 
-def answers_with_heatmaps(name):
+def has_heatmaps(name):
     if model_class(name).input_kind != "image":
         return False
     with torch.device("meta"):
-        model = posezoo.create(name)
+        model = create(name)
         return model.eval()(model.example_input()).ndim == 4
 
 
 # regression, first steps that lead nowhere at this rate, answers to the whole cell: such a test is in their own files
 OVERFITS_ELSEWHERE = ("CPM", "Tompson")
-HEATMAPS = [
-    name for name in QUICK if model_class(name).__name__ not in OVERFITS_ELSEWHERE and answers_with_heatmaps(name)
-]
+HEATMAPS = [name for name in QUICK if model_class(name).__name__ not in OVERFITS_ELSEWHERE and has_heatmaps(name)]
 
 
 @pytest.mark.slow
@@ -500,6 +518,7 @@ def test_overfits_two_drawn_dots(name):
     from posezoo.losses import heatmap_mse
 
     torch.manual_seed(0)
+    name = name.removeprefix("small ")
     narrow = {"width": 16} if "width" in inspect.signature(model_class(name).__init__).parameters else {}
     model = posezoo.create(name, num_keypoints=1, **narrow).train()
     dots = torch.tensor([[[40.0, 24.0]], [[80.0, 100.0]]])
@@ -540,9 +559,7 @@ def test_a_video_of_any_length_comes_out_in_3d(model):
 
 @FOR_KEYPOINTS
 def test_forward_and_predict_agree(model):
-    """Where the network answers for every frame it was given they are the same, elsewhere they
-    share the answers.
-    """
+    """They are equal where the network predicts every frame, elsewhere they share some poses."""
     keypoints = small_input(model, 2)
     pose3d, _ = model.predict(keypoints)
     with torch.no_grad():
@@ -603,7 +620,7 @@ def test_statistics_travel_and_can_be_switched_off(model, tmp_path):
     ids=["no batch", "no time", "scores", "16 keypoints", "int", "no frames", "numpy", "gap"],
 )
 @pytest.mark.parametrize("call", ["forward", "predict"])
-def test_wrong_keypoints_name_the_fix(model, spoil, fix, call):
+def test_errors_about_keypoints_name_the_fix(model, spoil, fix, call):
     with pytest.raises(ValueError, match=fix):
         getattr(model, call)(spoil(small_input(model, 1)))
 
@@ -613,7 +630,7 @@ def test_other_keypoints_in_and_out(name):
     """What goes in and what comes out are two arguments; unnamed keypoints have no root and cannot
     be mirrored.
     """
-    model = posezoo.create(name, num_keypoints=5, input_keypoints=9).eval()
+    model = create(name, num_keypoints=5, input_keypoints=9).eval()
     keypoints = model.example_input(1)
     assert keypoints.shape[2] == 9
     assert model.predict(keypoints)[0].shape[2:] == (5, 3)
@@ -623,4 +640,4 @@ def test_other_keypoints_in_and_out(name):
     with pytest.raises(ValueError, match=r"input_keypoints=.*flip=False"):
         model.predict(keypoints, flip=True)
     with pytest.raises(ValueError, match="input_keypoints: expected"):
-        posezoo.create(name, input_keypoints=0)
+        create(name, input_keypoints=0)

@@ -30,7 +30,7 @@ def meta(name, **kwargs):
 
 
 def tiny(**kwargs):
-    """A narrow network whose answers are not all alike, which the paper's small first weights would
+    """A narrow network whose outputs are not all alike, which the paper's small first weights would
     make them.
     """
     torch.manual_seed(0)
@@ -165,7 +165,7 @@ def test_small_images(size):
 # ------------------------------------------------------------------------------------------- trunk and head
 
 
-def test_the_trunk_is_what_rpsm_starts_from():
+def test_the_trunk_has_rpsms_layers():
     with torch.device("meta"):
         assert sum(parameter.numel() for parameter in cpm_trunk().parameters()) == 9_110_720  # specs/models3d.md 1.1
     model, trunk = tiny(design="vgg"), cpm_trunk(8)
@@ -264,7 +264,7 @@ def test_center_map_is_the_pooled_gaussian():
     assert_close(center_map(centers, size), pooled, rtol=1e-12, atol=1e-15)
 
 
-def test_center_is_where_it_says():
+def test_a_centre_applies_to_its_own_image():
     model = tiny()
     image = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
@@ -326,7 +326,7 @@ def test_center_in_exported_and_compiled_graphs():
 
 
 @pytest.mark.slow
-def test_center_tells_whom():
+def test_center_selects_the_person():
     """One image, two dots: the first stage learns both, the last one that next to the centre,
     through `predict`.
     """
@@ -357,7 +357,7 @@ def test_center_tells_whom():
 # ------------------------------------------------------------------------------------------------ predictions
 
 
-def test_decoding_ignores_the_background_and_knows_where_cells_are():
+def test_decoding_ignores_the_background_and_uses_cell_centres():
     keypoints = torch.tensor([[[83.5, 43.5], [11.5, 19.5], [60.0, 61.0], [30.2, 70.9]]])
     target, _ = cpm_targets(keypoints[:, None], size=(12, 12))
     model = tiny()
@@ -410,7 +410,7 @@ def test_every_scale_finds_the_same_place(scales, monkeypatch):
         assert (scores > 0.6).all()
 
 
-def test_several_scales_average_what_each_sees():
+def test_several_scales_are_averaged():
     model, image = tiny(), torch.rand(2, 3, 64, 64)
     single = [model.predict(image, scales=(scale, scale)) for scale in (0.8, 1.0, 1.2)]
     assert_close(single[1], model.predict(image))  # 1.0 is the plain prediction, to the bit of the resampling
@@ -445,7 +445,7 @@ def test_scales_are_positive_numbers(scales):
         tiny().predict(torch.rand(1, 3, 32, 32), scales=scales)
 
 
-def test_several_scales_want_maps_of_the_images_size():
+def test_several_scales_require_maps_of_the_images_size():
     with pytest.raises(ValueError, match="with decoding=\"bicubic\", not 'quarter'"):
         tiny(design="bn").predict(torch.rand(1, 3, 32, 32), scales=(0.9, 1.1))
 
@@ -491,7 +491,7 @@ def test_targets_are_the_authors():  # specs 3.3
     assert_close(target[:, 2], 1 - target[:, :2].amax(dim=1))
 
 
-def test_stage_one_learns_everybody():
+def test_stage_one_is_trained_on_all_people():
     people = torch.tensor([[[[40.0, 40.0]], [[44.0, 40.0]], [[90.0, 20.0]]]], dtype=torch.float64)
     first, later = cpm_targets(people, size=(12, 12))
     each = [cpm_targets(people[:, i : i + 1], size=(12, 12))[0] for i in range(3)]
@@ -529,7 +529,7 @@ def test_missing_keypoints_are_empty_maps():
         (torch.full((2, 1, 14, 2), math.nan), None, "NaN or infinite"),
     ],
 )
-def test_targets_say_what_is_wrong(keypoints, visible, says):
+def test_targets_refuse_wrong_arguments(keypoints, visible, says):
     with pytest.raises(ValueError, match=says):
         cpm_targets(keypoints, visible, size=(8, 8))
 
@@ -555,7 +555,7 @@ def test_published_weights_are_mmposes():
     [
         ("cpm_9x9_6s", "985000_addLEEDS"),
         ("cpm_9x9_4s", "40000"),
-        ("cpm_vgg_6s", "320000"),
+        ("cpm_vgg_6s.mpii_368x368", "320000"),
         ("cpm_person_4s", "70000"),
     ],
 )

@@ -16,10 +16,9 @@ import posezoo
 from posezoo.geometry import denormalize_points, normalize_points
 from posezoo.layers import local_response_norm
 from posezoo.losses import keypoint_mse
-from posezoo.models.deeppose import DeepPose, whole_image
+from posezoo.models.deeppose import DeepPose
 from posezoo.models.deeppose_resnet import DeepPoseRegression, inside
-from posezoo.refinement import displacement_statistics, simulated_predictions
-from posezoo.weights import WeightsNotFoundError
+from posezoo.refinement import displacement_statistics, simulated_predictions, whole_image
 
 NARROW = (4, 4, 6, 6, 4, 16, 16)
 LSP = posezoo.get_skeleton("lsp14")
@@ -37,7 +36,7 @@ def count(model):
 
 
 def narrow(seed=0, **kwargs):
-    """A small cascade in double precision whose stages answer with a pose of their own, varied by
+    """A small cascade in double precision whose stages predict a pose of their own, varied by
     what they see.
     """
     torch.manual_seed(seed)
@@ -221,7 +220,7 @@ def test_squares_reach_beyond_the_image_where_it_is_of_mean_colour():
 
 
 @pytest.mark.parametrize(("stage", "zoom"), [(2, 2), (3, 1)])
-def test_a_dot_lies_where_the_target_says(stage, zoom):
+def test_a_drawn_dot_lies_at_its_target(stage, zoom):
     """Draw a dot at every keypoint, simulate predictions, and look where the network of the stage
     sees the dot.
     """
@@ -252,7 +251,7 @@ def test_a_dot_lies_where_the_target_says(stage, zoom):
 
 
 class Watched(nn.Module):
-    """In a network's place: keeps what it is shown, and sees nothing in it."""
+    """In a network's place: keeps its inputs, and returns zeros."""
 
     def __init__(self):
         super().__init__()
@@ -288,7 +287,7 @@ def noisy(keypoints, spread=6.0):
     return truth + spread * torch.randn(truth.shape, generator=torch.Generator().manual_seed(3)), truth
 
 
-def test_later_stages_see_more_of_a_larger_image():
+def test_later_stages_crop_more_detail_of_a_larger_image():
     model = narrow(num_stages=2)
     seen = []
     for trunk in model.trunks:
@@ -302,7 +301,7 @@ def test_later_stages_see_more_of_a_larger_image():
     assert seen[1].std() > 1.1 * seen[3].std()
 
 
-def test_the_mirror_image_is_seen_mirrored():
+def test_the_mirror_image_is_predicted_mirrored():
     model = narrow(num_stages=2)
     first, second = watch(model)
     image, (keypoints, _) = picture(1), poses(1)
@@ -325,7 +324,7 @@ def test_no_gradient_goes_to_the_stage_before():
     assert all(p.grad is not None for p in model.parameters())
 
 
-def test_a_crop_teaches_its_own_joint_only():
+def test_a_crop_trains_its_own_joint_only():
     """The network regresses all keypoints in every crop; pair i counts in the crop around keypoint
     i (Equation 8).
     """
@@ -424,7 +423,7 @@ def test_keypoints_without_a_torso_have_the_diagonal_of_their_box():
 
 
 @pytest.mark.parametrize("missing", range(14))
-def test_a_missing_joint_is_left_out_whatever_its_position_says(missing):
+def test_a_missing_joint_is_left_out_whatever_its_coordinates(missing):
     model = narrow(num_stages=2)
     keypoints, visible = poses()
     model.measure(2, *noisy(keypoints), visible.repeat(8, 1))
@@ -578,15 +577,9 @@ def test_stages_and_boxes_that_do_not_fit_are_refused():
         ({"lrn": "vgg"}, "expected one of alexnet, caffe"),
     ],
 )
-def test_arguments_that_make_no_sense_are_refused(kwargs, says):
+def test_impossible_arguments_are_refused(kwargs, says):
     with pytest.raises(ValueError, match=says):
         DeepPose(**{"widths": NARROW, **kwargs})
-
-
-def test_nobody_has_the_authors_weights():
-    with pytest.raises(ValueError, match="deeppose") as caught:
-        posezoo.create("deeppose", pretrained=True)
-    assert not isinstance(caught.value, WeightsNotFoundError)
 
 
 def test_without_a_head_there_is_one_stage():

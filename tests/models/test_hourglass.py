@@ -211,7 +211,7 @@ def test_a_dot_and_its_mirror_image(decoding):
 
 @pytest.mark.parametrize("name", ["hourglass_2", "hourglass52"])
 def test_flip_averaging_leaves_a_dot_where_it_is(name):
-    """A network that answers with the picture itself, each cell the mean of its block; mmpose's
+    """A network whose output is the image itself, each cell the mean of its block; mmpose's
     begin at pixel 0.
     """
     model = posezoo.create(name, width=8, num_keypoints=1, skeleton=["nose"])
@@ -231,7 +231,7 @@ def test_flip_averaging_leaves_a_dot_where_it_is(name):
 
 
 def test_decoding_is_bearpaws():
-    """anibali's `final_preds_untransformed` answers these cells, from the edge of the first pixel."""
+    """anibali's `final_preds_untransformed` returns these cells, from the edge of the first pixel."""
     maps = torch.from_numpy(np.random.RandomState(1).standard_normal((1, 16, 64, 64))).float()
     keypoints, _ = StackedHourglass(num_stacks=1, width=8, num_keypoints=16).decode(maps)
     theirs = torch.tensor([[53.75, 8.25], [11.25, 57.75], [22.75, 8.25], [14.25, 41.25]])
@@ -239,7 +239,7 @@ def test_decoding_is_bearpaws():
 
 
 def test_decoding_is_princetons():
-    """The authors' `HeatmapParser` on small maps, where every peak is near a border, answers these
+    """The authors' `HeatmapParser` on small maps, where every peak is near a border, returns these
     cells; a half is
     added already."""
     maps = torch.from_numpy(np.random.RandomState(3).standard_normal((1, 6, 4, 5))).float() / 3
@@ -371,7 +371,7 @@ def test_learns_drawn_figures(method, decoding, pixels):
     assert scores.min() > 0.5
 
 
-def test_people_without_annotated_keypoints_still_teach():
+def test_people_without_annotated_keypoints_still_count():
     """An empty target counts, unless the weights say otherwise: whichever keypoint is missing."""
     torch.manual_seed(0)
     model = StackedHourglass(num_stacks=2, width=8, num_keypoints=3)

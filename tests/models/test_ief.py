@@ -245,7 +245,7 @@ def test_no_gradient_passes_through_the_drawn_pose(model, image):
     model.zero_grad()
 
 
-def test_every_correction_teaches_the_network(model, image):
+def test_every_correction_has_a_gradient(model, image):
     stages = model(image[:1], all_stages=True)
     steps = [stages[0], *(after - before for before, after in itertools.pairwise(stages))]
     for step in steps:
@@ -304,8 +304,8 @@ def test_missing_keypoints_stay_where_they_start(missing):
 
 
 @pytest.mark.parametrize("missing", range(3))
-def test_a_missing_keypoint_teaches_nothing(model, image, missing):
-    """In any position: neither its row of the last layer nor what it says of itself."""
+def test_a_missing_keypoint_has_no_gradient(model, image, missing):
+    """In any position: neither its row of the last layer nor its own prediction."""
     target = torch.full((1, 3, 2), 130.0)
     visible = torch.ones(1, 3, dtype=torch.bool)
     visible[0, missing] = False
@@ -394,15 +394,15 @@ def test_poses_that_make_no_median_are_refused(model):
 
 
 @pytest.mark.parametrize("argument", [{"num_steps": 0}, {"num_steps": 1.5}, {"max_step": 0}, {"sigma": -1.0}])
-def test_arguments_that_make_no_sense_are_refused(argument):
+def test_impossible_arguments_are_refused(argument):
     with pytest.raises(ValueError, match=next(iter(argument))):
         IEF(**argument)
 
 
 def test_weights_are_to_be_downloaded_by_hand():
     with pytest.raises(ValueError, match=r"Download http://.*models\.tar yourself and write create\('ief', checkpoint"):
-        posezoo.create("ief", pretrained=True)
-    assert "ief" not in posezoo.list_models(pretrained=True, include_tags=False)
+        posezoo.create("ief.mpii_224x224", pretrained=True)
+    assert "ief.mpii_224x224" not in posezoo.list_pretrained()
 
 
 def test_batches_of_one_and_of_none_train(image):

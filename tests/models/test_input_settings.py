@@ -135,7 +135,8 @@ def test_udp_is_corner_aligned():
 def test_the_person_arrives_as_large_as_in_the_paper(name, high):
     model = on_meta(name)
     box = torch.tensor([[100.0, 50.0, 200.0, 450.0]])
-    place = box_to_crop(box, model.input_size, padding=model.padding, keep_aspect=model.keep_aspect)
+    around = box + model.margin * torch.tensor([-1.0, -1.0, 1.0, 1.0])
+    place = box_to_crop(around, model.input_size, padding=model.padding, keep_aspect=model.keep_aspect)
     matrix = crop_matrix(*place, model.input_size, keep_aspect=model.keep_aspect)
     corners = transform_points(box.view(1, 2, 2), matrix)
     assert float(corners[0, 1, 1] - corners[0, 0, 1]) == pytest.approx(high, abs=0.01)
@@ -183,7 +184,7 @@ def test_a_folder_of_before_without_settings_loads(tmp_path):
     assert (loaded.input_size, loaded.padding) == ((64, 48), 1.25)
 
 
-def test_a_record_brings_its_size():
+def test_a_record_sets_the_input_size():
     record = posezoo.Weights(input_size=(384, 288), input={"padding": 1.4})
     model = posezoo.create("hrnet_w32", width=4, pretrained_cfg=record)
     assert (model.input_size, model.padding) == ((384, 288), 1.4)
@@ -268,7 +269,7 @@ def test_a_photograph_of_the_inputs_size_is_cropped_as_by_forward():
         assert scores.shape == (1, 14)
 
 
-def test_later_stages_see_the_full_resolution(monkeypatch):
+def test_later_stages_crop_at_full_resolution(monkeypatch):
     """Stripes four pixels wide: gone in a crop of 220 x 220, still there in the squares of the
     photograph.
     """
@@ -280,15 +281,16 @@ def test_later_stages_see_the_full_resolution(monkeypatch):
         "run",
         lambda self, stage, crops: (contrast.append((stage, crops.std(dim=-1).mean())), run(self, stage, crops))[1],
     )
+    monkeypatch.setattr("posezoo.models.deeppose.PEOPLE_TOGETHER", 2)
     image = torch.zeros(3, 1760, 1760, dtype=torch.float64)
     image[..., (torch.arange(1760) // 4) % 2 == 1] = 1
     box = torch.tensor([[0.0, 0, 1760, 1760]], dtype=torch.float64)
     matrices = crop_matrix(*box_to_crop(box, (220, 220), padding=1.0, keep_aspect=False), (220, 220), keep_aspect=False)
-    matrices = matrices.expand(10, -1, -1)
+    matrices = matrices.expand(3, -1, -1)
     keypoints, _ = model.predict_from_image(image, matrices)
-    assert keypoints.shape == (10, 14, 2)
+    assert keypoints.shape == (3, 14, 2)
     later = [float(value) for stage, value in contrast if stage > 1]
-    assert len(later) == 4  # two stages, eight people at once
+    assert len(later) == 4  # two stages, two people and then one
     reduced = crop(image, matrices[:1], (220, 220))
     assert reduced.std(dim=-1).mean() < 0.02
     contrast.clear()

@@ -88,7 +88,7 @@ def test_agrees_with_the_authors(max_norm, first, total):
     assert float(output.sum()) == pytest.approx(total, abs=2e-6)
 
 
-def test_max_norm_scales_the_whole_matrix_and_the_gradient_sees_it():
+def test_max_norm_scales_the_whole_matrix_and_its_gradient():
     layer = Linear(4, 3, max_norm=True).double()
     x = torch.randn(5, 4, dtype=torch.float64)
     for norm, scale in ((0.5, 1.0), (1.0, 1.0), (8.0, 1 / 8)):
@@ -121,7 +121,7 @@ def test_starts_as_the_authors_do():  # truncated normal times sqrt(2 / inputs),
     assert float(model.w1.weight.abs().max()) <= 2 * (2 / 32) ** 0.5
 
 
-def test_what_the_network_sees():
+def test_inputs_of_the_network():
     model = Martinez(linear_size=16).eval()
     keypoints = 1000 * torch.rand(2, 3, 17, 2)
     with torch.no_grad():
@@ -133,7 +133,7 @@ def test_what_the_network_sees():
         assert not torch.equal(Martinez(linear_size=16, neck=True).eval()(moved), before)
 
 
-def test_frames_do_not_see_each_other():
+def test_frames_are_independent():
     for frame in ("pixels", "person"):
         model = Martinez(linear_size=16, frame=frame).eval()
         keypoints = 1000 * torch.rand(2, 7, 17, 2)
@@ -142,7 +142,7 @@ def test_frames_do_not_see_each_other():
             assert_close(model(keypoints), alone, rtol=1e-4, atol=1e-3)
 
 
-def test_the_persons_frame_knows_no_camera():
+def test_the_persons_frame_does_not_depend_on_the_camera():
     model = Martinez(linear_size=16, frame="person").eval()
     pose = 100 * torch.randn(2, 1, 17, 2)
     with torch.no_grad():
@@ -176,7 +176,7 @@ def test_one_frame_is_no_batch_to_train_on():
     assert model(model.example_input(1).repeat(1, 2, 1, 1)).shape == (1, 2, 17, 3)
 
 
-def test_float64_keypoints_are_welcome():  # what NumPy makes
+def test_float64_keypoints_are_accepted():  # what NumPy makes
     model = Martinez(linear_size=8).eval()
     keypoints = model.example_input(2)
     assert_close(model.predict(keypoints.double())[0], model.predict(keypoints)[0])

@@ -85,7 +85,9 @@ def random_annotations(batch, height=3, width=4):
         ("posernn_lstm", {"head": "shared", "init": "zeros"}, 27_757_634),
         ("posernn_lstm", {"head": "shared"}, 27_757_634 + 25_088 * 512 + 512),  # a linear map to the first state
         # the code's last layer has 196 outputs, of which each location here has its own
-        ("posernn_attention", {}, 17_003_300 - 195 * (128 + 1)),
+        ("posernn_attention", {"layers": 1, "hidden": 512}, 17_003_300 - 195 * (128 + 1)),
+        # a linear map to the first state, and two layers of 128 in place of one of 512
+        ("posernn_attention", {}, 15_539_937),
     ],
 )
 def test_size_is_the_codes(name, kwargs, parameters):
@@ -147,7 +149,7 @@ def test_the_sequence_is_the_codes():
 
 @pytest.mark.parametrize("head", ["step", "mlp", "shared"])
 @pytest.mark.parametrize("sequence", [None, [3, 0, 2, 15, *range(4, 15), 1]])
-def test_each_step_says_its_keypoint(head, sequence):
+def test_each_step_predicts_its_keypoint(head, sequence):
     """Against PyTorch's LSTM, run over 16 copies of the input: step t is keypoint `sequence[t]`."""
     model = small_lstm(hidden=8, head=head, init="slice", sequence=sequence)
     order = sequence or SEQUENCE
@@ -182,7 +184,7 @@ def starts(x, layers, hidden):
     return parts[1].contiguous(), parts[0].contiguous()
 
 
-def test_a_sequence_must_say_every_keypoint_once():
+def test_a_sequence_must_have_every_keypoint_once():
     with torch.device("meta"):
         for wrong in ([*range(15), 14], list(range(17)), list(range(1, 17))):
             with pytest.raises(ValueError, match="each of the 16 keypoints once"):
@@ -254,7 +256,7 @@ def sigmoid(x):
 
 
 @pytest.mark.parametrize("init", ["learned", "zeros", "slice"])
-def test_the_first_state_is_what_init_says(init):
+def test_init_sets_the_first_state(init):
     model = small_lstm(hidden=128, layers=2, init=init)
     x = random_pool5(2)
     with torch.no_grad():
@@ -304,7 +306,7 @@ def test_unknown_choices_are_refused():
 @torch.no_grad()
 def test_attention_is_the_loops_of_the_paper():
     """Section 4.3, one person, one step and one location at a time."""
-    model = small_attention(num_keypoints=3, sequence=[1, 2, 0])
+    model = small_attention(num_keypoints=3, sequence=[1, 2, 0], layers=1, hidden=512)
     features = random_annotations(2)
     keypoints, weights = model.run_steps(features)
     scorer, cell = model.attention, model.lstm
@@ -337,7 +339,7 @@ def test_weights_are_shares():
 
 
 def test_attention_follows_its_locations():
-    """Shuffled locations: shuffled weights, the same answers."""
+    """Shuffled locations: shuffled weights, the same predictions."""
     model = small_attention()
     features = random_annotations(2)
     shuffled = features.flatten(2)[..., torch.randperm(12, generator=torch.Generator().manual_seed(4))]
@@ -370,14 +372,14 @@ def test_where_one_location_has_all_the_weight_the_context_is_its_annotation(loc
     assert (weights.flatten(2)[..., location] > 1 - 1e-12).all()
 
 
-def test_equal_scores_look_at_everything_alike():
+def test_equal_scores_give_uniform_attention():
     model = small_attention(num_keypoints=2)
     nn.init.zeros_(model.attention.score.weight)
     _, weights = model.run_steps(random_annotations(1))
     assert_close(weights, torch.full_like(weights, 1 / 12))
 
 
-def test_attend_is_forward_and_says_where():
+def test_attend_returns_forwards_keypoints_and_attention():
     model = build("posernn_attention", num_keypoints=4)
     image = torch.rand(2, 3, 32, 48)
     runs = []
@@ -414,7 +416,7 @@ def test_people_have_states_of_their_own(make):
 
 
 @pytest.mark.parametrize("missing", range(16))
-def test_a_missing_joint_teaches_nothing_in_any_position(missing):
+def test_a_missing_joint_has_no_gradient_in_any_position(missing):
     model = small_lstm(hidden=8, layers=1, init="zeros").train()
     target = torch.full((2, 16, 2), 100.0, dtype=torch.float64)
     target[:, missing] = torch.nan
@@ -530,7 +532,7 @@ def test_the_whole_network_overfits_four_figures():
         ("posernn_attention", {}, 250, 1e-3, 0.3, 1),
     ],
 )
-def test_what_follows_the_convolutions_overfits_four_figures(name, kwargs, steps, rate, head_rate, pixels):
+def test_layers_after_the_convolutions_overfit_four_figures(name, kwargs, steps, rate, head_rate, pixels):
     """At the paper's size, with the convolutions as they start, which need to run only once."""
     image, target, skeleton = figures(224)
     torch.manual_seed(0)
@@ -588,7 +590,8 @@ def test_imagenet_trunk_is_timms(batch_norm, tmp_path, monkeypatch):
     save_file(state, file)
     asked = []
     monkeypatch.setattr("posezoo.backbones.find", lambda record, *_: asked.append(record.sources[0]) or file)
-    ours = build("posernn_attention", pretrained_backbone=True, batch_norm=batch_norm, affine=batch_norm)
+    norms = {"affine": True, "bn_order": "conv_bn_relu"} if batch_norm else {}
+    ours = build("posernn_attention", pretrained_backbone=True, batch_norm=batch_norm, **norms)
     assert asked == [f"hf-hub:timm/{name}.tv_in1k"]
     assert ours.normalize.mean.tolist() == pytest.approx([0.485, 0.456, 0.406])
     assert "pretrained_backbone" not in ours.kwargs
@@ -602,9 +605,3 @@ def test_imagenet_trunk_needs_the_same_norms():
     for wrong in ({}, {"affine": True, "bn_order": "conv_relu_bn"}):
         with torch.device("meta"), pytest.raises(ValueError, match="batch_norm=False"):
             posezoo.create("posernn_lstm", pretrained_backbone=True, **wrong)
-
-
-def test_nobody_has_weights():
-    for name in ("posernn_cnn", "posernn_lstm", "posernn_attention"):
-        with pytest.raises(ValueError, match=f"nobody has published weights for {name}"):
-            posezoo.create(name, pretrained=True)

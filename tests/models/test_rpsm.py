@@ -31,7 +31,7 @@ def on_meta(build, **kwargs):
 
 
 def small(seed=0, **kwargs):
-    """A network in double precision that is quick, with answers of some decimetres."""
+    """A network in double precision that is quick, with poses of some decimetres."""
     torch.manual_seed(seed)
     model = RPSM(**{"size": SIZE, "width": 8, "hidden": 16, "init": "torch7", **kwargs}).double().eval()
     for name, parameter in model.named_parameters():
@@ -205,7 +205,7 @@ def test_the_lstm_is_torchs(refines):
     assert_close(torch.cat([first, second], dim=1), pose, rtol=0, atol=1e-12)
 
 
-def test_stages_see_what_figure_3_says():
+def test_stages_have_the_inputs_of_figure_3():
     """Equation 1 written out frame by frame and stage by stage, with the modules' own weights."""
     for kwargs in ({}, {"share_stages": False, "adapt": "code"}, {"share_specialised": True}, {"temporal": "fc"}):
         model = small(**kwargs)
@@ -264,7 +264,7 @@ def test_shared_modules_are_one():
     assert [part.refines for part in shared.specialised] == [True, True, True]
 
 
-def test_later_stages_refine_what_earlier_ones_said():
+def test_later_stages_take_the_earlier_stages_poses():
     model = small()
     clip = random_clip()
     before = model(clip, all_stages=True)
@@ -337,7 +337,7 @@ def test_streaming_is_the_whole_clip_at_once(kwargs, clip_length):
     assert_close(stream.clip(clip), expected, rtol=0, atol=1e-3)
 
 
-def test_forgetting_and_not_forgetting_differ():
+def test_a_reset_state_changes_the_predictions():
     model = small()
     clip = random_clip(1, 12)
     stateful, reset = model.predict(clip)[0], model.predict(clip, clip_length=5)[0]
@@ -346,7 +346,7 @@ def test_forgetting_and_not_forgetting_differ():
 
 
 def test_features_can_be_kept():
-    """The stages on a trunk's features of before, frame after frame, answer as the whole network
+    """The stages on a trunk's features of before, frame after frame, predict as the whole network
     does.
     """
     model, clip = small(), random_clip(2, 6)
@@ -406,7 +406,7 @@ def test_predict_holds_few_frames_at_a_time():
     assert seen == [6, 6, 3]
 
 
-def test_streams_do_not_see_each_other():
+def test_streams_are_independent():
     model = small()
     clip = random_clip(1, 4)
     one, other = model.stream(), model.stream()
@@ -415,7 +415,7 @@ def test_streams_do_not_see_each_other():
     assert_close(streamed, model.predict(clip)[0], rtol=0, atol=1e-3)
 
 
-def test_wrong_streams_name_the_fix():
+def test_errors_of_streams_name_the_fix():
     model = small()
     stream = model.stream()
     clip = random_clip(2)
@@ -467,7 +467,7 @@ def test_clips_of_any_length_and_number():
     assert_close(model.predict(one)[0], model.decode(model(one))[0])
 
 
-def test_videos_in_a_batch_do_not_see_each_other():
+def test_videos_in_a_batch_are_independent():
     model = small()
     clip = random_clip(3)
     assert_close(model(clip), torch.cat([model(one[None]) for one in clip]), rtol=0, atol=1e-9)
@@ -489,7 +489,7 @@ def test_videos_in_a_batch_do_not_see_each_other():
     ids=["no batch", "no time", "grey", "channels last", "uint8", "narrow", "no width", "no frames", "numpy"],
 )
 @pytest.mark.parametrize("call", ["forward", "predict"])
-def test_wrong_clips_name_the_fix(spoil, fix, call):
+def test_errors_about_clips_name_the_fix(spoil, fix, call):
     with pytest.raises(ValueError, match=fix):
         getattr(small(), call)(spoil(random_clip()))
 
@@ -544,7 +544,7 @@ def test_gradients_reach_every_part(kwargs):
     assert not [name for name, parameter in model.named_parameters() if not parameter.grad.any()]
 
 
-def test_a_frozen_trunk_stays_as_it_is():
+def test_a_frozen_trunk_does_not_change_in_training():
     model = small().train()
     model.freeze_trunk()
     output = model.forward_features(random_clip())
@@ -608,7 +608,7 @@ def test_a_trunk_comes_from_another_network():
         assert_close(copied.normalize.mean, torch.full((3,), mean).double(), rtol=0, atol=1e-7)
 
 
-def test_a_pose_machine_and_its_trunk_see_the_same():
+def test_a_pose_machines_trunk_has_the_same_features():
     torch.manual_seed(0)
     pose_machine = posezoo.create("cpm_vgg_6s", num_stages=2, width=8).double().eval()
     for layer in pose_machine.trunk:
@@ -748,7 +748,7 @@ def test_without_rescaling_poses_only_lose_their_root():
 
 
 def test_the_root_is_always_zero():
-    """Its maximum is 1e-4, its minimum 0 (specs/models3d.md 1.6): what the network says of it is
+    """Its maximum is 1e-4, its minimum 0 (specs/models3d.md 1.6): what the network predicts for it is
     next to nothing.
     """
     model = small()
@@ -870,7 +870,7 @@ def test_coordinates_that_never_vary_do_not_divide_by_zero():
     assert_close(codec.decode(codec.encode(still)), codec.target(still), rtol=0, atol=1e-9)
 
 
-def test_wrong_poses_name_the_fix():
+def test_errors_about_poses_name_the_fix():
     codec = small().codec
     poses = random_poses(3, 2, 17)
     with pytest.raises(ValueError, match=r"model\.codec\.fit.*rescale_bones=False"):

@@ -313,7 +313,7 @@ def test_a_file_with_tensorflows_names(tmp_path, caplog):
 # Ablations
 
 
-def test_every_switch_of_table_4_changes_what_it_should():
+def test_every_switch_of_table_4_changes_its_part():
     window = keypoints(5, batch=2)
     states = {}
     for name, kwargs in {
@@ -383,9 +383,9 @@ def test_places_of_the_dropouts():
         assert abs(float(agreement) - 0.5) < 0.08
 
 
-def test_what_each_dropout_touches():
-    """The recurrent answer and the memory go on whole; what is dropped is the input, the candidate,
-    the head's view.
+def test_each_dropout_drops_its_inputs():
+    """Dropout is on the input, the candidate and the head's input, not on recurrent output and
+    memory.
     """
     torch.manual_seed(0)
     model = Seq2Seq3D(hidden_size=64).train()
@@ -460,7 +460,7 @@ def test_predict_slides_over_the_video(window):
             assert_close(poses[:, 1:], expected, rtol=1e-5, atol=1e-4)
 
 
-def test_a_window_of_one_frame_sees_that_frame_alone():
+def test_a_window_of_one_frame_depends_on_that_frame_only():
     model, video = build(window=1), keypoints(6)
     together, _ = model.predict(video)
     alone = torch.cat([model.predict(video[:, [frame]])[0] for frame in range(6)], dim=1)
@@ -475,7 +475,7 @@ def test_a_video_shorter_than_the_window_begins_with_its_first_frame():
         assert_close(model.predict(video)[0], model.predict(padded)[0][:, 5 - frames :])
 
 
-def test_which_frames_an_answer_depends_on():
+def test_outputs_depend_on_their_receptive_field_only():
     model, video = build(), keypoints(20)
     before, _ = model.predict(video)
     for moved, expected in ((12, range(12, 17)), (2, range(7)), (19, [19])):
@@ -511,7 +511,7 @@ def test_streaming_is_predicting(kwargs, flip):
     assert not poses.requires_grad
 
 
-def test_streams_do_not_see_each_other():
+def test_streams_are_independent():
     model, video = build(), keypoints(8, batch=2)
     first, second = model.stream(), model.stream()
     for frame in video.unbind(1):
@@ -520,7 +520,7 @@ def test_streams_do_not_see_each_other():
     assert_close(torch.stack([pose[0] for pose in poses]), whole[:, -1], rtol=1e-6, atol=1e-4)
 
 
-def test_a_stream_refuses_what_it_cannot_take():
+def test_a_stream_refuses_other_shapes():
     stream = build().stream()
     frame = keypoints(1)[:, 0]
     with pytest.raises(ValueError, match=r"one frame \(B, 17, 2\), got shape \(17, 2\).*keypoints\[None\]"):
@@ -539,7 +539,7 @@ def test_a_stream_refuses_what_it_cannot_take():
     assert build().stream()(frame[:0]).shape == (0, 17, 3)
 
 
-def test_the_persons_frame_knows_no_camera():
+def test_the_persons_frame_does_not_depend_on_the_camera():
     model, video = build(frame="person"), keypoints(9)
     assert_close(model.predict(3.5 * video + 700)[0], model.predict(video)[0], rtol=1e-3, atol=1e-2)
 
@@ -548,7 +548,7 @@ def test_the_persons_frame_knows_no_camera():
 # Heads, arguments, learning
 
 
-def test_a_new_head_keeps_what_recurs():
+def test_a_new_head_keeps_the_recurrent_weights():
     model = build()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.reset_head(5)

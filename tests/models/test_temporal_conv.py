@@ -114,7 +114,7 @@ def test_strided_and_dilated_are_one_network(widths, causal):
     assert_close(strided, dilated, rtol=0, atol=1e-9)
 
 
-def test_a_window_costs_what_its_one_answer_needs():
+def test_a_window_computes_only_its_one_output():
     model = random_network(filter_widths=[3, 3, 3, 3])
     seen = []
     for layer in (model.expand_conv, *model.layers_conv):
@@ -141,7 +141,7 @@ def test_predict_slides_over_the_padded_video(causal):
 
 @pytest.mark.parametrize("frame", ["pixels", "person"])
 @pytest.mark.parametrize("causal", [False, True])
-def test_which_frames_an_answer_depends_on(causal, frame):
+def test_outputs_depend_on_their_receptive_field_only(causal, frame):
     model = random_network(causal=causal, frame=frame)
     keypoints = video(80)
     before, _ = model.predict(keypoints)

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 import posezoo
 from posezoo.backbones import ExtendedConv, extend_first_conv, load_backbone, timm_backbone
-from posezoo.models.deeppose import whole_image
+from posezoo.refinement import whole_image
 
 RESNET, MOBILE = "test_resnet.r160_in1k", "mobilenetv3_small_050"
 NETWORKS = {
@@ -21,6 +21,7 @@ NETWORKS = {
     "deeppose shared": {"backbone": MOBILE, "neck_widths": [4, 16], "num_stages": 3, "share_backbone": True},
     "ief": {"backbone": RESNET, "neck_width": 4, "num_steps": 2},
     "ief average": {"backbone": MOBILE, "neck_width": 0, "num_steps": 2},
+    "rpsm heatmaps": {"backbone": RESNET, "heatmaps": 3, "deconv_width": 8, "width": 8, "hidden": 16, "size": [64, 96]},
     "rpsm": {"backbone": RESNET, "width": 8, "hidden": 16, "size": [72, 96], "clip_length": 2},
 }
 
@@ -85,7 +86,8 @@ def test_saved_and_loaded_is_the_same_to_the_bit(name, tmp_path):
     loaded = posezoo.create(f"local-dir:{tmp_path}", pretrained=True)
     assert loaded.kwargs == model.kwargs
     assert loaded.state_dict().keys() == model.state_dict().keys()
-    assert all(torch.equal(loaded.state_dict()[key], value) for key, value in model.state_dict().items())
+    state = loaded.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())
     other = posezoo.create(f"local-dir:{tmp_path}", pretrained=True, num_keypoints=6)
     assert other.num_keypoints == 6
 
@@ -122,6 +124,11 @@ def test_gradient_checkpointing_changes_nothing(name):
     assert_close(losses[1], losses[0], rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in ("ief", "rpsm") else pytest.mark.slow) for name in NETWORKS],
+    indirect=True,
+)
 def test_export_with_any_batch_agrees_with_eager(model):
     batch = torch.export.Dim("batch", min=1, max=64)
     exported = torch.export.export(model, (given(model),), dynamic_shapes={model.input_kind: {0: batch}})
@@ -203,6 +210,30 @@ def test_rpsm_copies_the_neck_too_and_freezes_both():
     assert trained
     assert not [key for key in trained if key.startswith(("backbone", "neck"))]
     assert second.neck.heatmap_head(14)(first.forward_features(clip)[0]).shape == (2, 14, 9, 12)
+
+
+def test_features_of_rpsm_can_be_the_heatmaps_of_simple_baselines(source):
+    more = {"backbone": RESNET, "deconv_width": 8, "size": (64, 96), "width": 6, "hidden": 16}
+    model = posezoo.create("rpsm", heatmaps=17, **more).eval()
+    before = copy.deepcopy(model.state_dict())
+    for wrong in (posezoo.create("simple_baseline_lite", backbone=RESNET, deconv_width=8, num_keypoints=3), {}):
+        with pytest.raises(ValueError, match=r"17 keypoints .* tensors do not fit"):
+            model.load_trunk(wrong)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    model.load_trunk(source)
+    clip = given(model, 1)
+    with torch.no_grad():
+        features, heatmaps = model.forward_features(clip), source(clip[0])
+    assert (model.num_features, features.shape) == (17, (1, 5, 17, 8, 12))
+    top_left = heatmaps[..., :2, :2].mean(dim=(-2, -1))
+    assert_close(features[0, ..., 0, 0] / features.std(), top_left / (features.std() / 20))
+    model.freeze_trunk()
+    assert {key.split(".")[0] for key, p in model.named_parameters() if p.requires_grad} == {
+        "specialised", "adaption", "recurrent",
+    }  # fmt: skip
+    for wrong in ({"backbone": None}, {"size": (64, 72)}):
+        with pytest.raises(ValueError, match="heatmaps: expected a backbone such as"):
+            posezoo.create("rpsm", heatmaps=17, **{**more, **wrong})
 
 
 def test_rpsm_needs_maps_of_three_strides():

@@ -134,7 +134,7 @@ def test_local_contrast_is_torch7s():
     assert_close(local_contrast(image)[0], expected, rtol=1e-10, atol=1e-12)
 
 
-def test_local_contrast_forgets_brightness_and_contrast():
+def test_local_contrast_removes_brightness_and_contrast():
     image = torch.rand(2, 3, 32, 32, dtype=torch.float64)
     assert_close(local_contrast(0.3 * image + 0.2), local_contrast(image))
     flat = torch.full((1, 3, 16, 16), 0.7, requires_grad=True)
@@ -184,7 +184,7 @@ def test_targets_are_gaussians_of_one_and_a_half_cells():  # specs/models2d_a.md
     assert [round(float(value), 5) for value in values] == [0.80074, 0.64118, 0.41111, 0.13534]
 
 
-def test_fine_loss_teaches_only_the_window():
+def test_fine_loss_has_gradients_in_the_window_only():
     """The gradient of E2 on pasted maps is that of E2 on the windows (the first of the departures)."""
     torch.manual_seed(0)
     squares = torch.randn(1, 2, 36, 36, requires_grad=True)
@@ -202,7 +202,7 @@ def test_fine_loss_teaches_only_the_window():
     assert_close(target[0, 1, 40:, :22].abs().max(), torch.tensor(0.0))
 
 
-def test_missing_joints_teach_nothing():
+def test_missing_joints_have_no_gradient():
     torch.manual_seed(0)
     model = Tompson(num_keypoints=3, **SMALL)
     stages = model(torch.rand(2, 3, 64, 64), all_stages=True)
@@ -227,7 +227,7 @@ def test_missing_joints_teach_nothing():
 
 
 def coarse_and_oracle(pooling, crop, size, dots):
-    """`refine` with a fine model that answers with the crop of the image itself."""
+    """`refine` with a fine model whose output is the crop of the image itself."""
     model = Tompson(pooling=pooling, crop=crop, num_keypoints=len(dots), **SMALL)
 
     class Oracle(torch.nn.Module):
@@ -369,7 +369,7 @@ def test_coarse_maps_decode_to_the_middle_of_their_cell():
         assert_close(alone.decode(coarse)[0], expected)
 
 
-def test_three_banks_for_the_fine_model_want_whole_cells():
+def test_three_banks_with_a_fine_model_require_whole_cells():
     with pytest.raises(ValueError, match="crop: expected a multiple of 8"):
         Tompson(fine_banks=3)
     model = Tompson(fine_banks=3, crop=40, **SMALL).eval()
@@ -576,7 +576,7 @@ def test_torso_decides_which_of_two_people_wins():
 
 
 def test_torso_decides_through_predict():
-    """The same in the whole network, with a coarse head that answers with two figures."""
+    """The same in the whole network, with a coarse head that predicts two figures."""
     torch.manual_seed(0)
     model = Tompson(num_keypoints=3, skeleton=["head", "left_hand", "right_hand"], spatial_model=True, **SMALL).eval()
     model.spatial_model = trained_spatial_model()
@@ -604,7 +604,7 @@ def test_torso_decides_through_predict():
         Tompson(**SMALL).predict(image, torso=torch.zeros(2, 2))
 
 
-def test_mirrored_torso_belongs_to_the_mirrored_person():
+def test_flip_averaging_mirrors_the_torso():
     torch.manual_seed(0)
     model = Tompson(num_keypoints=2, skeleton=["left_hand", "right_hand"], spatial_model=True, **SMALL).eval()
     asked = []
@@ -638,7 +638,7 @@ def test_histogram_can_be_smoothed_by_a_binomial():
     assert_close(kernel[4:13, 4:13], row[:, None] * row, rtol=1e-2, atol=1e-5)
 
 
-def test_joints_never_seen_together_know_nothing_of_each_other():
+def test_joints_never_labelled_together_have_uniform_kernels():
     model = SpatialModel(num_keypoints=3, radius=2)
     poses = torch.tensor([[[10.0, 10.0], [torch.nan, torch.nan], [500.0, 500.0]]])
     used = model.init_from_displacements(poses, torch.tensor([[True, False, True]]), stride=8)
@@ -652,7 +652,7 @@ def test_joints_never_seen_together_know_nothing_of_each_other():
         model.init_from_displacements(poses, stride=8)
 
 
-def test_fresh_spatial_model_believes_the_detector():
+def test_a_new_spatial_model_keeps_the_detectors_maxima():
     torch.manual_seed(0)
     maps = torch.rand(4, 3, 12, 16)
     with torch.no_grad():
@@ -716,12 +716,12 @@ def test_spatial_model_in_half_precision_and_empty_batches():
         ({"num_keypoints": 2, "epsilon": 0.0}, "positive"),
     ],
 )
-def test_spatial_models_that_cannot_be_are_refused(settings, message):
+def test_impossible_spatial_models_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         SpatialModel(**settings)
 
 
-def test_spatial_model_says_which_maps_it_wants():
+def test_spatial_model_refuses_other_maps():
     model = SpatialModel(num_keypoints=3, radius=3, context=1, bias="map", size=(8, 8))
     with pytest.raises(ValueError, match=r"1 maps of context of the same size, got \(1, 3, 8, 8\)"):
         model(torch.rand(1, 3, 8, 8))
@@ -740,7 +740,7 @@ def test_spatial_model_says_which_maps_it_wants():
 
 @pytest.mark.slow
 def test_overfits_drawn_figures_to_below_a_pixel():
-    """Coloured dots, the coarse model and then both, with the paper's losses; the answer through
+    """Coloured dots, the coarse model and then both, with the paper's losses; the prediction through
     `predict`.
     """
     torch.manual_seed(0)
@@ -766,7 +766,7 @@ def test_overfits_drawn_figures_to_below_a_pixel():
     assert (coarse - keypoints).norm(dim=-1).mean() > (found - keypoints).norm(dim=-1).mean()
 
 
-def test_a_window_without_a_positive_value_answers_with_its_highest():
+def test_a_window_without_a_positive_value_has_its_maximum():
     model = Tompson(layout="mpii", num_keypoints=2, width=4, fc_width=8).eval()
     windows = -1 - torch.rand(1, 2, 36, 36)
     windows[0, 0, 30, 7] = -0.5

@@ -1,0 +1,6 @@
+"""The commands `posezoo predict` and `posezoo lift`; the others are in `posezoo.__main__`."""
+
+from posezoo.commands.lift import run_lift
+from posezoo.commands.predict import run_predict
+
+__all__ = ["run_lift", "run_predict"]

@@ -1,0 +1,93 @@
+"""The input of a network of images: crop, resize and normalise, as its weights expect."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from posezoo.geometry import box_to_crop, crop, crop_matrix
+from posezoo.images import load_image
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from posezoo.images import ImageLike
+
+
+@dataclass(frozen=True)
+class InputTransform:
+    """Crop a person, or fit a whole image, to the input of a network.
+
+    Attributes:
+        size: (H, W) of the input.
+        padding: side of the crop in units of the person's box.
+        margin: pixels of the image added to each side of the box, before `padding`.
+        region: "image" for the whole image whatever the box, else the person's box.
+        fill: value of pixels outside of the image.
+        keep_aspect: whether the crop keeps the image's aspect ratio.
+        corner_aligned: whether the corners of the box are on the outer pixels' centres (UDP).
+        mean: subtracted from the image in [0, 1], `(3,)`.
+        std: the divisor after that, `(3,)`.
+    """
+
+    size: tuple[int, int]
+    padding: float = 1.25
+    margin: float = 0.0
+    region: str = "person"
+    fill: float = 0.0
+    keep_aspect: bool = True
+    corner_aligned: bool = False
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+    def __call__(self, image: "ImageLike", box: "Sequence[float] | None" = None) -> Tensor:
+        """Return the input `(3, H, W)` for an image, or for the person in its box (x1, y1, x2, y2)."""
+        pixels = load_image(image)
+        height, width = pixels.shape[-2:]
+        cut = crop(pixels - self.fill, self.matrix((height, width), box)[None], self.size)[0] + self.fill
+        cut = cut.clamp(0, 1)
+        return (cut - cut.new_tensor(self.mean)[:, None, None]) / cut.new_tensor(self.std)[:, None, None]
+
+    def matrix(self, image_size: tuple[int, int], box: "Sequence[float] | None" = None) -> Tensor:
+        """Return the `(2, 3)` matrix from pixels of an image of `image_size` (H, W) to those of the input."""
+        height, width = image_size
+        whole, padding = torch.tensor([[0.0, 0.0, width, height]]), self.padding
+        if box is None or self.region == "image":
+            corners, padding = whole, padding if self.region == "image" else 1.0
+        else:
+            corners = torch.tensor([list(box)], dtype=torch.float32)
+            corners = corners + self.margin * corners.new_tensor([-1.0, -1.0, 1.0, 1.0])
+        center, extent = box_to_crop(corners, self.size, padding=padding, keep_aspect=self.keep_aspect)
+        options = {"corner_aligned": self.corner_aligned, "keep_aspect": self.keep_aspect}
+        return crop_matrix(center, extent, self.size, **options)[0]
+
+
+def create_transform(model: Any) -> InputTransform:
+    """Make the transform from images to the input of a model, as `posezoo.predict` crops them.
+
+    Args:
+        model: a model of images. One created with `normalize=False` gets normalised images.
+
+    Raises:
+        ValueError: a model of keypoints, of other channels than RGB, or without `input_size`.
+
+    Examples:
+        >>> import numpy as np, posezoo
+        >>> from posezoo.geometry import invert, transform_points
+        >>> model = posezoo.create("simple_baseline_lite", pretrained=True)
+        >>> transform = posezoo.create_transform(model)
+        >>> photo = np.zeros((480, 640, 3), np.uint8)
+        >>> keypoints, _ = model.predict(transform(photo)[None])
+        >>> transform_points(keypoints[0], invert(transform.matrix((480, 640)))).shape   # in the photo
+        torch.Size([17, 2])
+    """
+    kind, size, channels = getattr(model, "input_kind", ""), getattr(model, "input_size", None), model.in_chans
+    if kind not in ("image", "clip") or size is None or channels != 3:
+        raise ValueError(
+            f"model: expected one of RGB images with an input_size, got a {type(model).__name__} of "
+            f"{kind or 'unknown'} inputs, {channels} channels and input_size {size}"
+        )
+    mean, std = getattr(model.normalize, "before", ((0.0,) * 3, (1.0,) * 3))
+    names = ("padding", "margin", "region", "fill", "keep_aspect", "corner_aligned")
+    return InputTransform(tuple(size), **{name: getattr(model, name) for name in names}, mean=mean, std=std)

@@ -1,0 +1,155 @@
+"""Every network on a device that nobody needs to have: shapes and devices without values, torch's FakeTensorMode.
+
+A tensor on the wrong device, or a value that the host waits for, is an error there.
+"""
+
+import os
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import posezoo
+from posezoo import losses
+
+ROOT = Path(__file__).parents[1]
+SMALL = {"DeepPose": {"widths": [8, 8, 8, 8, 8, 16, 16]}, "PoseCNN": {"fc_width": 32}, "RPSM": {"size": [64, 64]}}
+QUICK = ("hrnet_w18", "simple_baseline_resnet18", "hourglass_2", "hourglass52", "cpm_vgg_6s", "deeppose",
+         "deeppose_resnet50", "ief", "tompson_flic", "posernn_cnn", "posernn_lstm", "posernn_attention", "rpsm",
+         "martinez", "temporal_conv_27", "seq2seq3d")  # fmt: skip
+NAMES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in posezoo.list_models()]
+FAMILIES = ("hrnet_w18", "hourglass_1", "cpm_vgg_6s", "posernn_lstm", "martinez", "rpsm")
+
+
+def class_name(name):
+    return typing.get_type_hints(posezoo.model_entrypoint(name))["return"].__name__
+
+
+def test_one_network_of_each_class_is_in_the_default_suite():
+    assert {class_name(name) for name in QUICK} == {class_name(name) for name in posezoo.list_models()}
+
+
+def everything(model, given):
+    """All that a network does on a batch; the tensors that come out."""
+    output = model(given)
+    stages = model(given, all_stages=True)
+    tensors = [output, *stages, *model.decode(output), *model.predict(given), *model.predict(given, flip=True)]
+    if model.stride is not None:
+        keypoints = torch.rand(len(given), model.num_keypoints, 2)
+        visible = torch.ones(len(given), model.num_keypoints, dtype=torch.bool)
+        for stage, (target, weights) in zip(stages, model.encode_targets(keypoints, visible, stages), strict=True):
+            tensors += [
+                target,
+                weights,
+                losses.heatmap_mse(stage, target, weights),
+                losses.ohkm(stage, target, weights),
+            ]
+    elif output.ndim == 3:
+        tensors += [losses.keypoint_smooth_l1(output, torch.zeros_like(output))]
+    else:
+        tensors += [losses.pose_mse(output, torch.zeros_like(output)), losses.pose_distance(output, output)]
+    return tensors
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_on_a_device_without_waiting_for_it(name, monkeypatch):
+    monkeypatch.setattr(torch.nn.init, "trunc_normal_", lambda tensor, **_: tensor)  # draws until all are inside
+    with FakeTensorMode(), torch.device("cuda"):
+        model = posezoo.create(name, **SMALL.get(class_name(name), {})).eval()
+        for tensor in everything(model, model.example_input(2)):
+            assert tensor.device.type == "cuda"
+
+
+def test_other_heads_run_on_a_device():
+    with FakeTensorMode(), torch.device("cuda"):
+        for head in ("simcc", "integral"):
+            model = posezoo.create("hrnet_w18", head=head).eval()
+            image = model.example_input(2)
+            output = model(image)
+            ((target, weights),) = model.encode_targets(torch.rand(2, 17, 2), torch.ones(2, 17), [output])
+            for tensor in (target, weights, *model.decode(output), *model.predict(image, flip=True)):
+                assert tensor.device.type == "cuda"
+
+
+def test_metrics_stay_on_their_device():
+    from posezoo.metrics import mpjpe
+
+    with FakeTensorMode(), torch.device("cuda"):
+        assert mpjpe(torch.rand(5, 17, 3), torch.rand(5, 17, 3)).device.type == "cuda"
+
+
+DISTRIBUTED = """
+import sys, torch, posezoo
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+name, small, rank, place, mixed = sys.argv[1], eval(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5] == "True"
+torch.set_num_threads(1)
+dist.init_process_group("gloo", init_method=f"file://{place}", rank=rank, world_size=2)
+torch.manual_seed(0)
+model = posezoo.create(name, **small).train()
+torch.manual_seed(1 + rank)
+network = DistributedDataParallel(model)
+given = model.example_input(2)
+given = given[..., :64, :64] if given.ndim == 4 and given.shape[-1] in (192, 256, 368) else given
+with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+    loss = sum(stage.float().square().mean() for stage in network(given, all_stages=True))
+loss.backward()
+norms = torch.stack([p.grad.norm() for p in model.parameters()])
+both = [torch.empty_like(norms) for _ in range(2)]
+dist.all_gather(both, norms)
+assert torch.equal(*both) and norms.isfinite().all() and norms.any()
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_two_processes_have_the_same_gradients(name, mixed, tmp_path):
+    small = str(SMALL.get(class_name(name), {}))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", DISTRIBUTED, name, small, str(rank), tmp_path / "meeting", str(mixed)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    errors = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+
+
+BROKEN_TORCHVISION = """
+import torch
+load = torch.ops.load_library
+def refuse(path):
+    if "torchvision" in str(path):
+        raise OSError("undefined symbol")
+    return load(path)
+torch.ops.load_library = refuse  # as the extension of a torchvision that was built for another torch
+try:
+    import timm
+except RuntimeError as error:
+    assert "torchvision::nms does not exist" in str(error), error
+else:
+    print("torchvision imports without its extension")
+import sys
+for name in [name for name in sys.modules if name.partition(".")[0] in ("torchvision", "timm")]:
+    del sys.modules[name]
+import posezoo
+model = posezoo.create("simple_baseline_lite", pretrained=True)
+print(model.predict(torch.rand(1, 3, 64, 64))[0].shape)
+"""
+
+
+def test_timm_backbones_build_beside_a_torchvision_for_another_torch():
+    pytest.importorskip("torchvision")
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN_TORCHVISION], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "torch.Size([1, 17, 2])"

@@ -1,0 +1,41 @@
+"""The papers' networks with weights of their own: they load offline, with the sizes and backbones
+of their records, and predict on the README's photograph what they did when they were trained.
+"""
+
+from pathlib import Path
+
+import pytest
+
+import posezoo
+from posezoo.weights.published_lspet import LSPET_NETWORKS
+
+PHOTO = Path(__file__).parents[1] / "docs" / "images" / "street.jpg"
+BOX = [273.15, 129.99, 417.36, 384.04]  # COCO's annotation of image 234748
+JOINTS = ("right_hip", "left_shoulder", "right_shoulder", "neck", "head_top")
+EXPECTED = {  # pixels of the photograph, in the order of JOINTS
+    "posernn_attention": [(322, 262), (320, 188), (291, 194), (303, 187), (298, 162)],
+    "posernn_lstm": [(311, 261), (315, 181), (295, 192), (308, 192), (307, 155)],
+    "posernn_cnn": [(300, 237), (326, 195), (315, 216), (310, 187), (318, 174)],
+    "deeppose": [(317, 253), (341, 195), (304, 199), (322, 195), (321, 167)],
+    "hourglass_1": [(332, 263), (307, 184), (297, 184), (297, 184), (297, 149)],
+}
+
+
+@pytest.mark.parametrize("name", [f"{record.architecture}.{record.tag}" for record in LSPET_NETWORKS])
+def test_weights_work_now(name):
+    architecture = name.partition(".")[0]
+    model = posezoo.create(architecture, pretrained=True)
+    assert not model.training
+    assert f"{architecture}.{model.weights.tag}" == name
+    assert (model.skeleton.name, model.padding) == ("lsp14", 1.25)
+    people = posezoo.predict(PHOTO, model, boxes=[BOX])
+    found = people.keypoints[0][[model.skeleton.index(joint) for joint in JOINTS]]
+    assert abs(found - EXPECTED[architecture]).max() < 2
+
+
+def test_every_file_is_small():
+    assert sum(record.size for record in LSPET_NETWORKS) < 52e6
+
+
+def test_the_architecture_stays_the_papers():
+    assert posezoo.create("hourglass_1").num_features == 256
