@@ -108,7 +108,7 @@ MAY_IMPORT = {
     "catalogue": {"registry", "weights"},
     "mirror": {"registry", "weights"},
     "completion": set(),
-    "convert": {"checkpoints", "registry", "weights"},
+    "convert": {"checkpoints", "registry", "weights", "writing"},
 }
 FORBIDDEN_FILES = {"utils.py", "common.py", "helpers.py", "base.py"}
 FORBIDDEN_PACKAGES = ("examples", "tools", "benchmarks", "tests", "cv2", "torchvision", "albumentations")
