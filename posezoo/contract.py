@@ -6,6 +6,7 @@ a network adds.
 """
 
 import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
@@ -21,13 +22,14 @@ from posezoo.prepared import run_prepared
 from posezoo.skeletons import Skeleton, get_skeleton
 from posezoo.weights import Weights, push_to_hub, save_pretrained
 
+MOST_PIXELS = 2**13  # height and width of an input
 Model = TypeVar("Model", bound="PoseModel")
 
 TARGETS = {"udp": "truncated", "dark": "gaussian"}  # how targets are drawn for a decoding; "msra" for the others
 REGIONS = ("person", "joints", "image")
 CROP_SETTINGS: dict[str, tuple[type, Callable[[Any], bool], str]] = {  # of a crop: type, condition, what is expected
-    "padding": (float, lambda value: value > 0, "a positive factor such as 1.25"),
-    "margin": (float, lambda value: value >= 0, "pixels, 0 or more"),
+    "padding": (float, lambda value: 0 < value < math.inf, "a positive factor such as 1.25"),
+    "margin": (float, lambda value: 0 <= value < math.inf, "pixels, 0 or more"),
     "region": (str, lambda value: value in REGIONS, f"one of {', '.join(REGIONS)}"),
     "fill": (float, lambda value: 0 <= value <= 1, "a value from 0 to 1"),
     "keep_aspect": (bool, lambda value: True, ""),
@@ -164,12 +166,14 @@ class PoseModel(nn.Module):
         if settings.get("padding") is not None:
             settings = {"margin": 0.0, "region": "person", **settings}
         if size is not None:
-            if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
-                raise ValueError(f"input_size: expected (H, W), two positive whole numbers, got {size!r}")
+            sides = list(size) if isinstance(size, Sequence) else []
+            if len(sides) != 2 or not all(type(side) is int and 0 < side <= MOST_PIXELS for side in sides):
+                raise ValueError(f"input_size: expected (H, W), whole numbers from 1 to {MOST_PIXELS}, got {size!r}")
             self.input_size = (size[0], size[1])
         for name, (kind, valid, expected) in CROP_SETTINGS.items():
             if (value := settings.get(name)) is not None:
-                if not valid(value):
+                right = isinstance(value, bool) == (kind is bool) and isinstance(value, int if kind is float else kind)
+                if not (right or (kind is float and isinstance(value, float))) or not valid(value):
                     raise ValueError(f"{name}: expected {expected}, got {value!r}")
                 setattr(self, name, kind(value))
 
@@ -423,7 +427,7 @@ class PoseModel(nn.Module):
         """Set number and skeleton of the head's keypoints; for the constructor and `reset_head`."""
         self.num_keypoints = num_keypoints
         self.skeleton = keypoint_skeleton(num_keypoints, skeleton, self.default_skeleton)
-        named = skeleton if skeleton is None or isinstance(skeleton, str) else list(get_skeleton(skeleton).keypoints)
+        named = skeleton if skeleton is None or isinstance(skeleton, str) else get_skeleton(skeleton).to_json()
         self.kwargs = {**self.kwargs, "num_keypoints": num_keypoints, "skeleton": named}
 
     @classmethod

@@ -16,10 +16,11 @@ FACE = PACKAGE / "__init__.py"  # exports everything, lazily
 
 # the floors of the house, from the ground up; a part imports only from the floors below, and from itself
 FLOORS = (
-    {"version", "arrays", "writing", "progress"},
-    {"skeletons", "geometry", "heatmaps", "losses", "images", "refinement", "video"},
+    {"version", "arrays", "foreign", "writing", "progress"},
+    {"skeletons", "geometry", "heatmaps", "losses", "images", "video"},
+    {"refinement"},
     {"weights", "codecs"},
-    {"viz", "layers", "arguments", "inputs"},
+    {"viz", "layers", "arguments", "building", "inputs"},
     {"metrics", "people"},
     {"data"},
     {"backbones", "heads", "recurrent_pose", "spatial_model"},
@@ -41,25 +42,36 @@ FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 
 # parts that may import less than all floors below
 MAY_IMPORT = {
-    "weights": {"version", "skeletons", "writing"},
+    "weights": {"version", "foreign", "skeletons", "writing"},
     "layers": {"geometry"},
     "recurrent_pose": {"layers"},
     "spatial_model": {"layers"},
     "viz": {"images", "skeletons", "writing"},
     "people": {"images", "skeletons", "viz", "writing"},
     "metrics": {"arrays", "geometry", "skeletons"},
-    "data": {"arrays", "geometry", "images", "skeletons", "video"},
+    "data": {"arrays", "foreign", "geometry", "images", "skeletons", "video"},
     "backbones": {"layers", "weights"},
     "heads": {"codecs", "heatmaps", "layers"},
     "inputs": {"geometry", "images"},
     "prepared": set(),
     "features": {"backbones"},
     "contract": {"codecs", "features", "geometry", "heads", "heatmaps", "layers", "prepared", "skeletons", "weights"},
-    "checkpoints": {"layers", "weights"},
+    "checkpoints": {"foreign", "layers", "weights"},
     "export": {"contract", "skeletons", "version", "weights", "writing"},
-    "evaluate": {"data", "metrics", "skeletons"},
+    "evaluate": {"data", "foreign", "metrics", "skeletons"},
     "arguments": {"skeletons", "weights"},
-    "registry": {"arguments", "backbones", "checkpoints", "contract", "features", "skeletons", "weights"},
+    "building": {"foreign", "weights"},
+    "registry": {
+        "arguments",
+        "backbones",
+        "building",
+        "checkpoints",
+        "contract",
+        "features",
+        "foreign",
+        "skeletons",
+        "weights",
+    },
     "models": {
         "backbones",
         "contract",
@@ -72,13 +84,15 @@ MAY_IMPORT = {
         "registry",
         "spatial_model",
     },
-    "detectors": {"arrays", "geometry", "images"},
+    "refinement": {"skeletons"},
+    "detectors": {"arrays", "foreign", "geometry", "images"},
     "video": {"writing"},
     "tracking": {"data", "geometry", "metrics", "people"},
     "crops": {"detectors", "geometry", "images", "people", "skeletons"},
     "prediction": {"crops", "detectors", "images", "people", "progress", "registry", "tracking", "video"},
     "poses3d": {"data", "images", "progress", "skeletons", "video", "viz", "writing"},
     "lifting": {
+        "arrays",
         "contract",
         "crops",
         "data",
@@ -94,7 +108,7 @@ MAY_IMPORT = {
     "catalogue": {"registry", "weights"},
     "mirror": {"registry", "weights"},
     "completion": set(),
-    "convert": {"checkpoints", "registry", "weights"},
+    "convert": {"checkpoints", "registry", "weights", "writing"},
 }
 FORBIDDEN_FILES = {"utils.py", "common.py", "helpers.py", "base.py"}
 FORBIDDEN_PACKAGES = ("examples", "tools", "benchmarks", "tests", "cv2", "torchvision", "albumentations")
