@@ -6,9 +6,10 @@
 `--model` is `martinez`, `seq2seq3d` or `temporal_conv_27`. Network, optimiser, batch size and
 schedule default to the papers', the loss of seq2seq3d to the weights of the authors' code; all three
 decay the learning rate exponentially. `train_lifter_video.py` has the papers' recipes on Human3.6M
-and HumanEva-I. Here windows begin at every fifth frame, and the data are not the papers': in every epoch the motions are cut into new pieces of one to two seconds, and each
-piece gets random bone lengths, a random flip and random cameras. The inputs are relative to the
-person (`frame="person"`), so that the networks work with any camera.
+and HumanEva-I. Here windows begin at every fifth frame, and the data are not the papers': in every
+epoch the motions are cut into new pieces of one to two seconds, and each piece gets random bone
+lengths, a random flip and random cameras. The inputs are relative to the person
+(`frame="person"`), so that the networks work with any camera.
 
 Two augmentations model the errors of 2D detectors:
 

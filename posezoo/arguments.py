@@ -1,4 +1,4 @@
-"""Keyword arguments of the functions that build models: the valid ones, and the choice of their values."""
+"""Keyword arguments of functions that build models: the valid ones, and their values."""
 
 import difflib
 import inspect

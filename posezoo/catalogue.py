@@ -63,7 +63,7 @@ def model_row(name: str) -> tuple[str, ...]:
 
 
 def weights_row(name: str) -> tuple[str, ...]:
-    """Describe weights: name, input, skeleton, codec, first metric, licence, check, place of the file.
+    """Describe weights: name, input, skeleton, codec, first metric, licence, check, file.
 
     Examples:
         >>> weights_row("simple_baseline_lite.coco17_192x192")[-1]

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from posezoo import codecs, heatmaps
-from posezoo.features import check_indices, record_maps, without_data
+from posezoo.features import check_indices, map_modules, record_maps, without_data
 from posezoo.geometry import flip_keypoints
-from posezoo.heads import HEADS, SPLIT, SimCCHead, simcc_bins
-from posezoo.layers import check_choices
+from posezoo.heads import SPLIT, decode_output
 from posezoo.prepared import run_prepared
 from posezoo.skeletons import Skeleton, get_skeleton
 from posezoo.weights import Weights, push_to_hub, save_pretrained
@@ -70,6 +69,14 @@ class PoseModel(nn.Module):
         split: bins per pixel of a SimCC head.
         feature_modules: names of the submodules whose outputs are the feature maps of
             `feature_info`. (): found by a run.
+
+    Examples:
+        >>> import posezoo
+        >>> model = posezoo.create("hrnet_w18", decoding="udp")
+        >>> model.example_input(batch=2).shape, model.heatmap_frame(), model.corner_aligned
+        (torch.Size([2, 3, 256, 192]), (4.0, 0.0), True)
+        >>> model.set_grad_checkpointing(), model.no_weight_decay()
+        (None, set())
     """
 
     architecture: str = ""
@@ -139,7 +146,7 @@ class PoseModel(nn.Module):
         return settings
 
     def apply_input_settings(self, settings: Mapping[str, Any]) -> None:
-        """Set what crops depend on, where given: `input_size` and `CROP_SETTINGS`; see `data.CROPS`.
+        """Set what crops depend on, where given: `input_size`, `CROP_SETTINGS`; see `data.CROPS`.
 
         A padding without a margin or a region is that of the person's box, without a margin.
 
@@ -180,7 +187,7 @@ class PoseModel(nn.Module):
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
-        """Describe input and weights in timm's form, for `timm.data.resolve_data_config` and other tools.
+        """Describe input and weights in timm's form, as for `timm.data.resolve_data_config`.
 
         `mean` and `std` are the normalisation that images need before the network, which is none
         unless the model was created with `normalize=False`.
@@ -228,7 +235,7 @@ class PoseModel(nn.Module):
         height = example.shape[-2]
 
         def run(image: Tensor) -> list[dict[str, Any]]:
-            with record_maps(self, height, modules=self._map_modules(), leave_out=self.head_keys) as maps:
+            with record_maps(self, height, modules=map_modules(self), leave_out=self.head_keys) as maps:
                 self.forward_features(image)
             return [
                 {"num_chs": found.value.shape[1], "reduction": found.reduction, "module": found.module, "index": index}
@@ -236,15 +243,6 @@ class PoseModel(nn.Module):
             ]
 
         return without_data(run, self, example)
-
-    def _map_modules(self) -> Sequence[str]:
-        """Return the names of `feature_modules`, or of the maps that timm lists for a backbone; () if unknown."""
-        info = getattr(getattr(self, "backbone", None), "feature_info", None)
-        if self.feature_modules or info is None:
-            return self.feature_modules
-        names = [f"backbone.{entry['module'].replace('.', mark)}" for mark in "._" for entry in info.info]
-        known = {name for name, _ in self.named_modules()}
-        return next((half for half in (names[: len(info)], names[len(info) :]) if known.issuperset(half)), ())
 
     @overload
     def forward_intermediates(
@@ -257,7 +255,7 @@ class PoseModel(nn.Module):
     def forward_intermediates(
         self, image: Tensor, indices: int | Sequence[int] | None = None, *, intermediates_only: bool = False
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Return the output of `forward_features`, and feature maps of smaller strides, as timm's networks.
+        """Return the output of `forward_features` and maps of smaller strides, as timm's networks.
 
         Args:
             image: input of `forward`, `(B, 3, H, W)` or `(B, T, 3, H, W)`.
@@ -277,7 +275,7 @@ class PoseModel(nn.Module):
             >>> features.shape, [tuple(m.shape) for m in maps]
             (torch.Size([1, 256, 16, 16]), [(1, 256, 4, 4), (1, 512, 2, 2)])
         """
-        with record_maps(self, image.shape[-2], modules=self._map_modules(), leave_out=self.head_keys) as maps:
+        with record_maps(self, image.shape[-2], modules=map_modules(self), leave_out=self.head_keys) as maps:
             features = self.forward_features(image)
         values = [maps[index].value for index in check_indices(indices, len(maps))]
         if self.input_kind == "clip":
@@ -297,7 +295,7 @@ class PoseModel(nn.Module):
         )
 
     def get_head(self) -> nn.ModuleList:
-        """Return the submodules that depend on the number of keypoints, for instance to train them alone.
+        """Return the submodules that depend on the number of keypoints, as for training them alone.
 
         Examples:
             >>> import posezoo
@@ -383,7 +381,7 @@ class PoseModel(nn.Module):
         return targets
 
     def expectation(self, stage: Tensor) -> Tensor:
-        """Return the expected keypoints of an integral head, differentiable, in fractions of the input.
+        """Return the expected keypoints of an integral head, in fractions of the input.
 
         Args:
             stage: logits `(B, K, h, w)`.
@@ -479,7 +477,7 @@ def check_image(image: Tensor, multiple: int = 1, channels: int = 3) -> None:
     """Check an image batch.
 
     Raises:
-        ValueError: not a float tensor `(B, channels, H, W)`, or H or W not a multiple of `multiple`.
+        ValueError: not a float tensor `(B, channels, H, W)`, or sides not multiples of `multiple`.
     """
     if not isinstance(image, Tensor):
         raise ValueError(f"image: expected a tensor (B, 3, H, W), got {type(image).__name__}; see posezoo.predict")
@@ -581,43 +579,8 @@ def check_keypoints(keypoints: Tensor, num_inputs: int) -> None:
         raise ValueError("keypoints: some are not finite, which is how gaps are marked; posezoo.lift fills gaps")
 
 
-def set_head_kind(model: PoseModel, kind: str, size: Sequence[int] | None, split: float) -> None:
-    """Set kind of head, size of the images and bins per pixel; for the constructor, after the stride.
-
-    Raises:
-        ValueError: an unknown kind, or a size without SimCC.
-    """
-    check_choices(head=(kind, HEADS))
-    if size is not None and kind != "simcc":
-        raise ValueError(f"size: only a SimCC head is for images of one size; leave it out for head={kind!r}")
-    model.head_kind, model.split = kind, split
-    if size is not None:
-        model.apply_input_settings({"input_size": list(size)})
-
-
-def build_head(model: Any, channels: int) -> nn.Module:
-    """Build the head of `model.head_kind` for a feature map of `model.stride`; the identity for 0 keypoints."""
-    if not model.num_keypoints:
-        return nn.Identity()
-    if model.head_kind != "simcc":
-        return nn.Conv2d(channels, model.num_keypoints, 1)
-    height, width = model.input_size
-    cells = round(height / model.stride), round(width / model.stride)
-    return SimCCHead(channels, model.num_keypoints, cells=cells, bins=simcc_bins(model.input_size, model.split))
-
-
-def decode_output(model: Any, output: Tensor) -> tuple[Tensor, Tensor]:
-    """Decode the output of any kind of head to keypoints `(B, K, 2)` in pixels and scores `(B, K)`."""
-    if model.head_kind == "simcc":
-        columns = simcc_bins(model.input_size, model.split)[1]
-        return codecs.decode_simcc(output[..., :columns], output[..., columns:], split=model.split, logits=True)
-    if model.head_kind == "integral":
-        return codecs.decode_integral(output, stride=model.stride, offset=model.offset)
-    return heatmaps.decode(output, stride=model.stride, offset=model.offset, method=model.decoding)
-
-
 def predict_output(model: Any, image: Tensor, *, flip: bool) -> tuple[Tensor, Tensor]:
-    """Decode `model(image)`; `flip` averages with the mirrored image: heatmaps, or the keypoints of other heads."""
+    """Decode `model(image)`; `flip` averages with the mirror image: heatmaps, else keypoints."""
     predict = predict_heatmaps if model.head_kind == "heatmaps" else predict_keypoints
     return predict(model, image, flip=flip)
 

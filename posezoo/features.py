@@ -1,7 +1,7 @@
-"""Feature maps of any network, found while it runs: one per stride, the last before the resolution rises again.
+"""Feature maps of any network, found while it runs: the last one of each falling resolution.
 
-They follow timm's conventions for backbones: `PoseModel.feature_info`, `PoseModel.forward_intermediates`
-and `posezoo.create(name, features_only=True, out_indices=...)`.
+They follow timm's conventions for backbones: `PoseModel.feature_info`,
+`PoseModel.forward_intermediates` and `posezoo.create(name, features_only=True, out_indices=...)`.
 """
 
 import math
@@ -83,6 +83,16 @@ def record_maps(
     maps += found.values()
 
 
+def map_modules(network: Any) -> Sequence[str]:
+    """Return the names of `feature_modules`, or of the maps that timm lists for a backbone; () if unknown."""
+    info = getattr(getattr(network, "backbone", None), "feature_info", None)
+    if network.feature_modules or info is None:
+        return network.feature_modules
+    names = [f"backbone.{entry['module'].replace('.', mark)}" for mark in "._" for entry in info.info]
+    known = {name for name, _ in network.named_modules()}
+    return next((half for half in (names[: len(info)], names[len(info) :]) if known.issuperset(half)), ())
+
+
 class FeatureMaps(nn.Module):
     """A network that returns some of its feature maps, as timm's backbones with `out_indices` do.
 
@@ -141,7 +151,7 @@ def check_indices(indices: int | Sequence[int] | None, count: int) -> tuple[int,
 
 
 def without_data(run: Callable[..., Any], network: nn.Module, example: Tensor) -> Any:
-    """Return `run(example)` with tensors that have shapes and devices, but no values: fast, without memory.
+    """Return `run(example)` with tensors that have shapes and devices, but no values.
 
     The network is in eval mode meanwhile; its tensors are neither copied nor changed.
 

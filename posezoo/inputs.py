@@ -42,7 +42,7 @@ class InputTransform:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
     def __call__(self, image: "ImageLike", box: "Sequence[float] | None" = None) -> Tensor:
-        """Return the input `(3, H, W)` for an image, or for the person in its box (x1, y1, x2, y2)."""
+        """Return the input `(3, H, W)` for an image, or a person's box (x1, y1, x2, y2)."""
         pixels = load_image(image)
         height, width = pixels.shape[-2:]
         cut = crop(pixels - self.fill, self.matrix((height, width), box)[None], self.size)[0] + self.fill
@@ -50,7 +50,7 @@ class InputTransform:
         return (cut - cut.new_tensor(self.mean)[:, None, None]) / cut.new_tensor(self.std)[:, None, None]
 
     def matrix(self, image_size: tuple[int, int], box: "Sequence[float] | None" = None) -> Tensor:
-        """Return the `(2, 3)` matrix from pixels of an image of `image_size` (H, W) to those of the input."""
+        """Return the matrix `(2, 3)` from an image of `image_size` (H, W) to the input."""
         height, width = image_size
         whole, padding = torch.tensor([[0.0, 0.0, width, height]]), self.padding
         if box is None or self.region == "image":

@@ -35,7 +35,7 @@ def check_choices(**choices: tuple[str, Iterable[str]]) -> None:
 
 
 class Normalize(nn.Module):
-    """Normalise images per channel, `(image - mean) / std`; mean and std are buffers, saved with the weights.
+    """Normalise images per channel, `(image - mean) / std`; both are saved with the weights.
 
     Attributes:
         before: mean and std of the normalisation that the input needs: none, or after `disable`

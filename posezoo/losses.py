@@ -137,7 +137,7 @@ def heatmap_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None
 
 
 def simcc_cross_entropy(pred: Tensor, target: Tensor, weights: Tensor | None = None, *, columns: int) -> Tensor:
-    """Cross-entropy of the bins of SimCC, of x and of y each over a softmax (Li et al., ECCV 2022, section 3.2).
+    """Cross-entropy of SimCC's bins, a softmax over x and one over y (ECCV 2022, section 3.2).
 
     Its gradient is that of the Kullback-Leibler divergence of the published code.
 

@@ -54,7 +54,7 @@ def download(name: str, cache_dir: str | Path | None = None) -> Path:
 
 
 def mirror(name: str, folder: str | Path) -> Path:
-    """Write weights in posezoo's format into `folder/arch.tag`, verified, and converted where they are another's.
+    """Write weights into `folder/arch.tag` in posezoo's format, verified, converted if needed.
 
     With the environment variable `POSEZOO_MIRROR` set to `folder`, `posezoo.create(name,
     pretrained=True)` reads the copy, and needs no network.

@@ -1,4 +1,4 @@
-"""A copy of a network for inference: batch normalisation folded into convolutions, channels last in memory.
+"""A copy of a network for inference: batch norms folded into convolutions, channels last.
 
 `predict` of image networks makes the copy after a few runs with the same weights, compares its
 output with the network's, and uses it from then on. It costs the memory of the weights once more.

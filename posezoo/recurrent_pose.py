@@ -1,4 +1,4 @@
-"""The modules of a stage of RPSM (`posezoo.models.rpsm`): 2D convolutions, adaption, recurrent pose."""
+"""Modules of a stage of RPSM (`posezoo.models.rpsm`): convolutions, adaption, recurrent pose."""
 
 from collections.abc import Sequence
 from typing import Any

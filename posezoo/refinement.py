@@ -63,7 +63,12 @@ def pose_diameter(keypoints: Tensor, visible: Tensor | None, pairs: Sequence[tup
 
 
 def square_boxes(middle: Tensor, side: Tensor) -> Tensor:
-    """Return square boxes (x1, y1, x2, y2) around points: `(..., 2), (...) -> (..., 4)`."""
+    """Return square boxes (x1, y1, x2, y2) around points: `(..., 2), (...) -> (..., 4)`.
+
+    Examples:
+        >>> square_boxes(torch.tensor([[50.0, 40.0]]), torch.tensor([20.0])).tolist()
+        [[40.0, 30.0, 60.0, 50.0]]
+    """
     half = side[..., None] / 2
     return torch.cat([middle - half, middle + half], dim=-1)
 
@@ -81,7 +86,12 @@ def whole_image(image: Tensor) -> Tensor:
 
 
 def box_matrix(boxes: Tensor, side: int) -> Tensor:
-    """Return affine maps `(..., 2, 3)` from boxes, of outer edges, to `side` x `side` pixels."""
+    """Return affine maps `(..., 2, 3)` from boxes, of outer edges, to `side` x `side` pixels.
+
+    Examples:
+        >>> box_matrix(torch.tensor([[-0.5, -0.5, 9.5, 9.5]]), 20).tolist()
+        [[[2.0, 0.0, 0.5], [0.0, 2.0, 0.5]]]
+    """
     low, high = boxes.split(2, dim=-1)
     scale = side / (high - low)
     return torch.cat([torch.diag_embed(scale), (-0.5 - low * scale)[..., None]], dim=-1)

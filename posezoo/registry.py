@@ -182,7 +182,7 @@ def create(
     Returns:
         The model with the attributes `architecture`, `kwargs`, and `weights`, the record of the
         loaded weights or None. It is in eval mode if weights were loaded completely. It is in train
-        mode if there are none, or if its head starts untrained, which a line of the logger "posezoo" says.
+        mode if there are none, or if its head starts untrained, which the logger "posezoo" says.
         `torch.jit.script` is not supported; `torch.compile` and `torch.export` are.
 
     Raises:
@@ -477,7 +477,7 @@ def register_model_deprecations(module_name: str, deprecation_map: dict[str, str
 
 
 def _current_name(name: str) -> str:
-    """Return the name that took the place of a former one, with a warning; other names as they are."""
+    """Return the name that replaced a former one, with a warning; other names unchanged."""
     arch, _, tag = name.partition(".")
     if arch not in _DEPRECATED:
         return name

@@ -78,7 +78,7 @@ class DeepPoseRegression(PoseModel):
         return features.mean(dim=(2, 3) if features.shape[1] == self.num_features else (1, 2))
 
     def forward_head(self, features: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """Return the keypoints for the output of `forward_features`, in pixels of images of `size`, or `input_size`."""
+        """Return keypoints for features, in pixels of images of `size`, or `input_size`."""
         output = self.fc(features)
         if not self.num_keypoints:
             return output

@@ -54,8 +54,8 @@ def save_pretrained(
 
     Raises:
         ValueError: a model that was not made by `create`, values that are not finite or overflow
-            in `dtype`, no such thumbnail, unknown fields, `exclude` without `base`, or excluded tensors that differ
-            from the base's.
+            in `dtype`, no such thumbnail, unknown fields, `exclude` without `base`, or excluded
+            tensors that differ from the base's.
 
     Examples:
         >>> import posezoo, tempfile
@@ -95,6 +95,11 @@ def push_to_hub(
 
     Raises:
         ValueError: as `save_pretrained`, or a malformed `repo_id`.
+
+    Examples:
+        >>> import posezoo
+        >>> model = posezoo.create("hrnet_w32", num_keypoints=21)
+        >>> url = push_to_hub(model, "you/hand21", private=True)  # doctest: +SKIP
     """
     from huggingface_hub import HfApi
 
@@ -157,6 +162,14 @@ def read_record(place: str, cache_dir: str | Path | None = None) -> tuple[str, W
     Args:
         place: `local-dir:/path` or `hf-hub:org/name[@revision]`.
         cache_dir: folder for downloads; see `find`.
+
+    Examples:
+        >>> import posezoo, tempfile
+        >>> model = posezoo.create("martinez", linear_size=64)
+        >>> folder = model.save_pretrained(tempfile.mkdtemp(), license="MIT")
+        >>> architecture, record = read_record(f"local-dir:{folder}")
+        >>> architecture, record.license
+        ('martinez', 'MIT')
     """
     kind, rest = split_source(place)
     if kind == "local-dir":
@@ -173,7 +186,7 @@ def read_record(place: str, cache_dir: str | Path | None = None) -> tuple[str, W
 
 
 def mirrored(record: Weights) -> Weights:
-    """Return the record with the file that `posezoo mirror` copied into `$POSEZOO_MIRROR`, if there is one.
+    """Return the record with its file in `$POSEZOO_MIRROR`, if `posezoo mirror` copied it there.
 
     The copy is a folder `arch.tag` in posezoo's format; its config.json has its own sha256.
 

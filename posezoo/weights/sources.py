@@ -195,7 +195,15 @@ def _mismatch(path: Path, record: Weights) -> str | None:
 
 
 def file_sha256(path: Path) -> str:
-    """Compute the SHA-256 of a file, 64 hexadecimal digits."""
+    """Compute the SHA-256 of a file, 64 hexadecimal digits.
+
+    Examples:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "empty"
+        >>> file.touch()
+        >>> file_sha256(file)[:8]
+        'e3b0c442'
+    """
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
