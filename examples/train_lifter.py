@@ -54,9 +54,10 @@ THORAX, NECK, HEAD, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP = (
     NAMES.index(name)
     for name in ("thorax", "neck_nose", "head", "left_shoulder", "right_shoulder", "left_hip", "right_hip")
 )
-SIDE = torch.tensor([float(name.startswith("left_")) - float(name.startswith("right_")) for name in NAMES])
-KINDS = list(dict.fromkeys(name.removeprefix("left_").removeprefix("right_") for name in NAMES))
-KIND = [KINDS.index(name.removeprefix("left_").removeprefix("right_")) for name in NAMES]
+SIDE = torch.tensor([{"left": 1.0, "right": -1.0, "": 0.0}[side] for side in CMU.skeleton.sides])
+FIRST = [min(keypoint, mirror) for keypoint, mirror in enumerate(CMU.skeleton.flip_index)]  # of two
+KINDS = sorted(set(FIRST))
+KIND = [KINDS.index(first) for first in FIRST]
 
 
 @dataclass(frozen=True)

@@ -90,29 +90,74 @@ if TYPE_CHECKING:
     import posezoo.viz as viz
     import posezoo.weights as weights
     import posezoo.writing as writing
-    from posezoo.inputs import create_transform
-    from posezoo.lifting import lift
-    from posezoo.people import People
-    from posezoo.poses3d import Poses3D
-    from posezoo.prediction import predict
+    from posezoo.inputs import create_transform as create_transform
+    from posezoo.lifting import lift as lift
+    from posezoo.people import People as People
+    from posezoo.poses3d import Poses3D as Poses3D
+    from posezoo.prediction import predict as predict
     from posezoo.registry import (
-        create,
-        create_model,
-        from_pretrained,
-        get_pretrained_cfg,
-        get_pretrained_cfg_value,
-        is_model,
-        is_model_pretrained,
-        list_models,
-        list_modules,
-        list_pretrained,
-        load_checkpoint,
-        model_entrypoint,
-        register_model,
-        register_model_deprecations,
+        create as create,
     )
-    from posezoo.skeletons import Skeleton, get_skeleton, list_skeletons, register_skeleton
-    from posezoo.weights import Weights, push_to_hub, save_pretrained
+    from posezoo.registry import (
+        create_model as create_model,
+    )
+    from posezoo.registry import (
+        from_pretrained as from_pretrained,
+    )
+    from posezoo.registry import (
+        get_pretrained_cfg as get_pretrained_cfg,
+    )
+    from posezoo.registry import (
+        get_pretrained_cfg_value as get_pretrained_cfg_value,
+    )
+    from posezoo.registry import (
+        is_model as is_model,
+    )
+    from posezoo.registry import (
+        is_model_pretrained as is_model_pretrained,
+    )
+    from posezoo.registry import (
+        list_models as list_models,
+    )
+    from posezoo.registry import (
+        list_modules as list_modules,
+    )
+    from posezoo.registry import (
+        list_pretrained as list_pretrained,
+    )
+    from posezoo.registry import (
+        load_checkpoint as load_checkpoint,
+    )
+    from posezoo.registry import (
+        model_entrypoint as model_entrypoint,
+    )
+    from posezoo.registry import (
+        register_model as register_model,
+    )
+    from posezoo.registry import (
+        register_model_deprecations as register_model_deprecations,
+    )
+    from posezoo.skeletons import (
+        Skeleton as Skeleton,
+    )
+    from posezoo.skeletons import (
+        get_skeleton as get_skeleton,
+    )
+    from posezoo.skeletons import (
+        list_skeletons as list_skeletons,
+    )
+    from posezoo.skeletons import (
+        register_skeleton as register_skeleton,
+    )
+    from posezoo.weights import (
+        Weights as Weights,
+    )
+    from posezoo.weights import (
+        push_to_hub as push_to_hub,
+    )
+    from posezoo.weights import (
+        save_pretrained as save_pretrained,
+    )
 else:
     # hidden from type checkers, for which a module with `__getattr__` has every name, misspelt ones too
     def __getattr__(name):

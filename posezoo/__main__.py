@@ -11,6 +11,7 @@ from pathlib import Path
 
 import posezoo
 from posezoo.commands import run_lift, run_predict
+from posezoo.foreign import printable
 
 EXAMPLES = """\
 examples:
@@ -122,8 +123,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         return 141  # of a program that SIGPIPE ends
     except (ValueError, ImportError, OSError) as error:
-        print(f"posezoo: {error}", file=sys.stderr)
+        report = "\n".join(printable(line, 2000) for line in str(error).splitlines())  # files and servers are foreign
+        print(f"posezoo: {report}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("posezoo: interrupted", file=sys.stderr)
+        return 130
     return code or 0
 
 
@@ -290,8 +295,11 @@ def run_completion(options: argparse.Namespace) -> None:
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
+    from posezoo.commands.sources import check_not_inputs
     from posezoo.evaluate import evaluate_files, evaluate_protocol
+    from posezoo.writing import replacing
 
+    check_not_inputs({"--json": options.json}, [options.predictions, options.gt])
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always", UserWarning)
         if options.protocol:
@@ -312,8 +320,8 @@ def run_evaluate(options: argparse.Namespace) -> None:
     if to_stdout:
         print(json.dumps(numbers))
     elif options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+        with replacing(options.json) as part:
+            part.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
 
 
 def run_list(options: argparse.Namespace) -> None:
@@ -347,7 +355,9 @@ def run_mirror(options: argparse.Namespace) -> None:
 def run_convert(options: argparse.Namespace) -> None:
     from posezoo.convert import convert_file
 
-    out = options.out or options.file.with_name(options.file.name.partition(".")[0])
+    if not options.file.name or options.file.is_dir():
+        raise ValueError(f"{options.file} is a folder; expected a file of weights")
+    out = options.out or options.file.with_name(options.file.name.partition(".")[0] or "network")
     model = posezoo.create(options.model).eval() if options.model else None
     claimed = posezoo.get_pretrained_cfg(options.model) if "." in (options.model or "") else None
     if model is not None and claimed and not claimed.sha256:

@@ -4,7 +4,11 @@ A function takes `ArrayT`, computes on `as_floats(...)` or `as_tensor(...)` and 
 `same_kind(first_argument, result)`. A tensor passes through both unchanged.
 """
 
-from typing import Any, TypeVar
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +17,113 @@ from torch import Tensor
 Array = Any  # np.ndarray or torch.Tensor; a result is of the kind of its first argument
 ArrayT = TypeVar("ArrayT", np.ndarray, Tensor)  # the same, for type checkers: results have the kind of the argument
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+MOST_SIDE = 2**16 - 1  # pixels, of an image
+FOREIGN = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+
+def explained(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Decorate a public function of arrays: its errors are ValueErrors that show the arguments.
+
+    Errors that `function` or a function of this package raises as a ValueError pass through. Others
+    come from NumPy or torch, where the arguments are not those that the documentation describes.
+
+    Raises:
+        ValueError: in place of errors of NumPy and torch.
+
+    Examples:
+        >>> @explained
+        ... def total(points):
+        ...     return points.sum()
+        >>> total([1, 2])
+        Traceback (most recent call last):
+        ValueError: total: expected other arguments, see its documentation; got points=list [1, 2] (AttributeError: ...)
+    """
+
+    @functools.wraps(function)
+    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        if torch.compiler.is_compiling():
+            return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except FOREIGN as error:
+            last = error.__traceback__
+            while last is not None and last.tb_next is not None:
+                last = last.tb_next
+            if last is None or isinstance(error, torch.OutOfMemoryError) or last.tb_frame.f_code.co_name == "call":
+                raise  # a wrong call, such as a missing argument, or none of the arguments' fault
+            if isinstance(error, ValueError) and last.tb_frame.f_globals.get("__name__", "").startswith("posezoo."):
+                raise
+            given = {**dict(zip(inspect.signature(function).parameters, args, strict=False)), **kwargs}
+            got = ", ".join(f"{name}={_described(value)}" for name, value in given.items())
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(
+                f"{function.__name__}: expected other arguments, see its documentation; got {got} "
+                f"({type(error).__name__}: {reason})"
+            ) from error
+
+    return call
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, np.ndarray | Tensor):
+        return f"{type(value).__name__} {tuple(value.shape)} of {value.dtype}"
+    text = repr(value)
+    return f"{type(value).__name__} {text}" if len(text) <= 40 else type(value).__name__
+
+
+def check_number(value: Any, name: str, low: float = 0.0, *, open: bool = False) -> None:
+    """Check a number such as a threshold.
+
+    Args:
+        value: a number.
+        name: for the message.
+        low: lowest value.
+        open: whether `low` itself is refused.
+
+    Raises:
+        ValueError: no finite number, or one below `low`.
+
+    Examples:
+        >>> check_number(0.5, "threshold")
+        >>> check_number(float("nan"), "threshold")
+        Traceback (most recent call last):
+        ValueError: threshold: expected a finite number of at least 0, got nan
+    """
+    number = value.item() if isinstance(value, np.generic | Tensor) and np.size(value) == 1 else value
+    right = isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
+    if not right or number < low or (open and number == low):
+        least = "above" if open else "of at least"
+        raise ValueError(f"{name}: expected a finite number {least} {low:g}, got {value!r}")
+
+
+def check_size(size: Any) -> None:
+    """Check the height and width of an image or a heatmap.
+
+    Raises:
+        ValueError: anything but two whole numbers from 1 to 65,535.
+
+    Examples:
+        >>> check_size((256, 192))
+    """
+    sides = size if isinstance(size, tuple | list | torch.Size) and len(size) == 2 else [0]
+    if not all(isinstance(side, int | np.integer) and 0 < side <= MOST_SIDE for side in sides):
+        raise ValueError(f"size: expected (H, W), two whole numbers from 1 to {MOST_SIDE}, got {size!r}")
+
+
+def check_permutation(index: Any, count: int) -> None:
+    """Check the order in which keypoints are exchanged, such as `Skeleton.flip_index`.
+
+    Raises:
+        ValueError: anything but all numbers from 0 to `count` - 1.
+
+    Examples:
+        >>> check_permutation((0, 2, 1), 3)
+    """
+    if sorted(index) != list(range(count)):
+        raise ValueError(f"flip_index: expected all of 0..{count - 1}, each once, got {tuple(index)!r:.200}")
+
 
 def as_tensor(array: Array, like: Tensor | None = None) -> Tensor:
     """Convert an array to a tensor, sharing its memory where possible; never write to the result.
@@ -20,6 +131,9 @@ def as_tensor(array: Array, like: Tensor | None = None) -> Tensor:
     Args:
         array: NumPy array, tensor or list of numbers.
         like: move the tensor to the device of this one. Defaults to no move.
+
+    Raises:
+        ValueError: complex numbers.
 
     Examples:
         >>> as_tensor(np.zeros((2, 3))[:, ::-1]).shape
@@ -32,6 +146,8 @@ def as_tensor(array: Array, like: Tensor | None = None) -> Tensor:
     else:  # torch refuses reversed arrays (`pred[:, ::-1]`) and foreign byte orders, and warns about read-only arrays
         copy = np.array(array, order="C")
         tensor = torch.from_numpy(copy.astype(copy.dtype.newbyteorder("="), copy=False))
+    if tensor.is_complex():
+        raise ValueError(f"expected real numbers, got {tensor.dtype}")
     return tensor if like is None else tensor.to(like.device)
 
 

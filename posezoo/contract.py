@@ -6,6 +6,7 @@ a network adds.
 """
 
 import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
@@ -14,21 +15,21 @@ import torch
 from torch import Tensor, nn
 
 from posezoo import codecs, heatmaps
-from posezoo.features import check_indices, record_maps, without_data
+from posezoo.features import check_indices, map_modules, record_maps, without_data
 from posezoo.geometry import flip_keypoints
-from posezoo.heads import HEADS, SPLIT, SimCCHead, simcc_bins
-from posezoo.layers import check_choices
+from posezoo.heads import SPLIT, decode_output
 from posezoo.prepared import run_prepared
 from posezoo.skeletons import Skeleton, get_skeleton
 from posezoo.weights import Weights, push_to_hub, save_pretrained
 
+MOST_PIXELS = 2**13  # height and width of an input
 Model = TypeVar("Model", bound="PoseModel")
 
 TARGETS = {"udp": "truncated", "dark": "gaussian"}  # how targets are drawn for a decoding; "msra" for the others
 REGIONS = ("person", "joints", "image")
 CROP_SETTINGS: dict[str, tuple[type, Callable[[Any], bool], str]] = {  # of a crop: type, condition, what is expected
-    "padding": (float, lambda value: value > 0, "a positive factor such as 1.25"),
-    "margin": (float, lambda value: value >= 0, "pixels, 0 or more"),
+    "padding": (float, lambda value: 0 < value < math.inf, "a positive factor such as 1.25"),
+    "margin": (float, lambda value: 0 <= value < math.inf, "pixels, 0 or more"),
     "region": (str, lambda value: value in REGIONS, f"one of {', '.join(REGIONS)}"),
     "fill": (float, lambda value: 0 <= value <= 1, "a value from 0 to 1"),
     "keep_aspect": (bool, lambda value: True, ""),
@@ -70,6 +71,14 @@ class PoseModel(nn.Module):
         split: bins per pixel of a SimCC head.
         feature_modules: names of the submodules whose outputs are the feature maps of
             `feature_info`. (): found by a run.
+
+    Examples:
+        >>> import posezoo
+        >>> model = posezoo.create("hrnet_w18", decoding="udp")
+        >>> model.example_input(batch=2).shape, model.heatmap_frame(), model.corner_aligned
+        (torch.Size([2, 3, 256, 192]), (4.0, 0.0), True)
+        >>> model.set_grad_checkpointing(), model.no_weight_decay()
+        (None, set())
     """
 
     architecture: str = ""
@@ -157,12 +166,14 @@ class PoseModel(nn.Module):
         if settings.get("padding") is not None:
             settings = {"margin": 0.0, "region": "person", **settings}
         if size is not None:
-            if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
-                raise ValueError(f"input_size: expected (H, W), two positive whole numbers, got {size!r}")
+            sides = list(size) if isinstance(size, Sequence) else []
+            if len(sides) != 2 or not all(type(side) is int and 0 < side <= MOST_PIXELS for side in sides):
+                raise ValueError(f"input_size: expected (H, W), whole numbers from 1 to {MOST_PIXELS}, got {size!r}")
             self.input_size = (size[0], size[1])
         for name, (kind, valid, expected) in CROP_SETTINGS.items():
             if (value := settings.get(name)) is not None:
-                if not valid(value):
+                right = isinstance(value, bool) == (kind is bool) and isinstance(value, int if kind is float else kind)
+                if not (right or (kind is float and isinstance(value, float))) or not valid(value):
                     raise ValueError(f"{name}: expected {expected}, got {value!r}")
                 setattr(self, name, kind(value))
 
@@ -228,7 +239,7 @@ class PoseModel(nn.Module):
         height = example.shape[-2]
 
         def run(image: Tensor) -> list[dict[str, Any]]:
-            with record_maps(self, height, modules=self._map_modules(), leave_out=self.head_keys) as maps:
+            with record_maps(self, height, modules=map_modules(self), leave_out=self.head_keys) as maps:
                 self.forward_features(image)
             return [
                 {"num_chs": found.value.shape[1], "reduction": found.reduction, "module": found.module, "index": index}
@@ -236,15 +247,6 @@ class PoseModel(nn.Module):
             ]
 
         return without_data(run, self, example)
-
-    def _map_modules(self) -> Sequence[str]:
-        """Return the names of `feature_modules`, or of timm's for a backbone; () if unknown."""
-        info = getattr(getattr(self, "backbone", None), "feature_info", None)
-        if self.feature_modules or info is None:
-            return self.feature_modules
-        names = [f"backbone.{entry['module'].replace('.', mark)}" for mark in "._" for entry in info.info]
-        known = {name for name, _ in self.named_modules()}
-        return next((half for half in (names[: len(info)], names[len(info) :]) if known.issuperset(half)), ())
 
     @overload
     def forward_intermediates(
@@ -277,7 +279,7 @@ class PoseModel(nn.Module):
             >>> features.shape, [tuple(m.shape) for m in maps]
             (torch.Size([1, 256, 16, 16]), [(1, 256, 4, 4), (1, 512, 2, 2)])
         """
-        with record_maps(self, image.shape[-2], modules=self._map_modules(), leave_out=self.head_keys) as maps:
+        with record_maps(self, image.shape[-2], modules=map_modules(self), leave_out=self.head_keys) as maps:
             features = self.forward_features(image)
         values = [maps[index].value for index in check_indices(indices, len(maps))]
         if self.input_kind == "clip":
@@ -425,7 +427,7 @@ class PoseModel(nn.Module):
         """Set number and skeleton of the head's keypoints; for the constructor and `reset_head`."""
         self.num_keypoints = num_keypoints
         self.skeleton = keypoint_skeleton(num_keypoints, skeleton, self.default_skeleton)
-        named = skeleton if skeleton is None or isinstance(skeleton, str) else list(get_skeleton(skeleton).keypoints)
+        named = skeleton if skeleton is None or isinstance(skeleton, str) else get_skeleton(skeleton).to_json()
         self.kwargs = {**self.kwargs, "num_keypoints": num_keypoints, "skeleton": named}
 
     @classmethod
@@ -579,41 +581,6 @@ def check_keypoints(keypoints: Tensor, num_inputs: int) -> None:
     # on a GPU the check would wait for it; posezoo.lift checks
     if keypoints.is_cpu and not torch.compiler.is_compiling() and not keypoints.isfinite().all():
         raise ValueError("keypoints: some are not finite, which is how gaps are marked; posezoo.lift fills gaps")
-
-
-def set_head_kind(model: PoseModel, kind: str, size: Sequence[int] | None, split: float) -> None:
-    """Set kind of head, size of images and bins per pixel; in the constructor, after the stride.
-
-    Raises:
-        ValueError: an unknown kind, or a size without SimCC.
-    """
-    check_choices(head=(kind, HEADS))
-    if size is not None and kind != "simcc":
-        raise ValueError(f"size: only a SimCC head is for images of one size; leave it out for head={kind!r}")
-    model.head_kind, model.split = kind, split
-    if size is not None:
-        model.apply_input_settings({"input_size": list(size)})
-
-
-def build_head(model: Any, channels: int) -> nn.Module:
-    """Build the head of `model.head_kind` for maps of `model.stride`; without keypoints none."""
-    if not model.num_keypoints:
-        return nn.Identity()
-    if model.head_kind != "simcc":
-        return nn.Conv2d(channels, model.num_keypoints, 1)
-    height, width = model.input_size
-    cells = round(height / model.stride), round(width / model.stride)
-    return SimCCHead(channels, model.num_keypoints, cells=cells, bins=simcc_bins(model.input_size, model.split))
-
-
-def decode_output(model: Any, output: Tensor) -> tuple[Tensor, Tensor]:
-    """Decode the output of any kind of head to `(B, K, 2)` pixels and scores `(B, K)`."""
-    if model.head_kind == "simcc":
-        columns = simcc_bins(model.input_size, model.split)[1]
-        return codecs.decode_simcc(output[..., :columns], output[..., columns:], split=model.split, logits=True)
-    if model.head_kind == "integral":
-        return codecs.decode_integral(output, stride=model.stride, offset=model.offset)
-    return heatmaps.decode(output, stride=model.stride, offset=model.offset, method=model.decoding)
 
 
 def predict_output(model: Any, image: Tensor, *, flip: bool) -> tuple[Tensor, Tensor]:

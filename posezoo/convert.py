@@ -1,6 +1,5 @@
 """Convert a published checkpoint into a folder of safetensors, config and model card."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,9 @@ from torch import nn
 
 from posezoo.checkpoints.loading import read_checkpoint
 from posezoo.registry import create_for_checkpoint
-from posezoo.weights.folder import save_pretrained
+from posezoo.weights.folder import write_folder
 from posezoo.weights.record import Weights
+from posezoo.writing import new_folder
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,6 @@ def convert_file(path: str | Path, directory: str | Path, model: nn.Module | Non
     notes = checkpoint.load_into(model)
     known = checkpoint.record or Weights()
     about = {name: getattr(known, name) for name in ("metrics", "metrics_by", "protocol")}
-    try:
-        save_pretrained(model, directory, **about)
-    except BaseException:
-        shutil.rmtree(directory, ignore_errors=True)
-        raise
+    with new_folder(directory) as whole:
+        write_folder(model, whole, name=f"local-dir:{directory}", **about)
     return Conversion(model, checkpoint.format, checkpoint.record, notes, directory)

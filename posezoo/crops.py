@@ -140,7 +140,8 @@ def detected_boxes(
     while group := list(itertools.islice(rest, min(DETECT_TOGETHER, batch_size))):
         loaded = [_load(item) for item in group]
         images = [image for image in loaded if isinstance(image, Tensor)]
-        outputs = list(detector(images)) if images else []
+        found = detector(images) if images else []
+        outputs = list(found) if isinstance(found, Iterable) else []
         if len(outputs) != len(images):
             raise ValueError(f"detector: expected (boxes, scores) for each of {len(images)} images, got {len(outputs)}")
         for item, image in zip(group, loaded, strict=True):

@@ -31,6 +31,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from posezoo.arrays import Array, ArrayT, as_floats, check_number, explained, same_kind
+from posezoo.foreign import printable
 from posezoo.geometry import box_iou, invert, letterbox, transform_points
 from posezoo.images import load_image, load_image_uint8
 
@@ -90,18 +92,20 @@ def load_detector(name: str | Path, *, device: str | torch.device | None = None)
     if Path(name).suffix.lower() == ".onnx":
         return OnnxDetector(name, device=device)
     raise ValueError(
-        f"detector {str(name)!r}: expected FILE.onnx, hf-hub:org/name or local-dir:/path, or, in Python, a callable"
+        f"detector {printable(repr(str(name)))}: expected FILE.onnx, hf-hub:org/name or local-dir:/path, or, in "
+        "Python, a callable"
     )
 
 
-def box_nms(boxes: Tensor, scores: Tensor, *, threshold: float = OVERLAP) -> Tensor:
+@explained
+def box_nms(boxes: ArrayT, scores: Array, *, threshold: float = OVERLAP) -> ArrayT:
     """Non-maximum suppression of the boxes of one image.
 
     Greedy, from the highest score down: a box is suppressed if its intersection over union with a
     kept box is above (`>`) the threshold, as in torchvision.
 
     Args:
-        boxes: `(N, 4)` as (x1, y1, x2, y2).
+        boxes: `(N, 4)` as (x1, y1, x2, y2), array or tensor.
         scores: `(N,)`; of equal ones the first is kept.
         threshold: intersection over union; 1 keeps all boxes.
 
@@ -116,12 +120,15 @@ def box_nms(boxes: Tensor, scores: Tensor, *, threshold: float = OVERLAP) -> Ten
         >>> box_nms(boxes, torch.tensor([0.6, 0.9, 0.7])).tolist()
         [1, 2]
     """
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:
+    check_number(threshold, "threshold")
+    corners = as_floats(boxes, "boxes")
+    heights = as_floats(scores, "scores", corners)
+    if corners.ndim != 2 or corners.shape[1] != 4 or heights.shape != corners.shape[:1]:
         raise ValueError(f"expected boxes (N, 4) and scores (N,), got {tuple(boxes.shape)} and {tuple(scores.shape)}")
-    if not (boxes.isfinite().all() and scores.isfinite().all()):
+    if not (corners.isfinite().all() and heights.isfinite().all()):
         raise ValueError("boxes and scores: expected finite numbers; leave the others out")
-    order = scores.argsort(descending=True, stable=True)
-    ordered = boxes[order]
+    order = heights.argsort(descending=True, stable=True)
+    ordered = corners[order]
     suppresses = (box_iou(ordered[:, None], ordered) > threshold).triu(1)  # [i, j]: box i suppresses the lower box j
     kept = torch.ones_like(order, dtype=torch.bool)
     # A suppressed box suppresses nothing, so boxes form chains. Each round is correct for one more link of every chain,
@@ -129,7 +136,7 @@ def box_nms(boxes: Tensor, scores: Tensor, *, threshold: float = OVERLAP) -> Ten
     while True:
         before, kept = kept, ~(suppresses & kept[:, None]).any(dim=0)
         if torch.equal(before, kept):
-            return order[kept]
+            return same_kind(boxes, order[kept])
 
 
 class TransformersDetector:

@@ -17,10 +17,11 @@ import numpy as np
 
 from posezoo import metrics
 from posezoo.data.detections import read_keypoints
-from posezoo.data.files import load_arrays, load_mat, printable
+from posezoo.data.files import load_arrays, load_mat
 from posezoo.data.flic import read_flic_evaluation
 from posezoo.data.lsp import read_lsp_evaluation
 from posezoo.data.mpii import read_mpii_evaluation
+from posezoo.foreign import printable
 from posezoo.skeletons import Skeleton, get_skeleton
 
 

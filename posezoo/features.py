@@ -83,6 +83,16 @@ def record_maps(
     maps += found.values()
 
 
+def map_modules(network: Any) -> Sequence[str]:
+    """Return the names of `feature_modules`, or of the maps that timm lists for a backbone; () if unknown."""
+    info = getattr(getattr(network, "backbone", None), "feature_info", None)
+    if network.feature_modules or info is None:
+        return network.feature_modules
+    names = [f"backbone.{entry['module'].replace('.', mark)}" for mark in "._" for entry in info.info]
+    known = {name for name, _ in network.named_modules()}
+    return next((half for half in (names[: len(info)], names[len(info) :]) if known.issuperset(half)), ())
+
+
 class FeatureMaps(nn.Module):
     """A network that returns some of its feature maps, as timm's backbones with `out_indices` do.
 

@@ -6,8 +6,14 @@ integral   (B, K, h, w)               the same; the heatmaps are logits, of whic
 simcc      (B, K, columns + rows)     one classifier along x and one along y (Li et al., "SimCC", ECCV 2022)
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+from posezoo import codecs, heatmaps
+from posezoo.layers import check_choices
 
 HEADS = ("heatmaps", "integral", "simcc")
 SPLIT = 2.0  # bins per pixel (SimCC, section 4.1)
@@ -59,3 +65,38 @@ def simcc_bins(size: tuple[int, int], split: float) -> tuple[int, int]:
         (512, 384)
     """
     return round(size[0] * split), round(size[1] * split)
+
+
+def set_head_kind(model: Any, kind: str, size: Sequence[int] | None, split: float) -> None:
+    """Set kind of head, size of the images and bins per pixel; for the constructor, after the stride.
+
+    Raises:
+        ValueError: an unknown kind, or a size without SimCC.
+    """
+    check_choices(head=(kind, HEADS))
+    if size is not None and kind != "simcc":
+        raise ValueError(f"size: only a SimCC head is for images of one size; leave it out for head={kind!r}")
+    model.head_kind, model.split = kind, split
+    if size is not None:
+        model.apply_input_settings({"input_size": list(size)})
+
+
+def build_head(model: Any, channels: int) -> nn.Module:
+    """Build the head of `model.head_kind` for a feature map of `model.stride`; the identity for 0 keypoints."""
+    if not model.num_keypoints:
+        return nn.Identity()
+    if model.head_kind != "simcc":
+        return nn.Conv2d(channels, model.num_keypoints, 1)
+    height, width = model.input_size
+    cells = round(height / model.stride), round(width / model.stride)
+    return SimCCHead(channels, model.num_keypoints, cells=cells, bins=simcc_bins(model.input_size, model.split))
+
+
+def decode_output(model: Any, output: Tensor) -> tuple[Tensor, Tensor]:
+    """Decode the output of any kind of head to keypoints `(B, K, 2)` in pixels and scores `(B, K)`."""
+    if model.head_kind == "simcc":
+        columns = simcc_bins(model.input_size, model.split)[1]
+        return codecs.decode_simcc(output[..., :columns], output[..., columns:], split=model.split, logits=True)
+    if model.head_kind == "integral":
+        return codecs.decode_integral(output, stride=model.stride, offset=model.offset)
+    return heatmaps.decode(output, stride=model.stride, offset=model.offset, method=model.decoding)

@@ -17,7 +17,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from posezoo.arrays import Array, ArrayT, as_floats, as_tensor, same_kind
+from posezoo.arrays import (
+    Array,
+    ArrayT,
+    as_floats,
+    as_tensor,
+    check_number,
+    check_permutation,
+    check_size,
+    explained,
+    same_kind,
+)
 
 ENCODINGS = ("msra", "truncated", "gaussian")
 DECODINGS = ("argmax", "quarter", "dark", "soft")
@@ -25,6 +35,7 @@ DARK_KERNEL = 11  # cells; width of the smoothing that DARK applies before its T
 DARK_SIGMA = 2.0  # OpenCV's default for a kernel of 11: 0.3 * ((11 - 1) / 2 - 1) + 0.8
 
 
+@explained
 def encode(
     keypoints: ArrayT,
     visible: Array | None = None,
@@ -68,6 +79,10 @@ def encode(
     """
     if method not in ENCODINGS:
         raise ValueError(f"method: expected one of {ENCODINGS}, got {method!r}")
+    check_size(size)
+    check_number(sigma, "sigma", open=True)
+    for step in pair_of(stride):
+        check_number(step, "stride", open=True)
     points, weights = visible_keypoints(keypoints, visible)
 
     stride_y, stride_x = pair_of(stride)
@@ -122,6 +137,7 @@ def visible_keypoints(keypoints: Array, visible: Array | None) -> tuple[Tensor, 
     return torch.where(weights[..., None] > 0, points, 0.0), weights
 
 
+@explained
 def merge_people(heatmaps: ArrayT) -> ArrayT:
     """Merge the heatmaps of people: their sum, at most 1 (Convolutional Pose Machines).
 
@@ -142,6 +158,7 @@ def merge_people(heatmaps: ArrayT) -> ArrayT:
     return same_kind(heatmaps, maps.sum(dim=1).clamp(max=1))
 
 
+@explained
 def with_background(heatmaps: ArrayT) -> ArrayT:
     """Append a background map: 1 minus the maximum over keypoints, at least 0.
 
@@ -159,6 +176,7 @@ def with_background(heatmaps: ArrayT) -> ArrayT:
     return same_kind(heatmaps, torch.cat([maps, (1 - maps.amax(dim=1, keepdim=True)).clamp(min=0)], dim=1))
 
 
+@explained
 def decode(
     heatmaps: ArrayT,
     *,
@@ -196,6 +214,10 @@ def decode(
         raise ValueError(f"heatmaps: expected (B, K, h, w), got shape {tuple(maps.shape)}")
     if method not in (*DECODINGS, "udp"):
         raise ValueError(f"method: expected one of {(*DECODINGS, 'udp')}, got {method!r}")
+    if 0 in maps.shape[1:]:
+        raise ValueError(f"heatmaps: expected (B, K, h, w), got shape {tuple(maps.shape)}; a network without a head?")
+    for step in pair_of(stride):
+        check_number(step, "stride", open=True)
     # half precision has 8 or 11 bits, too few for coordinates and for differences of neighbouring cells
     maps = maps if maps.dtype == torch.float64 else maps.float()
     height, width = maps.shape[-2:]
@@ -219,6 +241,7 @@ def decode(
     return same_kind(heatmaps, torch.where((scores > 0)[..., None], at, 0.0)), same_kind(heatmaps, scores)
 
 
+@explained
 def flip_average(heatmaps: ArrayT, mirrored: Array, flip_index: Sequence[int], *, shift: bool = False) -> ArrayT:
     """Average the heatmaps of an image with those of its mirror image, mirrored back.
 
@@ -238,7 +261,13 @@ def flip_average(heatmaps: ArrayT, mirrored: Array, flip_index: Sequence[int], *
         1.0
     """
     maps = as_floats(heatmaps, "heatmaps")
-    back = as_floats(mirrored, "mirrored", maps).flip(-1)[:, list(flip_index)]
+    back = as_floats(mirrored, "mirrored", maps)
+    if maps.ndim != 4 or maps.shape != back.shape:
+        raise ValueError(
+            f"expected heatmaps and mirrored of one shape (B, K, h, w), got {tuple(maps.shape)}, {tuple(back.shape)}"
+        )
+    check_permutation(flip_index, maps.shape[1])
+    back = back.flip(-1)[:, list(flip_index)]
     if shift:
         back = torch.cat([back[..., :1], back[..., :-1]], dim=-1)
     return same_kind(heatmaps, (maps + back) / 2)

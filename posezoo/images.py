@@ -12,6 +12,7 @@ all of them work on the same pixels.
 | alpha, transparency | blended over white |
 """
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from posezoo.foreign import check_content, printable
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -110,13 +113,21 @@ def _read_file(path: Path) -> Tensor:
 
     if path.is_dir():
         raise ValueError(f"{path} is a folder; list its images, for instance sorted(Path(...).glob('*.jpg'))")
+    if re.match(r"\w+:/", str(path)):
+        raise ValueError(f"{path}: addresses are not downloaded; save the image as a file and pass its path")
     if not path.is_file():
         raise ValueError(f"{path}: there is no such image")
+    check_content(path)
     try:
         with Image.open(path) as image:
             image.load()
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"{path} has more pixels than Pillow's limit, which guards against small files that fill the memory "
+            f"({error}); if you trust the file, set PIL.Image.MAX_IMAGE_PIXELS = None before"
+        ) from error
     except Exception as error:  # each of Pillow's decoders has its own
-        raise ValueError(f"{path} is damaged, or not an image that Pillow can read: {error}") from error
+        raise ValueError(f"{path} is damaged, or not an image that Pillow can read: {printable(str(error))}") from error
     return _from_pil(image, str(path))
 
 
@@ -135,6 +146,17 @@ def _from_pil(image: Any, name: str) -> Tensor:
     except Exception as error:  # an image is only decoded here, unless it was before
         raise ValueError(f"{name} is damaged, or cannot be converted from {image.mode} to RGB: {error}") from error
     # Pillow widens some 16-bit files to 32-bit integers, so the mode "I" stands for 16 bits too
+    low, high = float(np.nanmin(pixels)), float(np.nanmax(pixels))
+    if image.mode.startswith("I") and not 0 <= low <= high <= 65535:
+        raise ValueError(
+            f"{name}: its 32-bit whole numbers, {low:.0f} to {high:.0f}, have no known white; expected 8 or 16 bits. "
+            "Divide them by their white and pass the array of floats in [0, 1]"
+        )
+    if image.mode.startswith("F") and not 0 <= low <= high <= 1:
+        raise ValueError(
+            f"{name}: its 32-bit floats are {low:.4g} to {high:.4g}, expected 0 to 1; divide them by their white and "
+            "pass the array"
+        )
     return _channels_first(pixels / np.float32(65535) if image.mode.startswith("I") else pixels)
 
 

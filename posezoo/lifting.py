@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from posezoo.arrays import check_number
 from posezoo.contract import require_flip_index
 from posezoo.crops import IMAGE_PADDING, better_pass, eval_mode, keypoint_box
 from posezoo.data.filters import median_filter, one_euro_filter
@@ -90,8 +91,8 @@ def lift(
     shoulders.
 
     Args:
-        keypoints: `(T, K, 2)` pixels, array or tensor; values that are not finite are missing. Or a
-            list of `People`, one per frame, as `posezoo.predict` returns them for frames: one
+        keypoints: `(T, K, 2)` pixels, array or tensor; values that are not finite, and (0, 0), are
+            missing. Or a list of `People`, one per frame, as `posezoo.predict` returns them for frames: one
             person each, or none, who is missing. Or a video: its path, a
             `posezoo.video.read_video`, or a list of the paths of its frames.
         model: a name, created with `pretrained=True`, or a model of the zoo that takes keypoints,
@@ -134,8 +135,9 @@ def lift(
         >>> poses.pose3d.shape, poses.skeleton.name, poses.interpolated.any()
         ((30, 17, 3), 'h36m17', np.False_)
     """
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size: expected 1 or more, got {batch_size}")
+    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+        raise ValueError(f"batch_size: expected a whole number of 1 or more, got {batch_size!r}")
+    check_number(min_score, "min_score", low=-np.inf)
     if smooth is not None and smooth not in FILTERS:
         raise ValueError(f"smooth: expected {', '.join(FILTERS)} or None, got {smooth!r}")
     if fps is not None and not 0 < fps < float("inf"):
@@ -197,7 +199,8 @@ def _lift_keypoints(
     points = _numbers("keypoints", keypoints)
     if points.ndim != 3 or points.shape[-1] != 2 or not points.size:
         raise ValueError(f"keypoints: expected (T, K, 2) pixels, got shape {points.shape}{_hint(points.shape)}")
-    visible = np.isfinite(points).all(axis=-1)
+    # (0, 0) stands for a missing keypoint in the files of COCO, OpenPose and others
+    visible = np.isfinite(points).all(axis=-1) & (points != 0).any(axis=-1)
     if scores is not None:
         values = _numbers("scores", scores)
         if values.shape != visible.shape:
@@ -205,8 +208,6 @@ def _lift_keypoints(
         visible &= values >= min_score  # false for NaN
     _check_pixels(points, visible)
 
-    if not model.num_keypoints:
-        raise ValueError(f"model: this {model_name(model)} has no head; model.reset_head(num_keypoints) makes one")
     source, target = _skeletons(points, skeleton, model)
     converted, complete = _match(points, visible, source, target, model)
     gaps = (~complete).sum(axis=0)
@@ -387,7 +388,9 @@ def _check_pixels(points: np.ndarray, visible: np.ndarray) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of frames without a keypoint
         extent = np.nanmax(np.nanmax(seen, axis=1) - np.nanmin(seen, axis=1))
-    if 0 < extent <= FRACTIONS:  # false for NaN, and for copies of one point
+    if extent == 0:
+        raise ValueError("keypoints: all keypoints of a frame are one point, in all frames; expected a person")
+    if extent <= FRACTIONS:  # false for NaN
         raise ValueError(
             f"keypoints: the person is {extent:.3g} pixels large; keypoints are pixels, not fractions of the image: "
             "multiply x by its width and y by its height"

@@ -6,12 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from posezoo.arrays import explained
+
 SMOOTHNESS = {  # weights of the keypoints of `h36m17` in the temporal term of `smooth_pose_mse`
     "code": (1.0, 1.0, 2.5, 2.5, 1.0, 2.5, 2.5, 1.0, 1.0, 1.0, 1.0, 1.0, 4.0, 4.0, 1.0, 4.0, 4.0),
     "paper": (1.0, 1.0, 2.5, 4.0, 1.0, 2.5, 4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.5, 4.0, 1.0, 2.5, 4.0),
 }
 
 
+@explained
 def heatmap_mse(pred: Tensor, target: Tensor, weights: Tensor | None = None, *, half: bool = False) -> Tensor:
     """Mean squared error of heatmaps over batch, keypoints and cells; missing keypoints count as 0.
 
@@ -34,6 +37,7 @@ def heatmap_mse(pred: Tensor, target: Tensor, weights: Tensor | None = None, *, 
     return _squared_error(pred, target, weights).mean() * (0.5 if half else 1.0)
 
 
+@explained
 def heatmap_sse(pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
     """Squared error summed over each map, mean over keypoints and batch (Tompson et al. 2015).
 
@@ -52,6 +56,7 @@ def heatmap_sse(pred: Tensor, target: Tensor, weights: Tensor | None = None) -> 
     return _squared_error(pred, target, weights).sum(dim=(-2, -1)).mean()
 
 
+@explained
 def euclidean(pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
     """Euclidean loss of Caffe: half the squared error summed per image, mean over the batch.
 
@@ -68,6 +73,7 @@ def euclidean(pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Te
     return _squared_error(pred, target, weights).sum(dim=(1, 2, 3)).mean() / 2
 
 
+@explained
 def belief_loss(stages: Sequence[Tensor], first: Tensor, later: Tensor) -> Tensor:
     """Sum of `euclidean` over the stages (Convolutional Pose Machines, Equation 5).
 
@@ -88,6 +94,7 @@ def belief_loss(stages: Sequence[Tensor], first: Tensor, later: Tensor) -> Tenso
     return sum((euclidean(stage, later) for stage in stages[1:]), euclidean(stages[0], first))
 
 
+@explained
 def coarse_to_fine_sse(
     coarse: tuple[Tensor, Tensor],
     fine: tuple[Tensor, Tensor],
@@ -112,6 +119,7 @@ def coarse_to_fine_sse(
     return heatmap_sse(*coarse, weights) + fine_weight * heatmap_sse(*fine, weights)
 
 
+@explained
 def heatmap_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
     """Cross-entropy between the softmax over each map and the target map divided by its sum.
 
@@ -136,6 +144,7 @@ def heatmap_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None
     return (entropy if weights is None else entropy * weights.to(entropy)).mean()
 
 
+@explained
 def simcc_cross_entropy(pred: Tensor, target: Tensor, weights: Tensor | None = None, *, columns: int) -> Tensor:
     """Cross-entropy of SimCC's bins, a softmax over x and one over y (ECCV 2022, section 3.2).
 
@@ -168,6 +177,7 @@ def simcc_cross_entropy(pred: Tensor, target: Tensor, weights: Tensor | None = N
     return (error * known).sum() / known.sum().clamp(min=1)
 
 
+@explained
 def ohkm(pred: Tensor, target: Tensor, weights: Tensor | None = None, *, top_k: int = 8, half: bool = True) -> Tensor:
     """Online hard keypoint mining (CPN, section 3.2): mean of each person's `top_k` largest errors.
 
@@ -189,6 +199,7 @@ def ohkm(pred: Tensor, target: Tensor, weights: Tensor | None = None, *, top_k: 
     return errors.topk(top_k, dim=1).values.mean() * (0.5 if half else 1.0)
 
 
+@explained
 def keypoint_l2(
     pred: Tensor, target: Tensor, weights: Tensor | None = None, *, half: bool = False, per_person: bool = False
 ) -> Tensor:
@@ -214,6 +225,7 @@ def keypoint_l2(
     return squared.sum() * (0.5 if half else 1.0) / (max(1, len(pred)) if per_person else 1)
 
 
+@explained
 def bounded_correction(
     pred: Tensor, start: Tensor, target: Tensor, weights: Tensor | None = None, *, max_step: float = 20.0
 ) -> Tensor:
@@ -248,6 +260,7 @@ def bounded_correction(
     return keypoint_l2((pred - start) / max_step, step / max_step, weights, per_person=True)
 
 
+@explained
 def keypoint_mse(pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
     """Squared distance of annotated keypoints, mean over a person's keypoints, then over people.
 
@@ -274,6 +287,7 @@ def keypoint_mse(pred: Tensor, target: Tensor, weights: Tensor | None = None) ->
     return keypoint_l2(pred, target, weights.to(pred) / torch.where(total > 0, total, 1.0)) / people
 
 
+@explained
 def keypoint_smooth_l1(pred: Tensor, target: Tensor, weights: Tensor | None = None, *, beta: float = 1.0) -> Tensor:
     """Smooth L1 error, mean over people, keypoints and coordinates; missing keypoints count as 0.
 
@@ -298,6 +312,7 @@ def keypoint_smooth_l1(pred: Tensor, target: Tensor, weights: Tensor | None = No
     return F.smooth_l1_loss(error, torch.zeros_like(error), beta=beta)
 
 
+@explained
 def pose_mse(pred: Tensor, target: Tensor, scale: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
     """Mean squared error of poses over batch, frames, keypoints and coordinates.
 
@@ -317,9 +332,12 @@ def pose_mse(pred: Tensor, target: Tensor, scale: Tensor | None = None, weights:
     _check_poses(pred, target, weights)
     error = pred - target if scale is None else (pred - target) / scale
     square = error.square()
-    return (square if weights is None else square * weights[..., None]).mean()
+    if weights is not None:
+        square = square.masked_fill(weights[..., None] == 0, 0) * weights[..., None]  # 0 times NaN is NaN
+    return square.mean()
 
 
+@explained
 def pose_sequence_mse(
     stages: Sequence[Tensor],
     target: Tensor,
@@ -364,6 +382,7 @@ def pose_sequence_mse(
     return frames * torch.stack([alpha * loss for alpha, loss in zip(alphas, losses, strict=True)]).sum()
 
 
+@explained
 def smooth_pose_mse(
     pred: Tensor,
     target: Tensor,
@@ -434,6 +453,7 @@ def _smoothness(joint_weights: str | Sequence[float], num_keypoints: int) -> Seq
     return tuple(float(weight) for weight in joint_weights)
 
 
+@explained
 def pose_distance(pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
     """MPJPE as a loss (VideoPose3D): mean distance over batch, frames and keypoints.
 
@@ -448,7 +468,10 @@ def pose_distance(pred: Tensor, target: Tensor, weights: Tensor | None = None) -
         3.0
     """
     _check_poses(pred, target, weights)
-    distance = (pred - target).norm(dim=-1)
+    error = pred - target
+    if weights is not None:
+        error = error.masked_fill(weights[..., None] == 0, 0)  # 0 times NaN is NaN
+    distance = error.norm(dim=-1)
     return (distance if weights is None else distance * weights).mean()
 
 
@@ -478,7 +501,10 @@ def _known_error(pred: Tensor, target: Tensor, weights: Tensor | None) -> Tensor
 def _squared_error(pred: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
     _check_heatmaps(pred, target, weights)
     error = (pred - target) ** 2
-    return error if weights is None else error * weights[..., None, None].to(error)
+    if weights is None:
+        return error
+    # not only by a product: 0 times NaN is NaN
+    return error.masked_fill(weights[..., None, None] == 0, 0) * weights[..., None, None].to(error)
 
 
 def _check_heatmaps(pred: Tensor, target: Tensor, weights: Tensor | None) -> None:

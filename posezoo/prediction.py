@@ -266,10 +266,12 @@ def predict_stream(
         raise ValueError(f"damaged: expected 'raise' or 'yield', got {damaged!r}")
     if detector is not None and boxes is not None:
         raise ValueError("boxes and detector: expected one of them, as a detector provides the boxes")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size: expected 1 or more, got {batch_size}")
+    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+        raise ValueError(f"batch_size: expected a whole number of 1 or more, got {batch_size!r}")
     if isinstance(detector, str | Path):
         detector = _detector_by_name(str(detector), None if device is None else str(device))
+    if detector is not None and not callable(detector):
+        raise ValueError(f"detector: expected a callable or a name, got {type(detector).__name__}")
     if smooth is not None and smooth not in SMOOTHING:
         raise ValueError(f"smooth: expected {', '.join(SMOOTHING)} or None, got {smooth!r}")
     if (track or smooth) and damaged == "yield":
@@ -364,6 +366,8 @@ def resolve_model(
         ValueError: no model, or one with another kind of input or without the attributes; what
             `posezoo.create` raises.
     """
+    if device is not None:
+        _check_device(device)
     if isinstance(model, str):
         model = _model_by_name(model, str(device or ("cuda" if torch.cuda.is_available() else "cpu")))
     elif not callable(getattr(model, "predict", None)):
@@ -377,10 +381,20 @@ def resolve_model(
             f"model: the input of {model_name(model)} is {kind!r}, not {' or '.join(map(repr, kinds))}; "
             "posezoo.predict is for images, posezoo.lift for keypoints and clips, model.predict for all"
         )
+    if getattr(model, "num_keypoints", 1) == 0:
+        raise ValueError(f"model: this {model_name(model)} has no head; model.reset_head(num_keypoints) makes one")
     lacks = [name for name in needs if not hasattr(model, name)]
     if lacks:
         raise ValueError(f"model: {model_name(model)} lacks {', '.join(lacks)}; see the attributes of PoseModel")
     return model
+
+
+def _check_device(device: str | torch.device) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"device: {device!r} is not available here; 'cpu' always is ({reason})") from error
 
 
 def _from_image(model: Any, scales: Sequence[float] | None) -> Any:

@@ -4,33 +4,36 @@ From DeepPose, section 3.2 (Toshev, Szegedy; CVPR 2014). Its later stages are tr
 predictions: ground truth displaced as the stage before errs.
 """
 
-import re
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from posezoo.skeletons import Skeleton
 
 TORSO = ("left_shoulder", "right_hip")  # whose distance is the pose's diameter
 MIN_DIAMETER = 1.0  # pixels
 DRAWS = 40  # simulated predictions of each keypoint (section 4.1)
 
 
-def diameter_keypoints(names: Sequence[str], diameter: Sequence[str]) -> list[tuple[int, int]]:
-    """Return the pairs of keypoints whose distance is the diameter; none without a torso.
+def diameter_keypoints(skeleton: Skeleton | None, diameter: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the indices of the two keypoints of the diameter and of their mirror images; none without a torso.
 
     Examples:
-        >>> names = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
-        >>> diameter_keypoints(names, ("left_shoulder", "right_hip"))
+        >>> skeleton = Skeleton("torso", ("left_hip", "right_hip", "left_shoulder", "right_shoulder"))
+        >>> diameter_keypoints(skeleton, ("left_shoulder", "right_hip"))
         [(2, 1), (3, 0)]
     """
     if len(diameter) != 2:
         raise ValueError(f"diameter: expected the names of two keypoints, got {tuple(diameter)}")
-    sides = {"left_": "right_", "right_": "left_"}
-    mirrored = [re.sub("^(left_|right_)", lambda side: sides[side[0]], name) for name in diameter]
-    found = [(names.index(a), names.index(b)) for a, b in (diameter, mirrored) if a in names and b in names]
-    if names and not found and tuple(diameter) != TORSO:
+    names = skeleton.keypoints if skeleton else ()
+    if skeleton and all(name in names for name in diameter):
+        first, second = (names.index(name) for name in diameter)
+        mirror = skeleton.flip_index
+        return list(dict.fromkeys([(first, second), (mirror[first], mirror[second])]))
+    if names and tuple(diameter) != TORSO:
         raise ValueError(f"diameter: expected two of the keypoints {', '.join(names)}, got {tuple(diameter)}")
-    return found
+    return []
 
 
 def pose_diameter(keypoints: Tensor, visible: Tensor | None, pairs: Sequence[tuple[int, int]]) -> Tensor:
@@ -63,7 +66,12 @@ def pose_diameter(keypoints: Tensor, visible: Tensor | None, pairs: Sequence[tup
 
 
 def square_boxes(middle: Tensor, side: Tensor) -> Tensor:
-    """Return square boxes (x1, y1, x2, y2) around points: `(..., 2), (...) -> (..., 4)`."""
+    """Return square boxes (x1, y1, x2, y2) around points: `(..., 2), (...) -> (..., 4)`.
+
+    Examples:
+        >>> square_boxes(torch.tensor([[50.0, 40.0]]), torch.tensor([20.0])).tolist()
+        [[40.0, 30.0, 60.0, 50.0]]
+    """
     half = side[..., None] / 2
     return torch.cat([middle - half, middle + half], dim=-1)
 
@@ -81,7 +89,12 @@ def whole_image(image: Tensor) -> Tensor:
 
 
 def box_matrix(boxes: Tensor, side: int) -> Tensor:
-    """Return affine maps `(..., 2, 3)` from boxes, of outer edges, to `side` x `side` pixels."""
+    """Return affine maps `(..., 2, 3)` from boxes, of outer edges, to `side` x `side` pixels.
+
+    Examples:
+        >>> box_matrix(torch.tensor([[-0.5, -0.5, 9.5, 9.5]]), 20).tolist()
+        [[[2.0, 0.0, 0.5], [0.0, 2.0, 0.5]]]
+    """
     low, high = boxes.split(2, dim=-1)
     scale = side / (high - low)
     return torch.cat([torch.diag_embed(scale), (-0.5 - low * scale)[..., None]], dim=-1)

@@ -26,13 +26,16 @@ from torch import nn
 
 from posezoo.arguments import nearest, resolve_arguments
 from posezoo.backbones import set_input_channels
+from posezoo.building import build, check_promise
 from posezoo.checkpoints.loading import Checkpoint, load_weights, read_checkpoint
 from posezoo.contract import PoseModel
 from posezoo.features import FeatureMaps, without_data
+from posezoo.foreign import printable
 from posezoo.skeletons import get_skeleton
 from posezoo.weights.folder import mirrored, read_record
 from posezoo.weights.published import PUBLISHED, publish
 from posezoo.weights.record import HUB_SOURCE, Weights
+from posezoo.weights.sources import find
 
 __all__ = [
     "Weights",
@@ -57,6 +60,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 Module = TypeVar("Module", bound=nn.Module)
 
 PLUGINS = "posezoo.models"  # the entry-point group by which other packages add their models
+LONGEST = 4096  # characters of a path
 PREFIXES = {"hf-hub": "hf-hub", "hf_hub": "hf-hub", "local-dir": "local-dir"}
 
 
@@ -223,8 +227,10 @@ def create(
     in_chans = given.pop("in_chans", None)
     asked_for = pretrained or source or "." in name or pretrained_cfg is not None or pretrained_cfg_overlay
     arguments = resolve_arguments(arch, function, record if asked_for else None, given)
+    if source and record is not None:
+        check_promise(arch, function, record, find(record, cache_dir).stat().st_size if pretrained else None)
     recorded_chans = arguments.pop("in_chans", 3)
-    model = function(**arguments)
+    model = build(arch, function, arguments)
     if recorded_chans != 3:
         _adapt_input(model, arch, recorded_chans)
 
@@ -340,12 +346,12 @@ def from_pretrained(name_or_path: str | Path, **kwargs: Any) -> PoseModel:
     name = str(name_or_path)
     if name.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
         return create(name, pretrained=True, **kwargs)
-    if isinstance(name_or_path, Path) or Path(name).expanduser().is_dir():
+    if isinstance(name_or_path, Path) or (len(name) < LONGEST and Path(name).expanduser().is_dir()):
         return create(f"local-dir:{name}", pretrained=True, **kwargs)
     if HUB_SOURCE.fullmatch(name):
         return create(f"hf-hub:{name}", pretrained=True, **kwargs)
     if "/" in name or os.sep in name:
-        raise ValueError(f"there is no folder {name}, and a repository of the Hub is written org/name")
+        raise ValueError(f"there is no folder {printable(name)}, and a repository of the Hub is written org/name")
     return create(name, pretrained=True, **kwargs)
 
 
@@ -536,7 +542,8 @@ def model_entrypoint(model_name: str) -> Callable[..., Any]:
     arch = model_name.partition(".")[0]
     if arch not in _REGISTRY:
         raise ValueError(
-            f"unknown model {arch!r}.{nearest(arch, _REGISTRY)} posezoo.list_models() names all {len(_REGISTRY)}"
+            f"unknown model {printable(repr(arch))}.{nearest(arch[:200], _REGISTRY)} posezoo.list_models() names "
+            f"all {len(_REGISTRY)}"
         )
     return _REGISTRY[arch]
 
@@ -590,7 +597,7 @@ def _import_models() -> None:
             loaded = plugin.load()
             if not inspect.ismodule(loaded):
                 loaded()
-        except Exception as error:  # a broken plug-in must not break the zoo
+        except (Exception, SystemExit) as error:  # a broken plug-in must not break the zoo
             warnings.warn(
                 f"posezoo plug-in {plugin.name} = {plugin.value} was left out: {type(error).__name__}: {error}",
                 RuntimeWarning,

@@ -514,8 +514,8 @@ def target():
     [
         ("truncated", "not a whole PyTorch checkpoint"),
         ("text", "not a whole PyTorch checkpoint, or no checkpoint at all"),
-        ("empty", "not a whole PyTorch checkpoint, or no checkpoint at all"),
-        ("text.safetensors", "not a whole safetensors file"),
+        ("empty", "is empty"),
+        ("text.safetensors", "pointer of Git LFS"),
         ("folder", "there is no file"),
         ("missing", "there is no file"),
         ("no tensors", "expected a dictionary of tensors.*conv1.weight"),
@@ -566,8 +566,10 @@ def test_an_unknown_format():
 
 
 def test_prefixes_are_taken_off_only_when_all_have_them():
-    assert list(unwrap({"module.a": 1, "module.b": 2})) == ["a", "b"]
-    assert list(unwrap({"module.a": 1, "b": 2})) == ["module.a", "b"]
+    known = ["expand_conv.a", "layers_conv.b", "shrink.c"]
+    for prefix in ("module.", "model.module.", "net._orig_mod."):
+        assert list(unwrap({prefix + key: 1 for key in known})) == known
+    assert list(unwrap({"module.expand_conv.a": 1, "b": 2})) == ["module.expand_conv.a", "b"]
     assert unwrap({}) == {}
 
 

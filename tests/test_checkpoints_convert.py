@@ -120,7 +120,7 @@ def test_existing_files_are_not_changed(published, tmp_path):
 def test_nothing_is_written_of_a_file_that_is_cut_off(published, tmp_path, length):
     whole = published.read_bytes()
     published.write_bytes(whole[:length])
-    with pytest.raises(ValueError, match=r"td-hm_hrnet\.pth\.tar is not a whole PyTorch checkpoint"):
+    with pytest.raises(ValueError, match=r"td-hm_hrnet\.pth\.tar is (not a whole PyTorch checkpoint|empty)"):
         convert_file(published, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == [published.name]
 

@@ -252,7 +252,9 @@ def test_the_largest_person_is_lifted(tmp_path, model):
 def test_rpsm_runs_frame_by_frame_as_on_the_whole_clip(clip, model, flip):
     torch.manual_seed(0)
     rpsm = posezoo.create("rpsm", size=(64, 64), width=16, hidden=32).eval()
-    torch.nn.init.normal_(rpsm.recurrent[0].pose.weight, std=0.3)  # so that the poses of the frames differ
+    with torch.no_grad():
+        for values in rpsm.adaption.parameters():
+            values.mul_(10)  # so that the poses of the frames differ
     poses = posezoo.lift(clip, rpsm, image_model=model, flip=flip)
     assert poses.pose3d.shape == (6, 17, 3)
     assert (poses.skeleton.name, poses.input_skeleton.name, poses.fps) == ("h36m17", "h36m17", FPS)
@@ -269,7 +271,7 @@ def test_rpsm_runs_frame_by_frame_as_on_the_whole_clip(clip, model, flip):
         pixels = torch.from_numpy(image).movedim(-1, 0).float() / 255
         crops.append(crop(pixels, crop_matrix(center, extent, (64, 64)), (64, 64)).clamp(0, 1))
     expected, _ = rpsm.predict(torch.stack(crops, dim=1), flip=flip)
-    np.testing.assert_allclose(poses.pose3d, expected[0], atol=0.1)  # mm
+    np.testing.assert_allclose(poses.pose3d, expected[0], atol=1e-2)  # mm
     assert np.abs(poses.pose3d - poses.pose3d[:1]).max() > 1
     with pytest.raises(ValueError, match="takes videos, not keypoints"):
         posezoo.lift(np.zeros((5, 17, 2)), rpsm, skeleton="h36m17")

@@ -21,12 +21,12 @@ def queue(tmp_path, *steps, **environment):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("line", range(14))
+@pytest.mark.parametrize("line", range(13))
 def test_options_exist(tmp_path, line):
     done = queue(tmp_path, RUN="echo", PYTHON="echo")
     assert done.returncode == 0, done.stderr
     commands = done.stdout.splitlines()
-    assert len(commands) == 14
+    assert len(commands) == 13
     script, *arguments = commands[line].split()
     shared = ["training.py", "frozen_backbone.py", "teaching.py"] if script.startswith("examples") else []
     sources = [(ROOT / script).read_text(), *((ROOT / "examples" / name).read_text() for name in shared)]

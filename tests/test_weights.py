@@ -364,7 +364,9 @@ def test_truncated_files_never_half_load(model, tmp_path):
             cut.write_bytes(whole[:size])
             text = message(load_weights, target, Weights(sources=(f"local-dir:{cut}",)))
             assert str(cut) in text
-            assert "not a whole" in text or "refused" in text  # the name of a type may be cut, too
+            assert (
+                "not a whole" in text or "is empty" in text or "refused" in text
+            )  # the name of a type may be cut, too
             assert same(snapshot(target), before)
 
 
@@ -539,8 +541,10 @@ def test_config_from_elsewhere(folder, change, said):
 
 def test_config_that_is_no_json(folder):
     (folder / "config.json").write_text('{"format": 1')
-    assert "is not JSON" in message(read_config, folder)
+    assert "cannot be read as JSON" in message(read_config, folder)
     (folder / "config.json").unlink()
+    assert read_config(folder)["architecture"] == "toy"  # the copy in the weights
+    (folder / "model.safetensors").unlink()
     assert "save_pretrained" in message(read_config, folder)
 
 

@@ -6,7 +6,7 @@
 # Steps, in order; without arguments all of them run:
 #
 #     landmarks renders default_128 default_192 posernn_attention posernn_lstm posernn_cnn deeppose ief
-#     cpm_vgg_6s hourglass_1 tompson_coarse tompson_fine hrnet_w18
+#     cpm_vgg_6s hourglass_1 tompson_mpii hrnet_w18
 #
 # A step that was finished is skipped, one that was interrupted is continued, one that fails ends the queue.
 # $OUT/log.txt has the times and the last scores of each step, $OUT/STEP.log its output.
@@ -56,8 +56,8 @@ ief() {
     --epochs-per-step 0 0 0 1 --draws 1 --output "$OUT/ief"
 }
 cpm_vgg_6s() {
-  $PYTHON examples/train_cpm.py "${PEOPLE[@]}" "${TAUGHT[@]}" --model cpm_vgg_6s --width 64 --stages 3 --size 128 128 \
-    --adam --lr 7e-4 --craft "${CRAFT:-craft_mlt_25k.pth}" --output "$OUT/cpm_vgg_6s"
+  $PYTHON examples/train_cpm.py "${PEOPLE[@]}" "${TAUGHT[@]}" --model cpm_vgg_6s --width 64 --stages 3 --size 96 96 \
+    --adam --lr 1e-3 --craft "${CRAFT:-craft_mlt_25k.pth}" --output "$OUT/cpm_vgg_6s"
 }
 taught() { # name, options
   $PYTHON examples/train_heatmap.py "${PEOPLE[@]}" "${TAUGHT[@]}" --model "$1" --lr 1.5e-3 --ema 0.99 --output "$OUT/$1" \
@@ -65,15 +65,13 @@ taught() { # name, options
 }
 hourglass_1() { taught hourglass_1 --width 128 --size 128 128; }
 hrnet_w18() { taught hrnet_w18 --width 12 --size 96 96; }
-tompson() { # phase, options
-  $PYTHON examples/train_tompson.py "${PEOPLE[@]}" "${TAUGHT[@]}" --phase "$1" --width 32 --fc-width 128 --window 20 \
-    --size 128 128 --adam --lr 1e-3 --output "$OUT/tompson_$1" "${@:2}"
+tompson_mpii() {
+  $PYTHON examples/train_tompson.py "${PEOPLE[@]}" "${TAUGHT[@]}" --phase coarse --width 32 --fc-width 128 --window 20 \
+    --size 128 128 --adam --lr 1e-3 --output "$OUT/tompson_mpii"
 }
-tompson_coarse() { tompson coarse; }
-tompson_fine() { tompson fine --init "$OUT/tompson_coarse/model"; }
 
 STEPS=(landmarks renders default_128 default_192 posernn_attention posernn_lstm posernn_cnn deeppose ief
-  cpm_vgg_6s hourglass_1 tompson_coarse tompson_fine hrnet_w18)
+  cpm_vgg_6s hourglass_1 tompson_mpii hrnet_w18)
 
 scores() { # of the last evaluation of a step
   local file

@@ -39,10 +39,12 @@ from typing import Any
 from posezoo.checkpoints import image_networks as images
 from posezoo.checkpoints import lifters
 from posezoo.checkpoints.state import State, complete, has
+from posezoo.foreign import printable
 
 Network = tuple[str, dict[str, Any]]  # architecture, constructor arguments
 
-WRAPPERS = ("module.", "model.module.", "_orig_mod.")  # prefixes by DataParallel, training scripts and compile
+COUNTERS = ("n_averaged", "steps")  # beside the weights of an average: of AveragedModel, of mmengine
+COMPILED = "_orig_mod."  # torch.compile puts it in front of the keys of the module it is called for
 
 
 @dataclass(frozen=True)
@@ -329,11 +331,23 @@ FORMATS: dict[str, Format] = {
 
 
 def unwrap(state: State) -> State:
-    """Remove the prefixes that training scripts put in front of every key."""
-    for wrapper in WRAPPERS:
-        if state and all(key.startswith(wrapper) for key in state):
-            return unwrap({key.removeprefix(wrapper): value for key, value in state.items()})
-    return state
+    """Remove prefixes that all keys share, such as `model.module.`, until the format is known.
+
+    They are attributes of Lightning modules, of DataParallel, of averages and of training scripts.
+    Counters of averages are left out. Keys of no known format stay as they are.
+
+    Examples:
+        >>> keys = ["net.module.expand_conv.weight", "net.module.layers_conv.0", "net.module.shrink.bias"]
+        >>> list(unwrap(dict.fromkeys(keys)))
+        ['expand_conv.weight', 'layers_conv.0', 'shrink.bias']
+    """
+    inner = {key.replace(COMPILED, ""): value for key, value in state.items() if key not in COUNTERS}
+    while not any(all(has(inner, key) for key in row.keys) for row in FORMATS.values()):
+        prefix = next(iter(inner), "").partition(".")[0] + "."
+        if not inner or not all(key.startswith(prefix) for key in inner):
+            return state
+        inner = {key.removeprefix(prefix): value for key, value in inner.items()}
+    return inner
 
 
 def detect(state: State) -> str:
@@ -352,8 +366,9 @@ def detect(state: State) -> str:
             return name
     nearest = min(lacking, key=lambda name: len(lacking[name]) / len(FORMATS[name].keys))
     wanted = ", ".join(f"{key if isinstance(key, str) else ' or '.join(key)}*" for key in lacking[nearest])
+    first = printable(", ".join(list(state)[:3])) or "none"
     raise ValueError(
-        f"unknown format of checkpoint; its first keys are {', '.join(list(state)[:3]) or 'none'}. The nearest is "
+        f"unknown format of checkpoint; its first keys are {first}. The nearest is "
         f"{nearest!r}, which would have {wanted} too. Known are {', '.join(FORMATS)}"
     )
 
@@ -366,7 +381,7 @@ def left_out(state: State, format: str) -> tuple[str, ...]:
         keys = unused.of(state)
         if keys:
             more = f" and {len(keys) - 1} more" if keys[1:] else ""
-            notes.append(f"left out: {keys[0]} {tuple(state[keys[0]].shape)}{more} ({unused.reason})")
+            notes.append(f"left out: {printable(keys[0])} {tuple(state[keys[0]].shape)}{more} ({unused.reason})")
     return tuple(notes)
 
 

@@ -9,7 +9,8 @@ from torch import nn
 from posezoo.checkpoints.formats import FORMATS, MissingTensors, convert, detect, left_out, unwrap
 from posezoo.checkpoints.readers import caffe, tensorflow, torch7
 from posezoo.checkpoints.state import State
-from posezoo.weights.folder import CONFIG_FILE, read_record
+from posezoo.foreign import check_content
+from posezoo.weights.folder import CONFIG_FILE, copy_in, read_record
 from posezoo.weights.published import PUBLISHED
 from posezoo.weights.record import WEIGHTS_FILE, Weights
 from posezoo.weights.shared import complete
@@ -42,14 +43,17 @@ class Checkpoint:
     def network(self) -> Weights:
         """Find the network of the checkpoint; return a record of architecture and arguments.
 
-        They come from the `config.json` that `save_pretrained` wrote beside the file, from the
+        They come from the config that `save_pretrained` wrote beside the file and into it, from the
         record of a published file, or from the tensors.
 
         Raises:
             ValueError: neither tells the network.
         """
-        if self.format == "posezoo" and self.path.name == WEIGHTS_FILE and self.path.with_name(CONFIG_FILE).is_file():
-            return read_record(f"local-dir:{self.path.parent}")[1]
+        folder = self.path.parent
+        if self.format == "posezoo" and self.path.name == WEIGHTS_FILE and (folder / CONFIG_FILE).is_file():
+            return read_record(f"local-dir:{folder}")[1]
+        if self.format == "posezoo" and self.path.suffix == ".safetensors" and copy_in(self.path):
+            return read_record(f"local-dir:{self.path}")[1]
         if self.record:
             return self.record
         try:
@@ -182,6 +186,8 @@ def load_weights(model: nn.Module, record: Weights, *, cache_dir: str | Path | N
 
 def _read(path: Path) -> State:
     """Read the tensors of a file with the reader that its ending names."""
+    if path.is_file():
+        check_content(path)
     if path.suffix == ".t7" and path.is_file():
         return torch7.read_tensors(path)
     if path.suffix == ".caffemodel" and path.is_file():

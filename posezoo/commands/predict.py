@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from posezoo.commands.sources import check_options, list_sources, warnings_as_lines
+from posezoo.commands.sources import check_not_inputs, check_options, list_sources, warnings_as_lines
 
 Write = Callable[[Any], None]
 
@@ -29,7 +29,8 @@ def run_predict(options: argparse.Namespace) -> int:
     if (options.track or options.smooth) and not all(moving.values()):
         still = next(source for source, video in moving.items() if not video)
         raise ValueError(f"--track and --smooth are for videos, {still} is none; leave them out")
-    targets = _targets(sources, moving, options.out) if options.out else {}
+    check_not_inputs({"--json": options.json}, [*sources, Path(options.detector or "-")])
+    targets = _targets(sources, moving, options.out, options.json) if options.out else {}
     errors, number = 0, 0  # of the next image or frame, its id in COCO's results
     with _json_list(options.json) as write, warnings_as_lines(options.quiet):
         for video, group in itertools.groupby(sources, moving.__getitem__):
@@ -178,9 +179,9 @@ def _appending(file: TextIO) -> Iterator[Write]:
         file.write("\n]\n" if count else "[]\n")
 
 
-def _targets(sources: Sequence[Any], moving: dict[Any, bool], folder: Path) -> dict[Any, Path]:
-    """Choose a PNG per image and an MP4 per video in `folder`; numbers distinguish equal names."""
-    taken = {source.resolve() for source in sources if isinstance(source, Path)}
+def _targets(sources: Sequence[Any], moving: dict[Any, bool], folder: Path, other: Path | None) -> dict[Any, Path]:
+    """Choose a PNG per image and an MP4 per video in `folder`; numbers distinguish equal names, and `other`."""
+    taken = {source.resolve() for source in (*sources, other) if isinstance(source, Path)}
     targets = {}
     for source in dict.fromkeys(sources):
         stem, suffix = (

@@ -76,6 +76,15 @@ def check_options(options: argparse.Namespace) -> None:
             folder.mkdir(parents=True, exist_ok=True)  # first, because it may fail
 
 
+def check_not_inputs(outputs: dict[str, Path | None], inputs: Sequence[Any]) -> None:
+    """Raise if an output of a command is one of its inputs, by whatever name."""
+    for name, output in outputs.items():
+        if output is not None and str(output) != "-" and output.exists():
+            for path in inputs:
+                if isinstance(path, Path) and path.exists() and output.samefile(path):
+                    raise ValueError(f"{name}: {output} is an input of this command; choose another name")
+
+
 @contextlib.contextmanager
 def warnings_as_lines(quiet: bool) -> Iterator[None]:
     """Print each warning of the `with` block once, as a line on stderr; none if `quiet`.

@@ -21,7 +21,8 @@ import torch
 from torch.utils.data import Dataset
 
 from posezoo.arrays import in_fractions
-from posezoo.data.files import file_names, load_json, printable, read_image
+from posezoo.data.files import file_names, read_image
+from posezoo.foreign import load_json, printable
 from posezoo.skeletons import Skeleton, get_skeleton, list_skeletons
 
 PERSON = 1  # the category's id in COCO's own files

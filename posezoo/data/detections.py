@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from posezoo.data.files import load_json
 from posezoo.data.keypoint_files.archives import read_array_frames
 from posezoo.data.keypoint_files.frames import Frames, by_frame, natural
 from posezoo.data.keypoint_files.tables import read_csv_frames, read_h5_frames
 from posezoo.data.keypoint_files.texts import openpose, read_json_frames
 from posezoo.data.single_person import track_person
+from posezoo.foreign import load_json
 from posezoo.skeletons import Skeleton, get_skeleton, list_skeletons
 
 SUFFIXES = (".json", ".npz", ".npy", ".csv", ".h5")

@@ -5,7 +5,6 @@ pickles may hold arrays only, and MATLAB files are parsed in a child process, be
 can crash the process on a damaged file.
 """
 
-import json
 import math
 import os
 import pickle
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from posezoo.foreign import check_content, printable
 from posezoo.images import load_image_uint8
 
 INFLATION = 1100  # bytes of content per byte of a compressed file; DEFLATE reaches 1032
@@ -50,6 +50,7 @@ def load_mat(path: Path, hint: str, *, squeeze: bool = True) -> dict[str, Any]:
         raise ImportError("reading MATLAB files needs SciPy: pip install 'posezoo[data]'") from error
     if not path.is_file():
         raise ValueError(f"{path} is missing; {hint}")
+    check_content(path)
     with path.open("rb") as file:
         if file.read(10) == b"MATLAB 7.3":
             raise ValueError(f"{path} cannot be read as a MATLAB file of version 7.3, which is HDF5; save it with -v7")
@@ -89,20 +90,6 @@ try:
 except Exception as error:
     sys.exit(f"{type(error).__name__}: {error}")
 """
-
-
-def load_json(path: Path, hint: str) -> Any:
-    """Load a json file in UTF-8 or UTF-16, with or without a byte order mark.
-
-    Raises:
-        ValueError: as in `load_mat`.
-    """
-    if not path.is_file():
-        raise ValueError(f"{path} is missing; {hint}")
-    try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read as json ({error}); download it again") from error
 
 
 def load_arrays(
@@ -193,16 +180,6 @@ class _Arrays(pickle.Unpickler):
 
             return getattr(matlab, name)
         raise pickle.UnpicklingError(f"it asks for {module}.{name}, and only arrays are expected")
-
-
-def printable(text: str, length: int = 200) -> str:
-    """Shorten a text of a foreign file and replace its control characters, for messages.
-
-    Examples:
-        >>> printable("left\\x1b[2J")
-        'left?[2J'
-    """
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:length])
 
 
 def field(struct: Any, name: str) -> Any:

@@ -22,12 +22,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from posezoo.arrays import Array, as_tensor, same_kind
+from posezoo.arrays import Array, as_tensor, explained, same_kind
 
 WIDTH = 5  # frames (section 4.2 of Hossain and Little)
 REACH = 4  # standard deviations of the Gaussian; 6e-5 of its mass is beyond
 
 
+@explained
 def mean_filter(points: Array, width: int = WIDTH) -> Array:
     """Replace each frame by the mean of the `width` frames around it.
 
@@ -46,6 +47,7 @@ def mean_filter(points: Array, width: int = WIDTH) -> Array:
     return same_kind(points, _windows(as_tensor(points), width).mean(dim=-1))
 
 
+@explained
 def median_filter(points: Array, width: int = WIDTH) -> Array:
     """Replace each frame by the median of the `width` frames around it, per coordinate.
 
@@ -58,6 +60,7 @@ def median_filter(points: Array, width: int = WIDTH) -> Array:
     return same_kind(points, _windows(as_tensor(points), width).median(dim=-1).values)
 
 
+@explained
 def gaussian_filter(points: Array, sigma: float, *, scores: Array | None = None) -> Array:
     """Smooth with a Gaussian over time, weighted by the keypoints' scores.
 
@@ -191,6 +194,7 @@ class OneEuroStream:
         return same_kind(given, smooth.where(seen, torch.nan))
 
 
+@explained
 def one_euro_filter(
     points: Array, fps: float, *, min_cutoff: float = 1.0, beta: float = 0.01, derivative_cutoff: float = 1.0
 ) -> Array:

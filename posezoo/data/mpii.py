@@ -31,7 +31,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, default_collate
 
-from posezoo.data.files import field, file_names, load_json, load_mat, neighbours, numeric, read_image
+from posezoo.data.files import field, file_names, load_mat, neighbours, numeric, read_image
+from posezoo.foreign import load_json
 from posezoo.skeletons import get_skeleton
 
 NUM_KEYPOINTS = 16

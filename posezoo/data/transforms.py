@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from posezoo.arrays import check_number, check_size, explained
 from posezoo.geometry import box_to_crop, crop, crop_matrix, tight_box, transform_points
 from posezoo.skeletons import Skeleton
 
@@ -18,6 +19,7 @@ REGIONS = ("person", "joints", "image")  # of a crop, as in `posezoo.contract`
 LOWER_BODY = ("hip", "knee", "ankle", "pelvis", "foot", "toe", "heel")
 HALF_BODY_PADDING = 1.5  # HRNet's crop around half a body
 ROTATION_PROBABILITY = 0.6  # Simple Baselines and HRNet
+MOST_HOLES = 1000  # rectangles of `cutout`
 COLOUR_WEIGHTS = (0.299, 0.587, 0.114)  # luma of RGB, ITU-R BT.601
 
 
@@ -80,6 +82,8 @@ class PersonCrop:
     truncation: float = 0.0
 
     def __post_init__(self) -> None:
+        check_size(self.size)
+        check_number(self.padding, "padding", open=True)
         if (self.flip or self.half_body) and self.skeleton is None:
             raise ValueError("PersonCrop: flip and half_body need skeleton=, to tell left from right and up from down")
         if self.region not in REGIONS or not self.margin >= 0:
@@ -216,6 +220,7 @@ def truncate(image: Tensor, box: Tensor, keypoints: Tensor, visible: Tensor) -> 
     return image, shorter, kept
 
 
+@explained
 def jitter_colour(images: Tensor, *, strength: float = 0.2, generator: torch.Generator | None = None) -> Tensor:
     """Multiply brightness, contrast, saturation and channel gains by U(1 - strength, 1 + strength).
 
@@ -228,6 +233,7 @@ def jitter_colour(images: Tensor, *, strength: float = 0.2, generator: torch.Gen
         >>> jitter_colour(torch.full((2, 3, 4, 4), 0.5), strength=0.0).unique().tolist()
         [0.5]
     """
+    check_number(strength, "strength")
     factors = 1 + strength * (2 * torch.rand(6, len(images), 1, 1, 1, device=images.device, generator=generator) - 1)
     brightness, contrast, saturation = factors[:3]
     # one gain per channel: white balance differs between cameras
@@ -238,6 +244,7 @@ def jitter_colour(images: Tensor, *, strength: float = 0.2, generator: torch.Gen
     return (((images - middle) * contrast + middle) * brightness * gains).clamp(0, 1)
 
 
+@explained
 def cutout(images: Tensor, *, count: int = 1, size: float = 0.25, generator: torch.Generator | None = None) -> Tensor:
     """Fill random rectangles with the image's mean colour.
 
@@ -252,6 +259,8 @@ def cutout(images: Tensor, *, count: int = 1, size: float = 0.25, generator: tor
         >>> holes.shape
         torch.Size([1, 3, 32, 32])
     """
+    if not isinstance(count, int) or not 0 <= count <= MOST_HOLES or not 0 <= size <= 1:
+        raise ValueError(f"count and size: expected 0 to {MOST_HOLES} and a fraction, got {count!r} and {size!r}")
     height, width = images.shape[-2:]
     fill = images.mean(dim=(-2, -1), keepdim=True)
     y = torch.arange(height, device=images.device).view(1, -1, 1)

@@ -16,9 +16,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from posezoo.arrays import Array, ArrayT, as_floats, as_tensor, same_kind
+from posezoo.arrays import (
+    Array,
+    ArrayT,
+    as_floats,
+    as_tensor,
+    check_number,
+    check_permutation,
+    check_size,
+    explained,
+    same_kind,
+)
 
 
+@explained
 def tight_box(keypoints: ArrayT, visible: Array) -> ArrayT:
     """Return the smallest box around the visible keypoints: `(K, 2), (K,) -> (4,)`.
 
@@ -33,12 +44,15 @@ def tight_box(keypoints: ArrayT, visible: Array) -> ArrayT:
     """
     points = as_floats(keypoints, "keypoints")
     points = points[as_tensor(visible, points) > 0]
+    if not points.isfinite().all():
+        raise ValueError("tight_box: a visible keypoint is NaN or infinite; mark it as not visible")
     if not len(points):
         raise ValueError("tight_box: no keypoint is visible, so there is no box; leave this person out")
     low, high = points.amin(dim=0), points.amax(dim=0)
     return same_kind(keypoints, torch.cat([low, torch.maximum(high, low + 1)]))
 
 
+@explained
 def box_to_crop(
     boxes: ArrayT, size: tuple[int, int], *, padding: float = 1.25, keep_aspect: bool = True
 ) -> tuple[ArrayT, ArrayT]:
@@ -66,6 +80,8 @@ def box_to_crop(
         >>> center.tolist(), (extent / 200).tolist()
         ([[140.0, 150.0]], [[0.9375, 1.25]])
     """
+    check_number(padding, "padding", open=True)
+    check_size(size)
     corners = as_floats(boxes, "boxes")
     if corners.ndim != 2 or corners.shape[-1] != 4:
         raise ValueError(f"boxes: expected (N, 4) as (x1, y1, x2, y2) pixels, got shape {tuple(corners.shape)}")
@@ -85,6 +101,7 @@ def box_to_crop(
     return same_kind(boxes, center), same_kind(boxes, extent * padding)
 
 
+@explained
 def crop_matrix(
     center: ArrayT,
     extent: Array,
@@ -119,6 +136,7 @@ def crop_matrix(
         >>> transform_points(center, crop_matrix(center, extent, (256, 192))).round(decimals=3).tolist()
         [[[96.0, 128.0]]]
     """
+    check_size(size)
     middle = as_floats(center, "center")
     dtype, middle, covered = middle.dtype, precise(middle), precise(as_floats(extent, "extent", middle))
     height, width = (size[0] - 1, size[1] - 1) if corner_aligned else size
@@ -142,6 +160,7 @@ def crop_matrix(
     return same_kind(center, matrix.to(dtype))
 
 
+@explained
 def invert(matrix: ArrayT) -> ArrayT:
     """Invert affine maps, `(..., 2, 3) -> (..., 2, 3)`.
 
@@ -155,6 +174,7 @@ def invert(matrix: ArrayT) -> ArrayT:
     return same_kind(matrix, torch.cat([linear, -linear @ exact[..., 2:]], dim=-1).to(given.dtype))
 
 
+@explained
 def compose(second: ArrayT, first: Array) -> ArrayT:
     """Return the affine map that applies `first`, then `second`; both `(..., 2, 3)`.
 
@@ -172,6 +192,7 @@ def compose(second: ArrayT, first: Array) -> ArrayT:
     return same_kind(second, torch.cat([linear, moved], dim=-1).to(dtype))
 
 
+@explained
 def transform_points(points: ArrayT, matrix: Array) -> ArrayT:
     """Transform points to another frame.
 
@@ -193,6 +214,7 @@ def transform_points(points: ArrayT, matrix: Array) -> ArrayT:
     return same_kind(points, (exact @ affine[..., :2].mT + affine[..., 2][..., None, :]).to(dtype))
 
 
+@explained
 def warp(images: ArrayT, matrix: Array, size: tuple[int, int], *, mode: str = "bilinear") -> ArrayT:
     """Resample images into another frame; pixels outside an image are 0.
 
@@ -213,6 +235,7 @@ def warp(images: ArrayT, matrix: Array, size: tuple[int, int], *, mode: str = "b
         >>> warp(dot, torch.tensor([[[1.0, 0, -1], [0, 1, 0]]]), (5, 5))[0, 0, 2].tolist()
         [0.0, 0.0, 1.0, 0.0, 0.0]
     """
+    check_size(size)
     pixels = _floating(images, "images")
     height, width = size
     inverse = invert(precise(as_floats(matrix, "matrix", pixels)))
@@ -229,6 +252,7 @@ def warp(images: ArrayT, matrix: Array, size: tuple[int, int], *, mode: str = "b
     return same_kind(images, sampled.to(pixels.dtype))
 
 
+@explained
 def shrink(image: ArrayT, factor: int) -> tuple[ArrayT, ArrayT]:
     """Average an image over `factor x factor` blocks; also return the affine map to the new frame.
 
@@ -248,6 +272,8 @@ def shrink(image: ArrayT, factor: int) -> tuple[ArrayT, ArrayT]:
         >>> tuple(small.shape), transform_points(torch.tensor([[0.5, 0.5]]), matrix).tolist()
         ((1, 3, 3, 2), [[0.0, 0.0]])
     """
+    if not isinstance(factor, int) or factor < 1:
+        raise ValueError(f"factor: expected a whole number of 1 or more, got {factor!r}")
     pixels = _floating(image, "image")
     small = F.avg_pool2d(pixels, factor, ceil_mode=True, count_include_pad=False)
     offset = (1 - factor) / 2 / factor  # the first block's centre lies (factor - 1) / 2 pixels in
@@ -255,6 +281,7 @@ def shrink(image: ArrayT, factor: int) -> tuple[ArrayT, ArrayT]:
     return same_kind(image, small), same_kind(image, matrix)
 
 
+@explained
 def crop(image: ArrayT, matrix: Array, size: tuple[int, int]) -> ArrayT:
     """Crop one image without aliasing.
 
@@ -287,6 +314,7 @@ def crop(image: ArrayT, matrix: Array, size: tuple[int, int]) -> ArrayT:
     return same_kind(image, crops)
 
 
+@explained
 def letterbox(
     image: ArrayT, size: tuple[int, int], *, align: str = "center", fill: float = 0.0
 ) -> tuple[ArrayT, ArrayT]:
@@ -317,6 +345,8 @@ def letterbox(
     """
     if align not in ("center", "corner", "stretch"):
         raise ValueError(f"align: expected center, corner or stretch, got {align!r}")
+    check_size(size)
+    check_number(fill, "fill", low=-math.inf)
     pixels = _floating(image, "image")
     height, width = pixels.shape[-2:]
     ratio = min(size[0] / height, size[1] / width)
@@ -331,6 +361,7 @@ def letterbox(
     return same_kind(image, boxed), same_kind(image, matrix)
 
 
+@explained
 def box_iou(boxes: ArrayT, others: Array) -> ArrayT:
     """Return the intersection over union of boxes: `(..., 4), (..., 4) -> (...)`.
 
@@ -350,6 +381,7 @@ def box_iou(boxes: ArrayT, others: Array) -> ArrayT:
     return same_kind(boxes, common / (areas - common))
 
 
+@explained
 def normalize_points(points: ArrayT, boxes: Array) -> ArrayT:
     """Normalise points to a box, with centre (0, 0) and corners (-0.5, -0.5) and (0.5, 0.5).
 
@@ -371,6 +403,7 @@ def normalize_points(points: ArrayT, boxes: Array) -> ArrayT:
     return same_kind(points, (given - (low + high) / 2) / (high - low))
 
 
+@explained
 def denormalize_points(points: ArrayT, boxes: Array) -> ArrayT:
     """Convert normalised points to pixels, the inverse of `normalize_points`.
 
@@ -383,6 +416,7 @@ def denormalize_points(points: ArrayT, boxes: Array) -> ArrayT:
     return same_kind(points, given * (high - low) + (low + high) / 2)
 
 
+@explained
 def crop_boxes(images: ArrayT, boxes: Array, size: tuple[int, int]) -> ArrayT:
     """Crop boxes from each image and stretch them to `size`; pixels outside an image are 0.
 
@@ -431,6 +465,7 @@ def crop_boxes(images: ArrayT, boxes: Array, size: tuple[int, int]) -> ArrayT:
     return same_kind(images, crops.reshape(*corners.shape[:-1], *crops.shape[2:]))
 
 
+@explained
 def flip_keypoints(keypoints: ArrayT, width: int, flip_index: Sequence[int]) -> ArrayT:
     """Mirror keypoints horizontally: x becomes `width - 1 - x`, left and right are exchanged.
 
@@ -442,7 +477,9 @@ def flip_keypoints(keypoints: ArrayT, width: int, flip_index: Sequence[int]) -> 
         >>> flip_keypoints(torch.tensor([[0.0, 5.0], [3.0, 7.0]]), 10, (1, 0)).tolist()
         [[6.0, 7.0], [9.0, 5.0]]
     """
-    x, y = as_floats(keypoints, "keypoints")[..., list(flip_index), :].unbind(-1)
+    points = as_floats(keypoints, "keypoints")
+    check_permutation(flip_index, points.shape[-2])
+    x, y = points[..., list(flip_index), :].unbind(-1)
     return same_kind(keypoints, torch.stack([width - 1 - x, y], dim=-1))
 
 

@@ -9,12 +9,13 @@ import math
 import torch
 from torch import Tensor
 
-from posezoo.arrays import Array, ArrayT, as_floats, as_tensor, same_kind
+from posezoo.arrays import Array, ArrayT, as_floats, as_tensor, explained, same_kind
 from posezoo.geometry.affine import precise
 
 NEWTON_STEPS = 10  # of `_best_rotation`: nine leave 6e-9 of its trace, ten 5e-15, in the worst case it is used for
 
 
+@explained
 def person_frame(keypoints: ArrayT, visible: Array | None = None, *, root: int = 0) -> tuple[ArrayT, ArrayT, ArrayT]:
     """Normalise keypoints to the person: relative to the root, in units of the person's size.
 
@@ -68,6 +69,7 @@ def person_frame(keypoints: ArrayT, visible: Array | None = None, *, root: int =
     return same_kind(keypoints, relative / scale), same_kind(keypoints, origin), same_kind(keypoints, scale)
 
 
+@explained
 def procrustes(
     source: ArrayT, target: Array, *, scale: bool = True, weights: Array | None = None
 ) -> tuple[ArrayT, ArrayT, ArrayT]:
@@ -114,6 +116,7 @@ def procrustes(
     return same_kind(source, factor), same_kind(source, rotation), same_kind(source, translation)
 
 
+@explained
 def align(source: ArrayT, target: Array, *, scale: bool = True, weights: Array | None = None) -> ArrayT:
     """Align `source` to `target` by a similarity transform; without `scale`, by a rigid one.
 
@@ -140,6 +143,7 @@ def _poses(source: Array, target: Array, weights: Array | None) -> tuple[Tensor,
 # each operation is a few long loops instead of a long loop over small matrices. This is several times faster.
 
 
+@explained
 def aligned(source: Tensor, target: Tensor, scale: bool, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Align tensors like `align`; return centred points with the batch last, the fastest layout.
 

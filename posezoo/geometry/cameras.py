@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from posezoo.arrays import Array, ArrayT, as_floats, same_kind
+from posezoo.arrays import Array, ArrayT, as_floats, explained, same_kind
 from posezoo.geometry.affine import precise
 
 
@@ -189,6 +189,7 @@ _CAMERA_SHAPES: dict[str, tuple[int, ...]] = {
 }
 
 
+@explained
 def look_at(
     position: Array,
     target: Array,

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posezoo.arrays import Array, as_tensor
+from posezoo.arrays import Array, as_tensor, explained
 
 
 def finite_points(keypoints: np.ndarray) -> np.ndarray:
@@ -39,7 +39,10 @@ def visible_mask(visible: Array | None, shape: Sequence[int], like: Tensor) -> T
     """
     if visible is None:
         return torch.ones(tuple(shape), dtype=torch.bool, device=like.device)
-    mask = as_tensor(visible, like).bool()
+    given = as_tensor(visible, like)
+    if given.is_floating_point() and given.isnan().any():
+        raise ValueError("visible: expected a mask, got NaN in it")
+    mask = given > 0
     if mask.shape != torch.Size(shape):
         raise ValueError(f"visible: expected (N, K) = {tuple(shape)}, got {tuple(mask.shape)}")
     return mask
@@ -67,8 +70,8 @@ def warn_not_finite(mask: Tensor, what: str) -> None:
 def _levels_to_caller() -> int:
     """Stack level, for `warnings.warn`, of the innermost frame outside `posezoo.metrics`."""
     # metrics call each other at different depths, so that no constant level points at the user's line
-    package = __name__.rpartition(".")[0]
+    inside = (__name__.rpartition(".")[0], explained.__module__)
     frame, level = inspect.currentframe(), 0
-    while frame is not None and frame.f_globals.get("__name__", "").startswith(package):
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(inside):
         frame, level = frame.f_back, level + 1
     return level

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posezoo.arrays import Array, as_numpy, as_tensor, same_kind
+from posezoo.arrays import Array, as_numpy, as_tensor, check_number, explained, same_kind
 from posezoo.geometry import precise
 from posezoo.metrics.arrays import warn_not_finite
 from posezoo.skeletons import Skeleton, get_skeleton
@@ -24,6 +24,7 @@ from posezoo.skeletons import Skeleton, get_skeleton
 EPS = np.spacing(1)  # pycocotools adds it to areas, so that an area of 0 can be divided by
 
 
+@explained
 def oks(
     pred: Array, target: Array, areas: Array, sigmas: str | Skeleton | Sequence[float] | Array, *,
     visible: Array | None = None, boxes: Array | None = None,
@@ -65,6 +66,7 @@ def oks(
     return same_kind(pred, _similarity(points, *_people(points, truth, areas, sigmas, visible, boxes)))
 
 
+@explained
 def oks_matrix(
     pred: Array, target: Array, areas: Array, sigmas: str | Skeleton | Sequence[float] | Array, *,
     visible: Array | None = None, boxes: Array | None = None,
@@ -94,6 +96,7 @@ def oks_matrix(
     return same_kind(pred, _similarity(points[:, None], *_people(points, truth, areas, sigmas, visible, boxes)))
 
 
+@explained
 def oks_nms(
     keypoints: Array, scores: Array, areas: Array, sigmas: str | Skeleton | Sequence[float] | Array, *,
     threshold: float = 0.9,
@@ -126,6 +129,7 @@ def oks_nms(
         >>> oks_nms(np.stack([poses[0] + 1, poses[0], poses[1]]), np.array([0.3, 0.9, 0.5]), np.full(3, 4e3), "coco17")
         array([1, 2])
     """
+    check_number(threshold, "threshold")
     points = as_tensor(keypoints)
     if points.ndim != 3 or points.shape[-1] != 2:
         raise ValueError(f"keypoints: expected (N, K, 2), got {tuple(points.shape)}")
@@ -146,6 +150,7 @@ def oks_nms(
     return same_kind(keypoints, torch.stack(kept) if kept else remaining)
 
 
+@explained
 def oks_sigmas(sigmas: str | Skeleton | Sequence[float] | Array) -> np.ndarray:
     """Return the per-keypoint constants of OKS as an array `(K,)`, those of a skeleton or as given.
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from posezoo.arrays import Array, as_tensor, same_kind
+from posezoo.arrays import Array, as_tensor, check_number, explained, same_kind
 from posezoo.geometry import precise
 from posezoo.metrics.arrays import visible_mask, warn_not_finite
 from posezoo.skeletons import Skeleton, get_skeleton
@@ -33,6 +33,7 @@ LSP_LIMBS: tuple[tuple[End, End], ...] = (
 )  # fmt: skip
 
 
+@explained
 def pck(
     pred: Array, target: Array, normalizer: Array, *, visible: Array | None = None, threshold: float = 0.2,
     strict: bool = False,
@@ -66,6 +67,7 @@ def pck(
     return same_kind(pred, _fraction(_within(distance, length, threshold, strict), counted))
 
 
+@explained
 def pckh(
     pred: Array, target: Array, head_size: Array, *, visible: Array | None = None, threshold: float = 0.5,
     strict: bool = False,
@@ -90,6 +92,7 @@ def pckh(
     return pck(pred, target, head_size, visible=visible, threshold=threshold, strict=strict)
 
 
+@explained
 def pdj(
     pred: Array, target: Array, skeleton: str | Skeleton, *, visible: Array | None = None, threshold: float = 0.2,
     strict: bool = False,
@@ -112,6 +115,7 @@ def pdj(
     return pck(pred, target, normalizer, visible=visible, threshold=threshold, strict=strict)
 
 
+@explained
 def torso_diameter(target: Array, skeleton: str | Skeleton, *, visible: Array | None = None) -> Array:
     """Distance in pixels from left shoulder to right hip, `(N,)`.
 
@@ -127,6 +131,8 @@ def torso_diameter(target: Array, skeleton: str | Skeleton, *, visible: Array | 
     shoulder, hip = named.index("left_shoulder"), named.index("right_hip")
     points = as_tensor(target)
     points = points if points.is_floating_point() else precise(points)
+    if points.ndim != 3 or points.shape[1:] != (len(named), 2):
+        raise ValueError(f"target: expected (N, {len(named)}, 2) of {named.name}, got {tuple(points.shape)}")
     diameter = (points[:, shoulder] - points[:, hip]).norm(dim=-1)
     known = diameter > 0
     if visible is not None:
@@ -135,6 +141,7 @@ def torso_diameter(target: Array, skeleton: str | Skeleton, *, visible: Array | 
     return same_kind(target, torch.where(known, diameter, torch.nan))
 
 
+@explained
 def labelled_mean(values: Array, visible: Array) -> float:
     """Mean of per-keypoint `values` `(K,)` over all annotated keypoints.
 
@@ -153,6 +160,7 @@ def labelled_mean(values: Array, visible: Array) -> float:
     return float((torch.where(counts > 0, known, 0.0) * counts).sum() / counts.sum())
 
 
+@explained
 def counted_keypoints(target: Array, normalizer: Array, *, visible: Array | None = None) -> Array:
     """Mask `(N, K)` of the keypoints that count in `pck`: visible, with a finite normalizer.
 
@@ -171,6 +179,7 @@ def counted_keypoints(target: Array, normalizer: Array, *, visible: Array | None
     return same_kind(target, visible_mask(visible, points.shape[:2], points) & torch.isfinite(length)[:, None])
 
 
+@explained
 def pck_curve(
     pred: Array, target: Array, normalizer: Array, thresholds: Sequence[float] | Array, *,
     visible: Array | None = None, strict: bool = False,
@@ -195,6 +204,7 @@ def pck_curve(
     return same_kind(pred, torch.stack(rows))
 
 
+@explained
 def auc(curve: Array, thresholds: Sequence[float] | Array) -> Array:
     """Area under a curve over thresholds, divided by their range: MPII's AUC, in [0, 1].
 
@@ -218,6 +228,7 @@ def auc(curve: Array, thresholds: Sequence[float] | Array) -> Array:
     return same_kind(curve, torch.trapezoid(values, values.new_tensor(at), dim=0) / (at[-1] - at[0]))
 
 
+@explained
 def rmse(pred: Array, target: Array, *, visible: Array | None = None) -> Array:
     """Root of the mean squared distance in pixels, per keypoint: `(N, K, 2) -> (K,)`.
 
@@ -234,6 +245,7 @@ def rmse(pred: Array, target: Array, *, visible: Array | None = None) -> Array:
     return same_kind(pred, _mean(distance.square(), counted).sqrt())
 
 
+@explained
 def rmse_total(pred: Array, target: Array, *, visible: Array | None = None) -> float:
     """Root mean square distance in pixels, over all visible keypoints of all people (PoseRNN).
 
@@ -251,6 +263,7 @@ def rmse_total(pred: Array, target: Array, *, visible: Array | None = None) -> f
     return float(_mean(distance.square().flatten(), counted.flatten()).sqrt())
 
 
+@explained
 def mean_pixel_error(pred: Array, target: Array, *, visible: Array | None = None) -> Array:
     """Mean distance in pixels, per keypoint: `(N, K, 2) -> (K,)`. Missing and NaN as for `rmse`.
 
@@ -265,6 +278,7 @@ def mean_pixel_error(pred: Array, target: Array, *, visible: Array | None = None
     return same_kind(pred, _mean(distance, counted))
 
 
+@explained
 def pcp(
     pred: Array, target: Array, limbs: str | Skeleton | Sequence[tuple[Any, Any]] = "lsp14", *,
     visible: Array | None = None, threshold: float = 0.5, loose: bool = False,
@@ -301,6 +315,7 @@ def pcp(
         >>> pcp(pred, target, [(0, 1)]).tolist(), pcp(pred, target, [(0, 1)], loose=True).tolist()
         ([0.0], [1.0])
     """
+    check_number(threshold, "threshold")
     points = as_tensor(pred)
     truth = as_tensor(target, points)
     by_limb = truth.ndim == 4
@@ -321,6 +336,7 @@ def pcp(
     return same_kind(pred, _fraction((worst <= threshold * length) & (length > 0), counted))
 
 
+@explained
 def heatmap_accuracy(pred: Array, target: Array, *, threshold: float = 0.5) -> Array:
     """Training accuracy of heatmap networks: PCK between the peaks of two heatmaps, per keypoint.
 
@@ -344,6 +360,7 @@ def heatmap_accuracy(pred: Array, target: Array, *, threshold: float = 0.5) -> A
         >>> heatmap_accuracy(np.roll(target, 1, axis=-1), target).tolist(), heatmap_accuracy(-target, target).tolist()
         ([0.0], [0.0])
     """
+    check_number(threshold, "threshold")
     maps = as_tensor(pred)
     truth = as_tensor(target, maps)
     if maps.ndim != 4 or maps.shape != truth.shape:
@@ -381,6 +398,7 @@ def _measure(
 
 
 def _within(distance: Tensor, length: Tensor, threshold: float, strict: bool = False) -> Tensor:
+    check_number(threshold, "threshold")
     # not divided by the length: `<=` must not depend on how a quotient was rounded
     return distance < threshold * length if strict else distance <= threshold * length
 
@@ -410,9 +428,10 @@ def _distances(
 
 
 def _check_shapes(points: Tensor, truth: Tensor) -> None:
-    if points.ndim != 3 or points.shape != truth.shape:
+    if points.ndim != 3 or points.shape != truth.shape or points.shape[-1] != 2:
         raise ValueError(
-            f"expected pred and target of one shape (N, K, 2), got {tuple(points.shape)} and {tuple(truth.shape)}"
+            f"expected pred and target of one shape (N, K, 2), got {tuple(points.shape)} and {tuple(truth.shape)}; "
+            "scores go apart, pred[..., :2]"
         )
 
 
@@ -429,6 +448,8 @@ def _limb_indices(limbs: str | Skeleton | Sequence[tuple[Any, Any]], count: int)
     pairs: Sequence[tuple[Any, Any]]
     if isinstance(limbs, str | Skeleton):
         skeleton = get_skeleton(limbs)
+        if len(skeleton) != count:
+            raise ValueError(f"limbs: {skeleton.name} has {len(skeleton)} keypoints, the arrays have {count}")
         pairs = skeleton.bones
         if skeleton.name == "lsp14":  # the published limbs, which are not the skeleton's bones
             names = [[(end,) if isinstance(end, str) else end for end in limb] for limb in LSP_LIMBS]

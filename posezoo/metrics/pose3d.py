@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from posezoo.arrays import Array, as_tensor, same_kind
+from posezoo.arrays import Array, as_tensor, check_number, explained, same_kind
 from posezoo.geometry import aligned, precise
 from posezoo.metrics.arrays import warn_not_finite
 from posezoo.skeletons import Skeleton, get_skeleton
@@ -127,6 +127,7 @@ PROTOCOLS = {
 # ---------------------------------------------------------------------------------------------------------- distances
 
 
+@explained
 def mpjpe(
     pred: Array, target: Array, *, alignment: str = "root", root: int = 0, visible: Array | None = None
 ) -> Array:  # fmt: skip
@@ -173,6 +174,7 @@ def mpjpe(
     return same_kind(pred, _finish(_norm(poses - truth), mask, lost))
 
 
+@explained
 def pa_mpjpe(pred: Array, target: Array, *, scale: bool = True, visible: Array | None = None) -> Array:
     """Per-joint error after Procrustes alignment; its mean is PA-MPJPE: `(..., K, 3) -> (..., K)`.
 
@@ -190,6 +192,7 @@ def pa_mpjpe(pred: Array, target: Array, *, scale: bool = True, visible: Array |
     return mpjpe(pred, target, alignment="similarity" if scale else "rigid", visible=visible)
 
 
+@explained
 def n_mpjpe(pred: Array, target: Array, *, root: int = 0, visible: Array | None = None) -> Array:
     """Per-joint error after scaling of each pose, whose mean is N-MPJPE: `(..., K, 3) -> (..., K)`.
 
@@ -213,6 +216,7 @@ def n_mpjpe(pred: Array, target: Array, *, root: int = 0, visible: Array | None 
     return same_kind(pred, _finish(_norm(factor * poses - truth), mask, lost))
 
 
+@explained
 def mpjve(
     pred: Array, target: Array, *, alignment: str = "root", root: int = 0, visible: Array | None = None
 ) -> Array:  # fmt: skip
@@ -240,6 +244,7 @@ def mpjve(
     return _difference_error(pred, target, 1, alignment, root, visible)
 
 
+@explained
 def acceleration_error(
     pred: Array, target: Array, *, alignment: str = "root", root: int = 0, visible: Array | None = None
 ) -> Array:  # fmt: skip
@@ -261,6 +266,7 @@ def acceleration_error(
 # ---------------------------------------------------------------------------------------------------------- fractions
 
 
+@explained
 def pck3d(
     pred: Array, target: Array, *, threshold: float = 150.0, alignment: str = "root", root: int = 0,
     visible: Array | None = None,
@@ -281,10 +287,12 @@ def pck3d(
         >>> pck3d(pred, target).tolist()
         [1.0, 1.0, 0.0]
     """
+    check_number(threshold, "threshold")
     error, mask = _by_joint(mpjpe(pred, target, alignment=alignment, root=root, visible=visible))
     return same_kind(pred, precise((error < threshold).sum(dim=0)) / mask.sum(dim=0))
 
 
+@explained
 def auc3d(
     pred: Array, target: Array, *, alignment: str = "root", root: int = 0, visible: Array | None = None
 ) -> Array:  # fmt: skip
@@ -306,6 +314,7 @@ def auc3d(
 # -------------------------------------------------------------------------------------------------------------- bones
 
 
+@explained
 def bone_length_error(
     pred: Array, target: Array, bones: str | Skeleton | Sequence[tuple[int, int]] = "h36m17", *,
     visible: Array | None = None,
@@ -327,6 +336,7 @@ def bone_length_error(
     return same_kind(pred, _finish((_norm(ours) - _norm(theirs)).abs(), mask, lost))
 
 
+@explained
 def limb_angle_error(
     pred: Array, target: Array, bones: str | Skeleton | Sequence[tuple[int, int]] = "h36m17", *,
     visible: Array | None = None,
@@ -356,6 +366,7 @@ def limb_angle_error(
 # ----------------------------------------------------------------------------------------------------------- averages
 
 
+@explained
 def average_by_action(
     errors: Array, actions: Sequence[str], *, averaging: str = "frame-weighted", videos: Iterable[Any] | None = None
 ) -> dict[str, float]:
@@ -401,6 +412,7 @@ def average_by_action(
     return {**table, "Average": sum(table.values()) / len(table)}
 
 
+@explained
 def human36m(
     pred: Array, target: Array, protocol: str | Protocol, *, actions: Sequence[str], subjects: Sequence[str],
     videos: Iterable[Any] | None = None, visible: Array | None = None,
@@ -438,6 +450,7 @@ def human36m(
     return average_by_action(errors, actions, averaging=chosen.averaging, videos=videos)
 
 
+@explained
 def by_protocol(
     pred: Array, target: Array, protocol: str | Protocol, *, actions: Sequence[str], subjects: Sequence[str],
     videos: Iterable[Any] | None = None, visible: Array | None = None,
@@ -483,6 +496,7 @@ def by_protocol(
     return {**row, "Average": average}
 
 
+@explained
 def humaneva(
     errors: Array, subjects: Sequence[str], actions: Sequence[str], *, averaging: str = "frame-weighted",
     videos: Iterable[Any] | None = None,

@@ -397,7 +397,7 @@ class DeepPose(PoseModel):
     def reset_head(self, num_keypoints: int, skeleton: str | Sequence[str] | None = None) -> None:
         """Replace the last layers for other keypoints; 0 removes them and the later stages."""
         self.set_keypoints(num_keypoints, SKELETONS.get(num_keypoints) if skeleton is None else skeleton)
-        self.diagonals = diameter_keypoints(self.skeleton.keypoints if self.skeleton else (), self.diameter)
+        self.diagonals = diameter_keypoints(self.skeleton, self.diameter)
         stages = self.num_stages if num_keypoints else 1
         self.trunks = self.trunks[:stages]
         self.trunks.extend(self.make_trunk() for _ in range(stages - len(self.trunks)))

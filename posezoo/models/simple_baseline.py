@@ -26,8 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from posezoo.backbones import DECONV_PADDING, deconvolutions, timm_backbone
-from posezoo.contract import PoseModel, build_head, check_image, decode_output, predict_output, set_head_kind
-from posezoo.heads import SPLIT
+from posezoo.contract import PoseModel, check_image, predict_output
+from posezoo.heads import SPLIT, build_head, decode_output, set_head_kind
 from posezoo.layers import Normalize
 from posezoo.registry import register_model
 

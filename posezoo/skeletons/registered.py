@@ -1,7 +1,8 @@
 """The table of registered skeletons, and the functions that read and extend it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 from posezoo.skeletons.skeleton import Skeleton, suggest
 
@@ -57,8 +58,8 @@ def register_skeleton(
     return skeleton
 
 
-def get_skeleton(skeleton: str | Skeleton | Sequence[str]) -> Skeleton:
-    """Return a skeleton by name, or a custom one for a list of keypoint names.
+def get_skeleton(skeleton: str | Skeleton | Sequence[str] | Mapping[str, Any]) -> Skeleton:
+    """Return a skeleton by name, or a custom one for a list of keypoint names or its `to_json`.
 
     A `Skeleton` is returned unchanged.
 
@@ -77,6 +78,11 @@ def get_skeleton(skeleton: str | Skeleton | Sequence[str]) -> Skeleton:
         if skeleton not in _SKELETONS:
             raise ValueError(f"unknown skeleton {skeleton!r}. {suggest(skeleton, tuple(_SKELETONS))}")
         return _SKELETONS[skeleton]
+    if isinstance(skeleton, Mapping):
+        try:
+            return Skeleton(**{"name": "custom", **skeleton})
+        except TypeError as error:
+            raise ValueError(f"expected name, keypoints, bones, sigmas, pairs of a skeleton ({error})") from error
     if isinstance(skeleton, Sequence):
         return Skeleton(name="custom", keypoints=tuple(skeleton))
     raise ValueError(

@@ -122,6 +122,20 @@ class Skeleton:
             raise ValueError(f"{self.name} has no keypoint {keypoint!r}. {suggest(keypoint, self.keypoints)}")
         return self.keypoints.index(keypoint)
 
+    def to_json(self) -> list[str] | dict[str, Any]:
+        """Convert to JSON values for `get_skeleton`: the names, or all that is given where there is more.
+
+        Examples:
+            >>> Skeleton("face", ("nose", "eyes")).to_json()
+            ['nose', 'eyes']
+            >>> Skeleton("horse", ("near", "off"), pairs=[(0, 1)]).to_json()
+            {'name': 'horse', 'keypoints': ['near', 'off'], 'pairs': [[0, 1]]}
+        """
+        given: dict[str, Any] = {"bones": [list(bone) for bone in self.bones]} if self.bones else {}
+        given |= {"sigmas": list(self.sigmas)} if self.sigmas else {}
+        given |= {"pairs": [list(pair) for pair in self.pairs]} if self.pairs is not None else {}
+        return {"name": self.name, "keypoints": list(self.keypoints), **given} if given else list(self.keypoints)
+
     def _sided(self) -> tuple[tuple[int, int], ...]:
         """Pairs (left, right) of indices: those given, or those the names tell."""
         return partners(self.name, self.keypoints) if self.pairs is None else self.pairs

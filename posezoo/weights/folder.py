@@ -1,6 +1,13 @@
-"""Save a model into a folder or on the Hugging Face Hub: weights, config and model card."""
+"""Save a model into a folder or on the Hugging Face Hub: weights, config and model card.
+
+The weights and config.json are two files, and only one can be replaced at a time. So the weights
+hold a copy of the config, too, and both have the same key, a hash of the tensors. Where a save was
+interrupted between the two files, or two processes saved at once, the keys differ, and the copy
+inside of the weights counts. A folder thus holds the old or the new network at any time.
+"""
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -12,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from posezoo.foreign import load_json, printable
 from posezoo.skeletons import list_skeletons
 from posezoo.version import __version__
 from posezoo.weights.card import model_card
@@ -21,6 +29,7 @@ from posezoo.weights.sources import file_sha256, find
 from posezoo.writing import replacing
 
 FORMAT = 1  # of config.json
+KEY, COPY = "weights_key", "posezoo"  # of the hash in config.json; of config and hash in the weights' metadata
 CONFIG_FILE, CARD_FILE = "config.json", "README.md"
 
 
@@ -66,7 +75,7 @@ def save_pretrained(
     directory = Path(directory).expanduser()
     options: dict[str, Any] = {"dtype": dtype, "metrics": metrics, "card": card, "thumbnail": thumbnail}
     name = f"local-dir:{directory.resolve().name}"
-    return _write(model, directory, name=name, exclude=exclude, **options, **record_fields)
+    return write_folder(model, directory, name=name, exclude=exclude, **options, **record_fields)
 
 
 def push_to_hub(
@@ -95,6 +104,11 @@ def push_to_hub(
 
     Raises:
         ValueError: as `save_pretrained`, or a malformed `repo_id`.
+
+    Examples:
+        >>> import posezoo
+        >>> model = posezoo.create("hrnet_w32", num_keypoints=21)
+        >>> url = push_to_hub(model, "you/hand21", private=True)  # doctest: +SKIP
     """
     from huggingface_hub import HfApi
 
@@ -103,7 +117,7 @@ def push_to_hub(
         raise ValueError(f"repo_id: expected org/name, got {repo_id!r}; a branch goes to revision=")
     with tempfile.TemporaryDirectory() as folder:
         name = f"hf-hub:{repo}" + (f"@{revision}" if revision else "")
-        _write(model, Path(folder), name=name, **save_kwargs)  # first, so that an error leaves the Hub as it was
+        write_folder(model, Path(folder), name=name, **save_kwargs)  # first, so that an error leaves the Hub as it was
         api = HfApi(token=token)
         api.create_repo(repo, private=private, exist_ok=True)
         if revision:
@@ -113,10 +127,11 @@ def push_to_hub(
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """Read `config.json`: architecture, kwargs, weights (a record's dictionary).
+    """Read the config of saved weights: architecture, kwargs, weights (a record's dictionary).
 
     Args:
-        path: the file, or its folder.
+        path: a folder of `save_pretrained`, its config.json, or a file of weights. In a folder the
+            copy in the weights precedes a config.json that belongs to other weights.
 
     Raises:
         ValueError: no such file, another program's, or a newer posezoo's.
@@ -128,13 +143,43 @@ def read_config(path: str | Path) -> dict[str, Any]:
         'hrnet_w32'
     """
     path = Path(path).expanduser()
-    path = path / CONFIG_FILE if path.is_dir() else path
-    if not path.is_file():
-        raise ValueError(f"there is no {path}; posezoo.save_pretrained(model, directory) writes it")
+    if path.is_dir() or (not path.exists() and path.name != CONFIG_FILE):
+        weights, path = path / WEIGHTS_FILE, path / CONFIG_FILE
+        copy = copy_in(weights) if weights.is_file() else None
+        config = load_json(path, "") if path.is_file() else None
+        if copy and (config is None or (isinstance(config, dict) and config.get(KEY, copy[KEY]) != copy[KEY])):
+            return _checked(copy, weights)
+    elif path.suffix == ".safetensors" and path.is_file():
+        return _checked(copy_in(path), path)
+    return _checked(load_json(path, "posezoo.save_pretrained(model, directory) writes it"), path)
+
+
+def _with_metadata(content: bytes, key: str, text: str) -> bytes:
+    """Add an entry to the metadata of a safetensors file.
+
+    Its writer orders several entries at random, and equal networks shall be equal files.
+    """
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"][key] = text
+    packed = json.dumps(header, separators=(",", ":")).encode()
+    packed += b" " * (-len(packed) % 8)
+    return b"".join([len(packed).to_bytes(8, "little"), packed, memoryview(content)[end:]])
+
+
+def copy_in(weights: Path) -> dict[str, Any] | None:
+    """Read the copy of config.json in a file of weights; None if it has none."""
+    from safetensors import SafetensorError, safe_open
+
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+        with safe_open(weights, framework="pt") as file:
+            config = json.loads((file.metadata() or {}).get(COPY, "null"))
+    except (SafetensorError, OSError, RecursionError, ValueError):
+        return None  # the reader of the tensors explains
+    return config if isinstance(config, dict) and KEY in config else None
+
+
+def _checked(config: Any, path: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(config.get("format"), int):
         raise ValueError(
             f"{path} is not posezoo's: it has no number under 'format'. A checkpoint of another program goes to "
@@ -147,7 +192,8 @@ def read_config(path: str | Path) -> dict[str, Any]:
         )
     for key, kind in (("architecture", str), ("kwargs", dict), ("weights", dict)):
         if not isinstance(config.get(key), kind):
-            raise ValueError(f"{path}: expected a {kind.__name__} under {key!r}, got {config.get(key)!r}")
+            got = printable(repr(config.get(key)))
+            raise ValueError(f"{path}: expected a {kind.__name__} under {key!r}, got {got}")
     return config
 
 
@@ -157,18 +203,29 @@ def read_record(place: str, cache_dir: str | Path | None = None) -> tuple[str, W
     Args:
         place: `local-dir:/path` or `hf-hub:org/name[@revision]`.
         cache_dir: folder for downloads; see `find`.
+
+    Examples:
+        >>> import posezoo, tempfile
+        >>> model = posezoo.create("martinez", linear_size=64)
+        >>> folder = model.save_pretrained(tempfile.mkdtemp(), license="MIT")
+        >>> architecture, record = read_record(f"local-dir:{folder}")
+        >>> architecture, record.license
+        ('martinez', 'MIT')
     """
     kind, rest = split_source(place)
     if kind == "local-dir":
-        config = read_config(Path(rest).expanduser() / CONFIG_FILE)
+        config = read_config(Path(rest))
     else:
         if parse_hub_source(rest)[2] != WEIGHTS_FILE:
             raise ValueError(f"{place}: expected a repository, hf-hub:org/name[@revision], got a file in it")
         config = read_config(find(Weights(sources=(f"{place}/{CONFIG_FILE}",)), cache_dir))
     settings = config.get("input", {})  # absent in folders of posezoo 0.1
-    record = Weights.from_dict(
-        {**config["weights"], "sources": (place,), "kwargs": config["kwargs"], "input": settings}
-    )
+    try:
+        record = Weights.from_dict(
+            {**config["weights"], "sources": (place,), "kwargs": config["kwargs"], "input": settings}
+        )
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
     return config["architecture"], dataclasses.replace(record, architecture=config["architecture"])
 
 
@@ -187,11 +244,16 @@ def mirrored(record: Weights) -> Weights:
     if not os.environ.get("POSEZOO_MIRROR") or not (folder / CONFIG_FILE).is_file():
         return record
     copied = read_record(f"local-dir:{folder}")[1]
-    file = dataclasses.replace(record, sources=copied.sources, sha256=copied.sha256, size=copied.size)
-    return dataclasses.replace(file, channel_order="RGB", format="", keypoints=(), base="", shared=())
+    same: dict[str, Any] = {
+        "sources": copied.sources,
+        "sha256": copied.sha256,
+        "size": copied.size,
+        "channel_order": "RGB",
+    }
+    return dataclasses.replace(record, **same, format="", keypoints=(), base="", shared=())
 
 
-def _write(
+def write_folder(
     model: nn.Module,
     directory: Path,
     *,
@@ -203,7 +265,7 @@ def _write(
     exclude: Iterable[str] = (),
     **record_fields: Any,
 ) -> Path:
-    """Write the three files. `name` is the one under which `posezoo.create` will find the model."""
+    """Write the three files of `save_pretrained`, with the name under which `posezoo.create` will find them."""
     from safetensors.torch import save
 
     picture = None if thumbnail is None else Path(thumbnail).expanduser()
@@ -226,11 +288,7 @@ def _write(
     fields, settings = {**fields, "input_size": size, "input": {}}, {**settings, "input_size": size and list(size)}
     record = Weights.from_dict(fields)
 
-    directory.mkdir(parents=True, exist_ok=True)
-    with replacing(directory / WEIGHTS_FILE) as temporary:
-        # not safetensors' save_file: its file would be readable by its owner alone, whatever the umask
-        temporary.write_bytes(save(tensors, metadata={"format": "pt"}))
-        record = dataclasses.replace(record, sha256=file_sha256(temporary), size=temporary.stat().st_size)
+    content = save(tensors, metadata={"format": "pt"})
     config = {
         "format": FORMAT,
         "posezoo_version": __version__,
@@ -238,8 +296,15 @@ def _write(
         "kwargs": kwargs,
         "input": {name: value for name, value in settings.items() if value is not None},
         "weights": record.to_dict(),
+        KEY: hashlib.sha256(content).hexdigest(),
         **_timm_fields(model, kwargs),
     }
+    directory.mkdir(parents=True, exist_ok=True)
+    with replacing(directory / WEIGHTS_FILE) as temporary:
+        # not safetensors' save_file: its file would be readable by its owner alone, whatever the umask
+        temporary.write_bytes(_with_metadata(content, COPY, json.dumps(config)))
+        record = dataclasses.replace(record, sha256=file_sha256(temporary), size=temporary.stat().st_size)
+    config["weights"] = record.to_dict()
     with replacing(directory / CONFIG_FILE) as temporary:
         temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     with replacing(directory / CARD_FILE) as temporary:

@@ -5,13 +5,15 @@ files of mmpose's version 0, `_authors` the authors' own files. The first tag of
 its default. Records without a source have to be downloaded by hand from their `origin`, because
 their licence or a missing checksum does not allow posezoo to fetch them.
 
-The rows are in `published_lspet.py`, `published_image_networks.py` and `published_lifters.py`.
-`posezoo.register_model` looks up the name of its function here, and adds the records of plug-ins.
+The rows are in `published_lspet.py`, `published_image_networks.py`, `published_clip_networks.py`
+and `published_lifters.py`. `posezoo.register_model` looks up the name of its function here, and
+adds the records of plug-ins.
 """
 
 import re
 from dataclasses import replace
 
+from posezoo.weights.published_clip_networks import CLIP_NETWORKS
 from posezoo.weights.published_image_networks import IMAGE_NETWORKS
 from posezoo.weights.published_lifters import LIFTERS
 from posezoo.weights.published_lspet import LSPET_NETWORKS
@@ -54,5 +56,5 @@ def published_record(name: str) -> Weights:
     return records[tag]
 
 
-for _row in (*LSPET_NETWORKS, *IMAGE_NETWORKS, *LIFTERS):
+for _row in (*LSPET_NETWORKS, *IMAGE_NETWORKS, *CLIP_NETWORKS, *LIFTERS):
     PUBLISHED.setdefault(_row.architecture, {})[_row.tag] = _row

@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from posezoo.foreign import printable
 from posezoo.skeletons import get_skeleton
 
 WEIGHTS_FILE = "model.safetensors"
@@ -98,6 +99,8 @@ class Weights:
     def __post_init__(self) -> None:
         if isinstance(self.sources, str):
             raise ValueError(f"sources: expected a tuple, got the string {self.sources!r}; write ({self.sources!r},)")
+        for field_ in dataclasses.fields(self):
+            self._check(field_.name)
         for name in ("sources", "keypoints", "shared"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "sha256", self.sha256.lower())
@@ -126,6 +129,28 @@ class Weights:
             if kind == "hf-hub":
                 parse_hub_source(rest)
 
+    def _check(self, name: str) -> None:
+        """Raise if a field is of another kind than its default, as in a damaged config.json."""
+        value = getattr(self, name)
+        if name in ("sources", "keypoints", "shared"):
+            right, kind = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value), "texts"
+        elif name == "input_size":
+            sides = value if isinstance(value, list | tuple) and len(value) == 2 else [0]
+            right, kind = value is None or all(type(side) is int and side > 0 for side in sides), "(H, W)"
+        elif name == "size":
+            right, kind = value is None or (type(value) is int and value >= 0), "a number of bytes"
+        elif name == "flip_shift":
+            right, kind = value is None or isinstance(value, bool), "true, false or None"
+        elif name == "metrics":
+            rows = list(value.values()) if isinstance(value, dict) else [None]
+            right, kind = all(isinstance(row, dict) for row in rows), "{dataset: {metric: value}}"
+        elif name in ("kwargs", "input"):
+            right, kind = isinstance(value, dict) and all(isinstance(key, str) for key in value), "a dictionary"
+        else:
+            right, kind = isinstance(value, str), "a text"
+        if not right:
+            raise ValueError(f"{name} of a weights record: expected {kind}, got {printable(repr(value))}")
+
     @property
     def arguments(self) -> dict[str, Any]:
         """Constructor arguments of the network, with the decoding of its codec.
@@ -151,9 +176,9 @@ class Weights:
         """Return the record that `to_dict` wrote.
 
         Raises:
-            ValueError: unknown fields.
+            ValueError: unknown fields, or values of another kind.
         """
-        unknown = sorted(set(values) - {f.name for f in dataclasses.fields(cls)})
+        unknown = [printable(name) for name in sorted(set(values) - {f.name for f in dataclasses.fields(cls)})]
         if unknown:
             raise ValueError(
                 f"unknown fields of a weights record: {', '.join(unknown)}. A newer posezoo may have written them "

@@ -1,5 +1,6 @@
 """Find a record's file on this machine, or download it; verify it before it is used."""
 
+import contextlib
 import errno
 import functools
 import hashlib
@@ -8,17 +9,22 @@ import os
 import socket
 import threading
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+from posezoo.foreign import printable
 from posezoo.weights.record import WEIGHTS_FILE, Weights, parse_hub_source, split_source
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"  # weights that are shipped with the package
 CONNECT_TIMEOUT = 0.7  # seconds until a server counts as out of reach; HF_HUB_ETAG_TIMEOUT overrules it
-READ_TIMEOUT = 30  # seconds a web server may stay silent in the middle of a file
+READ_TIMEOUT = 10  # seconds a web server may stay silent, before a file and in the middle of it
+SLOW_AFTER, SLOWEST = 10, 5_000  # seconds, and the bytes a second that a server has to have sent by then
+MOST_BYTES = 8 << 30  # of a file whose size neither the record nor the server tells
 CHUNK = 1 << 20  # bytes
 CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC, errno.EDQUOT)
 
@@ -142,7 +148,7 @@ def _find_at_url(
     except OSError as error:
         raise OSError(f"cannot write to {path.parent} ({error}); pass cache_dir= or set POSEZOO_HOME") from error
     try:
-        _download(url, partial)
+        _download(url, partial, record.size)
         _verify(partial, record, "tell the server's owner, or download it from elsewhere", name=url)
         os.replace(partial, path)  # another process may have done the same; both files are right
     except OSError as error:
@@ -152,20 +158,50 @@ def _find_at_url(
     return path
 
 
-def _download(url: str, path: Path) -> None:
+def _download(url: str, path: Path, size: int | None) -> None:
+    """Download at most `size` bytes, or as many as the server announces."""
     # torch.hub.download_url_to_file would do, but waits for ever on a server that falls silent
     from huggingface_hub.utils import tqdm
 
     request = urllib.request.Request(url, headers={"User-Agent": "posezoo"})
-    with urllib.request.urlopen(request, timeout=READ_TIMEOUT) as response, path.open("wb") as file:
+    with _respond(request, READ_TIMEOUT) as response, path.open("wb") as file:
         length = response.headers.get("Content-Length")
-        total = int(length) if length else None
+        total = int(length) if length and length.isdigit() else None
+        if size is not None and total not in (None, size):
+            raise OSError(f"the server offers {total} bytes, and the file has {size}")
+        most = size or total or MOST_BYTES
+        start = time.monotonic()
         with tqdm(total=total, unit="B", unit_scale=True, desc=path.name.split(".")[0]) as bar:
-            while chunk := response.read(CHUNK):
+            while chunk := response.read1(CHUNK):  # which does not wait for the whole chunk
                 file.write(chunk)
                 bar.update(len(chunk))
+                if file.tell() > most:
+                    raise OSError(f"the server sends more than the {most} bytes of the file")
+                seconds = time.monotonic() - start
+                if seconds > SLOW_AFTER and file.tell() < SLOWEST * seconds:
+                    raise OSError(f"the server sent only {file.tell()} bytes in {seconds:.0f} seconds")
         if total is not None and file.tell() != total:
             raise OSError(f"the connection ended after {file.tell()} of {total} bytes")
+
+
+def _respond(request: urllib.request.Request, seconds: float) -> Any:
+    """Open an address; OSError where the server has sent no headers after `seconds`."""
+    result: list[Any] = []
+
+    def ask() -> None:
+        try:
+            result.append(urllib.request.urlopen(request, timeout=seconds))
+        except Exception as error:
+            result.append(error)
+
+    # a thread, because the timeout of a socket starts again with every byte
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    response = result[0] if result else TimeoutError(f"the server has sent no headers after {seconds:g} seconds")
+    if isinstance(response, Exception):
+        raise response
+    return response
 
 
 def _cache_folder(cache_dir: str | Path | None) -> Path:
@@ -195,7 +231,15 @@ def _mismatch(path: Path, record: Weights) -> str | None:
 
 
 def file_sha256(path: Path) -> str:
-    """Compute the SHA-256 of a file, 64 hexadecimal digits."""
+    """Compute the SHA-256 of a file, 64 hexadecimal digits.
+
+    Examples:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "empty"
+        >>> file.touch()
+        >>> file_sha256(file)[:8]
+        'e3b0c442'
+    """
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
@@ -214,14 +258,20 @@ def _unreachable(sources: Sequence[str]) -> dict[str, str]:
     configured = os.environ.get("HF_HUB_ETAG_TIMEOUT", "")
     patience = float(configured) if configured.isdigit() else CONNECT_TIMEOUT
     reasons: dict[str, str] = {}
+    connected: dict[str, threading.Thread] = {}
     threads = []
 
     def probe(source: str, host: str, port: int) -> None:
         try:
             socket.create_connection((host, port), timeout=patience).close()
+            if source.startswith("hf-hub:"):  # its client repeats a request for minutes where the server is silent
+                connected[source] = threading.current_thread()
+                reasons[source] = f"{host}:{port} has sent no headers after {READ_TIMEOUT} s"
+                with contextlib.suppress(urllib.error.HTTPError):  # a refusal is a response
+                    _respond(urllib.request.Request(constants.ENDPOINT, method="HEAD"), READ_TIMEOUT).close()
             del reasons[source]
         except OSError as error:
-            reasons[source] = f"{host}:{port} cannot be reached ({error})"
+            reasons[source] = f"{host}:{port} cannot be reached ({one_line(error)})"
 
     for source in sources:
         kind, _ = split_source(source)
@@ -241,10 +291,12 @@ def _unreachable(sources: Sequence[str]) -> dict[str, str]:
     deadline = time.monotonic() + patience
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
+    for thread in list(connected.values()):
+        thread.join(READ_TIMEOUT + 1)
     return dict(reasons)
 
 
 def one_line(error: Exception) -> str:
-    """Return the message of an exception on one line."""
-    text = " ".join(str(error).split()).rstrip(".")
+    """Return the message of an exception on one line, without control characters."""
+    text = printable(" ".join(str(error).split()), 2000).rstrip(".")
     return text if text else type(error).__name__

@@ -1,6 +1,5 @@
 """Read state dicts without running code, and copy them into models, completely or not at all."""
 
-import contextlib
 import functools
 import logging
 import re
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from posezoo.foreign import check_content, printable
 from posezoo.weights.sources import one_line
 
 INERT = (  # classes that training scripts save beside the tensors; replaced by `Inert`
@@ -22,13 +22,20 @@ INERT = (  # classes that training scripts save beside the tensors; replaced by 
     *("mmengine.logging.history_buffer.HistoryBuffer", "builtins.getattr"),
 )
 
+# names of the weights in a checkpoint, the preferred first: timm keeps the average beside the weights, mmengine
+# exchanges the two and keeps the weights that were not averaged as "ema_state_dict"
+WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "model_pos")
+DEPTH = 4  # of nested checkpoints
+
 logger = logging.getLogger("posezoo")
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read a safetensors file or a PyTorch checkpoint onto the CPU, without running code from it.
 
-    A checkpoint with its weights under "state_dict", "model" or "model_pos" is unwrapped.
+    Weights inside of a checkpoint are found by their names ("state_dict", "model_state_dict",
+    "model" and others; an average of timm's comes first), or as the only tensors with names. A
+    warning of the logger "posezoo" names other weights that are there.
 
     Raises:
         ValueError: no such file, a damaged file, values other than tensors, or a pickle that needs
@@ -44,6 +51,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
+    check_content(path)
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
@@ -52,9 +60,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         except Exception as error:
             raise ValueError(f"{path} is not a whole safetensors file ({one_line(error)}); get it again") from error
     try:
-        # PyTorch 2.4 has no such context; there, a file with more than tensors in it is refused
-        stand_ins = getattr(torch.serialization, "safe_globals", contextlib.nullcontext)
-        with stand_ins([_inert(name) for name in INERT]):
+        # safe from PyTorch 2.10 on: 2.5 ran code (CVE-2025-32434), 2.9 overwrote memory (CVE-2026-24747)
+        with torch.serialization.safe_globals([_inert(name) for name in INERT]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         with path.open("rb") as file:
@@ -72,16 +79,41 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             "could run any code. If you trust its author, load it with torch.load(path, weights_only=False) where it "
             "can do no harm, and save its state_dict alone"
         ) from error
-    for wrapper in ("state_dict", "model", "model_pos"):  # the last one is VideoPose3D's
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    others = (
-        [key for key, value in content.items() if not isinstance(value, Tensor)] if isinstance(content, dict) else []
-    )
-    if not isinstance(content, dict) or not content or others:
-        found = f"the entries {', '.join(map(str, others[:5]))}" if others else f"a {type(content).__name__}"
-        raise ValueError(f"{path}: expected a dictionary of tensors, alone or under 'state_dict', found {found}")
-    return content
+    return _weights_in(content, path)
+
+
+def _weights_in(content: Any, path: Path) -> dict[str, Tensor]:
+    """Find the state dict in a checkpoint."""
+    while not _is_state(content):
+        entries = content if isinstance(content, dict) else {}
+        inside = [key for key, value in entries.items() if _holds(value)]
+        named = [key for key in WRAPPERS if isinstance(entries.get(key), dict)]
+        chosen = next((key for key in named if key in inside), inside[0] if len(inside) == 1 else None)
+        if chosen is None and named:
+            chosen = named[0]  # which explains better than the whole file
+        if chosen is None:
+            wrong = [str(key) for key, value in entries.items() if not isinstance(value, Tensor)]
+            found = f"the entries {printable(', '.join(wrong[:5]))}" if wrong else f"a {type(content).__name__}"
+            raise ValueError(f"{path}: expected a dictionary of tensors, alone or under 'state_dict', found {found}")
+        others = [key for key in inside if key != chosen]
+        if others:
+            shown = printable(", ".join(others))
+            logger.warning("%s: the weights under %r are read, not those under %s", path, chosen, shown)
+        content = content[chosen]
+    return dict(content)
+
+
+def _is_state(content: Any) -> bool:
+    tensors = isinstance(content, dict) and bool(content)
+    return tensors and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items())
+
+
+def _holds(content: Any, depth: int = DEPTH) -> bool:
+    """Return whether there is a state dict in an entry of a checkpoint; an optimiser's keys are numbers."""
+    if _is_state(content):
+        return True
+    texts = isinstance(content, dict) and all(isinstance(key, str) for key in content)
+    return texts and depth > 0 and any(_holds(value, depth - 1) for value in content.values())
 
 
 class Inert:
@@ -130,6 +162,11 @@ def load_state_dict(model: nn.Module, state_dict: dict[str, Tensor], *, drop_pre
     values = {key: value for key, value in state_dict.items() if key not in dropped}
 
     problems = []
+    kinds = [
+        f"{key} {value.dtype} instead of {targets[key].dtype}"
+        for key, value in values.items()
+        if key in targets and targets[key].is_floating_point() and not value.is_floating_point()
+    ]
     missing = [f"{key} {tuple(value.shape)}" for key, value in targets.items() if key not in values]
     unexpected = [f"{key} {tuple(value.shape)}" for key, value in values.items() if key not in targets]
     shapes = [
@@ -140,6 +177,7 @@ def load_state_dict(model: nn.Module, state_dict: dict[str, Tensor], *, drop_pre
     problems += [f"missing: {_first(missing)}"] if missing else []
     problems += [f"not in the model: {_first(unexpected)}"] if unexpected else []
     problems += [f"another shape: {_first(shapes)}"] if shapes else []
+    problems += [f"whole numbers, perhaps of a quantised network: {_first(kinds)}"] if kinds else []
     hint = ""
     if shapes and not missing and not unexpected and _heads(model) and all(s.startswith(_heads(model)) for s in shapes):
         hint = "; only the head differs: give the model the num_keypoints of the weights, or leave the head out"
@@ -260,4 +298,6 @@ def _heads(model: nn.Module) -> tuple[str, ...]:
 
 
 def _first(items: list[str], count: int = 5) -> str:
-    return ", ".join(items[:count]) + (f" and {len(items) - count} more" if len(items) > count else "")
+    return ", ".join(printable(item) for item in items[:count]) + (
+        f" and {len(items) - count} more" if len(items) > count else ""
+    )

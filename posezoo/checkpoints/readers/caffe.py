@@ -19,6 +19,7 @@ FULLY_CONNECTED = ("InnerProduct", 14)  # by name, and by number in the old file
 NUMBERS = {5: "<f4", 8: "<f8"}  # the blob's fields for its data, single and double
 LEGACY_SIZES = (1, 2, 3, 4)  # its fields for number, channels, height, width, before there were shapes
 SHAPE = 7
+MAX_DIMENSIONS = 32  # Caffe's limit
 LEAVES = ("weight", "bias")
 
 
@@ -86,6 +87,8 @@ def _blob(blob: memoryview, len_of_shape: int) -> Tensor:
             shape = [size for field, dim in fields(message(value)) if field == 1 for size in varints(dim)]
         elif number in LEGACY_SIZES:
             (sizes[number - 1],) = varints(value)
+    if len(shape or ()) > MAX_DIMENSIONS:
+        raise ValueError(f"a blob of {len(shape or ())} dimensions")
     if shape is None:
         shape = sizes[4 - len_of_shape :] if math.prod(sizes[: 4 - len_of_shape]) == 1 else sizes
     count = sum(len(part) for part in numbers)

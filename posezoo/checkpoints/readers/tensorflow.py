@@ -23,6 +23,7 @@ KINDS = {  # TensorFlow's numbers for its types
     **{1: "<f4", 2: "<f8", 3: "<i4", 4: "u1", 5: "<i2", 6: "i1", 9: "<i8", 10: "?", 17: "<u2", 19: "<f2", 22: "<u4"},
 }
 STRING, BIG_ENDIAN = 7, 1
+MAX_DIMENSIONS = 254  # TensorFlow's limit
 CRC_POLYNOMIAL, CRC_MASK = 0x82F63B78, 0xA282EAD8
 CRC_START = np.frombuffer(bytes.fromhex("54641f64"), np.uint8)  # these take a sum from 0 to all ones, where it starts
 
@@ -91,6 +92,8 @@ class _Variable:
                 numbers[number] = value
             elif number == 2:
                 for field, dimension in fields(message(value)):
+                    if len(self.shape) > MAX_DIMENSIONS:
+                        raise ValueError(f"a variable of more than {MAX_DIMENSIONS} dimensions")
                     if field == 2:
                         sizes = [size for number, size in fields(message(dimension)) if number == 1]
                         self.shape += [size for size in sizes or [0] if isinstance(size, int)]

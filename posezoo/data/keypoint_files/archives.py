@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from posezoo.data.files import load_arrays, printable
+from posezoo.data.files import load_arrays
 from posezoo.data.keypoint_files.frames import Frames
+from posezoo.foreign import printable
 
 LAYOUTS = {"coco": "coco17", "h36m": "h36m17", "mpii": "mpii16"}  # layout_name of VideoPose3D's metadata
 

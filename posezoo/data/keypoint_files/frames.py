@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from posezoo.data.files import printable
+from posezoo.foreign import printable
 from posezoo.skeletons import get_skeleton, list_skeletons
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from posezoo.data.files import INFLATION, printable, unpickle_arrays
+from posezoo.data.files import INFLATION, unpickle_arrays
 from posezoo.data.keypoint_files.frames import Frames, by_frame, name_of
+from posezoo.foreign import printable
 
 LEVELS = ("scorer", "individuals", "bodyparts", "coords")  # of DeepLabCut's columns
 COORDS = ("x", "y", "likelihood")

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from posezoo.data.coco import keypoint_category
-from posezoo.data.files import printable
 from posezoo.data.keypoint_files.frames import Frames, by_frame, name_of
+from posezoo.foreign import printable
 from posezoo.skeletons import get_skeleton
 
 OPENPOSE = ("openpose18", "body25", "body25b")

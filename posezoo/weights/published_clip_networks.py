@@ -1,0 +1,42 @@
+"""The published weights of networks for clips that ship with the package.
+
+See `posezoo.weights.published` for the meaning of a tag.
+"""
+
+from posezoo.weights.record import Weights
+
+CLIP_NETWORKS: tuple[Weights, ...] = (
+    Weights(
+        architecture="rpsm",
+        tag="people_192x192",
+        sources=("package:rpsm.people_192x192",),
+        sha256="bd934d3b8f543dcdf7feb4402a4cd4e4259d8504b905a2f86881c483139bbcd4",
+        size=7_610_416,
+        base="simple_baseline_lite.people_192x192",
+        shared=("backbone", "deconv_layers", "final_layer"),
+        kwargs={
+            "num_keypoints": 17,
+            "skeleton": "h36m17",
+            "size": [192, 192],
+            "width": 64,
+            "hidden": 512,
+            "backbone": "tf_efficientnet_lite2",
+            "heatmaps": 19,
+            "num_stages": 3,
+            "adapt": "code",
+        },
+        metrics={
+            "renders of CMU's 03 07 29 45 114": {"MPJPE": 107.6, "PA-MPJPE": 73.1},
+            "Pose2Sim demo, four views": {"MPJPE": 309.0, "PA-MPJPE": 210.9},
+        },
+        input_size=(192, 192),
+        skeleton="h36m17",
+        channel_order="RGB",
+        metrics_by="posezoo",
+        protocol="50 videos at 10 fps; Pose2Sim: all frames; crops around the person; mm from the pelvis; not mirrored",
+        data="rendered people in CMU motion capture; 2D network: Leeds Sports Pose Extended, rendered people",
+        data_license="LSPET: none stated, research use; CMU: free, acknowledge mocap.cs.cmu.edu, NSF EIA-0196217",
+        license="research-only",
+        paper="https://arxiv.org/abs/1707.09695",
+    ),
+)
