@@ -448,7 +448,7 @@ def is_model_pretrained(model_name: str) -> bool:
 
     Examples:
         >>> import posezoo
-        >>> posezoo.is_model_pretrained("martinez"), posezoo.is_model_pretrained("posernn_lstm")
+        >>> posezoo.is_model_pretrained("martinez"), posezoo.is_model_pretrained("martinez.nobody")
         (True, False)
     """
     _import_models()

@@ -44,7 +44,7 @@ def test_download_names_the_files(capsys):
     assert main(["download", "martinez", "*.cmu"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert names == ["martinez.cmu", "seq2seq3d.cmu", "temporal_conv_27.cmu"]
-    assert main(["download", "posernn_lstm"]) == 2
+    assert main(["download", "martinez.nobody"]) == 2
     assert "can fetch no such weights" in capsys.readouterr().err
 
 

@@ -244,13 +244,8 @@ def mirrored(record: Weights) -> Weights:
     if not os.environ.get("POSEZOO_MIRROR") or not (folder / CONFIG_FILE).is_file():
         return record
     copied = read_record(f"local-dir:{folder}")[1]
-    same: dict[str, Any] = {
-        "sources": copied.sources,
-        "sha256": copied.sha256,
-        "size": copied.size,
-        "channel_order": "RGB",
-    }
-    return dataclasses.replace(record, **same, format="", keypoints=(), base="", shared=())
+    same: dict[str, Any] = {"sources": copied.sources, "sha256": copied.sha256, "size": copied.size}
+    return dataclasses.replace(record, **same, channel_order="RGB", format="", keypoints=(), base="", shared=())
 
 
 def write_folder(
