@@ -605,6 +605,8 @@ def require_flip_index(model: PoseModel) -> tuple[int, ...]:
 
 def predict_heatmaps(model: Any, image: Tensor, *, flip: bool) -> tuple[Tensor, Tensor]:
     """Decode the heatmaps of an image; `flip` averages them with those of the mirrored image."""
+    if not model.num_keypoints:
+        raise ValueError("this network has no head and no keypoints; model.reset_head(num_keypoints) makes one")
     flip_index = require_flip_index(model) if flip else ()
     output = run_prepared(model, image)
     if flip:

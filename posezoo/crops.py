@@ -28,6 +28,7 @@ IMAGE_PADDING = 1.0  # a whole image has no context to add around it
 DETECT_TOGETHER = 8  # images in one call of a detector
 CONFIDENT = 0.3  # lowest score of the keypoints around which the second pass looks, in units of the highest
 FRACTIONS = 2.0  # pixels; a box up to here in the corner of the image is one in fractions of the image
+FARTHEST = 100  # distance of a box, in units of the image's longer side
 LOST = 0.5  # mean score of a second pass that lost the person, in units of that of the first
 FEWEST = 4  # confident keypoints that make a box
 PRECISIONS = ("fp32", "bf16")
@@ -177,6 +178,7 @@ def check_boxes(boxes: Any, height: int, width: int) -> Tensor:
             "y1, x2, y2]]"
         )
     outside = (checked[:, 2] <= 0) | (checked[:, 3] <= 0) | (checked[:, 0] >= width) | (checked[:, 1] >= height)
+    outside |= (checked.abs() > FARTHEST * max(height, width)).any(dim=1)
     if outside.any():
         index = int(outside.nonzero()[0])
         raise ValueError(

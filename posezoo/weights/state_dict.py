@@ -160,6 +160,9 @@ def load_state_dict(model: nn.Module, state_dict: dict[str, Tensor], *, drop_pre
     dropped = [key for key in state_dict if key.startswith(prefixes)] if prefixes else []
     targets = {k: v for k, v in model.state_dict().items() if not (prefixes and k.startswith(prefixes))}
     values = {key: value for key, value in state_dict.items() if key not in dropped}
+    others = [key for key, value in values.items() if not isinstance(value, Tensor)]
+    if others:
+        raise ValueError(f"the state dict has other values than tensors: {_first(list(map(str, others)))}")
 
     problems = []
     kinds = [
