@@ -84,7 +84,7 @@ def record_maps(
 
 
 def map_modules(network: Any) -> Sequence[str]:
-    """Return the names of `feature_modules`, or of the maps that timm lists for a backbone; () if unknown."""
+    """Return the names of `feature_modules`, or of timm's for a backbone; () if unknown."""
     info = getattr(getattr(network, "backbone", None), "feature_info", None)
     if network.feature_modules or info is None:
         return network.feature_modules

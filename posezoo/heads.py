@@ -68,7 +68,7 @@ def simcc_bins(size: tuple[int, int], split: float) -> tuple[int, int]:
 
 
 def set_head_kind(model: Any, kind: str, size: Sequence[int] | None, split: float) -> None:
-    """Set kind of head, size of the images and bins per pixel; for the constructor, after the stride.
+    """Set kind of head, size of images and bins per pixel; in the constructor, after the stride.
 
     Raises:
         ValueError: an unknown kind, or a size without SimCC.
@@ -82,7 +82,7 @@ def set_head_kind(model: Any, kind: str, size: Sequence[int] | None, split: floa
 
 
 def build_head(model: Any, channels: int) -> nn.Module:
-    """Build the head of `model.head_kind` for a feature map of `model.stride`; the identity for 0 keypoints."""
+    """Build the head of `model.head_kind` for maps of `model.stride`; without keypoints none."""
     if not model.num_keypoints:
         return nn.Identity()
     if model.head_kind != "simcc":
@@ -93,7 +93,7 @@ def build_head(model: Any, channels: int) -> nn.Module:
 
 
 def decode_output(model: Any, output: Tensor) -> tuple[Tensor, Tensor]:
-    """Decode the output of any kind of head to keypoints `(B, K, 2)` in pixels and scores `(B, K)`."""
+    """Decode the output of any kind of head to `(B, K, 2)` pixels and scores `(B, K)`."""
     if model.head_kind == "simcc":
         columns = simcc_bins(model.input_size, model.split)[1]
         return codecs.decode_simcc(output[..., :columns], output[..., columns:], split=model.split, logits=True)

@@ -92,7 +92,7 @@ def lift(
 
     Args:
         keypoints: `(T, K, 2)` pixels, array or tensor; values that are not finite, and (0, 0), are
-            missing. Or a list of `People`, one per frame, as `posezoo.predict` returns them for frames: one
+            missing. Or a list of `People`, one per frame, as of `posezoo.predict` for frames: one
             person each, or none, who is missing. Or a video: its path, a
             `posezoo.video.read_video`, or a list of the paths of its frames.
         model: a name, created with `pretrained=True`, or a model of the zoo that takes keypoints,

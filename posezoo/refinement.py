@@ -17,7 +17,7 @@ DRAWS = 40  # simulated predictions of each keypoint (section 4.1)
 
 
 def diameter_keypoints(skeleton: Skeleton | None, diameter: Sequence[str]) -> list[tuple[int, int]]:
-    """Return the indices of the two keypoints of the diameter and of their mirror images; none without a torso.
+    """Return the pairs of keypoints whose distance is the diameter; none without a torso.
 
     Examples:
         >>> skeleton = Skeleton("torso", ("left_hip", "right_hip", "left_shoulder", "right_shoulder"))

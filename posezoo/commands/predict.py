@@ -180,7 +180,7 @@ def _appending(file: TextIO) -> Iterator[Write]:
 
 
 def _targets(sources: Sequence[Any], moving: dict[Any, bool], folder: Path, other: Path | None) -> dict[Any, Path]:
-    """Choose a PNG per image and an MP4 per video in `folder`; numbers distinguish equal names, and `other`."""
+    """Choose a PNG per image and an MP4 per video; numbers distinguish equal names, and `other`."""
     taken = {source.resolve() for source in (*sources, other) if isinstance(source, Path)}
     targets = {}
     for source in dict.fromkeys(sources):

@@ -123,7 +123,7 @@ class Skeleton:
         return self.keypoints.index(keypoint)
 
     def to_json(self) -> list[str] | dict[str, Any]:
-        """Convert to JSON values for `get_skeleton`: the names, or all that is given where there is more.
+        """Convert to JSON values for `get_skeleton`: the names, or all fields if more are given.
 
         Examples:
             >>> Skeleton("face", ("nose", "eyes")).to_json()

@@ -260,7 +260,7 @@ def write_folder(
     exclude: Iterable[str] = (),
     **record_fields: Any,
 ) -> Path:
-    """Write the three files of `save_pretrained`, with the name under which `posezoo.create` will find them."""
+    """Write the three files of `save_pretrained`, with the name that `posezoo.create` finds."""
     from safetensors.torch import save
 
     picture = None if thumbnail is None else Path(thumbnail).expanduser()

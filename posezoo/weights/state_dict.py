@@ -109,7 +109,7 @@ def _is_state(content: Any) -> bool:
 
 
 def _holds(content: Any, depth: int = DEPTH) -> bool:
-    """Return whether there is a state dict in an entry of a checkpoint; an optimiser's keys are numbers."""
+    """Return whether an entry of a checkpoint has a state dict; an optimiser's keys are numbers."""
     if _is_state(content):
         return True
     texts = isinstance(content, dict) and all(isinstance(key, str) for key in content)
