@@ -356,6 +356,21 @@ class ConvBNReLU(nn.Module):
         return F.relu(self.bn(self.conv(x)), inplace=True)
 
 
+class DenseBNReLU(nn.Module):
+    """Linear layer, batch norm and ReLU, in the order of `bn_order`."""
+
+    def __init__(self, inputs: int, width: int, *, bn_order: str, affine: bool = True, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.linear = xavier_linear(inputs, width)
+        self.norm = nn.BatchNorm1d(width, eps, affine=affine)
+        self.norm_first = bn_order == "conv_bn_relu"
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_batch_norm(self, x.shape[0])
+        x = self.linear(x)
+        return F.relu(self.norm(x)) if self.norm_first else self.norm(F.relu(x))
+
+
 def blur(x: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
     """Filter rows and columns `(..., h, w)` with a kernel, without padding."""
     # products and sums, not a convolution: autocast would round that to 8 bits, and the small differences with it
@@ -515,13 +530,15 @@ def chains_of(parents: Sequence[int]) -> Tensor:
     return torch.tensor(chains).view(len(parents), len(parents))
 
 
-def check_batch_norm(model: nn.Module, count: int) -> None:
-    """Check that a training batch has the two frames that batch normalisation needs for a variance.
+def check_batch_norm(module: nn.Module, count: int) -> None:
+    """Check that a training batch has the two values that batch norm needs for a variance.
 
     Raises:
-        ValueError: one frame in training mode.
+        ValueError: one value, and a batch norm in train mode.
     """
-    if model.training and count == 1:
+    norms = (part for part in module.modules() if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d))
+    if module.training and count == 1 and any(norm.training for norm in norms):
         raise ValueError(
-            "batch normalisation needs at least two frames in training, got one; add to the batch, or use model.eval()"
+            "batch norm needs at least two people or frames in training, got one; add to the batch (in a loader, "
+            "drop_last=True), or use model.eval()"
         )

@@ -22,6 +22,7 @@ from posezoo.geometry.affine import (
     tight_box,
     transform_points,
     warp,
+    zoom,
 )
 from posezoo.geometry.alignment import align, aligned, person_frame, procrustes
 from posezoo.geometry.cameras import LENSES, Camera, look_at
@@ -50,4 +51,5 @@ __all__ = [
     "tight_box",
     "transform_points",
     "warp",
+    "zoom",
 ]

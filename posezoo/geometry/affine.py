@@ -509,3 +509,33 @@ def precise(tensor: Tensor) -> Tensor:
         torch.float64
     """
     return tensor.float() if tensor.device.type == "mps" else tensor.double()
+
+
+def zoom(image: Tensor, scale: float, center: Tensor, *, fill: Tensor) -> tuple[Tensor, Tensor]:
+    """Resize the image about a point; return it and the affine map `(B, 2, 3)` of its pixels.
+
+    `center` stays in place, up to rounding to whole pixels.
+
+    Args:
+        image: `(B, C, H, W)`.
+        scale: factor of lengths.
+        center: `(B, 2)`, (x, y) pixels.
+        fill: `(C,)`, the pixels from beyond the border.
+
+    Examples:
+        >>> image = torch.zeros(1, 3, 8, 8)
+        >>> zoomed, matrix = zoom(image, 2.0, torch.tensor([[3.0, 4.0]]), fill=torch.ones(3))
+        >>> zoomed.shape, transform_points(torch.tensor([[3.0, 4.0]]), matrix[0])
+        (torch.Size([1, 3, 8, 8]), tensor([[2.5000, 4.5000]]))
+    """
+    height, width = image.shape[-2:]
+    size = (max(1, round(scale * height)), max(1, round(scale * width)))
+    wide = image.to(center.dtype) - fill.to(center.dtype)[:, None, None]
+    resized = F.interpolate(wide, size=size, mode="bicubic", antialias=True)
+    ratio = center.new_tensor([size[1] / width, size[0] / height])
+    corner = (ratio - 1) / 2  # where pixel 0 goes
+    shift = (center - (center * ratio + corner)).round()
+    still = torch.eye(2, device=center.device, dtype=center.dtype).expand(len(center), 2, 2)
+    placed = warp(resized, torch.cat([still, shift[..., None]], dim=-1), (height, width), mode="nearest")
+    matrix = torch.cat([still * ratio, (corner + shift)[..., None]], dim=-1)
+    return (placed + fill.to(center.dtype)[:, None, None]).to(image.dtype), matrix

@@ -24,18 +24,15 @@ Departures
       same, and the converter of their files (`posezoo.checkpoints`) reverses the first kernels.
     - A later stage concatenates its inputs as the authors' files do: features, beliefs, centre in
       9x9; beliefs, features, centre in vgg; beliefs, features in person and bn.
-    - Belief maps are enlarged by the bicubic kernel of the authors' Python code (a = -3/4). Their
-      MATLAB code, which made the paper's numbers, has a = -1/2, whose peaks lie 1.0 pixels from
-      those of a Gaussian, against 0.5.
+    - Belief maps are enlarged by the bicubic kernel of the authors' Python code (a = -3/4), whose
+      peaks lie 0.5 pixels from a Gaussian's. Their MATLAB code has a = -1/2 and 1.0 pixels.
     - Targets of stage 1 contain all people in the crop, those of later stages the central person.
       `cpm_targets` with one person per image is mmpose's reading, one person in all stages.
-    - The authors' training file of vgg is not published. Dropout (of stage 1, ratio 1/2) is only in
-      9x9; `pretrained_backbone=True` starts vgg and person from torchvision's VGG-19, as RGB with
-      ImageNet's mean and std.
+    - Dropout (stage 1, ratio 1/2) is only in 9x9. `pretrained_backbone=True` starts vgg and person
+      from torchvision's VGG-19, as RGB with ImageNet's mean and std.
     - bn follows mmpose: cells at pixel 8 i, quarter offsets, mirrored maps shifted by one cell.
 
-The authors' weights, for academic use, were on servers that are gone. `posezoo.load_checkpoint`
-takes their tensors as a PyTorch state dict under Caffe's names.
+`posezoo.load_checkpoint` takes the authors' tensors as a PyTorch state dict under Caffe's names.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -51,7 +48,7 @@ from torch.utils.checkpoint import checkpoint
 from posezoo import heatmaps
 from posezoo.backbones import load_vgg
 from posezoo.contract import PoseModel, check_image, require_flip_index
-from posezoo.geometry import compose, crop, invert, warp
+from posezoo.geometry import compose, crop, invert, warp, zoom
 from posezoo.layers import Normalize, cpm_trunk, named_convolutions, vgg_layers
 from posezoo.registry import register_model
 
@@ -95,12 +92,8 @@ DESIGNS = {
     "9x9": Design(dropout=0.5),
     "vgg": Design(trunk=cpm_trunk, first=("conv5_1_CPM", "conv5_2_CPM"), kernels=VGG_KERNELS, belief_first=True),
     "person": Design(
-        trunk=person_trunk,
-        first=("conv6_1_CPM", "conv6_2_CPM"),
-        kernels=VGG_KERNELS,
-        belief_first=True,
-        center_map=False,
-        background=False,
+        trunk=person_trunk, first=("conv6_1_CPM", "conv6_2_CPM"), kernels=VGG_KERNELS, belief_first=True,
+        center_map=False, background=False,
     ),
     "bn": Design(
         belief_first=True, center_map=False, background=False, batch_norm=True, init_std=0.001, offset=0.0, padding=1.25
@@ -115,13 +108,10 @@ class CPM(PoseModel):
         design: "9x9", "vgg", "person" or "bn"; see the top of the module.
         num_stages: 2 or more (the paper: 6, for FLIC 4).
         width: channels of the shared features; all other widths are proportional to it.
-        num_keypoints: number of parts. 0 removes every stage, and `forward` returns the shared
-            features.
-        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is COCO's when
-            there are 17.
-        decoding: "bicubic", the highest pixel of the map resized to the image (the authors); or
-            "argmax", "quarter", "dark" or "soft", of the cells. Defaults to "quarter" for bn, else
-            "bicubic".
+        num_keypoints: number of parts. 0 removes all stages; `forward` returns shared features.
+        skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None: COCO's for 17.
+        decoding: "bicubic", the highest pixel of the map resized to the image (the authors; not the
+            default of bn); or "argmax", "quarter" (bn), "dark" or "soft", of the cells.
         pretrained_backbone: start the trunk of vgg or person from ImageNet weights, downloaded.
 
     Examples:
@@ -402,25 +392,6 @@ def enlarge(maps: Tensor) -> Tensor:
     return F.interpolate(maps.to(torch.promote_types(maps.dtype, torch.float32)), scale_factor=STRIDE, mode="bicubic")
 
 
-def zoom(image: Tensor, scale: float, center: Tensor, *, fill: Tensor) -> tuple[Tensor, Tensor]:
-    """Resize the image about a point; return it and the affine map `(B, 2, 3)` of its pixels.
-
-    `center` stays in place, up to rounding to whole pixels. Pixels from beyond the border are
-    `fill`, which normalises to 0 and is the authors' 128 of 255.
-    """
-    height, width = image.shape[-2:]
-    size = (max(1, round(scale * height)), max(1, round(scale * width)))
-    wide = image.to(center.dtype) - fill.to(center.dtype)[:, None, None]
-    resized = F.interpolate(wide, size=size, mode="bicubic", antialias=True)
-    ratio = center.new_tensor([size[1] / width, size[0] / height])
-    corner = (ratio - 1) / 2  # where pixel 0 goes
-    shift = (center - (center * ratio + corner)).round()
-    still = torch.eye(2, device=center.device, dtype=center.dtype).expand(len(center), 2, 2)
-    placed = warp(resized, torch.cat([still, shift[..., None]], dim=-1), (height, width), mode="nearest")
-    matrix = torch.cat([still * ratio, (corner + shift)[..., None]], dim=-1)
-    return (placed + fill.to(center.dtype)[:, None, None]).to(image.dtype), matrix
-
-
 def cpm_targets(
     keypoints: Tensor, visible: Tensor | None = None, *, size: tuple[int, int], background: bool = True
 ) -> tuple[Tensor, Tensor]:
@@ -491,33 +462,34 @@ def ends(stack: nn.Module) -> tuple[str, str]:
     return names[0], names[-1]
 
 
-def with_paper(kwargs: dict[str, Any], skeleton: str | Sequence[str], number: int) -> dict[str, Any]:
-    """Add the paper's parts to `kwargs` unless `num_keypoints` is given."""
-    return kwargs if "num_keypoints" in kwargs else {"num_keypoints": number, "skeleton": skeleton, **kwargs}
+def paper_cpm(kwargs: dict[str, Any], design: str, stages: int, skeleton: str | Sequence[str], parts: int) -> CPM:
+    """Create a network with the paper's parts unless `num_keypoints` is given."""
+    paper = {} if "num_keypoints" in kwargs else {"num_keypoints": parts, "skeleton": skeleton}
+    return CPM(**{"design": design, "num_stages": stages, **paper, **kwargs})
 
 
 @register_model
 def cpm_9x9_6s(**kwargs: Any) -> CPM:
     """The paper's network for MPII and LSP: 6 stages, 31.2 million parameters."""
-    return CPM(**with_paper({"design": "9x9", "num_stages": 6, **kwargs}, "cpm14", 14))
+    return paper_cpm(kwargs, "9x9", 6, "cpm14", 14)
 
 
 @register_model
 def cpm_9x9_4s(**kwargs: Any) -> CPM:
     """The paper's network for FLIC: 4 stages and 9 parts, 21.3 million parameters."""
-    return CPM(**with_paper({"design": "9x9", "num_stages": 4, **kwargs}, "flic9", 9))
+    return paper_cpm(kwargs, "9x9", 4, "flic9", 9)
 
 
 @register_model
 def cpm_vgg_6s(**kwargs: Any) -> CPM:
     """The authors' later network, better on MPII: VGG-19 trunk, 6 stages, 29.9 M parameters."""
-    return CPM(**with_paper({"design": "vgg", "num_stages": 6, **kwargs}, "cpm14", 14))
+    return paper_cpm(kwargs, "vgg", 6, "cpm14", 14)
 
 
 @register_model
 def cpm_person_4s(**kwargs: Any) -> CPM:
     """The authors' person detector: one map with a peak on each person, 25.7 million parameters."""
-    return CPM(**with_paper({"design": "person", "num_stages": 4, **kwargs}, ["person"], 1))
+    return paper_cpm(kwargs, "person", 4, ["person"], 1)
 
 
 @register_model

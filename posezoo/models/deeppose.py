@@ -23,20 +23,17 @@ AdaGrad with a learning rate of 0.0005, batches of 128, mirrored and shifted cro
 
 Departures
     - 220 pixels cannot become 55 after an 11x11 convolution of stride 4 without padding, which the
-      paper leaves out; here it is 4. It also leaves out the constants of the normalisation layers
-      (AlexNet's; `lrn="caffe"` for Caffe's), groups (none; `groups=2` for AlexNet's) and the
-      initialisation (AlexNet's).
+      paper leaves out; here it is 4. So are the constants of the normalisation layers (AlexNet's;
+      `lrn="caffe"`), groups (none; `groups=2` for AlexNet's) and the initialisation (AlexNet's).
     - The paper counts about 40 million parameters. The widths in its text make 58.4; `widths=(48,
       128, 192, 192, 192, 4096, 4096)`, half of AlexNet's towers, 46.3.
     - Equation 6, read literally, counts the old location twice. Here it is added once.
     - The default crop has a `padding` of 1.5 for tight boxes, as in a reimplementation. The paper's
       are `data.CROPS`: "deeppose-lsp", the whole image, and "deeppose-flic", a detector's box
-      times a constant, fitted by `data.detector_boxes.fit_padding`, since the paper does not state
-      it. `deeppose_flic` has 9 keypoints, those of FLIC's points that others use; the paper counts
-      10.
-    - Squares have equal sides in pixels of the input. They are squares of the photograph too only
-      if it was cropped without stretching. In `forward` stage 1 averages blocks of pixels of an
-      input larger than 220.
+      times a constant that `data.detector_boxes.fit_padding` fits. `deeppose_flic` has 9 keypoints,
+      those of FLIC's points that others use; the paper counts 10.
+    - Squares have equal sides in pixels of the input, of the photograph only if it was not
+      stretched. In `forward` stage 1 averages blocks of pixels of an input larger than 220.
     - Displacements are drawn in diameters, each coordinate by itself; the paper does not say.
     - Parts of a square outside the image have the mean colour; the paper does not say.
       `standardize=True` brings each crop to mean 0 and variance 1, as reimplementations do.

@@ -1,47 +1,41 @@
 """Recurrent Human Pose Estimation, "PoseRNN" (Chen, Low; Stanford CS231A project, 2016).
 
-Joints are predicted one after the other, so that each prediction depends on those before. Three
-networks share VGG16's convolutions: a baseline regresses all joints at once; an LSTM predicts one
-joint per step; another attends to another part of the image at every step.
+Three networks on VGG16's convolutions: a baseline regresses all joints at once, an LSTM predicts
+one joint per step, and another LSTM attends to another part of the image at every step.
 
-    In   image      (B, 3, 224, 224)      RGB in [0, 1]; `posernn_attention` takes any multiples of 16 (or of 32,
-                                          the stride of its backbone)
+    In   image      (B, 3, 224, 224)      RGB in [0, 1]; `posernn_attention`: multiples of 16, or of its backbone's
     Out  keypoints  (B, K, 2)             pixels of the image, in the skeleton's order whatever the order of the steps
          attention  (B, K, H/16, W/16)    attention map of each keypoint: `PoseAttentionLSTM.attend`
 
 The crop is the tight box of the joints and 20 pixels of the photograph on each side (`margin`),
 stretched to 224 x 224.
 
-Training: half the sum of squared pixel errors over steps and batch (`losses.keypoint_l2`), Adam at
-1e-3, halved every 1,000 of 10,000 iterations, 25 people each, no augmentation
-(`examples/train_posernn.py`). The paper's LSTM scores below its baseline, PCKh 21.5 and 32.8 on
-MPII, and attention did not help. On our frozen backbone both do (`docs/results.md`).
+Training (`examples/train_posernn.py`): `losses.keypoint_l2` halved, Adam at 1e-3, halved every
+1,000 of 10,000 iterations, 25 people each. The paper's LSTM scores below its baseline, PCKh 21.5
+and 32.8 on MPII, and attention did not help. On our frozen backbone both do (`docs/results.md`).
 
-The paper and its code (github.com/electric26/posernn, of which the copy styanddty/posernn is left,
-without weights) describe different networks. The paper is the default, and the code beyond it.
+The paper and its code (github.com/styanddty/posernn, a copy, without weights) differ. The paper is
+the default, and the code where the paper is silent.
 
 Departures
-    - The code normalises with the statistics of the batch, in tests too. Here batch norm has
-      running statistics. `affine=True` adds the scale and shift that the code lacks.
-    - Batch norm follows the ReLU, as the paper says; `bn_order="conv_bn_relu"` is the order of the
-      code that trained the published numbers. `batch_norm=False` is for ImageNet's VGG16
-      (`pretrained_backbone=True`), as in the code's `_pt` networks.
-    - Two LSTM layers 128 wide are the paper's. The code's network is `layers=1, hidden=256,
-      head="mlp", init="slice"`, that with attention `layers=1, hidden=512`, whose first state is
-      the mean annotation; other layers start from a linear map of it.
+    - Batch norm has running statistics; the code uses the batch's, in tests too. `affine=True` adds
+      scale and shift.
+    - Batch norm follows the ReLU, as the paper says; the code has `bn_order="conv_bn_relu"`.
+      `batch_norm=False` is for ImageNet's VGG16, as in the code's `_pt` networks.
+    - Two LSTM layers 128 wide are the paper's. The code has `layers=1, hidden=256, head="mlp",
+      init="slice"`, with attention `layers=1, hidden=512` and the mean annotation as first state.
     - The LSTM's initial state comes from the CNN in the paper: `init="learned"`, a linear map of
       pool5. The code passes pool5, of which TensorFlow takes the first numbers: `init="slice"`.
-    - `head="step"`: a projection per step, after a batch norm with one mean and variance for the
-      LSTM's output, as in the code. `head="shared"`: one projection, no norm, the paper's minimum.
-    - Forget gates start with a bias of 1, which TensorFlow adds at every step, convolutions with 0.
-    - The code's attention does not run, and would score location t at step t only. Here, as in Xu
-      et al. (ICML 2015), one network scores every location from its annotation and the LSTM's
-      output. It has no batch norm, because running statistics would mix the steps.
-    - The steps' order on MPII is the code's (`SEQUENCE`); a comment there calls index 10, the right
-      wrist, the right elbow. Other skeletons have their own order; `sequence` sets any.
+    - `head="step"`: a projection per step after a batch norm of the LSTM's whole output, as in the
+      code. `head="shared"`: one projection, no norm, the paper's minimum.
+    - Forget gates start with a bias of 1, as TensorFlow's, convolutions with 0.
+    - The code's attention does not run. Here, as in Xu et al. (ICML 2015), one network scores every
+      location from its annotation and the LSTM's output, without batch norm, whose running
+      statistics would mix the steps.
+    - The steps' order on MPII is the code's (`SEQUENCE`), else the skeleton's; `sequence` sets any.
     - Joints are missing by the data's flags; in the code, coordinates of 0 or less are.
-    - `backbone=` replaces VGG16's convolutions by a timm backbone: its last map (7 x 7), a 1x1
-      convolution of `neck_width` channels, batch norm and ReLU stand for pool5 and conv5_3.
+    - `backbone=` replaces VGG16's convolutions: a timm backbone's last map (7 x 7) and a 1x1
+      convolution to `neck_width` channels, with batch norm and ReLU, stand for pool5 and conv5_3.
 """
 
 from collections.abc import Iterable, Sequence
@@ -53,7 +47,16 @@ from torch import Tensor, nn
 
 from posezoo.backbones import backbone_groups, count_cells, last_map, load_vgg, timm_backbone
 from posezoo.contract import PoseModel, check_image, predict_keypoints
-from posezoo.layers import ConvBNReLU, Normalize, check_choices, checkpoint_blocks, vgg16, xavier_linear
+from posezoo.layers import (
+    ConvBNReLU,
+    DenseBNReLU,
+    Normalize,
+    check_batch_norm,
+    check_choices,
+    checkpoint_blocks,
+    vgg16,
+    xavier_linear,
+)  # fmt: skip
 from posezoo.registry import register_model
 
 SIZE = 224  # pixels, height and width of the input
@@ -79,15 +82,9 @@ class VGG16Pose(PoseModel):
     build_head: Any  # method of a network: create the layers that depend on the number of keypoints
 
     def __init__(
-        self,
-        pools: int,
-        batch_norm: bool,
-        bn_order: str,
-        affine: bool,
-        backbone: str | None,
-        neck_width: int,
+        self, pools: int, batch_norm: bool, bn_order: str, affine: bool, backbone: str | None, neck_width: int,
         pretrained_backbone: bool,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         check_choices(bn_order=(bn_order, ("conv_bn_relu", "conv_relu_bn")))
         self.backbone: Any = None
@@ -212,8 +209,8 @@ class PoseCNN(VGG16Pose):
     ) -> None:
         super().__init__(5, batch_norm, bn_order, affine, backbone, neck_width, pretrained_backbone)
         self.num_features = fc_width
-        self.fc6 = Dense(self.cells * self.channels, fc_width, bn_order, affine)
-        self.fc7 = Dense(fc_width, fc_width, bn_order, affine)
+        self.fc6 = DenseBNReLU(self.cells * self.channels, fc_width, bn_order=bn_order, affine=affine, eps=BN_EPS)
+        self.fc7 = DenseBNReLU(fc_width, fc_width, bn_order=bn_order, affine=affine, eps=BN_EPS)
         self.reset_head(num_keypoints, skeleton)
 
     def forward_features(self, image: Tensor | None, features: Tensor | None = None) -> Tensor:
@@ -320,7 +317,8 @@ class PoseLSTM(VGG16Pose):
             return xavier_linear(self.hidden, 2)
         # one mean and one variance for all numbers of the batch
         norm = nn.Sequential(nn.Unflatten(1, (1, -1)), nn.BatchNorm1d(1, BN_EPS, affine=self.affine), nn.Flatten(1))
-        dense = [Dense(self.hidden, self.hidden, self.bn_order, self.affine)] if self.head_kind == "mlp" else []
+        order: dict[str, Any] = {"bn_order": self.bn_order, "affine": self.affine, "eps": BN_EPS}
+        dense = [DenseBNReLU(self.hidden, self.hidden, **order)] if self.head_kind == "mlp" else []
         return nn.Sequential(norm, *dense, xavier_linear(self.hidden, 2))
 
 
@@ -380,7 +378,7 @@ class PoseAttentionLSTM(VGG16Pose):
 
     def check_size(self, image: Tensor) -> None:
         check_image(image, self.map_stride, self.in_chans)
-        check_batch(self, image[:, 0].numel() // self.map_stride**2)
+        check_batch_norm(self, image[:, 0].numel() // self.map_stride**2)
 
     def attend(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return keypoints and the attention map of each.
@@ -464,21 +462,6 @@ class Attention(nn.Module):
         return self.score(x)[..., 0].softmax(dim=1)
 
 
-class Dense(nn.Module):
-    """Linear layer, batch norm and ReLU, in the order of `bn_order`."""
-
-    def __init__(self, inputs: int, width: int, bn_order: str, affine: bool) -> None:
-        super().__init__()
-        self.linear = xavier_linear(inputs, width)
-        self.norm = nn.BatchNorm1d(width, BN_EPS, affine=affine)
-        self.norm_first = bn_order == "conv_bn_relu"
-
-    def forward(self, x: Tensor) -> Tensor:
-        check_batch(self, x.shape[0])
-        x = self.linear(x)
-        return F.relu(self.norm(x)) if self.norm_first else self.norm(F.relu(x))
-
-
 def flatten(features: Tensor) -> Tensor:
     """Flatten `(B, C, h, w)` to `(B, h w C)`, location by location, as TensorFlow."""
     return features.movedim(1, -1).flatten(1)
@@ -495,16 +478,6 @@ def order_steps(model: PoseLSTM | PoseAttentionLSTM, sequence: Sequence[int] | N
     mpii = model.skeleton is not None and model.skeleton.name == "mpii16" and count == len(SEQUENCE)
     model.sequence = tuple(sequence or (SEQUENCE if mpii else range(count)))
     model.kwargs = {**model.kwargs, "sequence": None if sequence is None else list(sequence)}
-
-
-def check_batch(module: nn.Module, values: int) -> None:
-    """Check that a training batch has several values per channel, for batch norm's variance."""
-    norms = (part for part in module.modules() if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d))
-    if module.training and values == 1 and any(norm.training for norm in norms):
-        raise ValueError(
-            "image: batch norm cannot be trained on one person, which has no variance; pass batches of 2 or more (in a "
-            "loader, drop_last=True), or call model.eval()"
-        )
 
 
 @register_model

@@ -13,10 +13,10 @@ from torch.testing import assert_close
 
 import posezoo
 from posezoo import heatmaps
-from posezoo.geometry import transform_points
+from posezoo.geometry import transform_points, zoom
 from posezoo.layers import cpm_trunk
 from posezoo.losses import belief_loss
-from posezoo.models.cpm import CPM, CPM_SCALES, center_map, cpm_targets, zoom
+from posezoo.models.cpm import CPM, CPM_SCALES, center_map, cpm_targets
 
 
 def layer(key):

@@ -171,7 +171,7 @@ def test_fourteen_and_sixteen_keypoints():
 
 def test_one_frame_is_no_batch_to_train_on():
     model = Martinez(linear_size=8)
-    with pytest.raises(ValueError, match="at least two frames in training"):
+    with pytest.raises(ValueError, match="at least two people or frames in training"):
         model(model.example_input(1))
     assert model(model.example_input(1).repeat(1, 2, 1, 1)).shape == (1, 2, 17, 3)
 

@@ -12,11 +12,10 @@ from torch import nn
 from torch.testing import assert_close
 
 import posezoo
-from posezoo.layers import vgg16
+from posezoo.layers import DenseBNReLU, vgg16
 from posezoo.losses import keypoint_l2
 from posezoo.models.posernn import (
     SEQUENCE,
-    Dense,
     LSTMCell,
     PoseAttentionLSTM,
     PoseLSTM,
@@ -559,7 +558,10 @@ def test_batch_norm_comes_before_or_after_the_relu():
 
     x = torch.randn(64, 5)
     with torch.no_grad():
-        code, paper = (Dense(5, 7, order, False).train()(x) for order in ("conv_bn_relu", "conv_relu_bn"))
+        code, paper = (
+            DenseBNReLU(5, 7, bn_order=order, affine=False, eps=1e-6).train()(x)
+            for order in ("conv_bn_relu", "conv_relu_bn")
+        )
     assert (code >= 0).all()
     assert_close(paper.mean(dim=0), torch.zeros(7), rtol=0, atol=1e-5)  # the norm is the last thing that happens
     assert_close(paper.var(dim=0, correction=0), torch.ones(7), rtol=1e-3, atol=1e-3)

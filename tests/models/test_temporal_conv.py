@@ -168,7 +168,7 @@ def test_even_filters_are_refused():
 
 def test_one_window_is_no_batch_to_train_on():
     model = TemporalConv(channels=4)
-    with pytest.raises(ValueError, match="at least two frames in training"):
+    with pytest.raises(ValueError, match="at least two people or frames in training"):
         model(model.example_input(1))
     assert model(torch.rand(1, 28, 17, 2)).shape == (1, 2, 17, 3)
 
