@@ -315,7 +315,8 @@ def pcp(
         >>> pcp(pred, target, [(0, 1)]).tolist(), pcp(pred, target, [(0, 1)], loose=True).tolist()
         ([0.0], [1.0])
     """
-    check_number(threshold, "threshold")
+    if threshold != float("inf"):
+        check_number(threshold, "threshold")
     points = as_tensor(pred)
     truth = as_tensor(target, points)
     by_limb = truth.ndim == 4
