@@ -167,10 +167,7 @@ FUNCTIONS = {
     load_image: {"image": IMAGE.transpose(1, 2, 0)},
     Weights: {"sources": ("package:a",), "sha256": "0" * 64, "size": 3, "input_size": (64, 48),
               "metrics": {}, "keypoints": (), "flip_shift": True},
-    posezoo.get_pretrained_cfg: {"model_name": "martinez"},
     posezoo.model_entrypoint: {"model_name": "martinez"},
-    partial(posezoo.create, "martinez"): {"linear_size": 64, "num_blocks": 1, "num_keypoints": 17, "dropout": 0.5,
-                                          "skeleton": "h36m17", "pretrained_cfg": {}},
     posezoo.create: {"model_name": "martinez"},
 }  # fmt: skip
 
