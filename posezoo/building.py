@@ -13,7 +13,7 @@ from posezoo.weights.record import Weights
 
 MOST_PARAMETERS = 2**30  # of a foreign network without its weights
 FEW_PARAMETERS = 2**20  # need no comparison: 4 MB
-MOST_MODULES = 100_000
+MOST_MODULES = 20_000
 
 
 def build(arch: str, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:

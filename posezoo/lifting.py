@@ -136,7 +136,7 @@ def lift(
         ((30, 17, 3), 'h36m17', np.False_)
     """
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-        raise ValueError(f"batch_size: expected a whole number of 1 or more, got {batch_size!r}")
+        raise ValueError(f"batch_size: expected 1 or more, got {batch_size!r}")
     check_number(min_score, "min_score", low=-np.inf)
     if smooth is not None and smooth not in FILTERS:
         raise ValueError(f"smooth: expected {', '.join(FILTERS)} or None, got {smooth!r}")

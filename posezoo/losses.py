@@ -490,6 +490,8 @@ def _known_error(pred: Tensor, target: Tensor, weights: Tensor | None) -> Tensor
         raise ValueError(
             f"expected pred and target of one shape (B, K, D), got {tuple(pred.shape)} and {tuple(target.shape)}"
         )
+    if pred.is_complex() or target.is_complex():
+        raise ValueError(f"expected real numbers, got {pred.dtype} and {target.dtype}")
     error = pred - target
     if weights is None:
         return error

@@ -267,7 +267,7 @@ def predict_stream(
     if detector is not None and boxes is not None:
         raise ValueError("boxes and detector: expected one of them, as a detector provides the boxes")
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-        raise ValueError(f"batch_size: expected a whole number of 1 or more, got {batch_size!r}")
+        raise ValueError(f"batch_size: expected 1 or more, got {batch_size!r}")
     if isinstance(detector, str | Path):
         detector = _detector_by_name(str(detector), None if device is None else str(device))
     if detector is not None and not callable(detector):

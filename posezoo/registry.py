@@ -25,6 +25,7 @@ from typing import Any, Literal, TypeVar, overload
 from torch import nn
 
 from posezoo.arguments import nearest, resolve_arguments
+from posezoo.arrays import explained
 from posezoo.backbones import set_input_channels
 from posezoo.building import build, check_promise
 from posezoo.checkpoints.loading import Checkpoint, load_weights, read_checkpoint
@@ -527,6 +528,7 @@ def is_model(model_name: str) -> bool:
     return model_name.partition(".")[0] in _REGISTRY
 
 
+@explained
 def model_entrypoint(model_name: str) -> Callable[..., Any]:
     """Return the function registered under a name, with or without a tag.
 
@@ -548,6 +550,7 @@ def model_entrypoint(model_name: str) -> Callable[..., Any]:
     return _REGISTRY[arch]
 
 
+@explained
 def get_pretrained_cfg(model_name: str, allow_unregistered: bool = True) -> Weights | None:
     """Return a copy of the record of `arch.tag`, or of the default weights of `arch`.
 

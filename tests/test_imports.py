@@ -62,6 +62,7 @@ MAY_IMPORT = {
     "arguments": {"skeletons", "weights"},
     "building": {"foreign", "weights"},
     "registry": {
+        "arrays",
         "arguments",
         "backbones",
         "building",

@@ -455,7 +455,8 @@ def test_a_keypoint_that_is_never_visible(frames):
 
 def test_a_person_of_one_point():
     model = posezoo.create("martinez", linear_size=16, frame="person").eval()
-    assert np.isfinite(posezoo.lift(np.full((3, 17, 2), 7.0), model, skeleton="h36m17").pose3d).all()
+    with pytest.raises(ValueError, match="all keypoints of a frame are one point"):
+        posezoo.lift(np.full((3, 17, 2), 7.0), model, skeleton="h36m17")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

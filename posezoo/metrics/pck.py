@@ -315,7 +315,8 @@ def pcp(
         >>> pcp(pred, target, [(0, 1)]).tolist(), pcp(pred, target, [(0, 1)], loose=True).tolist()
         ([0.0], [1.0])
     """
-    check_number(threshold, "threshold")
+    if threshold != float("inf"):
+        check_number(threshold, "threshold")
     points = as_tensor(pred)
     truth = as_tensor(target, points)
     by_limb = truth.ndim == 4
@@ -448,14 +449,16 @@ def _limb_indices(limbs: str | Skeleton | Sequence[tuple[Any, Any]], count: int)
     pairs: Sequence[tuple[Any, Any]]
     if isinstance(limbs, str | Skeleton):
         skeleton = get_skeleton(limbs)
-        if len(skeleton) != count:
-            raise ValueError(f"limbs: {skeleton.name} has {len(skeleton)} keypoints, the arrays have {count}")
         pairs = skeleton.bones
         if skeleton.name == "lsp14":  # the published limbs, which are not the skeleton's bones
             names = [[(end,) if isinstance(end, str) else end for end in limb] for limb in LSP_LIMBS]
             pairs = [tuple(tuple(map(skeleton.index, end)) for end in limb) for limb in names]  # type: ignore[misc]
         if not pairs:
             raise ValueError(f"limbs: the skeleton {skeleton.name!r} has no bones; pass pairs of keypoints")
+        if len(skeleton) != count:
+            raise ValueError(
+                f"limbs: expected pairs of keypoints in 0..{count - 1}, {skeleton.name} has {len(skeleton)}"
+            )
     else:
         pairs = limbs
     found = []

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from posezoo.arrays import explained
 from posezoo.skeletons.sides import partners
 
 
@@ -40,6 +41,7 @@ class Skeleton:
     sigmas: tuple[float, ...] | None = None
     pairs: tuple[tuple[int, int], ...] | None = None
 
+    @explained
     def __post_init__(self) -> None:
         if isinstance(self.keypoints, str):
             raise ValueError(f"{self.name}: keypoints must be a sequence of names, got the string {self.keypoints!r}")
