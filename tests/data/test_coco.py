@@ -217,7 +217,7 @@ def test_malformed_detections_are_named(tmp_path, bad, message):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "detections.json cannot be read as json"), ('{"images": []}', "detections.json: expected a list of detect")],
+    [("{", "detections.json cannot be read as JSON"), ('{"images": []}', "detections.json: expected a list of detect")],
 )
 def test_another_file_of_detections(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
@@ -262,7 +262,7 @@ def test_damaged_photographs_are_named_when_they_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[{", "cannot be read as json"),
+        ("[{", "cannot be read as JSON"),
         ("[]", "expected images with id, file_name, width and height"),
         ('{"annotations": []}', "expected images with id"),
         ('{"images": [{"id": 3, "file_name": "3.jpg"}], "annotations": []}', "expected images with id"),

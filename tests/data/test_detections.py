@@ -244,9 +244,9 @@ def test_wrong_files(tmp_path):
     fails(tmp_path / "nowhere.json", "there is no such file or folder")
     fails(tmp_path, "expected OpenPose's .json files in this folder, one per frame; found none")
     (tmp_path / "text.json").write_text("[1, 2")
-    fails(tmp_path / "text.json", "cannot be read as json")
+    fails(tmp_path / "text.json", "cannot be read as JSON")
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\x00")
-    fails(tmp_path / "bytes.json", "cannot be read as json")
+    fails(tmp_path / "bytes.json", "cannot be read as JSON")
     (tmp_path / "video.mp4").touch()
     fails(tmp_path / "video.mp4", "expected .json, .npz, .npy, .csv, .h5, or a folder")
     for name in ("a.npz", "a.npy"):

@@ -435,7 +435,7 @@ def test_damaged_photographs_are_named_when_they_are_read(root):
 def test_truncated_annotations(root, keep):
     whole = (root / MAT).read_bytes()
     (root / MAT).write_bytes(whole[: int(len(whole) * keep)])
-    with pytest.raises(ValueError, match=rf"{MAT} cannot be read as a MATLAB file .*; download it again"):
+    with pytest.raises(ValueError, match=rf"{MAT} (cannot be read as a MATLAB file .*; download it again|is empty)"):
         MPII(root)
 
 
@@ -511,7 +511,7 @@ def test_a_malformed_record_is_named(root, bad, message):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("[{", "cannot be read as json"), ("", "cannot be read as json"), ('{"annotations": []}', "a list of records")],
+    [("[{", "cannot be read as JSON"), ("", "cannot be read as JSON"), ('{"annotations": []}', "a list of records")],
 )
 def test_another_json_file(root, text, message):
     write_json(root, text)
