@@ -472,6 +472,7 @@ def register_model_deprecations(module_name: str, deprecation_map: dict[str, str
         >>> import posezoo, warnings
         >>> posezoo.register_model_deprecations(__name__, {"hrnet32": "hrnet_w32"})
         >>> with warnings.catch_warnings(record=True) as noted:
+        ...     warnings.simplefilter("always")
         ...     posezoo.create("hrnet32").architecture, str(noted[0].message)
         ('hrnet_w32', "the model 'hrnet32' is now called 'hrnet_w32'")
     """
