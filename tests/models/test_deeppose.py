@@ -673,7 +673,7 @@ def test_any_timm_backbone(backbone):
 
 
 def test_records_are_mmposes():
-    names = posezoo.list_pretrained("deeppose*")
+    names = posezoo.list_pretrained("deeppose_*")
     tags = [(50, "coco_256x192"), (50, "coco_256x192_v0"), (50, "mpii_256x256")]
     tags += [(depth, tag) for depth in (101, 152) for tag in ("coco_256x192", "mpii_256x256")]
     assert names == [f"deeppose_resnet{depth}.{tag}" for depth, tag in tags]
