@@ -178,7 +178,7 @@ def check_boxes(boxes: Any, height: int, width: int) -> Tensor:
             "y1, x2, y2]]"
         )
     outside = (checked[:, 2] <= 0) | (checked[:, 3] <= 0) | (checked[:, 0] >= width) | (checked[:, 1] >= height)
-    outside |= (checked.abs() > FARTHEST * max(height, width)).any(dim=1)
+    outside |= (checked.isfinite() & (checked.abs() > FARTHEST * max(height, width))).any(dim=1)
     if outside.any():
         index = int(outside.nonzero()[0])
         raise ValueError(

@@ -252,7 +252,8 @@ def create(
     if checkpoint_path is not None:
         checkpoint = read_checkpoint(checkpoint_path)
         fresh = checkpoint.load_into(model)[len(checkpoint.notes) :]  # the first notes are of the file
-    if (pretrained or checkpoint_path is not None) and not features_only and fresh:
+    headless = features_only or getattr(model, "num_keypoints", None) == 0  # nothing is left to train anew
+    if (pretrained or checkpoint_path is not None) and not headless and fresh:
         logger.warning(
             "%s is in train mode, because not all of its tensors were loaded; call model.eval() to predict", arch
         )

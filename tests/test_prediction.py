@@ -559,7 +559,7 @@ def damaged(folder: Path) -> dict[str, Path]:
 @pytest.mark.parametrize("kind", ["truncated jpg", "truncated png", "truncated webp", "text", "empty"])
 def test_damaged_files(tmp_path, kind):
     path = damaged(tmp_path)[kind]
-    with pytest.raises(ValueError, match="is damaged, or not an image that Pillow can read") as caught:
+    with pytest.raises(ValueError, match="is damaged, or not an image that Pillow can read|is empty") as caught:
         posezoo.predict([path], Oracle())
     assert str(path) in str(caught.value)
 

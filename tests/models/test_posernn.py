@@ -450,7 +450,7 @@ def test_later_joints_follow_from_earlier_states_and_not_the_other_way_round():
 def test_batch_norm_of_one_person_is_refused_in_training():
     cnn = build("posernn_cnn", fc_width=8, batch_norm=False).train()
     one = torch.rand(1, 3, 224, 224)
-    with pytest.raises(ValueError, match=r"2 or more.*drop_last=True.*model\.eval\(\)"):
+    with pytest.raises(ValueError, match=r"at least two people.*drop_last=True.*model\.eval\(\)"):
         cnn(one)
     for norm in cnn.modules():
         if isinstance(norm, nn.BatchNorm1d):
@@ -458,13 +458,13 @@ def test_batch_norm_of_one_person_is_refused_in_training():
     assert cnn(one).shape == (1, 16, 2)
 
     attention = build("posernn_attention", num_keypoints=1).train()
-    with pytest.raises(ValueError, match="2 or more"):
+    with pytest.raises(ValueError, match="at least two people"):
         attention(torch.rand(1, 3, 16, 16))
     assert attention(torch.rand(1, 3, 32, 16)).shape == (1, 1, 2)
     assert attention.eval()(torch.rand(1, 3, 16, 16)).shape == (1, 1, 2)
 
     mlp = small_lstm(hidden=8, head="mlp").train()
-    with pytest.raises(ValueError, match="2 or more"):
+    with pytest.raises(ValueError, match="at least two people"):
         mlp.run_steps(random_pool5(1))
     assert small_lstm(hidden=8, head="step").train().run_steps(random_pool5(1)).shape == (1, 16, 2)
 
