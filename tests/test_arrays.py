@@ -63,6 +63,8 @@ CALLS = {
     "geometry.denormalize_points": (geometry.denormalize_points, POINTS, BOXES[:, None]),
     "geometry.crop_boxes": (lambda *a: geometry.crop_boxes(*a, (4, 4)), IMAGES, BOXES / 12),
     "geometry.flip_keypoints": (lambda a: geometry.flip_keypoints(a, 192, (0, 2, 1)), POINTS),
+    "geometry.box_iou": (geometry.box_iou, BOXES, BOXES[::-1] + 3),
+    "geometry.zoom": None,
     "geometry.precise": None,
     "geometry.aligned": None,
     "geometry.person_frame": (geometry.person_frame, POINTS[None], VISIBLE[None]),
