@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -138,12 +139,15 @@ def test_ports_of_martinez(tmp_path, caplog):
         load_checkpoint(None, write(tmp_path / "strange.pth", strange))
 
 
-def test_a_lifters_own_file_needs_its_config(tmp_path):
+def test_a_lifters_own_file_has_its_config(tmp_path):
     model = posezoo.create("temporal_conv_27", channels=12, frame="person", causal=True)
     folder = model.save_pretrained(tmp_path / "folder")
     again = load_checkpoint(None, folder / "model.safetensors")
     assert (again.causal, again.normalize.frame) == (True, "person")
     moved = (folder / "model.safetensors").rename(tmp_path / "moved.safetensors")
+    alone = load_checkpoint(None, moved)
+    assert (alone.causal, alone.normalize.frame) == (True, "person")
+    save_file(model.state_dict(), moved)  # as of another program, without the config in the header
     with pytest.raises(ValueError, match=r"the frame of a lifter's keypoints; keep the config\.json"):
         load_checkpoint(None, moved)
     assert same(load_checkpoint(again, moved).state_dict(), model.state_dict())

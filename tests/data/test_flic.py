@@ -264,7 +264,9 @@ def test_damaged_pictures_are_named_when_they_are_read(root):
 def test_truncated_examples(root, keep):
     whole = (root / "examples.mat").read_bytes()
     (root / "examples.mat").write_bytes(whole[: int(len(whole) * keep)])
-    with pytest.raises(ValueError, match=r"examples.mat (cannot be read as a MATLAB file .*; download it again|is empty)"):
+    with pytest.raises(
+        ValueError, match=r"examples.mat (cannot be read as a MATLAB file .*; download it again|is empty)"
+    ):
         FLIC(root)
 
 

@@ -182,7 +182,9 @@ def test_truncated_joints(tmp_path, keep):
     root = lsp(tmp_path / "lsp")
     whole = (root / "joints.mat").read_bytes()
     (root / "joints.mat").write_bytes(whole[: int(len(whole) * keep)])
-    with pytest.raises(ValueError, match=r"joints.mat (cannot be read as a MATLAB file .*; download it again|is empty)"):
+    with pytest.raises(
+        ValueError, match=r"joints.mat (cannot be read as a MATLAB file .*; download it again|is empty)"
+    ):
         LSP(root)
 
 
