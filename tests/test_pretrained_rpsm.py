@@ -12,11 +12,11 @@ from posezoo.images import load_image
 
 PHOTO = Path(__file__).parents[1] / "docs" / "images" / "street.jpg"
 EXPECTED = {  # mm from the pelvis: x right, y down, z forward; as measured when the weights were made
-    "head": (-179, -701, -77),
-    "left_shoulder": (144, -564, 237),
-    "right_shoulder": (-288, -450, -185),
-    "right_knee": (29, 422, -121),
-    "right_ankle": (26, 918, -87),
+    "head": (-166, -723, -126),
+    "left_shoulder": (75, -483, -24),
+    "right_shoulder": (-272, -386, -100),
+    "right_knee": (32, 391, -94),
+    "right_ankle": (134, 764, 41),
 }
 BOX = [273.15, 129.99, 417.36, 384.04]  # COCO's annotation of image 234748
 

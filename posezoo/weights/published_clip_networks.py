@@ -27,7 +27,7 @@ CLIP_NETWORKS: tuple[Weights, ...] = (
         },
         metrics={
             "renders of CMU's 03 07 29 45 114": {"MPJPE": 107.6, "PA-MPJPE": 73.1},
-            "Pose2Sim demo, four views": {"MPJPE": 309.0, "PA-MPJPE": 210.9},
+            "Pose2Sim demo, four views": {"MPJPE": 203.9, "PA-MPJPE": 145.3},
         },
         input_size=(192, 192),
         skeleton="h36m17",
