@@ -124,13 +124,13 @@ def targets(repeat: int, _: Iterable[int]) -> None:
 
     def loop() -> np.ndarray:
         maps = np.zeros((len(points), 17, 64, 48), np.float32)
-        at = np.arange(13, dtype=np.float32)
-        patch = np.exp(-((at - 6) ** 2 + (at[:, None] - 6) ** 2) / 8)
         for person, pose in enumerate(points):
             for keypoint, (x, y) in enumerate(pose):
                 column, row = int(x / 4 + 0.5) - 6, int(y / 4 + 0.5) - 6
                 left, top, right, bottom = max(column, 0), max(row, 0), min(column + 13, 48), min(row + 13, 64)
                 if right > left and bottom > top:
+                    at = np.arange(13, dtype=np.float32)  # for every keypoint, as HRNet's code has it
+                    patch = np.exp(-((at - 6) ** 2 + (at[:, None] - 6) ** 2) / 8)
                     part = patch[top - row : bottom - row, left - column : right - column]
                     maps[person, keypoint, top:bottom, left:right] = part
         return maps

@@ -22,6 +22,7 @@ from posezoo.detectors import Detector
 from posezoo.geometry import box_to_crop, crop, crop_matrix, invert, transform_points
 from posezoo.images import load_image
 from posezoo.people import People
+from posezoo.prepared import unprepared
 from posezoo.skeletons import Skeleton
 
 IMAGE_PADDING = 1.0  # a whole image has no context to add around it
@@ -204,6 +205,7 @@ class Network:
         batch_size: crops per forward pass.
         precision: as in `predict`.
         from_image: method of the model that crops the image itself, or None.
+        prepare: as in `predict`.
     """
 
     model: Any
@@ -211,6 +213,7 @@ class Network:
     batch_size: int
     precision: str
     from_image: Any = None
+    prepare: bool = True
 
     def crops(self, found: Found) -> Crops:
         """Crop the boxes of an image."""
@@ -290,7 +293,7 @@ class Network:
         dtype = target.dtype if call == model.predict else people.dtype  # matrices stay as they are
         bf16 = self.precision == "bf16"
         mixed = torch.autocast(target.device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
-        with eval_mode(model), mixed:
+        with eval_mode(model), mixed, contextlib.nullcontext() if self.prepare else unprepared():
             parts = [call(batch.to(target.device, dtype), flip=self.flip) for batch in people.split(self.batch_size)]
         keypoints, scores = (torch.cat(part).float().cpu() for part in zip(*parts, strict=True))
         return keypoints, scores

@@ -31,6 +31,7 @@ from posezoo.arrays import (
 
 ENCODINGS = ("msra", "truncated", "gaussian")
 DECODINGS = ("argmax", "quarter", "dark", "soft")
+STRIP = 4  # rows of a map whose highest value is found at once
 DARK_KERNEL = 11  # cells; width of the smoothing that DARK applies before its Taylor step
 DARK_SIGMA = 2.0  # OpenCV's default for a kernel of 11: 0.3 * ((11 - 1) / 2 - 1) + 0.8
 
@@ -104,10 +105,10 @@ def encode(
         if method != "gaussian":
             profile = profile * ((at - cell[..., axis, None]).abs() <= reach)
         profiles.append(profile)
-    heatmaps = profiles[1][..., :, None] * profiles[0][..., None, :]
+    rows = profiles[1] * (weights > 0)[..., None]  # here, because a factor of the maps costs as much as the maps
+    heatmaps = rows[..., :, None] * profiles[0][..., None, :]
     if floor:
         heatmaps = heatmaps * (heatmaps >= floor)
-    heatmaps = heatmaps * (weights > 0)[..., None, None]
     return same_kind(keypoints, heatmaps), same_kind(keypoints, weights)
 
 
@@ -221,8 +222,7 @@ def decode(
     # half precision has 8 or 11 bits, too few for coordinates and for differences of neighbouring cells
     maps = maps if maps.dtype == torch.float64 else maps.float()
     height, width = maps.shape[-2:]
-    scores, index = maps.flatten(2).max(dim=-1)
-    cell = torch.stack([index % width, index // width], dim=-1)
+    cell, scores = _peaks(maps)
     if method == "quarter":
         at = cell + _quarter(maps, cell)
     elif method == "dark":
@@ -281,6 +281,18 @@ def pair_of(value: float | tuple[float, float]) -> tuple[float, float]:
         (4.0, 4.0)
     """
     return (value[0], value[1]) if isinstance(value, tuple | list) else (value, value)
+
+
+def _peaks(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
+    """Cell (x, y) of the first highest value of each map, `(B, K, 2)`, and the value, `(B, K)`."""
+    height, width = heatmaps.shape[-2:]
+    # the highest of each strip first, because `max` with an index is not vectorised on a CPU
+    strips = heatmaps.flatten(2).unflatten(2, (-1, width if height % STRIP else STRIP * width))
+    which = strips.detach().amax(dim=-1).argmax(dim=-1)
+    strip = strips.gather(2, which[..., None, None].expand(-1, -1, 1, strips.shape[-1]))[..., 0, :]
+    values, index = strip.max(dim=-1)
+    index = index + which * strips.shape[-1]
+    return torch.stack([index % width, index // width], dim=-1), values
 
 
 def _at(heatmaps: Tensor, cell: Tensor, dx: int, dy: int) -> Tensor:

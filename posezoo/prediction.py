@@ -48,6 +48,7 @@ def predict(
     scales: Sequence[float] | None = ...,
     batch_size: int | None = ...,
     precision: str = ...,
+    prepare: bool = ...,
     device: str | torch.device | None = ...,
     progress: bool | None = ...,
 ) -> list[People]: ...
@@ -67,6 +68,7 @@ def predict(
     scales: Sequence[float] | None = ...,
     batch_size: int | None = ...,
     precision: str = ...,
+    prepare: bool = ...,
     device: str | torch.device | None = ...,
     progress: bool | None = ...,
 ) -> People: ...
@@ -85,6 +87,7 @@ def predict(
     scales: Sequence[float] | None = None,
     batch_size: int | None = None,
     precision: str = "fp32",
+    prepare: bool = True,
     device: str | torch.device | None = None,
     progress: bool | None = None,
 ) -> People | list[People]:
@@ -122,6 +125,8 @@ def predict(
         batch_size: crops per forward pass; crops of several images share a batch. Defaults to 64 on
             a GPU and to 16 on a CPU.
         precision: "fp32", or "bf16" for automatic mixed precision.
+        prepare: use a copy of the network for inference after a few runs, see `posezoo.prepared`.
+            False: the network as it is, for results equal to the last bit.
         device: device of the model. Defaults to the device the model is on; for a name to the GPU
             if there is one.
         progress: show a progress bar, which counts the images that have been through the network.
@@ -162,6 +167,7 @@ def predict(
         scales=scales,
         batch_size=batch_size,
         precision=precision,
+        prepare=prepare,
         device=device,
     )
     if video is not None:
@@ -187,6 +193,7 @@ def predict_stream(
     scales: Sequence[float] | None = ...,
     batch_size: int | None = ...,
     precision: str = ...,
+    prepare: bool = ...,
     device: str | torch.device | None = ...,
 ) -> Iterator[People]: ...
 
@@ -206,6 +213,7 @@ def predict_stream(
     scales: Sequence[float] | None = ...,
     batch_size: int | None = ...,
     precision: str = ...,
+    prepare: bool = ...,
     device: str | torch.device | None = ...,
 ) -> Iterator[People | ValueError]: ...
 
@@ -224,6 +232,7 @@ def predict_stream(
     scales: Sequence[float] | None = None,
     batch_size: int | None = None,
     precision: str = "fp32",
+    prepare: bool = True,
     device: str | torch.device | None = None,
 ) -> Iterator[People | ValueError]:
     """Predict for images that come one by one, such as the frames of a video, as `predict` does.
@@ -247,6 +256,7 @@ def predict_stream(
         scales: as in `predict`.
         batch_size: as in `predict`.
         precision: as in `predict`.
+        prepare: as in `predict`.
         device: as in `predict`.
 
     Yields:
@@ -280,7 +290,7 @@ def predict_stream(
     model = resolve_model(model, device, takes="image", needs=CONTRACT)
     kind = next(model.parameters()).device.type
     size = batch_size or BATCH_SIZE.get(kind, GPU_BATCH_SIZE)
-    network = Network(model, flip, size, check_precision(precision, kind), _from_image(model, scales))
+    network = Network(model, flip, size, check_precision(precision, kind), _from_image(model, scales), prepare)
     times: collections.deque[float | None] = collections.deque()
     items = _note_times(images, times)
     if detector is None:

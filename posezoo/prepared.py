@@ -4,11 +4,13 @@
 output with the network's, and uses it from then on. It costs the memory of the weights once more.
 """
 
+import contextlib
+import contextvars
 import copy
 import logging
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,13 +45,31 @@ class Copy:
 
 _COPIES: "weakref.WeakKeyDictionary[nn.Module, dict[torch.dtype, Copy]]" = weakref.WeakKeyDictionary()
 _LOCK = threading.Lock()
+_ALLOWED = contextvars.ContextVar("_ALLOWED", default=True)
+
+
+@contextlib.contextmanager
+def unprepared() -> Iterator[None]:
+    """Run networks as they are inside a `with` block, without a prepared copy.
+
+    Examples:
+        >>> import posezoo
+        >>> model = posezoo.create("simple_baseline_resnet18").eval()
+        >>> with unprepared():
+        ...     keypoints, scores = model.predict(torch.rand(1, 3, 64, 64))
+    """
+    token = _ALLOWED.set(False)
+    try:
+        yield
+    finally:
+        _ALLOWED.reset(token)
 
 
 def run_prepared(model: Any, image: Tensor) -> Tensor:
     """Return `model(image)`, by its prepared copy where there is one.
 
     There is none in training mode, with gradients, in a graph that is being captured, with
-    hooks on the network, or with `model.prepare = False`. Changed weights make a new one.
+    hooks on the network, in `unprepared()`, or with `model.prepare = False`. Changed weights make a new one.
 
     Examples:
         >>> import posezoo
@@ -118,7 +138,8 @@ def _run(network: Callable[..., Tensor], image: Tensor, dtype: torch.dtype) -> T
 def _precision(model: Any, image: Tensor) -> torch.dtype | None:
     """Return the precision of a copy; None where the network has to run itself."""
     plain = type(image) is Tensor and image.dtype == torch.float32 and image.device.type in ("cpu", "cuda")
-    if not plain or model.training or not getattr(model, "prepare", False) or torch.is_grad_enabled():
+    wanted = getattr(model, "prepare", False) and _ALLOWED.get()
+    if not plain or model.training or not wanted or torch.is_grad_enabled():
         return None
     if not image.numel() or torch.compiler.is_compiling() or torch.utils._python_dispatch._get_current_dispatch_mode():
         return None

@@ -14,7 +14,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import posezoo
-from posezoo import losses
+from posezoo import losses, metrics
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"DeepPose": {"widths": [8, 8, 8, 8, 8, 16, 16]}, "PoseCNN": {"fc_width": 32}, "RPSM": {"size": [64, 64]}}
@@ -73,6 +73,44 @@ def test_other_heads_run_on_a_device():
             ((target, weights),) = model.encode_targets(torch.rand(2, 17, 2), torch.ones(2, 17), [output])
             for tensor in (target, weights, *model.decode(output), *model.predict(image, flip=True)):
                 assert tensor.device.type == "cuda"
+
+
+def pose_arrays(points):
+    """Predictions and annotations of 4 people with 17 keypoints of 2 or 3 coordinates, and who is visible."""
+    return torch.rand(4, 17, points), torch.rand(4, 17, points), torch.rand(4, 17) > 0.5
+
+
+METRICS_2D = {
+    "pck": lambda p, t, v: metrics.pck(p, t, torch.ones(4), visible=v),
+    "pckh": lambda p, t, v: metrics.pckh(p, t, torch.ones(4), visible=v),
+    "pck_curve": lambda p, t, v: metrics.pck_curve(p, t, torch.ones(4), [0.1, 0.5], visible=v),
+    "pdj": lambda p, t, v: metrics.pdj(p, t, "coco17", visible=v),
+    "rmse": lambda p, t, v: metrics.rmse(p, t, visible=v),
+    "mean_pixel_error": lambda p, t, v: metrics.mean_pixel_error(p, t, visible=v),
+    "heatmap_accuracy": lambda p, t, v: metrics.heatmap_accuracy(torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)),
+    "oks": lambda p, t, v: metrics.oks(p, t, torch.ones(4), "coco17", visible=v),
+    "oks of crowds": lambda p, t, v: metrics.oks(p, t, torch.ones(4), "coco17", visible=v, boxes=torch.rand(4, 4)),
+    "oks_matrix": lambda p, t, v: metrics.oks_matrix(p, t, torch.ones(4), "coco17", visible=v),
+}
+METRICS_3D = {
+    "mpjpe": lambda p, t, v: metrics.mpjpe(p, t, visible=v),
+    "mpjpe, unaligned": lambda p, t, v: metrics.mpjpe(p, t, alignment="none"),
+    "mpjpe, centroid": lambda p, t, v: metrics.mpjpe(p, t, alignment="centroid", visible=v),
+    "n_mpjpe": lambda p, t, v: metrics.n_mpjpe(p, t),
+    "mpjve": lambda p, t, v: metrics.mpjve(p, t),
+    "acceleration_error": lambda p, t, v: metrics.acceleration_error(p, t),
+    "pck3d": lambda p, t, v: metrics.pck3d(p, t, visible=v),
+    "auc3d": lambda p, t, v: metrics.auc3d(p, t, visible=v),
+    "bone_length_error": lambda p, t, v: metrics.bone_length_error(p, t, "coco17"),
+}
+
+
+@pytest.mark.parametrize("name", [*METRICS_2D, *METRICS_3D])
+def test_metrics_do_not_wait_for_a_device(name):
+    with FakeTensorMode(), torch.device("cuda"):
+        measure = METRICS_2D.get(name) or METRICS_3D[name]
+        result = measure(*pose_arrays(3 if name in METRICS_3D else 2))
+        assert result.device.type == "cuda"
 
 
 DISTRIBUTED = """

@@ -89,7 +89,7 @@ MAY_IMPORT = {
     "detectors": {"arrays", "foreign", "geometry", "images"},
     "video": {"writing"},
     "tracking": {"data", "geometry", "metrics", "people"},
-    "crops": {"detectors", "geometry", "images", "people", "skeletons"},
+    "crops": {"detectors", "geometry", "images", "people", "prepared", "skeletons"},
     "prediction": {"crops", "detectors", "images", "people", "progress", "registry", "tracking", "video"},
     "poses3d": {"data", "images", "progress", "skeletons", "video", "viz", "writing"},
     "lifting": {

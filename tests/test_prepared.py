@@ -3,6 +3,7 @@
 import copy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -10,6 +11,7 @@ from torch.testing import assert_close
 
 import posezoo
 from posezoo import prepared
+from posezoo.prediction import predict_stream
 from posezoo.prepared import EAGER_CALLS, prepare
 
 NAMES = ("simple_baseline_resnet18", "hrnet_w18", "hourglass_1", "simple_baseline_lite", "deeppose_resnet50")
@@ -88,6 +90,18 @@ def test_it_can_be_switched_off_and_is_not_made_where_it_would_be_wrong():
     double.predict(image.double())
     assert not prepared._COPIES.get(double)
     assert run(copy.deepcopy(hooked)) == []  # a copy of a model has its own
+
+
+def test_posezoo_predict_runs_the_network_itself_on_request():
+    model, images = trained("simple_baseline_resnet18"), [np.full((64, 48, 3), 99, np.uint8)] * (EAGER_CALLS + 2)
+    settings = {"second_pass": False, "batch_size": 1}
+    plain = posezoo.predict(images, model, prepare=False, **settings)
+    assert model not in prepared._COPIES
+    assert all((people.scores == plain[0].scores).all() for people in plain)
+    list(predict_stream(images, model, prepare=False, **settings))
+    assert model not in prepared._COPIES
+    posezoo.predict(images, model, **settings)
+    assert used_copy(model) is not None
 
 
 def test_a_copy_that_differs_is_not_used(monkeypatch):

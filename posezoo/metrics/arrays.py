@@ -22,6 +22,16 @@ def finite_points(keypoints: np.ndarray) -> np.ndarray:
     return mask & np.isfinite(keypoints[..., 1])
 
 
+def any_wrong(mask: Tensor) -> bool:
+    """Return whether any value of a mask is True; False on a device, which the host would wait for.
+
+    Examples:
+        >>> any_wrong(torch.tensor([True, False]))
+        True
+    """
+    return mask.is_cpu and bool(mask.any())
+
+
 def visible_mask(visible: Array | None, shape: Sequence[int], like: Tensor) -> Tensor:
     """Convert `visible` to a bool tensor `(N, K)` on the device of `like`.
 
@@ -40,7 +50,7 @@ def visible_mask(visible: Array | None, shape: Sequence[int], like: Tensor) -> T
     if visible is None:
         return torch.ones(tuple(shape), dtype=torch.bool, device=like.device)
     given = as_tensor(visible, like)
-    if given.is_floating_point() and given.isnan().any():
+    if given.is_floating_point() and any_wrong(given.isnan()):
         raise ValueError("visible: expected a mask, got NaN in it")
     mask = given > 0
     if mask.shape != torch.Size(shape):
@@ -50,6 +60,8 @@ def visible_mask(visible: Array | None, shape: Sequence[int], like: Tensor) -> T
 
 def warn_not_finite(mask: Tensor, what: str) -> None:
     """Warn, at the line that called the metric, about the predictions in `mask`, if there are any.
+
+    There is no warning on a device, because the host would wait for it.
 
     Args:
         mask: bool, True for predictions that count and are not finite.
@@ -62,7 +74,7 @@ def warn_not_finite(mask: Tensor, what: str) -> None:
         >>> str(caught[0].message)
         '1 of the predicted keypoints are not finite and count as misses'
     """
-    if count := int(mask.sum()):
+    if mask.is_cpu and (count := int(mask.sum())):
         message = f"{count} of the {what} are not finite and count as misses"
         warnings.warn(message, UserWarning, stacklevel=_levels_to_caller())
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from posezoo.arrays import Array, as_numpy, as_tensor, check_number, explained, same_kind
 from posezoo.geometry import precise
-from posezoo.metrics.arrays import warn_not_finite
+from posezoo.metrics.arrays import any_wrong, warn_not_finite
 from posezoo.skeletons import Skeleton, get_skeleton
 
 EPS = np.spacing(1)  # pycocotools adds it to areas, so that an area of 0 can be divided by
@@ -185,7 +185,7 @@ def _people(
             raise ValueError(f"visible: expected (N, K) = {tuple(truth.shape[:2])}, got {tuple(mask.shape)}")
     unknown = ~torch.isfinite(truth).all(dim=-1)
     unknown = unknown if mask is None else unknown & mask
-    if unknown.any():
+    if any_wrong(unknown):
         person, keypoint = unknown.nonzero()[0].tolist()
         raise ValueError(
             f"target: keypoint {keypoint} of person {person} is NaN or infinite; mark missing ones in `visible`"
@@ -237,6 +237,6 @@ def _per_person(values: Array, name: str, people: Tensor) -> Tensor:
 
 def _check_areas(areas: Tensor) -> None:
     wrong = ~((areas >= 0) & torch.isfinite(areas))
-    if wrong.any():
+    if any_wrong(wrong):
         at = int(wrong.nonzero()[0])
         raise ValueError(f"areas: person {at} has {float(areas[at])}; expected square pixels, 0 or more")

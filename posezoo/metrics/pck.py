@@ -19,7 +19,7 @@ from torch import Tensor
 
 from posezoo.arrays import Array, as_tensor, check_number, explained, same_kind
 from posezoo.geometry import precise
-from posezoo.metrics.arrays import visible_mask, warn_not_finite
+from posezoo.metrics.arrays import any_wrong, visible_mask, warn_not_finite
 from posezoo.skeletons import Skeleton, get_skeleton
 
 End = str | tuple[str, ...]  # of a limb: a keypoint, or several whose mean it is
@@ -387,7 +387,7 @@ def _measure(
     _check_shapes(points, truth)
     if length.shape != points.shape[:1]:
         raise ValueError(f"normalizer: expected one length per person, ({len(points)},), got {tuple(length.shape)}")
-    if (length <= 0).any():
+    if any_wrong(length <= 0):
         bad = int((length <= 0).nonzero()[0])
         raise ValueError(
             f"normalizer: person {bad} has length {float(length[bad])}; expected pixels above 0, "
@@ -417,7 +417,7 @@ def _distances(
     _check_shapes(points, truth)
     counted = visible_mask(visible, points.shape[:2], points)
     unknown = ~torch.isfinite(truth).all(dim=-1) & counted
-    if unknown.any():
+    if any_wrong(unknown):
         person, keypoint = unknown.nonzero()[0].tolist()
         raise ValueError(
             f"target: keypoint {keypoint} of person {person} is NaN or infinite; mark missing ones in `visible`"

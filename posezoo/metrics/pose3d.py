@@ -30,7 +30,7 @@ from torch import Tensor
 
 from posezoo.arrays import Array, as_tensor, check_number, explained, same_kind
 from posezoo.geometry import aligned, precise
-from posezoo.metrics.arrays import warn_not_finite
+from posezoo.metrics.arrays import any_wrong, warn_not_finite
 from posezoo.skeletons import Skeleton, get_skeleton
 
 ALIGNMENTS = ("none", "root", "centroid", "rigid", "similarity")
@@ -572,12 +572,12 @@ def _read(pred: Array, target: Array, visible: Array | None) -> tuple[Tensor, Te
     exact, truth = precise(poses), precise(truth)
     lost = torch.zeros_like(mask)
     # a sum detects NaN and infinity many times faster than a test of each joint, which runs only if there are some
-    if not torch.isfinite(truth.sum()):
+    if truth.is_cpu and not torch.isfinite(truth.sum()):
         unknown = ~torch.isfinite(truth).all(dim=-1) & mask
         if unknown.any():
             *pose, joint = unknown.nonzero()[0].tolist()
             raise ValueError(f"target: joint {joint} of pose {pose} is NaN or infinite; mark missing ones in `visible`")
-    if not torch.isfinite(exact.sum()):
+    if not exact.is_cpu or not torch.isfinite(exact.sum()):
         lost = ~torch.isfinite(exact).all(dim=-1) & mask
         warn_not_finite(lost, "predicted joints")
     return exact, truth, mask, lost
@@ -586,7 +586,7 @@ def _read(pred: Array, target: Array, visible: Array | None) -> tuple[Tensor, Te
 def _check_root(root: int, truth: Tensor, mask: Tensor) -> None:
     if not 0 <= root < truth.shape[-2]:
         raise ValueError(f"root: expected a joint in 0..{truth.shape[-2] - 1}, got {root}")
-    if (mask.any(dim=-1) & ~mask[..., root]).any():
+    if any_wrong(mask.any(dim=-1) & ~mask[..., root]):
         raise ValueError(f'root: joint {root} is not visible in every pose; use alignment="centroid", or another root')
 
 
@@ -604,9 +604,10 @@ def _middle(poses: Tensor, mask: Tensor) -> Tensor:
 
 def _finish(distances: Tensor, mask: Tensor, lost: Tensor) -> Tensor:
     """Set distances to NaN without annotation, to infinity where they are not finite or `lost`."""
-    if not torch.isfinite(distances.sum()):
+    on_device = not distances.is_cpu  # there the sum, which saves work, would be waited for
+    if on_device or not torch.isfinite(distances.sum()):
         distances = torch.where(lost | ~torch.isfinite(distances), torch.inf, distances)
-    return distances if mask.all() else torch.where(mask, distances, torch.nan)
+    return distances if not on_device and mask.all() else torch.where(mask, distances, torch.nan)
 
 
 def _aligned_distances(poses: Tensor, truth: Tensor, mask: Tensor, lost: Tensor, scale: bool) -> Tensor:
