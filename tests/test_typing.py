@@ -49,6 +49,17 @@ assert_type(posezoo.lift(np.zeros((5, 17, 2)), skeleton="coco17").interpolated, 
 assert_type(posezoo.list_models("*hourglass*"), list[str])
 assert_type(posezoo.get_skeleton("coco17"), posezoo.Skeleton)
 """
+# what `mypy --strict` adds for a file; not its options for the packages that it imports
+STRICT = """\
+check_untyped_defs = true
+disallow_any_generics = true
+disallow_subclassing_any = true
+disallow_untyped_calls = true
+disallow_untyped_decorators = true
+extra_checks = true
+strict_equality = true
+warn_return_any = true
+"""
 TYPOS = """\
 import posezoo
 posezoo.crate("hrnet_w32")
@@ -70,6 +81,7 @@ def check(folder: Path, files: dict[str, str]) -> list[str]:
     users = ", ".join(f'"{name}"' for name in files)
     more = (
         f"module = [{users}]\ndisable_error_code = ['empty-body']\ndisallow_untyped_defs = false\n",
+        f"module = ['user', 'everything']\n{STRICT}",
         'module = ["peft.*", "lightning.*", "transformers.*", "kornia.*", "albumentations.*"]\n'
         "ignore_missing_imports = true\n",
     )
