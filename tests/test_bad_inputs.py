@@ -555,7 +555,7 @@ def test_a_config_cannot_ask_for_more_than_the_weights_hold(tiny_folder):
     config = json.loads(file.read_text())
     for kwargs in ({"width": 20_000}, {"width": 300_000}, {"depth": 10**9}, {"num_keypoints": 10**9}):
         file.write_text(json.dumps(config | {"kwargs": kwargs}))
-        with pytest.raises(ValueError, match="the two do not belong together"):
+        with pytest.raises(ValueError, match=r"the two do not belong together|expected numbers up to"):
             posezoo.from_pretrained(tiny_folder)
 
 
