@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from posezoo.arrays import FOREIGN
 from posezoo.foreign import printable
 from posezoo.weights.published import published_record
 from posezoo.weights.record import Weights
@@ -28,7 +27,7 @@ def build(arch: str, function: Callable[..., Any], arguments: dict[str, Any]) ->
         _check_numbers(f"{arch}: {key}", value)
     try:
         return function(**arguments)
-    except (*FOREIGN, AssertionError) as error:
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, ValueError) and not _is_torchs(error):
             raise
         given = ", ".join(f"{key}={printable(repr(value), 40)}" for key, value in arguments.items())
