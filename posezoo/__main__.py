@@ -60,6 +60,8 @@ coco-ap reads COCO json: annotations, and a list of results. The others read arr
   visible     (N, K) mask of the annotated keypoints; defaults to all
   normalizer  (N,) pixels, for pck
   head_size   (N,) pixels, for pckh; or headboxes (N, 2, 2), the corners of MPII's boxes
+and the 2D metrics, of a video of one person, files of 2D keypoints: OpenPose's and mmpose's .json, AlphaPose's
+results, MediaPipe's landmarks with `height` and `width`, VideoPose3D's .npz, DeepLabCut's .csv and .h5, SLEAP's .h5;
 and the files of MPII (pos_gt_src, pos_pred_src, jnt_missing, headboxes_src; preds), LSP, LSPET and FLIC (joints, pred)
 as distributed. Predictions for the 1,000 test images of LSP are scored on the second half of its annotations. With
 --skeleton, pckh on mpii16, pdj on lsp14 and pcp on lsp14 give the tables of those datasets.
@@ -76,9 +78,11 @@ Lift the person in a video to 3D, in millimetres from the pelvis; write JSON, an
 The input is one of
   .mp4 .mov   and other videos, of one person who fills most of the frames or of --box, or the largest of those whom
               --detector finds
-  .json       COCO results, as `posezoo predict --json` writes them, or COCO annotations
-  .npz, .npy  keypoints (T, K, 2) pixels; .npz may also have scores, visible, skeleton
-  a folder of OpenPose's .json files, one per frame
+  .json       COCO results, as `posezoo predict --json` and AlphaPose write them, or COCO annotations; mmpose's
+              instance_info; MediaPipe's landmarks, which need --size unless the file has height and width
+  .npz, .npy  keypoints (T, K, 2) pixels; .npz may also have scores, visible, skeleton; VideoPose3D's .npz
+  .csv, .h5   DeepLabCut's; SLEAP's analysis .h5
+  a folder of OpenPose's or mmpose's .json files, one per frame
   a folder of images, or a quoted pattern such as 'frames/*.jpg': the frames of a video
 --model rpsm takes videos and frames, lifters take everything.
 Skeletons are those of posezoo.list_skeletons, for instance OpenPose's openpose18, body25 and body25b.
@@ -185,6 +189,8 @@ def command_line() -> argparse.ArgumentParser:
     lift.add_argument("--json", type=Path, metavar="FILE", help="write the poses; - for the standard output")
     lift.add_argument("--model", metavar="NAME", help="a lifter, or rpsm; see `posezoo list --pretrained`")
     lift.add_argument("--skeleton", metavar="NAME", help="skeleton of the keypoints, for files without one")
+    lift.add_argument("--size", type=int, nargs=2, metavar=("H", "W"),
+                      help="of the images, for MediaPipe's landmarks, which are fractions of it")  # fmt: skip
     lift.add_argument("--min-score", type=float, default=0.3, metavar="S",
                       help="keypoints with a lower score are missing; defaults to 0.3")  # fmt: skip
     lift.add_argument("--fps", type=float, help="frames per second; defaults to 25, for a video to its own")

@@ -14,22 +14,43 @@ from posezoo.weights.record import Weights
 MOST_PARAMETERS = 2**30  # of a foreign network without its weights
 FEW_PARAMETERS = 2**20  # need no comparison: 4 MB
 MOST_MODULES = 20_000
+LARGEST = 100_000  # number among a network's arguments; more layers or units would fill the memory, or take hours
 
 
 def build(arch: str, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     """Call an entry point; wrong arguments are ValueErrors, whatever the network makes of them.
 
     Raises:
-        ValueError: arguments that make no network.
+        ValueError: arguments that make no network, numbers above 100,000 among them.
     """
+    for key, value in arguments.items():
+        _check_numbers(f"{arch}: {key}", value)
     try:
         return function(**arguments)
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, ValueError) and not _is_torchs(error):
+            raise
         given = ", ".join(f"{key}={printable(repr(value), 40)}" for key, value in arguments.items())
         raise ValueError(
             f"{arch}: these arguments make no network: {given or 'none'} ({type(error).__name__}: "
             f"{printable(str(error))}); posezoo.model_entrypoint({arch!r}) documents them"
         ) from error
+
+
+def _is_torchs(error: ValueError) -> bool:
+    """Whether torch raised it, which does not name the argument."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and last.tb_frame.f_globals.get("__name__", "").startswith("torch.")
+
+
+def _check_numbers(name: str, value: Any) -> None:
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            _check_numbers(name, item)
+    elif isinstance(value, int) and abs(value) > LARGEST:
+        raise ValueError(f"{name}: expected numbers up to {LARGEST:,}, got {printable(repr(value), 40)}")
 
 
 class _TooLargeError(Exception): ...

@@ -243,7 +243,8 @@ class Network:
     def cut(self, image: Tensor, matrices: Tensor) -> Tensor:
         """Crop an image; what lies outside of it has the model's `fill`."""
         fill = getattr(self.model, "fill", 0.0)
-        return (crop(image - fill, matrices, self.model.input_size) + fill).clamp(0, 1)
+        filled = image - fill if fill else image  # without a copy: photographs are large
+        return (crop(filled, matrices, self.model.input_size) + fill).clamp(0, 1)
 
     def run(self, waiting: Sequence[Crops | ValueError]) -> Iterator[People | ValueError]:
         """Predict for the crops of several images, which share batches, in two passes where due."""

@@ -142,7 +142,8 @@ def _from_pil(image: Any, name: str) -> Tensor:
         if image.mode.startswith(("I", "F")):  # 16 bits, which convert("RGB") would clip, and floats
             pixels = np.array(image, np.float32)
         else:
-            pixels = np.array(image.convert("RGBA" if transparent else "RGB"))
+            mode = "RGBA" if transparent else "RGB"
+            pixels = np.array(image if image.mode == mode else image.convert(mode))
     except Exception as error:  # an image is only decoded here, unless it was before
         raise ValueError(f"{name} is damaged, or cannot be converted from {image.mode} to RGB: {error}") from error
     # Pillow widens some 16-bit files to 32-bit integers, so the mode "I" stands for 16 bits too
@@ -163,7 +164,7 @@ def _from_pil(image: Any, name: str) -> Tensor:
 def _unit(pixels: Tensor) -> Tensor:
     """Float32 in [0, 1]."""
     if pixels.dtype in (torch.uint8, torch.uint16):
-        return pixels.float() / (255 if pixels.dtype == torch.uint8 else 65535)
+        return pixels.float().div_(255 if pixels.dtype == torch.uint8 else 65535)  # in place: photographs are large
     if not pixels.is_floating_point():
         raise ValueError(f"image: expected uint8, or floats in [0, 1], got {pixels.dtype}; convert it to uint8")
     if not torch.isfinite(pixels).all():

@@ -45,7 +45,8 @@ class InputTransform:
         """Return the input `(3, H, W)` for an image, or a person's box (x1, y1, x2, y2)."""
         pixels = load_image(image)
         height, width = pixels.shape[-2:]
-        cut = crop(pixels - self.fill, self.matrix((height, width), box)[None], self.size)[0] + self.fill
+        filled = pixels - self.fill if self.fill else pixels  # without a copy: photographs are large
+        cut = crop(filled, self.matrix((height, width), box)[None], self.size)[0] + self.fill
         cut = cut.clamp(0, 1)
         return (cut - cut.new_tensor(self.mean)[:, None, None]) / cut.new_tensor(self.std)[:, None, None]
 

@@ -168,7 +168,7 @@ FUNCTIONS = {
     Weights: {"sources": ("package:a",), "sha256": "0" * 64, "size": 3, "input_size": (64, 48),
               "metrics": {}, "keypoints": (), "flip_shift": True},
     posezoo.model_entrypoint: {"model_name": "martinez"},
-    posezoo.create: {"model_name": "martinez"},
+    posezoo.create: {"model_name": "martinez", "num_blocks": 1, "linear_size": 8, "dropout": 0.5},
 }  # fmt: skip
 
 JUNK = {  # never an argument
@@ -372,7 +372,15 @@ def test_silent_numbers():
 def test_constructors():
     """Arguments that cannot be meant, as a config.json or a typing mistake has them."""
     wrong = [-1, 0, "x", None, 1.5, [], True, float("nan"), {"a": 1}, 10**12]
-    names = ("martinez", "seq2seq3d", "temporal_conv_27", "simple_baseline_lite", "hourglass_1", "deeppose", "posernn")
+    names = (
+        "martinez",
+        "seq2seq3d",
+        "temporal_conv_27",
+        "simple_baseline_lite",
+        "hourglass_1",
+        "deeppose",
+        "posernn_cnn",
+    )
     outcomes = []
     for name in names:
         function = posezoo.model_entrypoint(name)
@@ -385,6 +393,14 @@ def test_constructors():
                     kind, line = outcome(partial(posezoo.create, name, **{argument: value}))
                 outcomes.append((f"{name}({argument}={value!r})", kind, line))
     report("constructors", outcomes)
+
+
+def test_numbers_that_would_fill_the_memory():
+    for arguments in ({"num_blocks": 10**30}, {"num_blocks": 10**9}, {"linear_size": 10**6}):
+        with pytest.raises(ValueError, match="expected numbers up to 100,000"):
+            posezoo.create("martinez", **arguments)
+    with pytest.raises(ValueError, match=r"filter_widths: expected numbers up to"):
+        posezoo.create("temporal_conv_27", filter_widths=(3, 10**12, 3))
 
 
 def test_names():
@@ -539,7 +555,7 @@ def test_a_config_cannot_ask_for_more_than_the_weights_hold(tiny_folder):
     config = json.loads(file.read_text())
     for kwargs in ({"width": 20_000}, {"width": 300_000}, {"depth": 10**9}, {"num_keypoints": 10**9}):
         file.write_text(json.dumps(config | {"kwargs": kwargs}))
-        with pytest.raises(ValueError, match="the two do not belong together"):
+        with pytest.raises(ValueError, match=r"the two do not belong together|expected numbers up to"):
             posezoo.from_pretrained(tiny_folder)
 
 

@@ -221,3 +221,13 @@ def test_the_command_of_the_readme(capsys):
     truth = posezoo.data.sample_video()["pose3d"]
     error = mpjpe(torch.tensor(json.loads(said)["pose3d"]), truth - truth[:, :1])
     assert error.mean() < 80
+
+
+def test_landmarks_of_mediapipe_need_the_size(capsys, tmp_path, model):
+    marks = np.random.default_rng(0).uniform(0.2, 0.8, (5, 33, 2)).tolist()
+    file = tmp_path / "marks.json"
+    file.write_text(json.dumps([[{"x": x, "y": y, "visibility": 0.9} for x, y in frame] for frame in marks]))
+    assert "fractions of the image" in fails(capsys, "lift", file, "--model", model)
+    code, said, _ = run(capsys, "lift", file, "--model", model, "--size", 480, 640)
+    assert (code, said) == (0, f"{file}: 5 frames\n")
+    assert "--size" in fails(capsys, "lift", file, "--model", model, "--size", 0, 640)

@@ -10,6 +10,7 @@ import inspect
 import io
 import json
 import pickle
+import subprocess
 import sys
 import types
 import warnings
@@ -559,7 +560,7 @@ def damaged(folder: Path) -> dict[str, Path]:
 @pytest.mark.parametrize("kind", ["truncated jpg", "truncated png", "truncated webp", "text", "empty"])
 def test_damaged_files(tmp_path, kind):
     path = damaged(tmp_path)[kind]
-    with pytest.raises(ValueError, match="is damaged, or not an image that Pillow can read|is empty") as caught:
+    with pytest.raises(ValueError, match=r"is damaged, or not an image that Pillow can read|is empty") as caught:
         posezoo.predict([path], Oracle())
     assert str(path) in str(caught.value)
 
@@ -1187,3 +1188,21 @@ def test_people_are_saved(tmp_path, photo):
     with pytest.raises(ValueError, match="numbers take no image and no names"):
         people.save(tmp_path / "people.json", names=True)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["deep", "drawn.png", "people.json"]
+
+
+MEMORY = """
+import numpy as np, posezoo, resource, sys
+model = posezoo.create("simple_baseline_lite").eval()
+posezoo.predict(np.zeros((100, 80, 3), np.uint8), model)
+photo = np.full((4000, 6000, 3), 7, np.uint8)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+before = peak()
+posezoo.predict(photo, model)
+print((peak() - before) / photo[..., 0].size)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the module resource is of Unix")
+def test_a_large_photograph_needs_few_bytes_per_pixel():
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 12 + 8  # float32 RGB, and 8 bytes beyond

@@ -31,6 +31,8 @@ def run_lift(options: argparse.Namespace) -> None:
             raise ValueError(f"{name}: for a video or a folder of images, {options.input} is none")
     if options.skeleton and frames:
         raise ValueError(f"--skeleton: for keypoints, {options.input} has none; the network's are known")
+    if options.size and (frames or min(options.size) < 1):
+        raise ValueError(f"--size: expected two positive numbers for a file of keypoints, got {options.size}")
     to_stdout = str(options.json) == "-"
     for target in (options.out, None if to_stdout else options.json):
         if target and not is_video(options.input) and options.input.resolve() in (
@@ -48,7 +50,7 @@ def run_lift(options: argparse.Namespace) -> None:
             found = {"image_model": image_model, "box": options.box, "detector": options.detector}
             poses = lift(frames, options.model or DEFAULT_MODEL, **found, **settings)
         else:
-            video = read_keypoints(options.input, options.skeleton)
+            video = read_keypoints(options.input, options.skeleton, size=tuple(options.size) if options.size else None)
             poses = lift(**video, model=options.model or DEFAULT_MODEL, **settings)
         if is_video(options.input):
             frames = read_video(options.input, fps=poses.fps)

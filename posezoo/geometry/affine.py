@@ -275,7 +275,10 @@ def shrink(image: ArrayT, factor: int) -> tuple[ArrayT, ArrayT]:
     if not isinstance(factor, int) or factor < 1:
         raise ValueError(f"factor: expected a whole number of 1 or more, got {factor!r}")
     pixels = _floating(image, "image")
-    small = F.avg_pool2d(pixels, factor, ceil_mode=True, count_include_pad=False)
+    # channel by channel, because pooling copies images with interleaved channels, and photographs are large
+    channels = pixels.split(1, dim=1)
+    pooled = [F.avg_pool2d(channel, factor, ceil_mode=True, count_include_pad=False) for channel in channels]
+    small = torch.cat(pooled, dim=1)
     offset = (1 - factor) / 2 / factor  # the first block's centre lies (factor - 1) / 2 pixels in
     matrix = torch.tensor([[1 / factor, 0, offset], [0, 1 / factor, offset]], device=pixels.device)
     return same_kind(image, small), same_kind(image, matrix)

@@ -146,8 +146,8 @@ def read_config(path: str | Path) -> dict[str, Any]:
     if path.is_dir() or (not path.exists() and path.name != CONFIG_FILE):
         weights, path = path / WEIGHTS_FILE, path / CONFIG_FILE
         copy = copy_in(weights) if weights.is_file() else None
-        config = load_json(path, "") if path.is_file() else None
-        if copy and (config is None or (isinstance(config, dict) and config.get(KEY, copy[KEY]) != copy[KEY])):
+        config = load_json(path, "") if path.is_file() else {KEY: None}
+        if copy and isinstance(config, dict) and config.get(KEY, copy[KEY]) != copy[KEY]:
             return _checked(copy, weights)
     elif path.suffix == ".safetensors" and path.is_file():
         return _checked(copy_in(path), path)
