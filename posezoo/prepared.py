@@ -69,7 +69,8 @@ def run_prepared(model: Any, image: Tensor) -> Tensor:
     """Return `model(image)`, by its prepared copy where there is one.
 
     There is none in training mode, with gradients, in a graph that is being captured, with
-    hooks on the network, in `unprepared()`, or with `model.prepare = False`. Changed weights make a new one.
+    hooks on the network, in `unprepared()`, or with `model.prepare = False`. Changed weights make a
+    new one.
 
     Examples:
         >>> import posezoo

@@ -511,7 +511,7 @@ def test_a_malformed_record_is_named(root, bad, message):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("[{", "cannot be read as JSON"), ("", "cannot be read as JSON"), ('{"annotations": []}', "a list of records")],
+    [("[{", "cannot be read as JSON"), ("", "is empty"), ('{"annotations": []}', "a list of records")],
 )
 def test_another_json_file(root, text, message):
     write_json(root, text)
