@@ -46,7 +46,7 @@ def everything(model, given):
                 target,
                 weights,
                 losses.heatmap_mse(stage, target, weights),
-                losses.ohkm(stage, target, weights, top_k=2),
+                losses.ohkm(stage, target, weights, top_k=1),
             ]
     elif output.ndim == 3:
         tensors += [losses.keypoint_smooth_l1(output, torch.zeros_like(output))]
