@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from posezoo.detectors import Detector
-from posezoo.geometry import box_to_crop, crop, crop_matrix, invert, transform_points
+from posezoo.geometry import invert, transform_points
 from posezoo.images import load_image
+from posezoo.inputs import crop_filled, person_matrices
 from posezoo.people import People
 from posezoo.prepared import unprepared
 from posezoo.skeletons import Skeleton
@@ -218,15 +219,18 @@ class Network:
     def crops(self, found: Found) -> Crops:
         """Crop the boxes of an image."""
         model, image = self.model, found.image
-        size, keep_aspect, corner_aligned = model.input_size, model.keep_aspect, model.corner_aligned
         height, width = image.shape[-2:]
-        boxes, padding = found.boxes, found.padding
-        if getattr(model, "region", "person") == "image":  # whichever the box
-            boxes, padding = boxes.new_tensor([0.0, 0.0, width, height]).expand(len(boxes), 4), model.padding
-        else:
-            boxes = boxes + found.margin * boxes.new_tensor([-1.0, -1.0, 1.0, 1.0])
-        center, extent = box_to_crop(boxes, size, padding=padding, keep_aspect=keep_aspect)
-        matrices = crop_matrix(center, extent, size, corner_aligned=corner_aligned, keep_aspect=keep_aspect)
+        region = getattr(model, "region", "person")
+        matrices = person_matrices(
+            found.boxes,
+            (height, width),
+            model.input_size,
+            padding=model.padding if region == "image" else found.padding,
+            margin=found.margin,
+            region=region,
+            keep_aspect=model.keep_aspect,
+            corner_aligned=model.corner_aligned,
+        )
         itself = self.from_image is not None
         return Crops(
             matrices,
@@ -242,9 +246,7 @@ class Network:
 
     def cut(self, image: Tensor, matrices: Tensor) -> Tensor:
         """Crop an image; what lies outside of it has the model's `fill`."""
-        fill = getattr(self.model, "fill", 0.0)
-        filled = image - fill if fill else image  # without a copy: photographs are large
-        return (crop(filled, matrices, self.model.input_size) + fill).clamp(0, 1)
+        return crop_filled(image, matrices, self.model.input_size, getattr(self.model, "fill", 0.0))
 
     def run(self, waiting: Sequence[Crops | ValueError]) -> Iterator[People | ValueError]:
         """Predict for the crops of several images, which share batches, in two passes where due."""

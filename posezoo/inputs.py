@@ -45,23 +45,71 @@ class InputTransform:
         """Return the input `(3, H, W)` for an image, or a person's box (x1, y1, x2, y2)."""
         pixels = load_image(image)
         height, width = pixels.shape[-2:]
-        filled = pixels - self.fill if self.fill else pixels  # without a copy: photographs are large
-        cut = crop(filled, self.matrix((height, width), box)[None], self.size)[0] + self.fill
-        cut = cut.clamp(0, 1)
+        cut = crop_filled(pixels, self.matrix((height, width), box)[None], self.size, self.fill)[0]
         return (cut - cut.new_tensor(self.mean)[:, None, None]) / cut.new_tensor(self.std)[:, None, None]
 
     def matrix(self, image_size: tuple[int, int], box: "Sequence[float] | None" = None) -> Tensor:
         """Return the matrix `(2, 3)` from an image of `image_size` (H, W) to the input."""
-        height, width = image_size
-        whole, padding = torch.tensor([[0.0, 0.0, width, height]]), self.padding
-        if box is None or self.region == "image":
-            corners, padding = whole, padding if self.region == "image" else 1.0
-        else:
-            corners = torch.tensor([list(box)], dtype=torch.float32)
-            corners = corners + self.margin * corners.new_tensor([-1.0, -1.0, 1.0, 1.0])
-        center, extent = box_to_crop(corners, self.size, padding=padding, keep_aspect=self.keep_aspect)
-        options = {"corner_aligned": self.corner_aligned, "keep_aspect": self.keep_aspect}
-        return crop_matrix(center, extent, self.size, **options)[0]
+        whole = box is None and self.region != "image"  # without context around it
+        corners = torch.tensor([[0.0, 0.0, 1.0, 1.0] if box is None else list(box)], dtype=torch.float32)
+        return person_matrices(
+            corners,
+            image_size,
+            self.size,
+            padding=1.0 if whole else self.padding,
+            margin=self.margin,
+            region="image" if whole else self.region,
+            keep_aspect=self.keep_aspect,
+            corner_aligned=self.corner_aligned,
+        )[0]
+
+
+def person_matrices(
+    boxes: Tensor,
+    image_size: tuple[int, int],
+    size: tuple[int, int],
+    *,
+    padding: float,
+    margin: float = 0.0,
+    region: str = "person",
+    keep_aspect: bool = True,
+    corner_aligned: bool = False,
+) -> Tensor:
+    """Return the matrices `(N, 2, 3)` from an image to the inputs of a network for people's boxes.
+
+    Args:
+        boxes: `(N, 4)` pixels of the image.
+        image_size: (H, W) of the image.
+        size: (H, W) of the inputs.
+        padding: as in `InputTransform`, like the other arguments.
+        margin: as in `InputTransform`; not for `region="image"`.
+        region: as in `InputTransform`.
+        keep_aspect: as in `InputTransform`.
+        corner_aligned: as in `InputTransform`.
+
+    Examples:
+        >>> matrix = person_matrices(torch.tensor([[8.0, 8.0, 24.0, 24.0]]), (64, 64), (32, 32), padding=1.0)[0]
+        >>> matrix[0, 0].item(), matrix[1, 1].item()
+        (2.0, 2.0)
+    """
+    if region == "image":  # whichever the box
+        boxes = boxes.new_tensor([0.0, 0.0, image_size[1], image_size[0]]).expand(len(boxes), 4)
+    else:
+        boxes = boxes + margin * boxes.new_tensor([-1.0, -1.0, 1.0, 1.0])
+    center, extent = box_to_crop(boxes, size, padding=padding, keep_aspect=keep_aspect)
+    return crop_matrix(center, extent, size, corner_aligned=corner_aligned, keep_aspect=keep_aspect)
+
+
+def crop_filled(image: Tensor, matrices: Tensor, size: tuple[int, int], fill: float) -> Tensor:
+    """Crop an image `(C, H, W)` in [0, 1] to `(N, C, h, w)`; the outside of it is `fill`.
+
+    Examples:
+        >>> outside = torch.tensor([[[1.0, 0.0, 9.0], [0.0, 1.0, 9.0]]])
+        >>> crop_filled(torch.ones(1, 4, 4), outside, (2, 2), 0.5).unique().tolist()
+        [0.5]
+    """
+    filled = image - fill if fill else image  # without a copy: photographs are large
+    return (crop(filled, matrices, size) + fill).clamp(0, 1)
 
 
 def create_transform(model: Any) -> InputTransform:

@@ -253,7 +253,7 @@ def create(
         checkpoint = read_checkpoint(checkpoint_path)
         fresh = checkpoint.load_into(model)[len(checkpoint.notes) :]  # the first notes are of the file
     headless = features_only or getattr(model, "num_keypoints", None) == 0  # nothing is left to train anew
-    if (pretrained or checkpoint_path is not None) and not headless and fresh:
+    if fresh and not headless:
         logger.warning(
             "%s is in train mode, because not all of its tensors were loaded; call model.eval() to predict", arch
         )

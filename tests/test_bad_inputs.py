@@ -24,6 +24,7 @@ from random import Random
 import numpy as np
 import pytest
 import torch
+from json_places import changed, places
 from PIL import Image
 
 import posezoo
@@ -515,21 +516,6 @@ def tiny_folder(tmp_path):
 
 
 WRONG = (None, "x", -1, 1e400, float("nan"), [], {}, [[]], True, 10**30, "\x1b[2J", [1, 2, 3], {"x": 1}, 200_000)
-
-
-def places(content, path=()):
-    yield path
-    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
-    for key, value in items:
-        yield from places(value, (*path, key))
-
-
-def changed(content, path, value):
-    if not path:
-        return value
-    copy = content.copy()
-    copy[path[0]] = changed(content[path[0]], path[1:], value)
-    return copy
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ MAY_IMPORT = {
     "viz": {"images", "skeletons", "writing"},
     "people": {"images", "skeletons", "viz", "writing"},
     "metrics": {"arrays", "geometry", "skeletons"},
-    "data": {"arrays", "foreign", "geometry", "images", "skeletons", "video"},
+    "data": {"arrays", "foreign", "geometry", "images", "inputs", "skeletons", "video"},
     "backbones": {"layers", "weights"},
     "heads": {"codecs", "heatmaps", "layers"},
     "inputs": {"geometry", "images"},
@@ -89,7 +89,7 @@ MAY_IMPORT = {
     "detectors": {"arrays", "foreign", "geometry", "images"},
     "video": {"writing"},
     "tracking": {"data", "geometry", "metrics", "people"},
-    "crops": {"detectors", "geometry", "images", "people", "prepared", "skeletons"},
+    "crops": {"detectors", "geometry", "images", "inputs", "people", "prepared", "skeletons"},
     "prediction": {"crops", "detectors", "images", "people", "progress", "registry", "tracking", "video"},
     "poses3d": {"data", "images", "progress", "skeletons", "video", "viz", "writing"},
     "lifting": {

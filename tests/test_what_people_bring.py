@@ -12,6 +12,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from json_places import changed, places
 from mocap_files import amc, asf, bvh, poses
 from PIL import Image
 
@@ -619,22 +620,6 @@ def test_a_kernel_longer_than_the_video():
 # ------------------------------------------------------------------------------------------------ a battery of mistakes
 
 WRONG = (None, "x", -1, 1e400, float("nan"), [], {}, [[]], True, 10**30, "\x1b[2J", [1, 2, 3], {"x": 1}, "9" * 6000)
-
-
-def places(content, path=()):
-    """Every place in a JSON document."""
-    yield path
-    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
-    for key, value in items:
-        yield from places(value, (*path, key))
-
-
-def changed(content, path, value):
-    if not path:
-        return value
-    copy = content.copy()
-    copy[path[0]] = changed(content[path[0]], path[1:], value)
-    return copy
 
 
 def documents():

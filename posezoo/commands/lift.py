@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from posezoo.commands.sources import IMAGE_FILES, check_options, list_sources, warnings_as_lines
+from posezoo.commands.sources import IMAGE_FILES, check_options, free_path, list_sources, warnings_as_lines
 
 FORMATS = ("gif", "png")  # of keypoints and frames
 VIDEO_FORMATS = ("mp4", "png", "bvh", "json")
@@ -79,10 +79,7 @@ def _write(poses: Any, frames: Any, options: argparse.Namespace) -> list[Path]:
     formats = options.formats or (VIDEO_FORMATS if is_video(options.input) else FORMATS)
     written = []
     for kind in formats:
-        target, number = options.out / f"{name}.{kind}", 1
-        while target.resolve() == whole:  # the video itself
-            number += 1
-            target = options.out / f"{name}-{number}.{kind}"
+        target = free_path(options.out, name, f".{kind}", {whole})  # not the video itself
         written.append(poses.save(target, frames if kind in DRAWN else None, progress=False if options.quiet else None))
     return written
 

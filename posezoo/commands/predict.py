@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from posezoo.commands.sources import check_not_inputs, check_options, list_sources, warnings_as_lines
+from posezoo.commands.sources import check_not_inputs, check_options, free_path, list_sources, warnings_as_lines
 
 Write = Callable[[Any], None]
 
@@ -184,14 +184,8 @@ def _targets(sources: Sequence[Any], moving: dict[Any, bool], folder: Path, othe
     taken = {source.resolve() for source in (*sources, other) if isinstance(source, Path)}
     targets = {}
     for source in dict.fromkeys(sources):
-        stem, suffix = (
-            f"webcam{source}" if isinstance(source, int) else source.stem,
-            ".mp4" if moving[source] else ".png",
-        )
-        target, number = folder / f"{stem}{suffix}", 1
-        while target.resolve() in taken:
-            number += 1
-            target = folder / f"{stem}-{number}{suffix}"
+        stem = f"webcam{source}" if isinstance(source, int) else source.stem
+        target = free_path(folder, stem, ".mp4" if moving[source] else ".png", taken)
         taken.add(target.resolve())
         targets[source] = target
     return targets

@@ -5,7 +5,7 @@ import contextlib
 import glob
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,20 @@ def check_options(options: argparse.Namespace) -> None:
     for folder in folders.values():
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)  # first, because it may fail
+
+
+def free_path(folder: Path, stem: str, suffix: str, taken: Collection[Path]) -> Path:
+    """Return `folder/stem.suffix`, with a number where that is among the resolved paths `taken`.
+
+    Examples:
+        >>> free_path(Path("out"), "photo", ".png", {Path("out/photo.png").resolve()}).name
+        'photo-2.png'
+    """
+    target, number = folder / f"{stem}{suffix}", 1
+    while target.resolve() in taken:
+        number += 1
+        target = folder / f"{stem}-{number}{suffix}"
+    return target
 
 
 def check_not_inputs(outputs: dict[str, Path | None], inputs: Sequence[Any]) -> None:

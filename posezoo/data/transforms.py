@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from posezoo.arrays import check_number, check_size, explained
-from posezoo.geometry import box_to_crop, crop, crop_matrix, tight_box, transform_points
+from posezoo.geometry import box_to_crop, crop_matrix, tight_box, transform_points
+from posezoo.inputs import crop_filled
 from posezoo.skeletons import Skeleton
 
 REGIONS = ("person", "joints", "image")  # of a crop, as in `posezoo.contract`
@@ -146,7 +147,7 @@ class PersonCrop:
             moved["center"] = transform_points(sample["center"][None], matrix[0])[0]
         return {
             **moved,
-            "image": (crop(image.float() / 255 - self.fill, matrix, self.size)[0] + self.fill).clamp(0, 1),
+            "image": crop_filled(image.float() / 255, matrix, self.size, self.fill)[0],
             "keypoints": torch.where(visible[:, None], transform_points(keypoints, matrix[0]), 0.0),
             "visible": visible,
             "matrix": matrix[0],
