@@ -20,8 +20,9 @@ from posezoo.data import virtual_cameras
 from posezoo.skeletons import Skeleton, convert, get_skeleton
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
-from render_clips import IMAGE, Clips
 from render_people import FACE, facing, posed_face
+
+from render_clips import IMAGE, Clips
 
 Batch = dict[str, Any]
 
@@ -101,7 +102,7 @@ def heatmap_clips(
 
 def views(clips: Clips, random: np.random.Generator, count: int, skeleton: Skeleton) -> tuple[Tensor, Tensor, Tensor]:
     """Keypoints in crops, from -0.5 to 0.5, visibility, and poses of a motion seen by `count` cameras."""
-    take, vertices, moves, world = clips.posed(random)
+    _, vertices, moves, world = clips.posed(random)
     face, directions = posed_face(clips.body, vertices, moves)
     generator = torch.Generator().manual_seed(int(random.integers(2**62)))
     camera = virtual_cameras(world, count, height=clips.height, size=(IMAGE, IMAGE), generator=generator)
