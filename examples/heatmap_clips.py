@@ -20,9 +20,8 @@ from posezoo.data import virtual_cameras
 from posezoo.skeletons import Skeleton, convert, get_skeleton
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
-from render_people import FACE, facing, posed_face
-
 from render_clips import IMAGE, Clips
+from render_people import FACE, facing, posed_face
 
 Batch = dict[str, Any]
 

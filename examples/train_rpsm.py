@@ -60,10 +60,9 @@ from posezoo.models.rpsm import HEATMAPS_SCALE, RPSM, STRIDE
 from posezoo.skeletons import Skeleton, convert
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
-from heatmap_clips import HeatmapClips, heatmap_clips
-
 from cached_clips import PHOTOGRAPHED, VARIED, Recordings, augmented, cached, features_of, photographs, split
 from data_sources import Cropped
+from heatmap_clips import HeatmapClips, heatmap_clips
 from recipes import RECIPES
 from render_clips import Clips
 from rendering import Body, Take
