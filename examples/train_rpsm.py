@@ -39,7 +39,6 @@ The default weights have the heatmaps of a trained 2D network as features, and n
 import argparse
 import functools
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -58,7 +57,6 @@ from posezoo.models.cpm import cpm_targets
 from posezoo.models.rpsm import RPSM, STRIDE
 from posezoo.skeletons import Skeleton, convert
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from cached_clips import PHOTOGRAPHED, VARIED, Recordings, augmented, cached, features_of, photographs, split
 from data_sources import Cropped
 from recipes import RECIPES
@@ -351,7 +349,7 @@ def table(report: Report) -> str:
 def main(arguments: list[str] | None = None) -> Report:
     parser = options(__doc__, data=None, model="rpsm", size=(368, 368))
     parser.add_argument("--phase", choices=DEFAULTS, required=True)
-    parser.add_argument("--body", type=Path, required=True, help="folder of the base mesh, see tools/render_clips.py")
+    parser.add_argument("--body", type=Path, required=True, help="folder of the base mesh, see render_clips.py")
     parser.add_argument("--motions", type=Path, nargs="+", required=True, help="folders or zip files of CMU's motions")
     parser.add_argument("--held-out", nargs="+", default=HELD_OUT, metavar="SUBJECT")
     parser.add_argument(
