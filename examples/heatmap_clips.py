@@ -1,12 +1,11 @@
 """Heatmaps of people in motions of CMU as a 2D network would predict them, for `train_rpsm.py`.
 
-Nothing is rendered: virtual cameras project the keypoints of the body that `tools/render_clips.py`
+Nothing is rendered: virtual cameras project the keypoints of the body that `render_clips.py`
 renders, and their Gaussians are disturbed as the heatmaps of a network are. This is a hundred times
 faster than to render people and run the network, so that RPSM's stages see many more motions and
-views; images with their real heatmaps have to be among the training clips, too.
+views. Images with their real heatmaps have to be among the training clips, too.
 """
 
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from torch.utils.data import Dataset
 from posezoo.data import virtual_cameras
 from posezoo.skeletons import Skeleton, convert, get_skeleton
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from render_clips import IMAGE, Clips
 from render_people import FACE, facing, posed_face
 

@@ -1,6 +1,6 @@
 r"""Render images of single people from all sides, with labels of body and face.
 
-    python tools/render_people.py --body body --motions asfamc.zip bvh.zip cmu_actions_bvh.zip
+    python examples/render_people.py --body body --motions asfamc.zip bvh.zip cmu_actions_bvh.zip
         --output renders \ --backgrounds lspet/images --count 12000 --size 224
 
 Writes `images.npy` (N, 3, size, size) uint8, to be memory-mapped, and `labels.npz`: `keypoints` (N,
@@ -13,7 +13,6 @@ man on a climbing frame.
 
 import argparse
 import contextlib
-import sys
 from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parent))
 from render_clips import Clips, draw, occluded, photographed, random_look, read_takes
 from rendering import Body
 

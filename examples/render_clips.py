@@ -1,6 +1,6 @@
 """Render labelled clips of a body in CMU's motions: images, 3D poses and 2D keypoints.
 
-    python tools/render_clips.py --body body --motions bvh.zip --output out --clips 8 --length 5
+    python examples/render_clips.py --body body --motions bvh.zip --output out --clips 8 --length 5
     --size 128
 
 `body` is the MakeHuman base mesh (CC0) with the rig cmu_mb as MPFB2 distributes it, `--motions` are
@@ -19,7 +19,6 @@ the crown, where CMU's skeletons end some 10 cm lower, and `wrist` is the wrist,
 
 import argparse
 import itertools
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -38,7 +37,6 @@ from posezoo.data.cmu import read_motions
 from posezoo.geometry import Camera, box_to_crop, crop_matrix, tight_box, transform_points
 from posezoo.viz import draw_keypoints
 
-sys.path.insert(0, str(Path(__file__).parent))
 from rendering import (
     LIMB_BONES,
     PART,
