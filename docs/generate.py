@@ -1,5 +1,5 @@
 """Write what follows from the package: the pages and figures of the networks, the pages of the API
-reference, and the tables of networks and weights in other pages.
+reference, the page of all weights, and the tables of networks and weights in other pages.
 
 python docs/generate.py            write them
 python docs/generate.py --check    only say whether they are up to date; 1 if not
@@ -21,6 +21,7 @@ from model_pages import (
     shipped_table,
     title_of,
 )
+from weights_page import weights_page
 
 import papers
 
@@ -56,6 +57,7 @@ def generated() -> dict[Path, str]:
     for page, names in networks.items():
         texts[DOCS / "models" / f"{page}.md"] = page_text(page, names)
     texts[DOCS / "papers.md"] = papers.page()
+    texts[DOCS / "weights.md"] = weights_page()
     pages, overview, nav = api_pages()
     texts[DOCS / "api" / "index.md"] = overview
     texts |= {DOCS / "api" / f"{page}.md": text for page, text in pages.items()}

@@ -175,6 +175,10 @@ def code(names: list[str], found: list[posezoo.Weights]) -> list[str]:
     ]
 
 
+def is_lower_better(metric: str) -> bool:
+    return any(word in metric for word in LOWER)
+
+
 def shown_weights(found: list[posezoo.Weights] | None = None) -> list[posezoo.Weights]:
     """Of each network with weights in the package its first ones, of all networks or of some records."""
     shipped = filter(is_shipped, records(posezoo.list_models()) if found is None else found)
@@ -217,8 +221,7 @@ def best(found: list[posezoo.Weights]) -> list[str]:
                 scores.setdefault((data, metric), []).append((value, record))
     rows = []
     for (data, metric), values in scores.items():
-        lower = any(word in metric for word in LOWER)
-        value, record = (min if lower else max)(values, key=lambda pair: pair[0])
+        value, record = (min if is_lower_better(metric) else max)(values, key=lambda pair: pair[0])
         rows.append(
             f"| {data} | {metric} | {number(value)} | `{record.architecture}.{record.tag}` | {record.metrics_by} |"
         )
