@@ -138,14 +138,7 @@ class Clips(Dataset[dict[str, Any]]):
         if not 0 <= index < self.count:
             raise IndexError(index)
         random = np.random.default_rng([self.seed, index])
-        number, first = self.choose(random)
-        take = self.takes[number]
-        if self.mixed and random.random() < self.mixed:
-            other, start = self.choose(random)
-            take = mix(part_of(take, first, self.length), part_of(self.takes[other], start, self.length), random)
-            first = 0
-        vertices = self.body.shaped(random_shape(self.body.targets, random), scale=random.uniform(*STATURE))
-        moves, world = pose_body(self.body, vertices, take, slice(first, first + self.length))
+        take, vertices, moves, world = self.posed(random)
         camera = self._camera(world, random)
         pose3d = camera.world_to_camera(world)
         clip, _, _ = draw(self.body, vertices, moves, camera, random_look(random), self._background(random))
@@ -157,6 +150,17 @@ class Clips(Dataset[dict[str, Any]]):
             "keypoints": camera.project(pose3d),
             "subject": take.subject or "",
         }
+
+    def posed(self, random: np.random.Generator) -> tuple[Take, Tensor, Tensor, Tensor]:
+        """Draw a part of a recording and a body: the recording, vertices, and moves and keypoints of `pose_body`."""
+        number, first = self.choose(random)
+        take = self.takes[number]
+        if self.mixed and random.random() < self.mixed:
+            other, start = self.choose(random)
+            take = mix(part_of(take, first, self.length), part_of(self.takes[other], start, self.length), random)
+            first = 0
+        vertices = self.body.shaped(random_shape(self.body.targets, random), scale=random.uniform(*STATURE))
+        return take, vertices, *pose_body(self.body, vertices, take, slice(first, first + self.length))
 
     def choose(self, random: np.random.Generator) -> tuple[int, int]:
         """Draw a recording, as `sampling` has it, and the first frame of a clip in it."""

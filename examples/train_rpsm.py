@@ -54,11 +54,12 @@ from posezoo.data import LSP, PersonCrop
 from posezoo.losses import euclidean, pose_sequence_mse
 from posezoo.metrics import mpjpe, pa_mpjpe
 from posezoo.models.cpm import cpm_targets
-from posezoo.models.rpsm import RPSM, STRIDE
+from posezoo.models.rpsm import HEATMAPS_SCALE, RPSM, STRIDE
 from posezoo.skeletons import Skeleton, convert
 
 from cached_clips import PHOTOGRAPHED, VARIED, Recordings, augmented, cached, features_of, photographs, split
 from data_sources import Cropped
+from heatmap_clips import HeatmapClips, heatmap_clips
 from recipes import RECIPES
 from render_clips import Clips
 from rendering import Body, Take
@@ -73,6 +74,8 @@ DEFAULTS = {
 HELD_OUT = ("03", "07", "29", "45", "114")  # as evaluate_lifters.py
 DECAY = 1e-4  # of the stages' weights (section 5.1)
 TRAINING, TEST, SINGLE_FRAMES = 0, 1, 2  # seeds of the renders
+WITHOUT_IMAGES = 100  # seed of the clips of drawn heatmaps
+CAMERAS, MIXED = 16, 0.4  # of these clips: cameras per motion, and share of mixed motions, see `Clips`
 RATES = 3  # between the seeds of the training videos of two frame rates
 FRAMES = 5  # of the clips whose frames train the trunk; several per random body are cheaper to render
 KNOWN = 1000  # videos that the extremes of the pose scaling are computed from
@@ -252,8 +255,12 @@ def copy_stages(model: RPSM, source: Any) -> None:
             value[:, model.num_features :].zero_()
 
 
-def make_videos(args: argparse.Namespace, model: RPSM, recordings: Recordings, body: Body) -> tuple[Any, Any]:
-    """Return the training videos of all frame rates, and the test videos of the first one."""
+def make_videos(
+    args: argparse.Namespace, model: RPSM, recordings: Recordings, body: Body, keypoints: Skeleton
+) -> tuple[Any, Any]:
+    """Return the training videos of all frame rates, and the test videos of the first one; `keypoints` are the
+    trunk's.
+    """
     shape: dict[str, Any] = {"size": args.size[0], "length": args.video_length}
     if args.backgrounds:
         images = photographs(args.backgrounds, args.train_images)
@@ -269,7 +276,25 @@ def make_videos(args: argparse.Namespace, model: RPSM, recordings: Recordings, b
         model.eval()
         more: dict[str, Any] = {"workers": args.workers, "bf16": args.mixed_precision == "bf16"}
         sets = [cached(model, clips, args.cache, **more) for clips in sets]
+    if args.without_images:
+        sets += without_images(args, recordings, body, keypoints)
     return ConcatDataset(sets[1:]), sets[0]
+
+
+def without_images(
+    args: argparse.Namespace, recordings: Recordings, body: Body, keypoints: Skeleton
+) -> list[HeatmapClips]:
+    """Clips of heatmaps that are drawn from keypoints, in the shares of the rendered ones."""
+    shares = args.shares or [1] * len(args.fps)
+    shape: dict[str, Any] = {**VARIED, "size": args.size[0], "length": args.video_length, "mixed": MIXED}
+    sets = []
+    for number, ((takes, _), share) in enumerate(zip(recordings, shares, strict=True)):
+        count = round(args.without_images / CAMERAS * share / sum(shares))
+        clips = Clips(takes, body, count=count, seed=WITHOUT_IMAGES + RATES * number, **shape)
+        cells = args.size[0] // STRIDE
+        options: dict[str, Any] = {"cameras": CAMERAS, "cells": cells, "scale": HEATMAPS_SCALE}
+        sets.append(heatmap_clips(clips, keypoints, folder=args.cache or args.output, **options))
+    return sets
 
 
 def fit_codec(model: RPSM, videos: Any, workers: int) -> Tensor:
@@ -282,7 +307,7 @@ def fit_codec(model: RPSM, videos: Any, workers: int) -> Tensor:
 
 def train_poses(args: argparse.Namespace, recordings: Recordings, body: Body) -> Report:
     model, pretrained = stages_on_trunk(args)
-    known, unknown = make_videos(args, model, recordings, body)
+    known, unknown = make_videos(args, model, recordings, body, pretrained.skeleton)
     workers = 0 if args.cache else args.workers
     mean_pose = fit_codec(model, known, workers)
     loader = DataLoader(known, args.batch_size, shuffle=True, drop_last=True, num_workers=workers)
@@ -377,6 +402,7 @@ def main(arguments: list[str] | None = None) -> Report:
     poses.add_argument("--temporal", choices=("lstm", "fc"), help="default: lstm; fc for clips of one frame")
     poses.add_argument("--video-length", type=int, default=5, help="frames per rendered video")
     poses.add_argument("--videos", type=int, default=10000, help="per epoch")
+    poses.add_argument("--without-images", type=int, default=0, help="clips of heatmaps drawn from keypoints, too")
     poses.add_argument("--test-videos", type=int, default=500)
     poses.add_argument("--test-lengths", type=int, nargs="*", default=(1, 2, 5), metavar="FRAMES")
     poses.add_argument("--weight-decay", type=float, default=DECAY)
@@ -395,6 +421,8 @@ def main(arguments: list[str] | None = None) -> Report:
         parser.error(f"--shares: expected one per rate of --fps, {len(args.fps)}, got {len(args.shares)}")
     if args.augment and not args.backbone:
         parser.error("--augment: name the network of the heatmaps with --backbone")
+    if args.without_images and not args.backbone:
+        parser.error("--without-images: name the network of the heatmaps with --backbone")
     if args.video_length % args.clip_length:
         parser.error(f"--video-length: expected a multiple of {args.clip_length}, the clips' length")
 
