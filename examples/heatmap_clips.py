@@ -3,7 +3,7 @@
 Nothing is rendered: virtual cameras project the keypoints of the body that `render_clips.py`
 renders, and their Gaussians are disturbed as the heatmaps of a network are. This is a hundred times
 faster than to render people and run the network, so that RPSM's stages see many more motions and
-views; images with their real heatmaps have to be among the training clips, too.
+views. Images with their real heatmaps have to be among the training clips, too.
 """
 
 import time

@@ -46,7 +46,7 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.utils.data import ConcatDataset, DataLoader, Subset
+from torch.utils.data import ConcatDataset, DataLoader, RandomSampler, Subset
 
 import posezoo
 from posezoo import heatmaps
@@ -310,7 +310,8 @@ def train_poses(args: argparse.Namespace, recordings: Recordings, body: Body) ->
     known, unknown = make_videos(args, model, recordings, body, pretrained.skeleton)
     workers = 0 if args.cache else args.workers
     mean_pose = fit_codec(model, known, workers)
-    loader = DataLoader(known, args.batch_size, shuffle=True, drop_last=True, num_workers=workers)
+    order = RandomSampler(known, num_samples=args.epoch_size)  # None: every clip once
+    loader = DataLoader(known, args.batch_size, sampler=order, drop_last=True, num_workers=workers)
     tests = DataLoader(unknown, args.batch_size, num_workers=workers)
 
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -403,6 +404,7 @@ def main(arguments: list[str] | None = None) -> Report:
     poses.add_argument("--video-length", type=int, default=5, help="frames per rendered video")
     poses.add_argument("--videos", type=int, default=10000, help="per epoch")
     poses.add_argument("--without-images", type=int, default=0, help="clips of heatmaps drawn from keypoints, too")
+    poses.add_argument("--epoch-size", type=int, help="clips of an epoch, chosen at random. Defaults to all")
     poses.add_argument("--test-videos", type=int, default=500)
     poses.add_argument("--test-lengths", type=int, nargs="*", default=(1, 2, 5), metavar="FRAMES")
     poses.add_argument("--weight-decay", type=float, default=DECAY)
