@@ -48,7 +48,7 @@ CAPTIONS = {
 LINES = {  # of a network with weights in the package
     "image": (
         f'people = posezoo.predict("{STREET}", model, boxes=[{list(PERSON)}])',
-        "people.save(\"drawn.png\")  # people.keypoints: (1, {k}, 2) pixels of the photograph",
+        'people.save("drawn.png")  # people.keypoints: (1, {k}, 2) pixels of the photograph',
     ),
     "keypoints": (
         "video = posezoo.data.sample_video()",
@@ -158,6 +158,8 @@ def code(names: list[str], found: list[posezoo.Weights]) -> list[str]:
     tagged = f"{name}.{chosen.tag}" if chosen and (plain is None or not plain.sources) else name
     # without values, but with the layers that the weights have
     model = meta_model(name, **{**(chosen.arguments if chosen else {})})
+    if chosen and model.input_kind != "keypoints":
+        model.apply_input_settings({"input_size": chosen.input_size})
     with torch.device("meta"):
         inputs = model.example_input(2)
     values = {"b": 2, "k": model.num_keypoints, "t": inputs.shape[1]}

@@ -1,4 +1,4 @@
-"""NumPy arrays or torch tensors in, the same kind out: the conversions that all rooms share.
+"""NumPy arrays or torch tensors in, the same kind out: the conversions that all modules share.
 
 A function takes `ArrayT`, computes on `as_floats(...)` or `as_tensor(...)` and returns
 `same_kind(first_argument, result)`. A tensor passes through both unchanged.
