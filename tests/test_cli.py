@@ -166,7 +166,7 @@ def test_mistakes_are_one_line(capsys, tmp_path, photo, model):
     assert "--batch-size: expected a whole number" in fails(
         capsys, "predict", photo, "--model", model, "--batch-size", 0
     )
-    assert "--device: nowhere is not" in fails(capsys, "predict", photo, "--model", model, "--device", "nowhere")
+    assert "--device: 'nowhere' is not" in fails(capsys, "predict", photo, "--model", model, "--device", "nowhere")
     assert "--json: expected a file" in fails(capsys, "predict", photo, "--model", model, "--json", tmp_path)
     assert "no file has such a name" in fails(capsys, "predict", tmp_path / "*.webp", "--model", model)
     (tmp_path / "empty").mkdir()
