@@ -52,7 +52,7 @@ PAPERS: dict[str, tuple[Row, ...]] = {
         Row("PCKh, half the head", "posezoo/metrics/tables.py:mpii_pckh",
             "examples/evaluate.py --data mpii:MPII --model MODEL"),
         Row("RMSE over all joints and examples", f"{PCK}:rmse_total", "posezoo evaluate PRED --gt GT --metric rmse"),
-        Row("Table 2: 32.8, 21.5", f"{RECIPES}:RECIPES", RUN_POSERNN, "not reproduced: MPII is not to be had here"),
+        Row("Table 2: 32.8, 21.5", f"{RECIPES}:RECIPES", RUN_POSERNN, "not reproduced: MPII is not available here"),
     ),
     "DeepPose (Toshev & Szegedy, CVPR 2014)": (
         Row("normalisation by a box and its inverse (1, 2)", "posezoo/geometry/affine.py:normalize_points"),
@@ -174,7 +174,7 @@ PAPERS: dict[str, tuple[Row, ...]] = {
         Row("Table 4: errors fall with stages and clip length", "examples/train_rpsm.py:table", "",
             "on renders with the clip length, not clearly with the stages (`docs/results.md`)"),
         Row("Tables 1 to 3", f"{VIDEO}:main", RUN_RPSM,
-            "not reproduced: Human3.6M and HumanEva are not to be had here"),
+            "not reproduced: Human3.6M and HumanEva are not available here"),
         Row("trained weights", f"{RPSM}:rpsm_torch7", "",
             "the authors' files are read, but not distributed; `rpsm.people_192x192` is trained on renders"),
     ),
@@ -210,7 +210,7 @@ PAPERS: dict[str, tuple[Row, ...]] = {
         Row("Table 4: no residual", f"{LIFTER}:main", f"{RUN_SEQ2SEQ} --no-residual"),
         Row("Figure 3: T of 2 to 10", f"{LIFTER}:main", f"{RUN_SEQ2SEQ} --window 10"),
         Row("Tables 1, 2 and 5", f"{LIFTER}:main", RUN_SEQ2SEQ,
-            "not reproduced: the data are not to be had here; corrected by the authors to 58.25 and 44.09 mm"),
+            "not reproduced: the data are not available here; corrected by the authors to 58.25 and 44.09 mm"),
     ),
 }  # fmt: skip
 
