@@ -43,7 +43,7 @@ TASKS = {"image": "2D keypoints of images", "keypoints": "3D poses from 2D keypo
 CAPTIONS = {
     "image": "*Drawn with the weights in the package; on the right the heatmaps of networks that have them.*",
     "keypoints": "*Three frames of the sample video, drawn with the weights in the package: front, side and top view.*",
-    "clip": "*Three of ten frames of a rendered clip, drawn with the weights in the package: front, side and top view.*",
+    "clip": "*Three of ten frames of a rendered clip, drawn with the weights in the package: front, side, top.*",
 }
 LINES = {  # of a network with weights in the package
     "image": (
