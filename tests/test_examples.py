@@ -109,3 +109,8 @@ def test_publish_checks_a_folder_before_it_uploads(tmp_path, capsys):
 def test_the_readme_lists_every_script():
     readme = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
     assert [path.name for path in sorted((ROOT / "examples").glob("*.py")) if f"`{path.name}`" not in readme] == []
+
+
+def test_no_script_changes_the_search_path():
+    scripts = [path for folder in ("examples", "tools") for path in (ROOT / folder).glob("*.py")]
+    assert [path.name for path in scripts if "sys.path" in path.read_text(encoding="utf-8")] == []
