@@ -49,6 +49,7 @@ class Parsed(BaseException):
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_commands_are_understood(script, tmp_path, monkeypatch):
     """Those of docs/papers.md and of examples/README.md, up to the end of their command line."""
+    pytest.importorskip({"predict_ray.py": "ray"}.get(script, "torch"))
     real, main = argparse.ArgumentParser.parse_args, load_example(Path(script).stem).main
 
     def stop(parser, *arguments, **more):
