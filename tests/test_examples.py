@@ -88,6 +88,11 @@ def test_train_spatial_model_compares_with_the_detector_and_resumes(lspet, tmp_p
     assert "with the spatial model" in said
     # 15 maps of 16 x 16, the torso's among them, and displacements as large as the maps
     assert torch.load(tmp_path / "run" / "spatial_model.pt")["weight"].shape == (14, 15, 31, 31)
+    together = ["--joint", "--init", str(tmp_path / "run" / "spatial_model.pt"), "--output", str(tmp_path / "joint")]
+    load_example("train_spatial_model").main([*arguments, *together])
+    trained = posezoo.create(f"local-dir:{tmp_path / 'joint' / 'detector'}", pretrained=True)
+    detector = posezoo.create("simple_baseline_lite.lsp14_192x192", pretrained=True)
+    assert not torch.equal(trained.final_layer.weight, detector.final_layer.weight)
 
 
 def test_publish_checks_a_folder_before_it_uploads(tmp_path, capsys):
@@ -104,3 +109,8 @@ def test_publish_checks_a_folder_before_it_uploads(tmp_path, capsys):
 def test_the_readme_lists_every_script():
     readme = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
     assert [path.name for path in sorted((ROOT / "examples").glob("*.py")) if f"`{path.name}`" not in readme] == []
+
+
+def test_no_script_changes_the_search_path():
+    scripts = [path for folder in ("examples", "tools") for path in (ROOT / folder).glob("*.py")]
+    assert [path.name for path in scripts if "sys.path" in path.read_text(encoding="utf-8")] == []
