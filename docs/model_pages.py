@@ -41,9 +41,9 @@ PERMISSIVE = ("apache", "mit", "bsd", "cc0", "cc-by-4.0")
 TABLE_ROW = re.compile(r"^    (In|Out|   ?) +(\S+) +(\(B[^)]*\)) *(.*)$")
 TASKS = {"image": "2D keypoints of images", "keypoints": "3D poses from 2D keypoints", "clip": "3D poses from clips"}
 CAPTIONS = {
-    "image": "*Drawn with the weights in the package; on the right the heatmaps of networks that have them.*",
-    "keypoints": "*Three frames of the sample video, drawn with the weights in the package: front, side and top view.*",
-    "clip": "*Three of ten frames of a rendered clip, drawn with the weights in the package: front, side and top view.*",
+    "image": "The person of a photograph",
+    "keypoints": "Three frames of the sample video, in front, side and top view",
+    "clip": "Three of ten frames of a rendered clip, in front, side and top view",
 }
 LINES = {  # of a network with weights in the package
     "image": (
@@ -207,7 +207,9 @@ def pictures(found: list[posezoo.Weights]) -> list[str]:
     titles = [f"`{record.architecture}`" for record in shown]
     files = [input_picture(kind), *map(output_picture, shown)]
     cells = " | ".join(f"![{Path(file).stem}](../images/networks/{file})" for file in files)
-    return [f"| Input | {' | '.join(titles)} |", "|---" * len(files) + "|", f"| {cells} |", "", CAPTIONS[kind], ""]
+    maps = " On the right the heatmaps." if meta_model(shown[0].architecture).stride is not None else ""
+    caption = f"*{CAPTIONS[kind]}, drawn with the weights in the package.{maps}*"
+    return [f"| Input | {' | '.join(titles)} |", "|---" * len(files) + "|", f"| {cells} |", "", caption, ""]
 
 
 def number(value: float) -> str:
