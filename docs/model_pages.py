@@ -36,6 +36,12 @@ TITLES_3D = {
 }
 TITLES = {**TITLES_2D, **TITLES_3D}
 BIBLIOGRAPHY = {"deeppose_resnet": "deeppose"}  # page -> entry of papers.bib, where they differ
+STATEMENTS = {  # page -> section of papers.md
+    "posernn": "posernn-chen-low-2016",
+    "deeppose": "deeppose-toshev-szegedy-cvpr-2014",
+    "rpsm": "rpsm-lin-et-al-cvpr-2017",
+    "seq2seq3d": "hossain-little-eccv-2018",
+}
 LOWER = ("MPJPE", "MPJVE", "error")  # metrics of which lower is better
 PERMISSIVE = ("apache", "mit", "bsd", "cc0", "cc-by-4.0")
 TABLE_ROW = re.compile(r"^    (In|Out|   ?) +(\S+) +(\(B[^)]*\)) *(.*)$")
@@ -280,8 +286,11 @@ def page_text(page: str, names: list[str]) -> str:
             "There are no weights of this network with a published score. [Results](../results.md) has short training"
         ]
         lines += ["runs, [Inside your code](../inside_your_code.md) starts your own."]
-    if (DOCS / "papers.md").exists():
-        lines += ["", "[The papers](../papers.md) lists the paper's statements and how the code meets each of them."]
+    if page in STATEMENTS:
+        lines += [
+            "",
+            f"[The paper's statements](../papers.md#{STATEMENTS[page]}) one by one, with their places.",
+        ]
     if found:
         lines += ["", "## Weights", "", *weights_table(found)]
     if departures:
