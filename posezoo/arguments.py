@@ -92,5 +92,11 @@ def _check_kind(name: str, value: Any, kind: Any) -> None:
 
 
 def nearest(word: str, options: Iterable[str]) -> str:
+    """Return the end of a message that suggests similar options, "" if there are none.
+
+    Examples:
+        >>> nearest("coco18", ["coco17", "lsp14"])
+        " Did you mean 'coco17'?"
+    """
     near = difflib.get_close_matches(word, list(options), n=3)
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""

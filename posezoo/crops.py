@@ -172,6 +172,7 @@ def detected_boxes(
 
 
 def check_boxes(boxes: Any, height: int, width: int) -> Tensor:
+    """Return the boxes of an image of `height` x `width` as a tensor `(N, 4)`; else a ValueError."""
     try:
         numbers = np.asarray(boxes.detach().cpu() if isinstance(boxes, Tensor) else boxes)
     except (TypeError, ValueError) as error:
@@ -317,6 +318,7 @@ def _around(cut: Crops, box: np.ndarray, model: Any) -> Found:
 
 
 def check_precision(precision: str, device: str) -> str:
+    """Return the precision if it exists and the device has it; else a ValueError."""
     if precision not in PRECISIONS:
         raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
     if precision == "bf16" and device == "cuda" and not torch.cuda.is_bf16_supported():
