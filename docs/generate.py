@@ -1,5 +1,6 @@
 """Write what follows from the package: the pages and figures of the networks, the pages of the API
-reference, the tables of networks and weights in other pages, and the types of `posezoo.create`.
+reference, the page of all weights, the tables of networks and weights in other pages, and the types of
+`posezoo.create`.
 
 python docs/generate.py            write them
 python docs/generate.py --check    only say whether they are up to date; 1 if not
@@ -22,6 +23,7 @@ from model_pages import (
     title_of,
 )
 from typed_create import stub
+from weights_page import weights_page
 
 import papers
 
@@ -57,6 +59,7 @@ def generated() -> dict[Path, str]:
     for page, names in networks.items():
         texts[DOCS / "models" / f"{page}.md"] = page_text(page, names)
     texts[DOCS / "papers.md"] = papers.page()
+    texts[DOCS / "weights.md"] = weights_page()
     pages, overview, nav = api_pages()
     texts[DOCS / "api" / "index.md"] = overview
     texts |= {DOCS / "api" / f"{page}.md": text for page, text in pages.items()}

@@ -1,4 +1,4 @@
-"""NumPy arrays or torch tensors in, the same kind out: the conversions that all rooms share.
+"""NumPy arrays or torch tensors in, the same kind out: the conversions that all modules share.
 
 A function takes `ArrayT`, computes on `as_floats(...)` or `as_tensor(...)` and returns
 `same_kind(first_argument, result)`. A tensor passes through both unchanged.
@@ -59,8 +59,8 @@ def explained(function: Callable[Arguments, Result]) -> Callable[Arguments, Resu
             got = ", ".join(f"{name}={_described(value)}" for name, value in given.items())
             reason = " ".join(str(error).split())[:200]
             raise ValueError(
-                f"{function.__name__}: expected other arguments, see its documentation; got {got} "
-                f"({type(error).__name__}: {reason})"
+                f"{function.__qualname__.rpartition('<locals>.')[2]}: expected other arguments, see its documentation; "
+                f"got {got} ({type(error).__name__}: {reason})"
             ) from error
 
     return call
@@ -98,6 +98,22 @@ def check_number(value: Any, name: str, low: float = 0.0, *, open: bool = False)
         raise ValueError(f"{name}: expected a finite number {least} {low:g}, got {value!r}")
 
 
+def check_count(value: Any, name: str) -> None:
+    """Check a number of things, such as the size of a batch.
+
+    Raises:
+        ValueError: anything but a whole number, 1 or more.
+
+    Examples:
+        >>> check_count(16, "batch_size")
+        >>> check_count(2.5, "batch_size")
+        Traceback (most recent call last):
+        ValueError: batch_size: expected a whole number, 1 or more, got 2.5
+    """
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}: expected a whole number, 1 or more, got {value!r}")
+
+
 def check_size(size: Any) -> None:
     """Check the height and width of an image or a heatmap.
 
@@ -110,6 +126,24 @@ def check_size(size: Any) -> None:
     sides = size if isinstance(size, tuple | list | torch.Size) and len(size) == 2 else [0]
     if not all(isinstance(side, int | np.integer) and 0 < side <= MOST_SIDE for side in sides):
         raise ValueError(f"size: expected (H, W), two whole numbers from 1 to {MOST_SIDE}, got {size!r}")
+
+
+def check_device(device: str | torch.device | None, name: str = "device") -> None:
+    """Check that a device is there; None is.
+
+    Raises:
+        ValueError: no such device here.
+
+    Examples:
+        >>> check_device("cpu")
+    """
+    try:
+        torch.empty(0, device=device)
+        if torch.device(device or "cpu").type == "meta":
+            raise RuntimeError("the meta device has no memory")
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{name}: {device!r} is not available here; 'cpu' always is ({reason})") from error
 
 
 def check_permutation(index: Any, count: int) -> None:
