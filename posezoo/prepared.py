@@ -134,7 +134,7 @@ def prepare(model: nn.Module, image: Tensor, dtype: torch.dtype = torch.float32)
         network.get_submodule(last).float()
     if _can_pack(image.device, dtype):
         for name, size in sizes.items():
-            layer: Any = network.get_submodule(name)
+            layer = network.get_submodule(name)
             # a subclass may pad in its own way
             if type(layer) in CONVOLUTIONS and layer.padding_mode == "zeros" and isinstance(layer.padding, tuple):
                 _replace(network, name, PackedConvolution(layer, size))
@@ -242,11 +242,11 @@ def _look(network: nn.Module, image: Tensor) -> tuple[list[tuple[str, str]], dic
     hooks = [m.register_forward_hook(watch(name)) for name, m in network.named_modules() if isinstance(m, kinds)]
     with torch.no_grad(), uses:
         output = network(image[:1])
-    last = producers[id(output)][0] if id(output) in producers else ""
+    last = producers[id(output)][0] if uses.counts.get(id(output)) == 0 else ""
     for hook in hooks:
         hook.remove()
     once = [(conv, norm) for conv, norm, tensor in pairs if runs[conv] == runs[norm] == uses.counts[tensor] == 1]
-    return once, sizes, last
+    return once, sizes, last if runs.get(last) == 1 else ""
 
 
 def _replace(network: nn.Module, name: str, layer: nn.Module) -> None:

@@ -7,17 +7,13 @@ arrive, and return, in its own place.
 import inspect
 import json
 import pickle
-import sys
 import warnings
-from pathlib import Path
 
+import fresh_process
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-
-sys.path.insert(0, str(Path(__file__).parent))
-import fresh_process
 from toy import scratch_registry
 
 import posezoo
@@ -547,7 +543,7 @@ def test_models_that_do_not_lift(video):
 
 
 def test_batch_size_of_nothing(video):
-    with pytest.raises(ValueError, match="batch_size: expected 1 or more, got 0"):
+    with pytest.raises(ValueError, match="batch_size: expected a whole number, 1 or more, got 0"):
         posezoo.lift(video, Oracle(), skeleton="h36m17", batch_size=0)
 
 

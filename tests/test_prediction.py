@@ -17,14 +17,12 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import fresh_process
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
-
-sys.path.insert(0, str(Path(__file__).parent))
-import fresh_process
 from toy import scratch_registry
 
 import posezoo
@@ -717,7 +715,7 @@ def test_unknown_models(photo):
 
 
 def test_batch_size_of_nothing(photo):
-    with pytest.raises(ValueError, match="batch_size: expected 1 or more, got 0"):
+    with pytest.raises(ValueError, match="batch_size: expected a whole number, 1 or more, got 0"):
         posezoo.predict(photo[0], Oracle(), batch_size=0)
 
 

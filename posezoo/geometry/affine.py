@@ -21,6 +21,7 @@ from posezoo.arrays import (
     ArrayT,
     as_floats,
     as_tensor,
+    check_count,
     check_number,
     check_permutation,
     check_size,
@@ -276,8 +277,7 @@ def shrink(image: ArrayT, factor: int) -> tuple[ArrayT, ArrayT]:
         >>> tuple(small.shape), transform_points(torch.tensor([[0.5, 0.5]]), matrix).tolist()
         ((1, 3, 3, 2), [[0.0, 0.0]])
     """
-    if not isinstance(factor, int) or factor < 1:
-        raise ValueError(f"factor: expected a whole number of 1 or more, got {factor!r}")
+    check_count(factor, "factor")
     pixels = _floating(image, "image")
     # channel by channel, because pooling copies images with interleaved channels, and photographs are large
     channels = pixels.split(1, dim=1)
