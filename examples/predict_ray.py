@@ -112,7 +112,8 @@ def main() -> None:
     parser.add_argument("--address", help="of a Ray cluster, such as auto; defaults to this machine")
     args = parser.parse_args()
 
-    ray.init(address=args.address, num_cpus=None if args.address else args.workers + 1, log_to_driver=False)
+    local: dict[str, Any] = {} if args.address else {"num_cpus": args.workers + 1, "include_dashboard": False}
+    ray.init(address=args.address, log_to_driver=False, **local)
     images = list_images(args.images)
     args.out.mkdir(parents=True, exist_ok=True)
     listing = args.out / "images.json"

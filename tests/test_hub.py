@@ -204,7 +204,8 @@ def test_a_body_that_never_comes_whole(hub, versions, tmp_path):
     text = run(script, hub.environment(tmp_path))
     assert "hf-hub:someone/pose" in text
     assert "hf download someone/pose model.safetensors" in text
-    cached = [path for path in (tmp_path / "hub").rglob("*") if path.is_file() and "blobs" in path.parts]
+    blobs = [path for path in (tmp_path / "hub").rglob("*") if path.is_file() and "blobs" in path.parts]
+    cached = [path for path in blobs if path.suffix != ".incomplete"]  # which older clients leave
     assert [path.stat().st_size for path in cached] == [len(versions[0][0]["config.json"])]  # nothing half-cached
     hub.cut_after = []
     total = run('print(json.dumps(total(posezoo.from_pretrained("someone/pose"))))', hub.environment(tmp_path))
