@@ -300,6 +300,7 @@ class Network:
         keypoints, scores = self._run(self.model.predict, torch.cat(pixels).split(self.batch_size) if pixels else ())
         counts = [len(cut.boxes) for cut in shared]
         together = iter(zip(keypoints.split(counts), scores.split(counts), strict=True))
+        outputs: list[tuple[Tensor, Tensor]]
         outputs = [self._run_on_image(cut) if cut.pixels is None else next(together) for cut in crops]
         return [
             replace(cut.people(*output, self.model.skeleton), image=cut.source)
