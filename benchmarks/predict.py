@@ -63,9 +63,9 @@ def authors_network(name: str, folder: Path) -> torch.nn.Module:
     place, module_name = SOURCES[name]
     if not (folder / place).is_dir():
         raise FileNotFoundError(f"{folder / place}")
-    sys.path.insert(0, str(folder / place))
+    own, sys.path[0] = sys.path[0], str(folder / place)  # not beside our own models.py
     module = importlib.import_module(module_name)
-    sys.path.pop(0)
+    sys.path[0] = own
     if name == "hourglass_2":
         return module.PoseNet(2, 256, 16).eval()
     extra = Settings(NUM_LAYERS=50, NUM_DECONV_LAYERS=3, NUM_DECONV_FILTERS=[256] * 3, NUM_DECONV_KERNELS=[4] * 3)
@@ -92,6 +92,8 @@ def with_reference(name: str, folder: Path | None) -> tuple[Any, Callable[[Tenso
         model = posezoo.load_checkpoint(posezoo.create(name), path).eval()
     if name == "hourglass_2":
         return model, lambda image: theirs(image.permute(0, 2, 3, 1))[:, -1], "the authors'"
+    if name == "simple_baseline_resnet50":  # of BGR images, which `load_checkpoint` has folded into ours
+        return model, lambda image: theirs(model.normalize(image).flip(1)), "the authors'"
     return model, lambda image: theirs(model.normalize(image)), "the authors'"
 
 
