@@ -124,6 +124,7 @@ def text_at(site, url):
     page, _, place = url.partition("#")
     text = (site / page / "index.html").read_text(encoding="utf-8")
     text = text[text.index(f'id="{place}"') :] if place else text
+    text = re.sub(r"</?span[^>]*>", "", text)  # the colours of code
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)).split())
 
 
