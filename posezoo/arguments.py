@@ -81,7 +81,7 @@ def _check_arguments(arch: str, given: dict[str, Any], arguments: Iterable[str])
 
 def _check_kind(name: str, value: Any, kind: Any) -> None:
     """Check a value of an argument that is annotated as a bool, an int or a float."""
-    whole = isinstance(value, Integral) and not isinstance(value, bool) and value >= 0
+    whole = isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0
     right, expected = {
         bool: (isinstance(value, bool), "True or False"),
         int: (whole, "a whole number, 0 or more"),

@@ -7,7 +7,7 @@ A function takes `ArrayT`, computes on `as_floats(...)` or `as_tensor(...)` and 
 import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
@@ -20,6 +20,7 @@ ArrayT = TypeVar("ArrayT", np.ndarray, Tensor)  # a result has the kind of the a
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 MOST_SIDE = 2**16 - 1  # pixels, of an image
+LARGE = 2**25  # bytes; the C library returns larger memory to the system, so that each result needs new pages
 FOREIGN = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
@@ -214,6 +215,27 @@ def as_floats(array: Any, name: str, like: Tensor | None = None) -> Tensor:
         )
     tensor: Tensor = array if array.is_floating_point() else array.float()
     return tensor if like is None else tensor.to(like.device)
+
+
+def large_empty(shape: Sequence[int], like: Tensor) -> Tensor | None:
+    """Return memory for a large result on a CPU; None where torch allocates it as well itself.
+
+    NumPy asks the system for pages of 2 MB where it can, torch for pages of 4 kB. Their first use
+    takes longer than writing a large result.
+
+    Args:
+        shape: of the result.
+        like: an operand, of the result's dtype.
+
+    Examples:
+        >>> large_empty((2, 3), torch.ones(1)) is None, large_empty((4000, 4000), torch.ones(1)).shape
+        (True, torch.Size([4000, 4000]))
+    """
+    size = math.prod(shape) * like.element_size()
+    plain = type(like) is Tensor and like.is_cpu and not like.requires_grad  # no tensor without data
+    if size < LARGE or not plain or torch.compiler.is_compiling():
+        return None
+    return torch.from_numpy(np.empty(size, np.uint8)).view(like.dtype).view(*shape)
 
 
 def as_numpy(values: Any) -> np.ndarray:

@@ -4,10 +4,12 @@
 inputs for a network; `Network` runs one. `posezoo.predict` is made of these three.
 """
 
+import collections
 import contextlib
 import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -114,20 +116,44 @@ def _load(item: Any) -> Tensor | ValueError:
         return error
 
 
+def loaded(items: Iterable[Any], ahead: int = 0) -> Iterator[tuple[Any, Tensor | ValueError]]:
+    """Yield each item with its image, or with the error of loading it.
+
+    Args:
+        items: images as `load_image` takes them.
+        ahead: images that threads load while the caller works. 0: each is loaded when it is needed.
+
+    Examples:
+        >>> [type(image).__name__ for _, image in loaded([np.zeros((2, 2, 3)), "missing.jpg"], ahead=1)]
+        ['Tensor', 'ValueError']
+    """
+    if not ahead:
+        yield from ((item, _load(item)) for item in items)
+        return
+    waiting: collections.deque[tuple[Any, Future[Tensor | ValueError]]] = collections.deque()
+    with ThreadPoolExecutor(ahead) as readers:
+        for item in items:
+            waiting.append((item, readers.submit(_load, item)))
+            if len(waiting) > ahead:
+                first, image = waiting.popleft()
+                yield first, image.result()
+        for item, image in waiting:
+            yield item, image.result()
+
+
 def _path(item: Any) -> str | Path | None:
     return item if isinstance(item, str | Path) else None
 
 
 def given_boxes(
-    items: Iterable[Any], item_boxes: Iterable[Any], model: Any, second_pass: bool
+    items: Iterable[tuple[Any, Tensor | ValueError]], item_boxes: Iterable[Any], model: Any, second_pass: bool
 ) -> Iterator[Found | ValueError]:
-    """Yield every image with the boxes that were given for it."""
+    """Yield every image of `loaded` with the boxes that were given for it."""
     rest = iter(item_boxes)  # may be endless
-    for number, item in enumerate(items):
+    for number, (item, image) in enumerate(items):
         given = next(rest, rest)
         if given is rest:
             raise ValueError(f"boxes: expected some for each image, got them for {number}; None is for one person")
-        image = _load(item)
         if isinstance(image, ValueError):
             yield image
             continue
@@ -140,13 +166,12 @@ def given_boxes(
 
 
 def detected_boxes(
-    items: Iterable[Any], detector: Detector, model: Any, batch_size: int
+    items: Iterable[tuple[Any, Tensor | ValueError]], detector: Detector, model: Any, batch_size: int
 ) -> Iterator[Found | ValueError]:
-    """Yield every image with the boxes that a detector finds in it."""
+    """Yield every image of `loaded` with the boxes that a detector finds in it."""
     rest, number = iter(items), -1
     while group := list(itertools.islice(rest, min(DETECT_TOGETHER, batch_size))):
-        loaded = [_load(item) for item in group]
-        images = [image for image in loaded if isinstance(image, Tensor)]
+        images = [image for _, image in group if isinstance(image, Tensor)]
         before = [image.sum(dtype=torch.float64) for image in images]
         found = detector(images) if images else []
         if any(image.sum(dtype=torch.float64) != total for image, total in zip(images, before, strict=True)):
@@ -154,7 +179,7 @@ def detected_boxes(
         outputs = list(found) if isinstance(found, Iterable) else []
         if len(outputs) != len(images):
             raise ValueError(f"detector: expected (boxes, scores) for each of {len(images)} images, got {len(outputs)}")
-        for item, image in zip(group, loaded, strict=True):
+        for item, image in group:
             number += 1
             if isinstance(image, ValueError):
                 yield image
@@ -275,6 +300,7 @@ class Network:
         keypoints, scores = self._run(self.model.predict, torch.cat(pixels).split(self.batch_size) if pixels else ())
         counts = [len(cut.boxes) for cut in shared]
         together = iter(zip(keypoints.split(counts), scores.split(counts), strict=True))
+        outputs: list[tuple[Tensor, Tensor]]
         outputs = [self._run_on_image(cut) if cut.pixels is None else next(together) for cut in crops]
         return [
             replace(cut.people(*output, self.model.skeleton), image=cut.source)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import torch
 
 from posezoo.arrays import check_count, check_device
-from posezoo.crops import Crops, Found, Network, check_precision, detected_boxes, given_boxes
+from posezoo.crops import Crops, Found, Network, check_precision, detected_boxes, given_boxes, loaded
 from posezoo.detectors import Detector, load_detector
 from posezoo.people import People
 from posezoo.progress import with_progress
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "simple_baseline_lite"
 BATCH_SIZE = {"cpu": 16}  # crops; larger batches are no faster on a CPU and report progress more rarely
 GPU_BATCH_SIZE = 64
+AHEAD = 2  # images of a list that threads load while the network runs
 IMAGES_TOGETHER = 2**29  # bytes of the images that wait for their second pass
 SMOOTHING = ("one-euro",)
 CONTRACT = ("input_size", "padding", "keep_aspect", "corner_aligned")  # attributes of a model that `predict` reads
@@ -294,7 +295,9 @@ def predict_stream(
     size = batch_size or BATCH_SIZE.get(kind, GPU_BATCH_SIZE)
     network = Network(model, flip, size, check_precision(precision, kind), _from_image(model, scales), prepare)
     times: collections.deque[float | None] = collections.deque()
-    items = _note_times(images, times)
+    # of a list only: an iterable may wait for what it yields next, such as the frames of a camera
+    several = isinstance(images, list | tuple) and len(images) > 1
+    items = loaded(_note_times(images, times), ahead=AHEAD if several else 0)
     if detector is None:
         again = second_pass and getattr(model, "region", "person") != "image"
         found = given_boxes(items, itertools.repeat(None) if boxes is None else boxes, model, again)

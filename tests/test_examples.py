@@ -51,6 +51,17 @@ def test_two_processes_have_the_gradients_of_one(tmp_path):
         assert_close(two[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
 
 
+@pytest.mark.slow
+def test_two_processes_train_a_recipe_for_images(lspet, tmp_path):
+    said = run_distributed(
+        2, ROOT / "examples" / "train_heatmap.py", "--data", lspet, "--train-images", 1, 8, "--val-images", 9, 12,
+        "--size", 64, 64, "--batch-size", 2, "--workers", 0, "--output", tmp_path / "run", "--epochs", 1,
+    )  # fmt: skip
+    assert said.count("epoch 0: loss") == 1
+    assert json.loads((tmp_path / "run" / "progress.json").read_text())["epochs_done"] == 1
+    assert posezoo.create(f"local-dir:{tmp_path / 'run' / 'model'}", pretrained=True).skeleton.name == "lsp14"
+
+
 def test_predict_people_draws_two(tmp_path, capsys):
     output = tmp_path / "people.png"
     boxes = ["--box", "0", "0", "250", "500", "--box", "250", "0", "500", "500"]
