@@ -179,6 +179,13 @@ def test_versions_and_addresses_agree():
     assert (f"repo_url: {address}" in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")) == bool(address)
 
 
+def test_the_texts_of_networks_have_their_number_of_parameters():
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "models").glob("*.md"))
+    rows = re.findall(r"^\| `(\w+)` \| ([\d.]+) M \| .*?(?<!stages of) ([\d.]+) million", pages, flags=re.MULTILINE)
+    assert len(rows) > 30
+    assert [row for row in rows if row[1] != row[2]] == []
+
+
 def test_the_results_have_the_numbers_of_the_records():
     """Each measured score of weights in the package stands in the texts of the results, by hand."""
     text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").partition("<!-- end of shipped -->")[2]
