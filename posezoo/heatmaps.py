@@ -86,7 +86,7 @@ def encode(
     check_number(sigma, "sigma", open=True)
     for step in pair_of(stride):
         check_number(step, "stride", open=True)
-    points, weights = visible_keypoints(keypoints, visible)
+    points, given = visible_keypoints(keypoints, visible)
 
     stride_y, stride_x = pair_of(stride)
     center = (points - offset) / points.new_tensor([stride_x, stride_y])
@@ -98,7 +98,7 @@ def encode(
     lengths = points.new_tensor([size[1], size[0]])
     # + 1: their test lets a Gaussian pass that ends one cell before the left or top edge
     inside = ((edge - reach < lengths) & (edge + reach + 1 >= 0)).all(dim=-1)
-    weights = weights * inside
+    weights: Tensor = given * inside
 
     profiles = []  # the Gaussian is the product of a profile along x and one along y
     for axis, length in enumerate((size[1], size[0])):

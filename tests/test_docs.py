@@ -196,7 +196,7 @@ def test_the_results_have_the_numbers_of_the_records():
 
 def test_the_tree_in_the_readme_is_the_repository():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    listed = set(re.findall(r"^  (\w+(?:\.py|/))\s", readme, flags=re.MULTILINE))
+    listed = set(re.findall(r"^  (\w+(?:\.pyi?|/))\s", readme, flags=re.MULTILINE))
     there = {path.name + "/" * path.is_dir() for path in (ROOT / "posezoo").iterdir() if path.name[0] != "_"}
     assert listed - {"__init__.py", "__main__.py"} == there - {"py.typed"}
 

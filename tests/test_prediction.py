@@ -26,9 +26,11 @@ from torch import Tensor, nn
 from toy import scratch_registry
 
 import posezoo
+import posezoo.crops
 from posezoo.crops import loaded
 from posezoo.geometry import box_to_crop, crop, crop_matrix
 from posezoo.images import load_image, load_image_uint8
+from posezoo.inputs import crop_filled
 from posezoo.metrics import read_coco_results
 from posezoo.prediction import People
 from posezoo.skeletons import Skeleton, get_skeleton
@@ -1225,3 +1227,21 @@ print((peak() - before) / photo[..., 0].size)
 def test_a_large_photograph_needs_few_bytes_per_pixel():
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 12 + 8  # float32 RGB, and 8 bytes beyond
+
+
+def test_a_crowd_is_cropped_in_batches(photo, monkeypatch):
+    cut = []
+
+    def counted(image, matrices, *rest):
+        cut.append(len(matrices))
+        return crop_filled(image, matrices, *rest)
+
+    monkeypatch.setattr(posezoo.crops, "crop_filled", counted)
+    low = np.random.default_rng(0).uniform(0, 40, (50, 2))
+    boxes = np.concatenate([low, low + 30], axis=1)
+    many = posezoo.predict([photo[0]] * 2, Oracle(), [boxes, boxes[:3]], batch_size=8)
+    assert max(cut) == 8
+    whole = posezoo.predict(photo[0], Oracle(), boxes, batch_size=64)
+    np.testing.assert_array_equal(many[0].keypoints, whole.keypoints)
+    np.testing.assert_array_equal(many[1].keypoints, whole.keypoints[:3])
+    assert len(many[0]) == 50
