@@ -27,6 +27,7 @@ from toy import scratch_registry
 
 import posezoo
 import posezoo.crops
+from posezoo.crops import loaded
 from posezoo.geometry import box_to_crop, crop, crop_matrix
 from posezoo.images import load_image, load_image_uint8
 from posezoo.inputs import crop_filled
@@ -1073,6 +1074,26 @@ def test_images_that_wait_for_a_second_pass_do_not_fill_the_memory(monkeypatch):
     model = Spotter()
     assert len(posezoo.predict([white(96, 128, (10, 20, 50, 90))] * 5, model)) == 5
     assert [len(batch) for batch in model.batches] == [2, 2, 2, 2, 1, 1]
+
+
+def test_images_of_a_list_are_read_ahead_in_order_and_not_all_at_once(tmp_path):
+    taken = []
+
+    def items():
+        for number in range(6):
+            taken.append(number)
+            yield tmp_path / "missing.jpg" if number == 1 else np.full((2, 3, 3), 40 * number, np.uint8)
+
+    stream = loaded(items(), ahead=2)
+    (_, first), (path, error), (_, third) = (next(stream) for _ in range(3))
+    assert taken == [0, 1, 2, 3, 4]  # two more than were asked for
+    assert path == tmp_path / "missing.jpg"
+    assert isinstance(error, ValueError)
+    values = [first, third, *(image for _, image in stream)]
+    assert [round(float(value.mean()) * 255) for value in values] == [0, 80, 120, 160, 200]
+    stream = loaded(items(), ahead=0)
+    assert next(stream)[1].shape == (3, 2, 3)
+    assert taken == [0, 1, 2, 3, 4, 5, 0]
 
 
 def test_a_stream_comes_one_by_one_and_goes_on_after_damaged_images(tmp_path, photo):
