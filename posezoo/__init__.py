@@ -41,9 +41,9 @@ _EXPORTS = {
 _MODULES = (
     "arguments", "backbones", "catalogue", "checkpoints", "codecs", "commands", "completion", "contract",
     "convert", "crops", "data", "detectors", "evaluate", "export", "features", "geometry", "heads", "heatmaps",
-    "images", "inputs", "layers", "lifting", "losses", "metrics", "mirror", "models", "people", "poses3d", "prediction",
-    "prepared", "progress", "refinement", "registry", "skeletons", "spatial_model", "tracking", "video", "viz",
-    "weights", "writing",
+    "images", "inputs", "layers", "lifting", "losses", "metrics", "mirror", "models", "people",
+    "person_detector", "poses3d", "prediction", "prepared", "progress", "refinement", "registry", "skeletons",
+    "spatial_model", "tracking", "video", "viz", "weights", "writing",
 )  # fmt: skip
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     import posezoo.mirror as mirror
     import posezoo.models as models
     import posezoo.people as people
+    import posezoo.person_detector as person_detector
     import posezoo.poses3d as poses3d
     import posezoo.prediction as prediction
     import posezoo.prepared as prepared
