@@ -150,7 +150,28 @@ def test_train_detector_and_resume(example, photographs, renders, tmp_path, caps
     assert "epoch 1:" in capsys.readouterr().out
     assert json.loads((tmp_path / "progress.json").read_text())["epochs_done"] == 2
     assert 0 <= report["ap50"] <= 1
-    from posezoo.detectors import PersonDetector
+    evaluation = load_example("evaluate_detector")
+    scored = evaluation.main(["--detector", str(tmp_path / "model"), "--data", f"lspet:{photographs}",
+                              "--images", "11", "12", "--pictures", "2"])  # fmt: skip
+    assert scored["photographs"]["people"] == 2
+    assert set(scored["composed"]) == set(report)
 
-    [(boxes, scores)] = PersonDetector(tmp_path / "model", threshold=0)([torch.rand(3, 40, 60)])
-    assert boxes.shape == (len(scores), 4)
+
+def test_photographs_with_annotations(photographs, tmp_path):
+    """A detector with everything right: one person, one who is too small, and two in a crowd."""
+    evaluation = load_example("evaluate_detector")
+    rows = [([10, 10, 30, 60], 9, 0), ([50, 10, 5, 9], 0, 0), ([60, 60, 50, 50], 0, 1)]
+    content = {
+        "images": [{"id": 1, "file_name": "im00001.jpg"}],
+        "annotations": [
+            {"image_id": 1, "bbox": box, "num_keypoints": count, "iscrowd": crowd} for box, count, crowd in rows
+        ],
+    }
+    (tmp_path / "people.json").write_text(json.dumps(content))
+    boxes = torch.tensor([[10.0, 10, 40, 70], [50, 10, 55, 19], [62, 62, 90, 100], [80, 70, 105, 108]])
+    reports = evaluation.annotated(
+        lambda images: [(boxes, torch.tensor([0.9, 0.8, 0.7, 0.6]))], tmp_path / "people.json", photographs / "images"
+    )
+    assert reports["annotated"]["ap50"] == 1
+    assert reports["annotated"]["people"] == 2
+    assert reports["with keypoints"]["recall@0.5"] == reports["with keypoints"]["people"] == 1
