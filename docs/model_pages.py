@@ -13,6 +13,8 @@ from architectures import SHOWN
 import posezoo
 
 DOCS = Path(__file__).parent
+PICTURES = DOCS / "images" / "networks"
+STREET, PERSON = "docs/images/street.jpg", (276, 122, 414, 376)  # a photograph, the box of its person
 # page -> title, in the order of the navigation
 TITLES_2D = {
     "simple_baseline": "Simple Baselines",
@@ -38,10 +40,26 @@ LOWER = ("MPJPE", "MPJVE", "error")  # metrics of which lower is better
 PERMISSIVE = ("apache", "mit", "bsd", "cc0", "cc-by-4.0")
 TABLE_ROW = re.compile(r"^    (In|Out|   ?) +(\S+) +(\(B[^)]*\)) *(.*)$")
 TASKS = {"image": "2D keypoints of images", "keypoints": "3D poses from 2D keypoints", "clip": "3D poses from clips"}
-OUTPUTS = {
-    "image": "keypoints, scores = model.predict(inputs)  # ({b}, {k}, 2) pixels",
-    "keypoints": "pose3d, scores = model.predict(inputs)  # ({b}, {t}, {k}, 3) mm",
-    "clip": "pose3d, scores = model.predict(inputs)  # ({b}, {t}, {k}, 3) mm",
+CAPTIONS = {
+    "image": "*Drawn with the weights in the package; on the right the heatmaps of networks that have them.*",
+    "keypoints": "*Three frames of the sample video, drawn with the weights in the package: front, side and top view.*",
+    "clip": "*Three of ten frames of a rendered clip, drawn with the weights in the package: front, side, top.*",
+}
+LINES = {  # of a network with weights in the package
+    "image": (
+        f'people = posezoo.predict("{STREET}", model, boxes=[{list(PERSON)}])',
+        'people.save("drawn.png")  # people.keypoints: (1, {k}, 2) pixels of the photograph',
+    ),
+    "keypoints": (
+        "video = posezoo.data.sample_video()",
+        'poses = posezoo.lift(video["keypoints"], model, skeleton=video["skeleton"])  # poses.pose3d: (76, 17, 3) mm',
+    ),
+    "clip": (),
+}
+RESULTS = {
+    "image": "keypoints, scores = model.predict(inputs)  # ({b}, {k}, 2) pixels of the input, ({b}, {k})",
+    "keypoints": "pose3d, scores = model.predict(inputs)  # ({b}, {t}, {k}, 3) mm from the pelvis",
+    "clip": "pose3d, scores = model.predict(inputs)  # ({b}, {t}, {k}, 3) mm from the pelvis",
 }
 
 
@@ -132,7 +150,7 @@ def indented(rows: list[str]) -> list[str]:
 
 
 def code(names: list[str], found: list[posezoo.Weights]) -> list[str]:
-    """Four lines that run: create, input, prediction."""
+    """A few lines that run: create, predict for a file, predict for tensors."""
     ready = [record for record in found if record.sources]
     chosen = min(ready, key=lambda record: not is_shipped(record), default=None)
     name = chosen.architecture if chosen else names[0]
@@ -140,19 +158,56 @@ def code(names: list[str], found: list[posezoo.Weights]) -> list[str]:
     tagged = f"{name}.{chosen.tag}" if chosen and (plain is None or not plain.sources) else name
     # without values, but with the layers that the weights have
     model = meta_model(name, **{**(chosen.arguments if chosen else {})})
+    if chosen and model.input_kind != "keypoints":
+        model.apply_input_settings({"input_size": chosen.input_size})
     with torch.device("meta"):
         inputs = model.example_input(2)
-    result = OUTPUTS[model.input_kind].format(b=2, k=model.num_keypoints, t=inputs.shape[1])
+    values = {"b": 2, "k": model.num_keypoints, "t": inputs.shape[1]}
     weights = ", pretrained=True" if chosen else ""
+    ready_lines = LINES[model.input_kind] if chosen and is_shipped(chosen) else ()
     return [
         "```python",
         "import posezoo",
         "",
         f'model = posezoo.create("{tagged}"{weights}).eval()',
+        *(line.format(**values) for line in ready_lines),
         f"inputs = model.example_input(batch=2)  # {tuple(inputs.shape)}",
-        result,
+        RESULTS[model.input_kind].format(**values),
         "```",
     ]
+
+
+def is_lower_better(metric: str) -> bool:
+    return any(word in metric for word in LOWER)
+
+
+def shown_weights(found: list[posezoo.Weights] | None = None) -> list[posezoo.Weights]:
+    """Of each network with weights in the package its first ones, of all networks or of some records."""
+    shipped = filter(is_shipped, records(posezoo.list_models()) if found is None else found)
+    first: dict[str, posezoo.Weights] = {}
+    for record in shipped:
+        first.setdefault(record.architecture, record)
+    return list(first.values())
+
+
+def input_picture(kind: str) -> str:
+    return f"input_{kind}.jpg"
+
+
+def output_picture(record: posezoo.Weights) -> str:
+    return f"{record.architecture}.jpg"
+
+
+def pictures(found: list[posezoo.Weights]) -> list[str]:
+    """The input, and the output of each network of a page that has weights in the package."""
+    shown = shown_weights(found)
+    if not shown:
+        return []
+    kind = input_kind(shown[0].architecture)
+    titles = [f"`{record.architecture}`" for record in shown]
+    files = [input_picture(kind), *map(output_picture, shown)]
+    cells = " | ".join(f"![{Path(file).stem}](../images/networks/{file})" for file in files)
+    return [f"| Input | {' | '.join(titles)} |", "|---" * len(files) + "|", f"| {cells} |", "", CAPTIONS[kind], ""]
 
 
 def number(value: float) -> str:
@@ -168,8 +223,7 @@ def best(found: list[posezoo.Weights]) -> list[str]:
                 scores.setdefault((data, metric), []).append((value, record))
     rows = []
     for (data, metric), values in scores.items():
-        lower = any(word in metric for word in LOWER)
-        value, record = (min if lower else max)(values, key=lambda pair: pair[0])
+        value, record = (min if is_lower_better(metric) else max)(values, key=lambda pair: pair[0])
         rows.append(
             f"| {data} | {metric} | {number(value)} | `{record.architecture}.{record.tag}` | {record.metrics_by} |"
         )
@@ -209,13 +263,7 @@ def page_text(page: str, names: list[str]) -> str:
         lines += [f"![The network, drawn from its modules](../images/networks/{page}.svg)", ""]
         lines += [f"*`{SHOWN[page][0]}` on its example input. Rows are resolutions, numbers are channels.*", ""]
     lines += [text.strip("\n"), "", "## Use", "", *code(names, found), ""]
-    pictures = [(DOCS / "images" / "networks" / f"{page}_{kind}.jpg").exists() for kind in ("input", "output")]
-    if all(pictures):
-        lines += ["| Input | Output |", "|---|---|"]
-        lines += [
-            f"| ![Input](../images/networks/{page}_input.jpg) | ![Output](../images/networks/{page}_output.jpg) |",
-            "",
-        ]
+    lines += pictures(found)
     lines += [f"Every class and function is in the [API reference](../api/models.{page}.md).", ""]
     lines += ["## Names", "", "| Name | Parameters | |", "|---|---:|---|"]
     for name in names:

@@ -51,7 +51,7 @@ PAPERS: dict[str, tuple[Row, ...]] = {
         Row("PCKh, half the head", "posezoo/metrics/tables.py:mpii_pckh",
             "examples/evaluate.py --data mpii:MPII --model MODEL"),
         Row("RMSE over all joints and examples", f"{PCK}:rmse_total", "posezoo evaluate PRED --gt GT --metric rmse"),
-        Row("Table 2: 32.8, 21.5", f"{RECIPES}:RECIPES", RUN_POSERNN, "not reproduced: MPII is not to be had here"),
+        Row("Table 2: 32.8, 21.5", f"{RECIPES}:RECIPES", RUN_POSERNN, "not reproduced: MPII is not available here"),
     ),
     "DeepPose (Toshev & Szegedy, CVPR 2014)": (
         Row("normalisation by a box and its inverse (1, 2)", "posezoo/geometry/affine.py:normalize_points"),
@@ -163,7 +163,7 @@ PAPERS: dict[str, tuple[Row, ...]] = {
         Row("Table 4: no_MPII", f"{VIDEO}:Frames",
             "examples/train_rpsm_video.py --phase trunk --data h36m:H36M --frames VIDEOS"),
         Row("Tables 1 to 3", f"{VIDEO}:main", RUN_RPSM,
-            "not reproduced: Human3.6M and HumanEva are not to be had here"),
+            "not reproduced: Human3.6M and HumanEva are not available here"),
     ),
     "Hossain & Little (ECCV 2018)": (
         Row("encoder over 2D, final state to the decoder", f"{SEQ2SEQ}:Seq2Seq3D", RUN_SEQ2SEQ),
@@ -196,7 +196,7 @@ PAPERS: dict[str, tuple[Row, ...]] = {
         Row("Table 4: no residual", f"{LIFTER}:main", f"{RUN_SEQ2SEQ} --no-residual"),
         Row("Figure 3: T of 2 to 10", f"{LIFTER}:main", f"{RUN_SEQ2SEQ} --window 10"),
         Row("Tables 1, 2 and 5", f"{LIFTER}:main", RUN_SEQ2SEQ,
-            "not reproduced: the data are not to be had here; corrected by the authors to 58.25 and 44.09 mm"),
+            "not reproduced: the data are not available here; corrected by the authors to 58.25 and 44.09 mm"),
     ),
 }  # fmt: skip
 

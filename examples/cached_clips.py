@@ -5,7 +5,6 @@ so that an interrupted run continues with the next file.
 """
 
 import hashlib
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,7 +18,6 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from posezoo.models.rpsm import RPSM
 from posezoo.skeletons import Skeleton, get_skeleton
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from render_clips import Clips, read_takes
 from rendering import Take
 

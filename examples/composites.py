@@ -8,7 +8,6 @@ Photographs of one person may hold others without labels. Their background is th
 doubtful: a detector that finds somebody there is neither right nor wrong.
 """
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,6 @@ from torch.utils.data import Dataset
 from posezoo.person_detector import STRIDE
 
 from data_sources import People
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from render_clips import drawn_background
 
 MOST = 24  # people of a canvas
@@ -58,7 +55,7 @@ class Composites(Dataset[dict[str, Any]]):
 
     Args:
         people: one person per image.
-        renders: folder of `tools/render_people.py`, or None.
+        renders: folder of `examples/render_people.py`, or None.
         size: side of the square canvas, pixels.
         count: pictures per epoch.
         seed: of the pictures. Defaults to new ones in every epoch, by torch's random generator.

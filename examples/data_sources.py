@@ -18,21 +18,35 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from posezoo.data import COCO, FLIC, LSP, MPII, PersonCrop
+from posezoo.contract import CROP_SETTINGS
+from posezoo.data import COCO, CROPS, FLIC, LSP, MPII, PersonCrop
 from posezoo.data.flic import CENTER_BELOW_TOP, SCALE_PER_TORSO
 from posezoo.data.mpii import PERSON_HEIGHT
 from posezoo.geometry import tight_box
-from posezoo.skeletons import Skeleton, convert
+from posezoo.skeletons import Skeleton, convert, get_skeleton
 
 SKELETONS = {"lsp": "lsp14", "lspet": "lsp14", "mpii": "mpii16", "flic": "flic11", "coco": "coco17"}
 NAMES = tuple(SKELETONS)
 VIDEO_NAMES = ("h36m", "humaneva")  # for `train_rpsm_video.py` and `train_seq2seq.py`
 LSPET_TRAINING, LSPET_TEST = (1, 7000), (7001, 7500)
 LSP_TRAINING, LSP_TEST = (1, 1000), (1001, 2000)
+# the limbs that Convolutional Pose Machines compare, of `lsp14`; those of the left side are not the mirror images
+LIMBS = tuple(
+    (get_skeleton("lsp14").index(first), get_skeleton("lsp14").index(second))
+    for first, second in (
+        ("neck", "head_top"),
+        ("right_ankle", "right_knee"), ("right_knee", "right_hip"), ("right_hip", "neck"),
+        ("left_hip", "left_knee"), ("left_knee", "left_hip"), ("left_ankle", "neck"),
+        ("right_wrist", "right_elbow"), ("right_elbow", "right_shoulder"), ("right_shoulder", "neck"),
+        ("left_shoulder", "left_elbow"), ("left_elbow", "left_shoulder"), ("left_wrist", "neck"),
+    )
+)  # fmt: skip
+HEAD, WIDEST = 35.0, 368 - 64  # pixels of a head in a person of 200, and of the joints in a crop of `cpm`
 KEPT = ("image", "keypoints", "visible", "head_size", "others", "others_visible")  # of a sample
 
 
@@ -137,7 +151,8 @@ def open_data(
         sources: one or more.
         part: "train" or "test".
         images: ranges of images of LSP or LSPET, in place of those of the table above.
-        readers: arguments of the readers by name of the data set, such as `{"mpii": {"center": "lowered"}}`.
+        readers: arguments of the readers by name of the data set, such as `{"mpii": {"center":
+            "lowered"}}`; for lsp and lspet only `{"size": "limbs"}`, boxes of `limb_boxes`.
 
     Raises:
         ValueError: what the readers raise; ranges of images for data sets without numbers.
@@ -167,7 +182,44 @@ def open_data(
             parts.append(COCO(root / images_of, file, **more))
     if not parts:
         raise ValueError("--data: lspet has no test set; join it to lsp, or give --val-images")
-    return People(parts)
+    people = People(parts)
+    of_lsp = [part for part in parts if isinstance(part, LSP)]
+    if of_lsp and any((readers or {}).get(name, {}).get("size") == "limbs" for name in ("lsp", "lspet")):
+        found = limb_boxes(of_lsp).split([len(part) for part in of_lsp])
+        boxes = [found[of_lsp.index(part)] if part in of_lsp else boxes_of(part) for part in parts]
+        people.boxes = torch.cat(boxes)
+    return people
+
+
+def limb_boxes(parts: Sequence[LSP]) -> Tensor:
+    """Squares of people's heights by the lengths of their limbs, as Convolutional Pose Machines.
+
+    A limb's length is divided by its median over all people, in units of the head's. The upper
+    quartile of these is 35 of 200 pixels of a person's height; the joints fill at most 304 of the
+    crop's 368 pixels. The middle is that of the image on LSP, of the joints on LSPET. Occluded
+    joints of LSP count, unlike in the authors' code.
+
+    Returns:
+        `(N, 4)` pixels of the images.
+    """
+    keypoints, visible = (torch.cat([getattr(part, name) for part in parts]) for name in ("keypoints", "visible"))
+    first, second = torch.tensor(LIMBS).T
+    length = (keypoints[:, first] - keypoints[:, second]).norm(dim=-1)
+    length = torch.where(visible[:, first] & visible[:, second], length, torch.nan)
+    relative = length / (length / length[:, :1]).nanquantile(0.5, dim=0)
+    head = torch.from_numpy(np.nanquantile(relative.numpy(), 0.75, axis=1, method="hazen"))  # as MATLAB's
+    tight = torch.cat([boxes_of(part) for part in parts])
+    longest = (tight[:, 2:] - tight[:, :2]).amax(dim=1)
+    height = torch.fmax(PERSON_HEIGHT / HEAD * head, 368 / CROPS["cpm"]["padding"] / WIDEST * longest)
+    middle = (tight[:, :2] + tight[:, 2:]) / 2
+    start = 0
+    for part in parts:
+        if not part.extended:
+            sizes = [part[row]["image"].shape[:0:-1] for row in range(len(part))]
+            middle[start : start + len(part)] = torch.tensor(sizes) / 2
+        start += len(part)
+    half = height[:, None] / 2
+    return torch.cat([middle - half, middle + half], dim=1)
 
 
 def open_mpii(root: Path, part: str, more: dict[str, Any]) -> MPII:
@@ -213,6 +265,11 @@ class Cropped(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.crop(self.people[index])
+
+
+def crop_of(model: Any) -> PersonCrop:
+    """The crop that a network is evaluated with."""
+    return PersonCrop(size=model.input_size, **{name: getattr(model, name) for name in CROP_SETTINGS})
 
 
 def detected_boxes(

@@ -12,12 +12,11 @@ import inspect
 import torch
 
 import posezoo
-from posezoo.data import PersonCrop
 from posezoo.geometry import invert, transform_points
 from posezoo.metrics import labelled_mean, pdj, torso_diameter
 from posezoo.skeletons import convert
 
-from data_sources import NAMES, open_data, source
+from data_sources import NAMES, crop_of, open_data, source
 
 THRESHOLDS = (0.05, 0.1, 0.2, 0.5)
 
@@ -34,8 +33,7 @@ def main(arguments: list[str] | None = None) -> list[list[float]]:
     model = posezoo.create(args.model, pretrained=True)
     by_stage = "stage" in inspect.signature(model.decode).parameters  # of heatmaps in different frames
     people = open_data([args.data], "test", images=args.images)
-    names = ("padding", "margin", "region", "fill", "keep_aspect")
-    crop = PersonCrop(size=model.input_size, **{name: getattr(model, name) for name in names})
+    crop = crop_of(model)
     found: list[torch.Tensor] = []
     for first in range(0, len(people), args.batch_size):
         samples = [crop(people[index]) for index in range(first, min(first + args.batch_size, len(people)))]

@@ -171,13 +171,14 @@ RECIPES: dict[str, dict[str, tuple[Recipe, ...]]] = {
                 crop="cpm",
                 augmentation=CPM_AUGMENTATION,
                 schedule=Drops(factor=0.333, every=136_106, unit="iterations"),
-                readers={"mpii": {"training": "rest", "others": True},
+                readers={"mpii": {"training": "rest", "others": True}, "lsp": {"size": "limbs"},
+                         "lspet": {"size": "limbs"},
                          "flic": {"skeleton": "flic9", "back_facing": "shoulders", "others": True}},
                 notes=notes,
             )
             for model, data, notes in (
-                ("cpm_9x9_6s", ("mpii", "lsp", "lspet"), "On LSP the size of a person is that of the tight box of the "
-                 "joints; the authors derive it from the lengths of limbs."),
+                ("cpm_9x9_6s", ("mpii", "lsp", "lspet"), "On LSP a person's size follows from the lengths of "
+                 "limbs, as in the authors' code."),
                 ("cpm_9x9_4s", ("flic",), ""),
             )
         ),

@@ -8,7 +8,7 @@ With `--teacher` a network predicts the keypoints of `--copies` augmented crops 
 once and at its own size. The crops are stored with its predictions, which take the place of the
 annotations: a teacher is less noisy than they are, and labels every joint. Joints with low scores
 count as not labelled. The crops of a run can be used by others (`--crops`), also by those with a
-smaller `--size`. With `--renders` a fifth of them are images of `tools/render_people.py`.
+smaller `--size`. With `--renders` a fifth of them are images of `examples/render_people.py`.
 """
 
 import argparse
@@ -35,7 +35,7 @@ PHOTOGRAPHS_PER_RENDER = 4
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add `--teacher` and the options that go with it."""
     parser.add_argument("--teacher", help="name of a network with weights, whose predictions are the labels")
-    parser.add_argument("--renders", type=Path, help="folder of tools/render_people.py, for --teacher")
+    parser.add_argument("--renders", type=Path, help="folder of examples/render_people.py, for --teacher")
     parser.add_argument("--copies", type=int, default=1, help="crops of every person, for --teacher")
     parser.add_argument(
         "--crop-size", type=int, nargs=2, metavar=("H", "W"), help="of the stored crops. Defaults to --size"

@@ -13,8 +13,10 @@ scaled by 0.7 to 1.3; rotation up to 40 degrees either way, flip with probabilit
 translation.
 
 The target of stage 1 has all people of the image, on MPII and FLIC with their other people; that of
-later stages the central one. On LSP the person's size is that of the joints' box. The evaluation
-during the training is at one scale; `examples/evaluate.py --scales cpm` is the paper's test.
+later stages the central one. On LSP the paper's recipe has the authors' sizes of people, from the
+lengths of their limbs (`data_sources.limb_boxes`), `--recipe fast` the boxes of their joints. The
+evaluation during the training is at one scale; `examples/evaluate.py --scales cpm`, on LSP with
+`--crop cpm-lsp`, is the paper's test.
 `train_heatmap.py` trains mmpose's variant. The paper's 600,000 batches of 16 begin with a long
 plateau where all maps are empty. A small run without a GPU, on the trunk of a text detector
 (`craft.py`) and with the predictions of another network as labels (`teaching.py`), which also sets

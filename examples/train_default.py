@@ -9,7 +9,7 @@ face.
 
 Simple Baselines with 19 keypoints: LSP's 14, labelled in the photographs, and COCO's nose, eyes and
 ears. The face is labelled by a teacher (`tools/label_with_teacher.py`), where its landmarks agree
-with LSPET's labels, and in renders (`tools/render_people.py`), whose left and right are correct
+with LSPET's labels, and in renders (`examples/render_people.py`), whose left and right are correct
 from every side. Parts of the face that are turned away have an empty heatmap as target, so that
 they get low scores. The network is saved three times: with all 19 keypoints, and as `lsp14` and
 `coco17`, which differ in their last layer.
@@ -88,7 +88,7 @@ class Photographs(Dataset[dict[str, Any]]):
 
 
 class Renders(Dataset[dict[str, Any]]):
-    """The images of `tools/render_people.py`."""
+    """The images of `examples/render_people.py`."""
 
     def __init__(self, folder: Path, crop: PersonCrop) -> None:
         self.images, self.crop = np.load(folder / "images.npy", mmap_mode="r"), crop
@@ -167,7 +167,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         mixed_precision="bf16", eval_every=4, workers=1, train_images=TRAINING, val_images=HELD_OUT,
     )  # fmt: skip
     parser.add_argument("--teacher", type=Path, required=True, help="landmarks.npz of tools/label_with_teacher.py")
-    parser.add_argument("--renders", type=Path, required=True, help="folder of tools/render_people.py")
+    parser.add_argument("--renders", type=Path, required=True, help="folder of examples/render_people.py")
     parser.add_argument("--share", type=float, default=0.2, help="of renders among the training crops")
     parser.add_argument(
         "--far", type=float, default=0.15, help="share of the photographs with a small person off centre"

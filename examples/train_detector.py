@@ -1,6 +1,6 @@
 r"""Train the person detector of `posezoo.predict(..., detector="default")` on composed pictures.
 
-    python tools/render_people.py --body BODY --motions CMU ... --output renders --count 4000 --seed 1
+    python examples/render_people.py --body BODY --motions CMU ... --output renders --count 4000 --seed 1
     python examples/train_detector.py --data lspet:LSPET --renders renders --output runs/detector \
         --train-images 1 7000 7501 9300 --val-images 9301 9500 --mixed-precision bf16
 
@@ -158,13 +158,13 @@ def evaluation(accelerator: Any, model: PersonNetwork, loader: DataLoader) -> di
     return report
 
 
-def save(model: PersonNetwork, folder: Path) -> None:
+def save(model: PersonNetwork, folder: Path, report: dict[str, float]) -> None:
     posezoo.save_pretrained(model, folder, dtype="float16")
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = options(__doc__, epochs=30, batch_size=16, lr=1e-3, size=(288, 288), workers=0)
-    parser.add_argument("--renders", type=Path, help="folder of tools/render_people.py")
+    parser.add_argument("--renders", type=Path, help="folder of examples/render_people.py")
     parser.add_argument("--pictures", type=int, default=2000, help="composed per epoch")
     parser.add_argument("--test-pictures", type=int, default=200)
     parser.add_argument("--trunk", default="simple_baseline_lite", help="network whose backbone to start from")

@@ -27,7 +27,6 @@ epoch. The model cards in `posezoo/pretrained` have the commands that trained th
 
 import argparse
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +35,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 import posezoo
 from posezoo.data import CMU, Windows, virtual_cameras
@@ -43,8 +43,10 @@ from posezoo.data.mocap import resample
 from posezoo.losses import pose_distance, pose_mse, smooth_pose_mse
 
 from evaluate_lifters import HELD_OUT, NAMES, PELVIS, Errors, Video, axes, evaluate, filmed, read, split
+from training import Batch, train
 
 STRIDE = 5  # frames from one window to the next, since neighbouring windows are nearly the same
+SEEDS = 1000  # between the seeds of the motions of two epochs
 # offsets in mm to the left, up and to the front: of the nose from `neck_nose`, which is the base of the skull, and of
 # the top of the head from `head`, which is inside the skull
 NOSE, TOP = torch.tensor([0.0, 20.0, 110.0]), torch.tensor([0.0, 110.0, 0.0])
@@ -72,8 +74,8 @@ class Recipe:
         batch_size: windows per batch.
         epochs: over Human3.6M's 1.5 million frames; CMU's recordings here are a thirtieth of that.
         width: name of the network's argument for its width.
-        momentum: initial and final momentum of batch normalisation. Defaults to the network's,
-            constant.
+        momentum: initial and final momentum of batch normalisation, set before every epoch.
+            Defaults to the network's, constant.
     """
 
     loss: Callable[[Any, Tensor, Tensor], Tensor]
@@ -183,62 +185,75 @@ def uniform(low: float, high: float, *size: int) -> Tensor:
 # ----------------------------------------------------------------------------------------------------------- training
 
 
-def train(args: argparse.Namespace, model: Any, motions: Sequence[Tensor], tests: Sequence[Video]) -> dict[str, Errors]:
-    """Train, save a checkpoint per epoch and the final network, and return its errors."""
+class CutMotions(Dataset[Batch]):
+    """Windows of motions, which are cut and filmed anew in every epoch.
+
+    Args:
+        motions: `(T, 17, 3)` mm each.
+        frames: of a window.
+        args: of the command line.
+
+    Yields whole batches, in `__getitems__`; item by item would take longer than small networks do.
+    """
+
+    def __init__(self, motions: Sequence[Tensor], frames: int, args: argparse.Namespace) -> None:
+        self.motions, self.frames, self.args = motions, frames, args
+        self.renew(0)
+
+    def renew(self, epoch: int) -> None:
+        """Draw the pieces, bodies and cameras of an epoch, the same ones in every process."""
+        args = self.args
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(args.seed + SEEDS * epoch)
+            videos = shots(self.motions, length=args.piece, cameras=args.cameras, definition=args.definition)
+        self.windows = Windows(videos, length=self.frames, stride=STRIDE, skip_short=True)
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """Return the windows of a batch, with noise on the 2D keypoints."""
+        batch = self.windows[torch.as_tensor(indices)]
+        return {"keypoints": noisy(batch["keypoints"], self.args.noise), "pose3d": batch["pose3d"]}
+
+
+def train_lifter(
+    args: argparse.Namespace, model: Any, motions: Sequence[Tensor], tests: Sequence[Video]
+) -> dict[str, Errors]:
+    """Train, save checkpoints and the final network, and return its errors."""
     recipe = RECIPES[args.model]
-    torch.manual_seed(args.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(device)
     frames = model.example_input().shape[1]
-    optimizer = recipe.optimizer(model.parameters(), lr=args.lr)
-    first, checkpoint = 0, args.output / "checkpoint.pt"
-    if args.resume and checkpoint.is_file():
-        saved = torch.load(checkpoint, map_location=device, weights_only=True)
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        torch.set_rng_state(saved["random"].cpu())
-        first = saved["epochs_done"]
+    windows = CutMotions(motions, frames, args)
+    everything = windows.__getitems__(range(len(windows)))
+    model.normalize.fit(everything["keypoints"], everything["pose3d"])
+    loader = DataLoader(
+        windows, args.batch_size, shuffle=True, drop_last=len(windows) > args.batch_size, collate_fn=lambda batch: batch
+    )
 
-    args.output.mkdir(parents=True, exist_ok=True)
-    for epoch in range(first, args.epochs):
-        start, total = time.perf_counter(), 0.0
-        videos = shots(motions, length=args.piece, cameras=args.cameras, definition=args.definition)
-        windows = Windows(videos, length=frames, stride=STRIDE, skip_short=True)
-        if epoch == 0:
-            everything = windows[torch.arange(len(windows))]
-            model.normalize.fit(noisy(everything["keypoints"], args.noise), everything["pose3d"])
-        batches = torch.randperm(len(windows)).split(args.batch_size)
-        batches = batches[: max(1, len(windows) // args.batch_size)]  # drop the last one, which is smaller
-        model.train()
-        for step, chosen in enumerate(batches):
-            progress = (epoch + step / len(batches)) / args.epochs
-            for group in optimizer.param_groups:
-                group["lr"] = args.lr * args.final**progress
-            if recipe.momentum:
-                set_momentum(model, recipe.momentum[0] ** (1 - progress) * recipe.momentum[1] ** progress)
-            batch = windows[chosen]
-            keypoints, target = noisy(batch["keypoints"], args.noise).to(device), batch["pose3d"].to(device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=args.mixed_precision == "bf16"):
-                pose3d = model(keypoints).float()
-            skipped = (frames - pose3d.shape[1]) // 2  # frames that a convolution needs before its first output
-            loss = recipe.loss(model, pose3d, target[:, skipped : skipped + pose3d.shape[1]])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total += loss.item()
-        seconds = time.perf_counter() - start
-        print(f"epoch {epoch}: loss {total / len(batches):.4f}, {len(windows)} windows, {seconds:.0f} s", flush=True)
+    def before_epoch(epoch: int) -> None:
+        windows.renew(epoch)
+        if recipe.momentum:
+            initial, final = recipe.momentum
+            set_momentum(model, initial * (final / initial) ** (epoch / args.epochs))
 
-        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-        state |= {"random": torch.get_rng_state(), "epochs_done": epoch + 1}
-        torch.save(state, checkpoint.with_suffix(".new"))
-        checkpoint.with_suffix(".new").replace(checkpoint)  # atomic: an interrupted run leaves a complete checkpoint
-        if (epoch + 1) % args.eval_every == 0 and epoch + 1 < args.epochs:
-            report(model, tests)
+    def loss(network: Any, batch: Batch) -> Tensor:
+        pose3d = network(batch["keypoints"]).float()
+        skipped = (frames - pose3d.shape[1]) // 2  # frames that a convolution needs before its first output
+        return recipe.loss(model, pose3d, batch["pose3d"][:, skipped : skipped + pose3d.shape[1]])
 
-    errors = report(model, tests)
+    return train(
+        args, model, recipe.optimizer(model.parameters(), lr=args.lr), loss, (loader, loader),
+        schedule=lambda step, steps: args.final ** (step / steps), before_epoch=before_epoch,
+        evaluation=lambda accelerator, network, _: report(network, tests), save=partial(save, args),
+    )  # fmt: skip
+
+
+def save(args: argparse.Namespace, model: Any, folder: Path, errors: dict[str, Errors]) -> None:
     model.cpu().save_pretrained(
-        args.output / "model",
+        folder,
         dtype="float16",
         metrics={
             f"CMU {' '.join(args.held_out)}, noise of {name}": {measure: round(mm, 1) for measure, mm in row.items()}
@@ -248,7 +263,6 @@ def train(args: argparse.Namespace, model: Any, motions: Sequence[Tensor], tests
         data_license="free for all uses, may be included in products but not resold as such; acknowledge "
         "mocap.cs.cmu.edu, NSF EIA-0196217",
     )
-    return errors
 
 
 def set_momentum(model: torch.nn.Module, momentum: float) -> None:
@@ -293,6 +307,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Errors]:
     parser.add_argument("--mixed-precision", choices=("no", "bf16"), default="no")
     parser.add_argument("--eval-every", type=int, default=10, help="epochs")
     parser.add_argument("--seed", type=int, default=0)
+    parser.set_defaults(iterations=None)
     args = parser.parse_args(arguments)
 
     recipe = RECIPES[args.model]
@@ -309,7 +324,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Errors]:
     known, unknown = split(read(args.data, fps), args.held_out)
     motions = [resample(video["pose3d"], fps, rate) for rate in args.fps for video in known]
     print(f"{len(known)} motions to train on, {len(unknown)} to test on", flush=True)
-    return train(args, model, motions, filmed(unknown, cameras=1))
+    return train_lifter(args, model, motions, filmed(unknown, cameras=1))
 
 
 if __name__ == "__main__":

@@ -38,17 +38,15 @@ The default weights have the heatmaps of a trained 2D network as features, and n
 
 import argparse
 import functools
-import json
 import re
-import sys
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.utils.data import ConcatDataset, DataLoader, Subset
+from torch.utils.data import ConcatDataset, DataLoader, RandomSampler, Subset
 
 import posezoo
 from posezoo import heatmaps
@@ -56,12 +54,12 @@ from posezoo.data import LSP, PersonCrop
 from posezoo.losses import euclidean, pose_sequence_mse
 from posezoo.metrics import mpjpe, pa_mpjpe
 from posezoo.models.cpm import cpm_targets
-from posezoo.models.rpsm import RPSM, STRIDE
-from posezoo.skeletons import convert
+from posezoo.models.rpsm import HEATMAPS_SCALE, RPSM, STRIDE
+from posezoo.skeletons import Skeleton, convert
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from cached_clips import PHOTOGRAPHED, VARIED, Recordings, augmented, cached, features_of, photographs, split
 from data_sources import Cropped
+from heatmap_clips import HeatmapClips, heatmap_clips
 from recipes import RECIPES
 from render_clips import Clips
 from rendering import Body, Take
@@ -76,6 +74,8 @@ DEFAULTS = {
 HELD_OUT = ("03", "07", "29", "45", "114")  # as evaluate_lifters.py
 DECAY = 1e-4  # of the stages' weights (section 5.1)
 TRAINING, TEST, SINGLE_FRAMES = 0, 1, 2  # seeds of the renders
+WITHOUT_IMAGES = 100  # seed of the clips of drawn heatmaps
+CAMERAS, MIXED = 16, 0.4  # of these clips: cameras per motion, and share of mixed motions, see `Clips`
 RATES = 3  # between the seeds of the training videos of two frame rates
 FRAMES = 5  # of the clips whose frames train the trunk; several per random body are cheaper to render
 KNOWN = 1000  # videos that the extremes of the pose scaling are computed from
@@ -255,8 +255,12 @@ def copy_stages(model: RPSM, source: Any) -> None:
             value[:, model.num_features :].zero_()
 
 
-def make_videos(args: argparse.Namespace, model: RPSM, recordings: Recordings, body: Body) -> tuple[Any, Any]:
-    """Return the training videos of all frame rates, and the test videos of the first one."""
+def make_videos(
+    args: argparse.Namespace, model: RPSM, recordings: Recordings, body: Body, keypoints: Skeleton
+) -> tuple[Any, Any]:
+    """Return the training videos of all frame rates, and the test videos of the first one; `keypoints` are the
+    trunk's.
+    """
     shape: dict[str, Any] = {"size": args.size[0], "length": args.video_length}
     if args.backgrounds:
         images = photographs(args.backgrounds, args.train_images)
@@ -272,7 +276,25 @@ def make_videos(args: argparse.Namespace, model: RPSM, recordings: Recordings, b
         model.eval()
         more: dict[str, Any] = {"workers": args.workers, "bf16": args.mixed_precision == "bf16"}
         sets = [cached(model, clips, args.cache, **more) for clips in sets]
+    if args.without_images:
+        sets += without_images(args, recordings, body, keypoints)
     return ConcatDataset(sets[1:]), sets[0]
+
+
+def without_images(
+    args: argparse.Namespace, recordings: Recordings, body: Body, keypoints: Skeleton
+) -> list[HeatmapClips]:
+    """Clips of heatmaps that are drawn from keypoints, in the shares of the rendered ones."""
+    shares = args.shares or [1] * len(args.fps)
+    shape: dict[str, Any] = {**VARIED, "size": args.size[0], "length": args.video_length, "mixed": MIXED}
+    sets = []
+    for number, ((takes, _), share) in enumerate(zip(recordings, shares, strict=True)):
+        count = round(args.without_images / CAMERAS * share / sum(shares))
+        clips = Clips(takes, body, count=count, seed=WITHOUT_IMAGES + RATES * number, **shape)
+        cells = args.size[0] // STRIDE
+        options: dict[str, Any] = {"cameras": CAMERAS, "cells": cells, "scale": HEATMAPS_SCALE}
+        sets.append(heatmap_clips(clips, keypoints, folder=args.cache or args.output, **options))
+    return sets
 
 
 def fit_codec(model: RPSM, videos: Any, workers: int) -> Tensor:
@@ -285,60 +307,55 @@ def fit_codec(model: RPSM, videos: Any, workers: int) -> Tensor:
 
 def train_poses(args: argparse.Namespace, recordings: Recordings, body: Body) -> Report:
     model, pretrained = stages_on_trunk(args)
-    device = model.codec.minimum.device
-    known, unknown = make_videos(args, model, recordings, body)
+    known, unknown = make_videos(args, model, recordings, body, pretrained.skeleton)
     workers = 0 if args.cache else args.workers
     mean_pose = fit_codec(model, known, workers)
-    loader = DataLoader(known, args.batch_size, shuffle=True, drop_last=True, num_workers=workers)
+    order = RandomSampler(known, num_samples=args.epoch_size)  # None: every clip once
+    loader = DataLoader(known, args.batch_size, sampler=order, drop_last=True, num_workers=workers)
     tests = DataLoader(unknown, args.batch_size, num_workers=workers)
 
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(learned, lr=args.lr, weight_decay=args.weight_decay, fused=True)
-    factor, steps = decay(args), args.epochs * len(loader)
-    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, steps))
-    parts = {"model": model, "optimizer": optimizer, "rates": rates}
-    checkpoint, first, report = args.output / "checkpoint.pt", 0, {}
-    if args.resume and checkpoint.is_file():
-        saved = torch.load(checkpoint, map_location=device)
-        for name, part in parts.items():
-            part.load_state_dict(saved[name])
-        torch.set_rng_state(saved["random"].cpu())
-        first = saved["epochs_done"]
+    loss = functools.partial(stages_loss, args=args, model=model, keypoints=pretrained.skeleton)
 
-    args.output.mkdir(parents=True, exist_ok=True)
-    for epoch in range(first, args.epochs):
-        start, total = time.perf_counter(), 0.0
-        model.train()
-        for part in model.trunk_modules():
-            part.eval()
-        for batch in loader:
-            features, pose3d = features_of(model, batch), batch["pose3d"].to(device).float()
-            if args.augment:
-                features, pose3d = augmented(features, pose3d, pretrained.skeleton)
-            with torch.autocast(device.type, torch.bfloat16, enabled=args.mixed_precision == "bf16"):
-                stages = model.forward_head(cut(features, args.clip_length), all_stages=True)
-            target = model.codec.target(cut(pose3d, args.clip_length))
-            loss = pose_sequence_mse([stage.float() for stage in stages], target, model.codec.scale)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            rates.step()
-            total += loss.item()
-        print(f"epoch {epoch}: loss {total / len(loader):.4f}, {time.perf_counter() - start:.0f} s", flush=True)
-        if epoch + 1 == args.epochs or (epoch + 1) % args.eval_every == 0:
-            report = evaluate(model, tests, mean_pose, args.test_lengths)
-            print(table(report), flush=True)
-        state = {name: part.state_dict() for name, part in parts.items()}
-        torch.save({**state, "random": torch.get_rng_state(), "epochs_done": epoch + 1}, checkpoint)
+    def evaluation(accelerator: Accelerator, *_: Any) -> Report:
+        report = evaluate(model, tests, mean_pose, args.test_lengths)
+        accelerator.print(table(report), flush=True)
+        return report
 
-    report = report or evaluate(model, tests, mean_pose, args.test_lengths)  # nothing left to do for --resume
-    (args.output / "report.json").write_text(json.dumps(report, indent=1))
-    without = ", ".join(args.held_out)
-    name = f"renders of CMU's subjects {without}, clips of {args.clip_length} at {args.fps[0]:g} fps"
-    data = f"LSPET; renders of a CC0 body in motions of the CMU motion capture database, without subjects {without}"
-    metrics = {name: report[f"stage {args.stages}"]}
-    model.cpu().save_pretrained(args.output / "model", dtype="float16", metrics=metrics, data=data)
-    return report
+    def save(_: Any, folder: Path, report: Report) -> None:
+        without = ", ".join(args.held_out)
+        name = f"renders of CMU's subjects {without}, clips of {args.clip_length} at {args.fps[0]:g} fps"
+        data = f"LSPET; renders of a CC0 body in motions of the CMU motion capture database, without subjects {without}"
+        metrics = {name: report[f"stage {args.stages}"]}
+        model.cpu().save_pretrained(folder, dtype="float16", metrics=metrics, data=data)
+
+    return train(
+        args, Stages(model), optimizer, loss, (loader, tests), schedule=decay(args), evaluation=evaluation, save=save,
+        frozen=model.trunk_modules(),
+    )  # fmt: skip
+
+
+class Stages(nn.Module):
+    """The stages on features; with several processes only the call of a network is wrapped."""
+
+    def __init__(self, model: RPSM) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
+        return self.model.forward_head(features, all_stages=True)
+
+
+def stages_loss(stages: Any, batch: Batch, *, args: argparse.Namespace, model: RPSM, keypoints: Skeleton) -> Tensor:
+    """Equation 2, of the clips that the batch's videos are cut into."""
+    with torch.autocast(model.codec.minimum.device.type, enabled=False):
+        features, pose3d = features_of(model, batch), batch["pose3d"].float()
+        if args.augment:
+            features, pose3d = augmented(features, pose3d, keypoints)
+        target = model.codec.target(cut(pose3d, args.clip_length))
+    poses = [pose.float() for pose in stages(cut(features, args.clip_length))]
+    return pose_sequence_mse(poses, target, model.codec.scale)
 
 
 def cut(videos: Tensor, clip_length: int) -> Tensor:
@@ -358,7 +375,7 @@ def table(report: Report) -> str:
 def main(arguments: list[str] | None = None) -> Report:
     parser = options(__doc__, data=None, model="rpsm", size=(368, 368))
     parser.add_argument("--phase", choices=DEFAULTS, required=True)
-    parser.add_argument("--body", type=Path, required=True, help="folder of the base mesh, see tools/render_clips.py")
+    parser.add_argument("--body", type=Path, required=True, help="folder of the base mesh, see render_clips.py")
     parser.add_argument("--motions", type=Path, nargs="+", required=True, help="folders or zip files of CMU's motions")
     parser.add_argument("--held-out", nargs="+", default=HELD_OUT, metavar="SUBJECT")
     parser.add_argument(
@@ -386,6 +403,8 @@ def main(arguments: list[str] | None = None) -> Report:
     poses.add_argument("--temporal", choices=("lstm", "fc"), help="default: lstm; fc for clips of one frame")
     poses.add_argument("--video-length", type=int, default=5, help="frames per rendered video")
     poses.add_argument("--videos", type=int, default=10000, help="per epoch")
+    poses.add_argument("--without-images", type=int, default=0, help="clips of heatmaps drawn from keypoints, too")
+    poses.add_argument("--epoch-size", type=int, help="clips of an epoch, chosen at random. Defaults to all")
     poses.add_argument("--test-videos", type=int, default=500)
     poses.add_argument("--test-lengths", type=int, nargs="*", default=(1, 2, 5), metavar="FRAMES")
     poses.add_argument("--weight-decay", type=float, default=DECAY)
@@ -404,6 +423,8 @@ def main(arguments: list[str] | None = None) -> Report:
         parser.error(f"--shares: expected one per rate of --fps, {len(args.fps)}, got {len(args.shares)}")
     if args.augment and not args.backbone:
         parser.error("--augment: name the network of the heatmaps with --backbone")
+    if args.without_images and not args.backbone:
+        parser.error("--without-images: name the network of the heatmaps with --backbone")
     if args.video_length % args.clip_length:
         parser.error(f"--video-length: expected a multiple of {args.clip_length}, the clips' length")
 

@@ -35,7 +35,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
-from train_rpsm import PoseHeatmaps, heatmap_loss
 
 import posezoo
 from posezoo.data import ClipCrop, CroppedClips, Human36M, HumanEva, Windows
@@ -48,6 +47,7 @@ from posezoo.skeletons import convert, get_skeleton
 from data_sources import Cropped, People, open_data
 from recipes import RECIPES
 from train_cpm import MOMENTUM, WEIGHT_DECAY
+from train_rpsm import PoseHeatmaps, heatmap_loss
 from training import Batch, Report, loaders_of, options, train
 
 DEFAULTS = {

@@ -98,7 +98,7 @@ def evaluate(accelerator: Accelerator, model: Any, loader: Any) -> Report:
     return report
 
 
-def save(model: Composition, folder: Path) -> None:
+def save(model: Composition, folder: Path, _: Report) -> None:
     """Write the spatial model, and after a joint training the detector."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     torch.save(model.spatial.state_dict(), folder.parent / "spatial_model.pt")

@@ -10,6 +10,7 @@ it with `--resume`.
 import argparse
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -120,7 +121,8 @@ def train(
     loaders: tuple[DataLoader, DataLoader],
     *,
     evaluation: Callable[[Accelerator, Any, DataLoader], Report] | None = None,
-    save: Callable[[Any, Path], Any] | None = None,
+    save: Callable[[Any, Path, Report], Any] | None = None,
+    before_epoch: Callable[[int], Any] = lambda epoch: None,
     schedule: Callable[[int, int], float] = lambda step, steps: 1.0,
     augment: Callable[[Tensor], Tensor] = lambda images: images,
     ema: float = 0.0,
@@ -138,7 +140,9 @@ def train(
         evaluation: function of the accelerator, the network and the loader of test people to a
             report. Defaults to PCK@0.2 and the mean pose's, with the settings of the crop saved in
             the network.
-        save: function of the trained network and a folder. Defaults to `save_pretrained`.
+        save: function of the trained network, a folder and the last report. Defaults to
+            `save_pretrained`.
+        before_epoch: called with the number of the epoch, from 0, for data that are new in each.
         schedule: function `(step, steps)` to a factor on the learning rate. Defaults to a constant
             rate.
         augment: function applied to the batch's images, on the device.
@@ -177,12 +181,15 @@ def train(
     report: Report = {}
     first_epoch = 0
     checkpoint, progress = args.output / "checkpoint", args.output / "progress.json"
+    unfinished = args.output / "checkpoint.new"
     if args.resume and progress.is_file():
         accelerator.load_state(str(checkpoint))
-        first_epoch = json.loads(progress.read_text())["epochs_done"]
+        report = json.loads(progress.read_text())
+        first_epoch = report.pop("epochs_done")
 
     for epoch in range(first_epoch, args.epochs):
         start, total = time.perf_counter(), 0.0
+        before_epoch(epoch)
         model.train()
         for part in frozen:
             part.eval()
@@ -201,7 +208,7 @@ def train(
             if step % 50 == 0:
                 rate = (step + 1) * args.batch_size * accelerator.num_processes / (time.perf_counter() - start)
                 accelerator.print(
-                    f"epoch {epoch} step {step}/{len(train_loader)} loss {value.item():.3f} {rate:.1f} img/s",
+                    f"epoch {epoch} step {step}/{len(train_loader)} loss {value.item():.3f} {rate:.1f} samples/s",
                     flush=True,
                 )
         accelerator.print(
@@ -211,13 +218,19 @@ def train(
         last = epoch + 1 == args.epochs
         if last or (epoch + 1) % args.eval_every == 0:
             report = evaluation(accelerator, final, val_loader)
-        accelerator.save_state(str(checkpoint))
-        if accelerator.is_main_process:
+        accelerator.save_state(str(unfinished))
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:  # only now, so that an interrupted run leaves a complete checkpoint
+            shutil.rmtree(checkpoint, ignore_errors=True)
+            unfinished.rename(checkpoint)
             progress.write_text(json.dumps({"epochs_done": epoch + 1, **report}, indent=1))
 
     if accelerator.is_main_process:
         trained = average.module if average else accelerator.unwrap_model(model)
-        (save or type(trained).save_pretrained)(trained, args.output / "model")
+        if save:
+            save(trained, args.output / "model", report)
+        else:
+            trained.save_pretrained(args.output / "model")
     accelerator.wait_for_everyone()
     return report
 

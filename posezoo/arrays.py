@@ -1,4 +1,4 @@
-"""NumPy arrays or torch tensors in, the same kind out: the conversions that all rooms share.
+"""NumPy arrays or torch tensors in, the same kind out: the conversions that all modules share.
 
 A function takes `ArrayT`, computes on `as_floats(...)` or `as_tensor(...)` and returns
 `same_kind(first_argument, result)`. A tensor passes through both unchanged.
@@ -8,14 +8,14 @@ import functools
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Array = Any  # np.ndarray or torch.Tensor; a result is of the kind of its first argument
-ArrayT = TypeVar("ArrayT", np.ndarray, Tensor)  # the same, for type checkers: results have the kind of the argument
+Array: TypeAlias = np.ndarray | Tensor
+ArrayT = TypeVar("ArrayT", np.ndarray, Tensor)  # a result has the kind of the argument
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -125,7 +125,7 @@ def check_permutation(index: Any, count: int) -> None:
         raise ValueError(f"flip_index: expected all of 0..{count - 1}, each once, got {tuple(index)!r:.200}")
 
 
-def as_tensor(array: Array, like: Tensor | None = None) -> Tensor:
+def as_tensor(array: Any, like: Tensor | None = None) -> Tensor:
     """Convert an array to a tensor, sharing its memory where possible; never write to the result.
 
     Args:
@@ -151,7 +151,7 @@ def as_tensor(array: Array, like: Tensor | None = None) -> Tensor:
     return tensor if like is None else tensor.to(like.device)
 
 
-def as_floats(array: Array, name: str, like: Tensor | None = None) -> Tensor:
+def as_floats(array: Any, name: str, like: Tensor | None = None) -> Tensor:
     """Convert an array to a tensor of reals: floats keep their dtype, integers become float32.
 
     Args:
@@ -182,7 +182,7 @@ def as_floats(array: Array, name: str, like: Tensor | None = None) -> Tensor:
     return tensor if like is None else tensor.to(like.device)
 
 
-def as_numpy(values: Array) -> np.ndarray:
+def as_numpy(values: Any) -> np.ndarray:
     """Convert an array, a tensor on any device or a list to a NumPy array.
 
     Examples:

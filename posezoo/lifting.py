@@ -25,8 +25,7 @@ from posezoo.geometry import box_to_crop, crop, crop_matrix
 from posezoo.images import load_image
 from posezoo.people import People
 from posezoo.poses3d import FPS, Poses3D, numbered
-from posezoo.prediction import SMOOTHING as FILTERS
-from posezoo.prediction import as_video, model_name, predict, resolve_model
+from posezoo.prediction import SMOOTHING as FILTERS, as_video, model_name, predict, resolve_model
 from posezoo.progress import with_progress
 from posezoo.skeletons import Skeleton, convert, get_skeleton, list_skeletons
 from posezoo.video import Frame, VideoReader, read_video

@@ -1,18 +1,13 @@
-"""Make the tests' own helper modules importable, and give the examples people to train on."""
+"""One thread for each worker, and people for the examples to train on."""
 
 import os
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # a worker for each core: threads of several workers would wait for each other
-
-sys.path.insert(0, str(Path(__file__).parent))
-# as Python does for a script that is run: its own folder is searched first
-sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("examples", "tools"))
 
 
 @pytest.fixture(autouse=True)

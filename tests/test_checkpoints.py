@@ -9,13 +9,10 @@ matter.
 import logging
 import re
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
 from published_keys import (
     MMPOSE_META,
     State,

@@ -2,14 +2,11 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
 from command_line import fails, run
 from toy import same, scratch_registry
 

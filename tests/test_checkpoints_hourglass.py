@@ -2,15 +2,11 @@
 
 import logging
 import re
-import sys
-from pathlib import Path
 from typing import Any
 
+import hourglass_keys
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-import hourglass_keys
 from published_keys import (
     MMPOSE_META,
     State,

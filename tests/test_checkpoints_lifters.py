@@ -1,17 +1,13 @@
 """Published lifters, made from posezoo's by undoing the renaming, must load as what they are."""
 
 import logging
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from published_keys import MMPOSE_META, State, old, settings, trunk_and_head, write
 from safetensors.torch import save_file
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).parent))
-from published_keys import MMPOSE_META, State, old, settings, trunk_and_head, write
 from toy import same, snapshot
 
 import posezoo

@@ -10,13 +10,11 @@ import struct
 import sys
 from pathlib import Path
 
+import foreign_files as files
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-
-sys.path.insert(0, str(Path(__file__).parent))
-import foreign_files as files
 from toy import randomize, same, snapshot
 
 import posezoo

@@ -3,6 +3,7 @@ is there.
 """
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,8 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_were_not(clips, tmp_path, monke
     assert not (stopped / "model").exists()
     capsys.readouterr()
     example.main(options(clips, stopped, f"{small} --resume"))
-    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if "loss" in line] == ["epoch 2"]
+    # the second epoch was not evaluated, so that it is not complete
+    assert re.findall(r"^epoch (\d+):", capsys.readouterr().out, re.MULTILINE) == ["1", "2"]
     assert (stopped / "model/model.safetensors").read_bytes() == (whole / "model/model.safetensors").read_bytes()
 
 
@@ -119,7 +121,7 @@ def test_training_helps(clips, tmp_path):
 def test_without_options_training_is_the_papers(clips, tmp_path, monkeypatch, name, stated):
     """The arguments that the loop gets; an option replaces the paper's value of that option only."""
     example, called = load_example("train_lifter"), {}
-    monkeypatch.setattr(example, "train", lambda args, model, *_: called.update(args=args, model=model))
+    monkeypatch.setattr(example, "train_lifter", lambda args, model, *_: called.update(args=args, model=model))
     data = ["--data", str(clips), "--held-out", "strolling", "--model", name, "--output", str(tmp_path)]
     example.main(data)
     args = called["args"]
@@ -127,6 +129,22 @@ def test_without_options_training_is_the_papers(clips, tmp_path, monkeypatch, na
     assert repr(called["model"]) == repr(posezoo.create(name, num_keypoints=17, skeleton="h36m17"))  # widths, dropout
     example.main([*data, "--lr", "0.5", "--epochs", "3"])
     assert (called["args"].lr, called["args"].batch_size, called["args"].epochs) == (0.5, stated[1], 3)
+
+
+def test_every_epoch_has_new_people_and_its_momentum(clips, tmp_path, monkeypatch):
+    example, called = load_example("train_lifter"), {}
+    monkeypatch.setattr(example, "train", lambda *args, **more: called.update(more, args=args))
+    example.main(options(clips, tmp_path, "--model temporal_conv_27 --width 16 --epochs 4 --noise 0"))
+    (_, model, _, _, loaders), before_epoch = called["args"], called["before_epoch"]
+    people = {}
+    for epoch in (0, 2, 1, 2):
+        before_epoch(epoch)
+        people.setdefault(epoch, []).append(loaders[0].dataset[0]["pose3d"])
+    assert_close(*people[2])
+    assert (people[0][0] - people[1][0]).abs().max() > 50  # mm
+    momenta = {layer.momentum for layer in model.modules() if isinstance(layer, torch.nn.BatchNorm1d)}
+    assert list(momenta) == [pytest.approx(0.01)]  # half of the epochs on the way from 0.1 to 0.001
+    assert called["schedule"](2, 4) == pytest.approx(0.95**40)
 
 
 def test_mean_pose_of_a_motionless_person_is_right(walk):

@@ -13,7 +13,10 @@ import posezoo
 from posezoo.data import LSP
 from posezoo.heatmaps import encode
 from posezoo.models.cpm import cpm_targets
-from posezoo.models.rpsm import RPSM
+from posezoo.models.rpsm import HEATMAPS_SCALE, RPSM
+
+from render_clips import read_takes
+from rendering import Body
 
 STAGES = ["stage 1", "stage 2", "stage 3"]
 
@@ -116,17 +119,19 @@ def test_stages_on_the_heatmaps_of_another_network(example, world, lspet, tmp_pa
     trunk = f"local-dir:{source.save_pretrained(tmp_path / 'trunk')}"
     more = ["--backbone", "test_resnet", "--width", "8", "--augment", "--fps", "10", "5", "--shares", "3", "1"]
     more += ["--backgrounds", str(lspet / "images"), "--train-images", "1", "4", "--mixed-precision", "bf16"]
-    more += ["--cache", str(tmp_path / "features"), "--epochs", "1"]
+    more += ["--cache", str(tmp_path / "features"), "--epochs", "1", "--without-images", "64"]
     report = example.main(poses(world, trunk, tmp_path / "run", *more))
+    drawn = [torch.load(path)["keypoints"].shape for path in sorted((tmp_path / "features").glob("keypoints*.pt"))]
+    assert sorted(drawn) == [(16, 6, 4, 2), (48, 6, 4, 2)]  # motions at 5 and at 10 fps, seen by 16 cameras
     assert list(report)[:4] == ["mean pose", *STAGES]
-    counts = sorted(int(path.stem.rpartition("_")[2]) for path in (tmp_path / "features").glob("*.pt"))
+    counts = sorted(int(path.stem.rpartition("_")[2]) for path in (tmp_path / "features").glob("????????????_*.pt"))
     assert counts == [1, 3, 3]  # of 4 training videos 3 at 10 fps and 1 at 5 fps; 3 test videos
     model = posezoo.create(f"local-dir:{tmp_path / 'run' / 'model'}", pretrained=True)
     assert (model.num_features, model.width) == (4, 8)
     clip = torch.rand(1, 2, 3, 32, 32)
     expected = F.avg_pool2d(source.eval()(clip[0]), 2)
     found = model.forward_features(clip)[0]
-    assert_close(found / found.abs().max(), expected / expected.abs().max(), atol=0.02, rtol=0)  # in half precision
+    assert_close(found, HEATMAPS_SCALE * expected, atol=0.02 * HEATMAPS_SCALE * expected.abs().max().item(), rtol=0)
 
 
 def test_new_stages_start_as_copies(example, world, trunk, tmp_path):
@@ -173,6 +178,7 @@ def test_training_helps(example, world, tmp_path, monkeypatch):
         (["--phase", "poses"], "--phase poses needs --trunk"),
         (["--phase", "poses", "--mixed-precision", "fp16"], "expected no or bf16"),
         (["--phase", "poses", "--trunk", "x", "--augment"], "--augment: name the network"),
+        (["--phase", "poses", "--trunk", "x", "--without-images", "9"], "--without-images: name the network"),
         (["--phase", "poses", "--trunk", "x", "--shares", "1", "2"], "one per rate of --fps, 1, got 2"),
         (["--phase", "poses", "--size", "32", "64"], "renders are square, got 32 x 64"),
         (["--phase", "poses", "--trunk", "x", "--clip-length", "4"], "--video-length: expected a multiple of 4"),
@@ -213,6 +219,34 @@ def test_augmented_heatmaps_are_those_of_augmented_poses(example):
     ).nan_to_num().abs().mean() < 0.3  # cells; targets are rounded to cells
     assert_close(turned[..., 2], pose3d[..., 2])
     assert_close(turned.norm(dim=-1).sum(dim=-1), pose3d.norm(dim=-1).sum(dim=-1))
+
+
+def test_drawn_heatmaps_are_those_of_the_poses(world, tmp_path, monkeypatch):
+    example = load_example("heatmap_clips")
+    for name, value in {"BIAS": 0, "JITTER": 0, "CONFUSED": 0, "PEAK": (0.5, 0.5)}.items():
+        monkeypatch.setattr(example, name, value)
+    options = dict(zip(world[::2], world[1::2], strict=False))
+    takes, body = read_takes([options["--motions"]], 10), Body(options["--body"])
+    clips = example.Clips(takes, body, size=64, length=3, count=2, padding=(1.5, 1.5), height=(1000.0, 1000.0))
+    skeleton = posezoo.get_skeleton([*posezoo.get_skeleton("h36m17").keypoints, "nose"])
+    videos = example.heatmap_clips(clips, skeleton, cameras=3, cells=32, scale=2.0, folder=tmp_path)
+    again = example.heatmap_clips(clips, skeleton, cameras=3, cells=32, scale=2.0, folder=tmp_path)  # from the file
+    assert len(videos) == len(again) == 6
+    for index in range(len(videos)):
+        maps, pose3d = videos[index]["features"], videos[index]["pose3d"]
+        assert_close(again[index]["pose3d"], pose3d)
+        assert maps.shape == (3, 18, 32, 32)
+        assert 0.8 < maps[:, :17].amax() <= 1  # twice the height of a half, between the cells
+        row, column = maps.flatten(2).argmax(dim=-1) // 32, maps.flatten(2).argmax(dim=-1) % 32
+        cells = torch.stack([column, row], dim=-1)[:, :17].double()
+        assert ((cells > 2) & (cells < 29)).all()  # inside the padding
+        # the camera is far away: cells are nearly millimetres from the pelvis times a factor
+        moved = cells - cells[:, :1]
+        factor = (moved * pose3d[..., :2]).sum() / pose3d[..., :2].square().sum()
+        assert (moved - factor * pose3d[..., :2]).abs().mean() < 0.8
+    seen = torch.cat([videos[index]["features"][:, 17].flatten(1).amax(dim=1) > 0 for index in range(len(videos))])
+    assert seen.any()
+    assert not seen.all()  # noses that are turned away are not drawn
 
 
 @pytest.mark.parametrize("background", [False, True])

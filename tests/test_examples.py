@@ -74,12 +74,18 @@ def test_evaluate_prints_every_joint(lspet, capsys):
     assert "12 people" in said
 
 
-def test_train_spatial_model_compares_with_the_detector(lspet, tmp_path, capsys):
+def test_train_spatial_model_compares_with_the_detector_and_resumes(lspet, tmp_path, capsys):
     arguments = ["--data", str(lspet), "--train-images", "1", "8", "--val-images", "9", "12", "--size", "64", "64"]
     arguments += ["--batch-size", "4", "--workers", "0", "--epochs", "1", "--torso", "--output", str(tmp_path / "run")]
     alone, together = load_example("train_spatial_model").main(arguments)
+    assert load_example("train_spatial_model").main([*arguments, "--resume"]) == [alone, together]
+    assert capsys.readouterr().out.count("epoch 0: loss") == 1  # nothing was left to do
+    load_example("train_spatial_model").main([*arguments, "--resume", "--epochs", "2", "--lr", "0"])
     assert alone["people"] == together["people"] == 4
-    assert "with the spatial model" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "epoch 1: loss" in said
+    assert "epoch 0: loss" not in said
+    assert "with the spatial model" in said
     # 15 maps of 16 x 16, the torso's among them, and displacements as large as the maps
     assert torch.load(tmp_path / "run" / "spatial_model.pt")["weight"].shape == (14, 15, 31, 31)
 

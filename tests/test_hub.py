@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import socket
-import sys
 import textwrap
 import time
 from pathlib import Path
@@ -17,8 +16,6 @@ from typing import Any
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
 from fresh_process import Program
 from hub_server import HubServer, commit_hash
 from toy import randomize, scratch_registry, toy

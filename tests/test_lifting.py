@@ -7,17 +7,13 @@ arrive, and return, in its own place.
 import inspect
 import json
 import pickle
-import sys
 import warnings
-from pathlib import Path
 
+import fresh_process
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-
-sys.path.insert(0, str(Path(__file__).parent))
-import fresh_process
 from toy import scratch_registry
 
 import posezoo

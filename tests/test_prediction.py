@@ -17,14 +17,12 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import fresh_process
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
-
-sys.path.insert(0, str(Path(__file__).parent))
-import fresh_process
 from toy import scratch_registry
 
 import posezoo

@@ -10,7 +10,7 @@ from posezoo.data import CROPS, PersonCrop
 from posezoo.data.detector_boxes import fit_padding
 from posezoo.geometry import transform_points
 
-from data_sources import open_data, source
+from data_sources import limb_boxes, open_data, source
 from recipes import RECIPES, Drops, find, parse
 
 WRITERS = {"lsp": write_lsp, "lspet": write_lspet, "mpii": write_mpii, "flic": write_flic, "coco": write_coco}
@@ -239,6 +239,29 @@ def test_deeppose_trains_on_lsp_and_lspet_together(data, tmp_path, monkeypatch):
     ])  # fmt: skip
     assert reports["stage 1"]["people"] == 2
     assert 0 <= reports["stage 1"]["pcp@0.5"] <= 1
+
+
+def test_cpm_sizes_of_people_follow_their_limbs(data):
+    torch.manual_seed(0)
+    pose = torch.rand(14, 2) * 20 + 40  # of everybody, at several sizes
+    (people,) = open_data([source(f"lspet:{data['lspet']}")], "train", images=(1, 4)).parts
+    people.keypoints = pose * torch.tensor([1.0, 2.0, 0.5, 1.0])[:, None, None]
+    people.visible = torch.ones(4, 14, dtype=torch.bool)
+    people.visible[0, [0, 13]] = False  # neither a head nor a right shin, which does not matter
+    people.keypoints[3, 3] += torch.tensor([0.0, 900.0])  # one limb differs, and the joints would not fit in the crop
+    boxes = limb_boxes([people])
+    sides = boxes[:, 2:] - boxes[:, :2]
+    assert torch.allclose(sides[:, 0], sides[:, 1])
+    head = (pose[13] - pose[12]).norm()
+    assert torch.allclose(sides[:3, 0], 200 / 35 * head * torch.tensor([1.0, 2.0, 0.5]), rtol=1e-4)
+    height = people.keypoints[3, :, 1].max() - people.keypoints[3, :, 1].min()
+    assert 368 * height / (CROPS["cpm"]["padding"] * sides[3, 0]) == pytest.approx(304)  # pixels of the crop
+
+    recipe = find("cpm", "paper", None, ["lsp"])
+    people = open_data([source(f"lsp:{data['lsp']}")], "train", images=(1, 4), readers=recipe.readers)
+    middles = people.boxes.view(-1, 2, 2).mean(dim=1)
+    assert torch.allclose(middles, torch.tensor([55.0, 60.0]))  # of the images
+    assert torch.equal(people[2]["box"], people.boxes[2])
 
 
 def test_recipes_refuse_other_models_and_data(data, tmp_path, capsys):

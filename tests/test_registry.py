@@ -8,12 +8,10 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+import fresh_process
 import pytest
 import torch
 from torch import nn
-
-sys.path.insert(0, str(Path(__file__).parent))
-import fresh_process
 from toy import Toy, randomize, same, scratch_registry, snapshot, toy, toy_wide
 
 import posezoo

@@ -1,6 +1,5 @@
 """The rendered clips: the body has the actor's pose, and its limbs are rendered at the labels."""
 
-import importlib.util
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +18,10 @@ from posezoo.data.mocap import read_bvh
 from posezoo.geometry import look_at
 from posezoo.skeletons import get_skeleton
 
+import render_clips
+import rendering
+
 ROOT = Path(__file__).parents[1]
-spec = importlib.util.spec_from_file_location("render_clips", ROOT / "tools" / "render_clips.py")
-render_clips = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(render_clips)
-rendering = __import__("rendering")  # the script has put its folder on the path
 
 KEYPOINTS = get_skeleton("h36m17").keypoints
 LIMBS = (

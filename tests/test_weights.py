@@ -8,7 +8,6 @@ import os
 import pickle
 import shutil
 import socket
-import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -17,12 +16,10 @@ from typing import Any
 
 import pytest
 import torch
+from hub_server import HubServer
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from torch import nn
-
-sys.path.insert(0, str(Path(__file__).parent))
-from hub_server import HubServer
 from toy import Toy, randomize, same, scratch_registry, snapshot, toy, toy_wide
 
 import posezoo

@@ -3,16 +3,12 @@ others.
 """
 
 import logging
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from test_weights import message
 from toy import Toy, randomize, same, scratch_registry, snapshot, toy
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 import posezoo
 from posezoo.checkpoints import load_weights

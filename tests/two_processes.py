@@ -1,19 +1,17 @@
 """Gradients of one step of examples/train_heatmap.py on four fixed images, for
 tests/test_examples.py.
 
-Run alone or by torchrun; every process takes its share of the images, the main one saves the
-gradients.
+Run alone or by torchrun, with `examples/` on the path; every process takes its share of the images,
+the main one saves the gradients.
 """
 
 import sys
-from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 
 import posezoo
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 from train_heatmap import batch_loss
 
 

@@ -32,7 +32,7 @@ TAUGHT=(--teacher simple_baseline_lite.lsp14_192x192 --renders "$OUT/renders" --
 landmarks() { $TEACHER_PYTHON tools/label_with_teacher.py --data "$LSPET" --output "$OUT/landmarks.npz"; }
 renders() {
   # shellcheck disable=SC2086
-  $PYTHON tools/render_people.py --body "$BODY" --motions $MOTIONS --backgrounds "$LSPET/images" \
+  $PYTHON examples/render_people.py --body "$BODY" --motions $MOTIONS --backgrounds "$LSPET/images" \
     --output "$OUT/renders" --count 12000 --size 224
 }
 default() { # name, options

@@ -22,14 +22,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from posezoo.arrays import Array, as_tensor, explained, same_kind
+from posezoo.arrays import Array, ArrayT, as_tensor, explained, same_kind
 
 WIDTH = 5  # frames (section 4.2 of Hossain and Little)
 REACH = 4  # standard deviations of the Gaussian; 6e-5 of its mass is beyond
 
 
 @explained
-def mean_filter(points: Array, width: int = WIDTH) -> Array:
+def mean_filter(points: ArrayT, width: int = WIDTH) -> ArrayT:
     """Replace each frame by the mean of the `width` frames around it.
 
     Args:
@@ -48,7 +48,7 @@ def mean_filter(points: Array, width: int = WIDTH) -> Array:
 
 
 @explained
-def median_filter(points: Array, width: int = WIDTH) -> Array:
+def median_filter(points: ArrayT, width: int = WIDTH) -> ArrayT:
     """Replace each frame by the median of the `width` frames around it, per coordinate.
 
     Arguments and errors as for `mean_filter`.
@@ -61,7 +61,7 @@ def median_filter(points: Array, width: int = WIDTH) -> Array:
 
 
 @explained
-def gaussian_filter(points: Array, sigma: float, *, scores: Array | None = None) -> Array:
+def gaussian_filter(points: ArrayT, sigma: float, *, scores: Array | None = None) -> ArrayT:
     """Smooth with a Gaussian over time, weighted by the keypoints' scores.
 
     Weights are normalised by their sum over existing frames. Constant points are therefore
@@ -154,7 +154,7 @@ class OneEuroStream:
         self._smooth: Tensor | None = None  # NaN before the first frame of a keypoint
         self._speed = self._waited = torch.zeros(())
 
-    def __call__(self, points: Array, *, seconds: float | None = None) -> Array:
+    def __call__(self, points: ArrayT, *, seconds: float | None = None) -> ArrayT:
         """Filter the next frame.
 
         Args:
@@ -196,8 +196,8 @@ class OneEuroStream:
 
 @explained
 def one_euro_filter(
-    points: Array, fps: float, *, min_cutoff: float = 1.0, beta: float = 0.01, derivative_cutoff: float = 1.0
-) -> Array:
+    points: ArrayT, fps: float, *, min_cutoff: float = 1.0, beta: float = 0.01, derivative_cutoff: float = 1.0
+) -> ArrayT:
     """Filter a video with a new `OneEuroStream`.
 
     Args:

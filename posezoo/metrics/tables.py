@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from posezoo.arrays import Array, as_tensor, same_kind
+from posezoo.arrays import Array, ArrayT, as_tensor, same_kind
 from posezoo.geometry import precise
 from posezoo.metrics.arrays import visible_mask
 from posezoo.metrics.pck import (
@@ -38,7 +38,7 @@ LSP_ROWS = {  # name -> indices into LSP_LIMBS
 }  # fmt: skip
 
 
-def mpii_head_size(headboxes: Array) -> Array:
+def mpii_head_size(headboxes: ArrayT) -> ArrayT:
     """Head sizes of MPII `(N,)`: 0.6 times the diagonal of boxes `(N, 2, 2)` or `(N, 4)`, corners.
 
     MATLAB files hold the corners first, `(2, 2, N)`: move the last axis to the front.

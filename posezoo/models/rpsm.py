@@ -84,6 +84,7 @@ from posezoo.registry import register_model
 STRIDE = 8  # of the trunk
 REDUCTIONS = (8, 16, 32)  # strides of a timm backbone's feature maps that the neck merges
 HEATMAPS_STRIDE, HEATMAPS_MULTIPLE = 4, 32  # of Simple Baselines' heatmaps; of its input's sides
+HEATMAPS_SCALE = 1.0  # of the heatmaps as features
 GREY = 0.5  # subtracted from images (the authors' code)
 FRAMES_TOGETHER = 8  # in the trunk, by `predict`
 
@@ -214,7 +215,7 @@ class RPSM(PoseModel):
         frames = self.normalize(clip).flatten(0, 1)
         if self.heatmaps:
             maps = self.final_layer(self.deconv_layers(last_map(self.backbone, frames)))
-            features = F.avg_pool2d(maps, STRIDE // HEATMAPS_STRIDE)
+            features = HEATMAPS_SCALE * F.avg_pool2d(maps, STRIDE // HEATMAPS_STRIDE)
         elif self.backbone is not None:
             features = self.neck(self.backbone(frames))
         else:

@@ -1,15 +1,12 @@
 """Dataset readers yield the pixels that `posezoo.predict` uses, whatever the file holds."""
 
 import ast
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from running_examples import write_lspet
 
 import posezoo

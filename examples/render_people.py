@@ -1,6 +1,6 @@
 r"""Render images of single people from all sides, with labels of body and face.
 
-    python tools/render_people.py --body body --motions asfamc.zip bvh.zip cmu_actions_bvh.zip
+    python examples/render_people.py --body body --motions asfamc.zip bvh.zip cmu_actions_bvh.zip
         --output renders \ --backgrounds lspet/images --count 12000 --size 224
 
 Writes `images.npy` (N, 3, size, size) uint8, to be memory-mapped; `masks.npy` (N, size, size / 8),
@@ -14,7 +14,6 @@ man on a climbing frame.
 
 import argparse
 import contextlib
-import sys
 from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parent))
-from render_clips import STATURE, Clips, draw, occluded, photographed, random_look, random_shape, read_takes
-from rendering import Body, pose_body
+from render_clips import Clips, draw, occluded, photographed, random_look, read_takes
+from rendering import Body
 
 FACE = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
 FACING = {"nose": -0.1, "left_eye": 0.0, "right_eye": 0.0, "left_ear": -0.2, "right_ear": -0.2}  # cosine, at least
@@ -48,6 +46,19 @@ def face_points(body: Body, vertices: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack([nose, *eyes, *ears]), directions
 
 
+def posed_face(body: Body, vertices: Tensor, moves: Tensor) -> tuple[Tensor, Tensor]:
+    """Return nose, eyes and ears `(T, 5, 3)` of a posed body in the world, and their directions."""
+    points, directions = face_points(body, vertices)
+    head = moves[:, body.bones.index("Head")]
+    return points @ head[..., :3].mT + head[:, None, :, 3], directions @ head[..., :3].mT
+
+
+def facing(points: Tensor, directions: Tensor) -> Tensor:
+    """Return whether parts of the face `(..., 5, 3)` in a camera's frame are turned to it: `(..., 5)`."""
+    cosine = -(directions * points / points.norm(dim=-1, keepdim=True)).sum(dim=-1)
+    return cosine > torch.tensor([FACING[name] for name in FACE])
+
+
 def in_group(body: Body, group: str) -> Tensor:
     mask = torch.zeros(len(body.vertices), dtype=torch.bool)
     mask[body.groups[group].unique()] = True
@@ -59,20 +70,11 @@ class People(Clips):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         random = np.random.default_rng([self.seed, index])
-        number, first = self.choose(random)
-        take = self.takes[number]
-        vertices = self.body.shaped(random_shape(self.body.targets, random), scale=random.uniform(*STATURE))
-        moves, world = pose_body(self.body, vertices, take, slice(first, first + 1))
-        points, directions = face_points(self.body, vertices)
-        head = moves[0, self.body.bones.index("Head")]
-        face = points @ head[:, :3].T + head[:, 3]
-        directions = directions @ head[:, :3].T
-
+        take, vertices, moves, world = self.posed(random)
+        face, directions = posed_face(self.body, vertices, moves)
         camera = self._camera(world, random)
-        pose3d, face3d = camera.world_to_camera(world), camera.world_to_camera(face[None])
-        to_camera = -face3d[0] / face3d[0].norm(dim=-1, keepdim=True)
-        cosine = ((directions @ camera.rotation.float().T) * to_camera).sum(dim=-1)
-        seen = cosine > torch.tensor([FACING[name] for name in FACE])
+        pose3d, face3d = camera.world_to_camera(world), camera.world_to_camera(face)
+        seen = facing(face3d, directions @ camera.rotation.float().T)[0]
         clip, _, fragments = draw(self.body, vertices, moves, camera, random_look(random), self._background(random))
         mask = torch.zeros(self.size * self.size, dtype=torch.bool)
         mask[fragments.pixel] = True

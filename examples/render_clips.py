@@ -1,6 +1,6 @@
 """Render labelled clips of a body in CMU's motions: images, 3D poses and 2D keypoints.
 
-    python tools/render_clips.py --body body --motions bvh.zip --output out --clips 8 --length 5
+    python examples/render_clips.py --body body --motions bvh.zip --output out --clips 8 --length 5
     --size 128
 
 `body` is the MakeHuman base mesh (CC0) with the rig cmu_mb as MPFB2 distributes it, `--motions` are
@@ -19,7 +19,6 @@ the crown, where CMU's skeletons end some 10 cm lower, and `wrist` is the wrist,
 
 import argparse
 import itertools
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -38,7 +37,6 @@ from posezoo.data.cmu import read_motions
 from posezoo.geometry import Camera, box_to_crop, crop_matrix, tight_box, transform_points
 from posezoo.viz import draw_keypoints
 
-sys.path.insert(0, str(Path(__file__).parent))
 from rendering import (
     LIMB_BONES,
     PART,
@@ -140,14 +138,7 @@ class Clips(Dataset[dict[str, Any]]):
         if not 0 <= index < self.count:
             raise IndexError(index)
         random = np.random.default_rng([self.seed, index])
-        number, first = self.choose(random)
-        take = self.takes[number]
-        if self.mixed and random.random() < self.mixed:
-            other, start = self.choose(random)
-            take = mix(part_of(take, first, self.length), part_of(self.takes[other], start, self.length), random)
-            first = 0
-        vertices = self.body.shaped(random_shape(self.body.targets, random), scale=random.uniform(*STATURE))
-        moves, world = pose_body(self.body, vertices, take, slice(first, first + self.length))
+        take, vertices, moves, world = self.posed(random)
         camera = self._camera(world, random)
         pose3d = camera.world_to_camera(world)
         clip, _, _ = draw(self.body, vertices, moves, camera, random_look(random), self._background(random))
@@ -159,6 +150,17 @@ class Clips(Dataset[dict[str, Any]]):
             "keypoints": camera.project(pose3d),
             "subject": take.subject or "",
         }
+
+    def posed(self, random: np.random.Generator) -> tuple[Take, Tensor, Tensor, Tensor]:
+        """Draw a part of a recording and a body: the recording, vertices, and moves and keypoints of `pose_body`."""
+        number, first = self.choose(random)
+        take = self.takes[number]
+        if self.mixed and random.random() < self.mixed:
+            other, start = self.choose(random)
+            take = mix(part_of(take, first, self.length), part_of(self.takes[other], start, self.length), random)
+            first = 0
+        vertices = self.body.shaped(random_shape(self.body.targets, random), scale=random.uniform(*STATURE))
+        return take, vertices, *pose_body(self.body, vertices, take, slice(first, first + self.length))
 
     def choose(self, random: np.random.Generator) -> tuple[int, int]:
         """Draw a recording, as `sampling` has it, and the first frame of a clip in it."""
