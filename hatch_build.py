@@ -26,6 +26,7 @@ class ReadmeHook(MetadataHookInterface):  # type: ignore[misc]
         root = Path(self.root)
         text = (root / "README.md").read_text(encoding="utf-8")
         repository = self.config.get("repository", "").rstrip("/")
+        metadata["urls"] = {}
         if repository:
             source = (root / "posezoo" / "version.py").read_text(encoding="utf-8")
             text = absolute(text, repository, re.search(r'__version__ = "([^"]+)"', source)[1])

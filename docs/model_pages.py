@@ -36,14 +36,20 @@ TITLES_3D = {
 }
 TITLES = {**TITLES_2D, **TITLES_3D}
 BIBLIOGRAPHY = {"deeppose_resnet": "deeppose"}  # page -> entry of papers.bib, where they differ
+STATEMENTS = {  # page -> section of papers.md
+    "posernn": "posernn-chen-low-2016",
+    "deeppose": "deeppose-toshev-szegedy-cvpr-2014",
+    "rpsm": "rpsm-lin-et-al-cvpr-2017",
+    "seq2seq3d": "hossain-little-eccv-2018",
+}
 LOWER = ("MPJPE", "MPJVE", "error")  # metrics of which lower is better
 PERMISSIVE = ("apache", "mit", "bsd", "cc0", "cc-by-4.0")
 TABLE_ROW = re.compile(r"^    (In|Out|   ?) +(\S+) +(\(B[^)]*\)) *(.*)$")
 TASKS = {"image": "2D keypoints of images", "keypoints": "3D poses from 2D keypoints", "clip": "3D poses from clips"}
 CAPTIONS = {
-    "image": "*Drawn with the weights in the package; on the right the heatmaps of networks that have them.*",
-    "keypoints": "*Three frames of the sample video, drawn with the weights in the package: front, side and top view.*",
-    "clip": "*Three of ten frames of a rendered clip, drawn with the weights in the package: front, side, top.*",
+    "image": "The person of a photograph",
+    "keypoints": "Three frames of the sample video, in front, side and top view",
+    "clip": "Three of ten frames of a rendered clip, in front, side and top view",
 }
 LINES = {  # of a network with weights in the package
     "image": (
@@ -207,7 +213,9 @@ def pictures(found: list[posezoo.Weights]) -> list[str]:
     titles = [f"`{record.architecture}`" for record in shown]
     files = [input_picture(kind), *map(output_picture, shown)]
     cells = " | ".join(f"![{Path(file).stem}](../images/networks/{file})" for file in files)
-    return [f"| Input | {' | '.join(titles)} |", "|---" * len(files) + "|", f"| {cells} |", "", CAPTIONS[kind], ""]
+    maps = " On the right the heatmaps." if meta_model(shown[0].architecture).stride is not None else ""
+    caption = f"*{CAPTIONS[kind]}, drawn with the weights in the package.{maps}*"
+    return [f"| Input | {' | '.join(titles)} |", "|---" * len(files) + "|", f"| {cells} |", "", caption, ""]
 
 
 def number(value: float) -> str:
@@ -278,8 +286,11 @@ def page_text(page: str, names: list[str]) -> str:
             "There are no weights of this network with a published score. [Results](../results.md) has short training"
         ]
         lines += ["runs, [Inside your code](../inside_your_code.md) starts your own."]
-    if (DOCS / "papers.md").exists():
-        lines += ["", "[The papers](../papers.md) lists the paper's statements and how the code meets each of them."]
+    if page in STATEMENTS:
+        lines += [
+            "",
+            f"[The paper's statements](../papers.md#{STATEMENTS[page]}) one by one, with their places.",
+        ]
     if found:
         lines += ["", "## Weights", "", *weights_table(found)]
     if departures:

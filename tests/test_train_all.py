@@ -1,16 +1,19 @@
-"""The queue of all trainings lists commands that its scripts understand, skips what is done and
-stops at a failure.
+"""The queue of all trainings and the cards of the weights list commands that the scripts understand; the queue skips
+what is done and stops at a failure.
 """
 
+import argparse
 import os
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
+from running_examples import load_example
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "tools" / "train_all.sh"
+CARDS = sorted((ROOT / "posezoo" / "pretrained").glob("*/README.md"))
 
 
 def queue(tmp_path, *steps, **environment):
@@ -21,17 +24,53 @@ def queue(tmp_path, *steps, **environment):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("line", range(13))
-def test_options_exist(tmp_path, line):
-    done = queue(tmp_path, RUN="echo", PYTHON="echo")
+class Parsed(Exception):
+    """Raised in place of a training."""
+
+
+def parse(command, monkeypatch):
+    """Load the script of a command, and give its parser the arguments: an unknown one ends the test."""
+    script, *arguments = command
+    original = argparse.ArgumentParser.parse_args
+
+    def parse_only(parser, given):
+        original(parser, given)
+        raise Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_only)
+    with pytest.raises(Parsed):
+        load_example(f"../{script.removesuffix('.py')}").main(arguments)
+
+
+STEPS = 16
+
+
+@pytest.mark.parametrize("step", range(STEPS))
+def test_the_scripts_understand_the_queue(step, lspet, tmp_path, monkeypatch):
+    done = queue(tmp_path, RUN="echo", PYTHON="echo", LSPET=str(lspet))
     assert done.returncode == 0, done.stderr
     commands = done.stdout.splitlines()
-    assert len(commands) == 13
-    script, *arguments = commands[line].split()
-    shared = ["training.py", "frozen_backbone.py", "teaching.py"] if script.startswith("examples") else []
-    sources = [(ROOT / script).read_text(), *((ROOT / "examples" / name).read_text() for name in shared)]
-    known = set(re.findall(r'"(--[\w-]+)"', "".join(sources)))
-    assert {argument for argument in arguments if argument.startswith("--")} <= known
+    assert len(commands) == STEPS
+    parse(commands[step].split(), monkeypatch)
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.parent.name)
+def test_the_scripts_understand_the_commands_of_the_cards(card, lspet, monkeypatch):
+    monkeypatch.chdir(lspet.parent)  # its folder is called lspet, as on the cards
+    text = card.read_text(encoding="utf-8")
+    for section in ("Use", "Metrics", "Limits", "Training"):
+        assert f"\n## {section}\n" in text
+    assert "Licence of the weights: " in text
+    assert "mean" in text
+    for picture in re.findall(r"!\[.*\]\((.*)\)", text):
+        assert (card.parent / picture).is_file()
+    code = text.partition("\n## Training\n")[2].partition("```bash\n")[2].partition("```")[0].replace("\\\n", " ")
+    shared = re.search(r'^options="(.*)"\n', code)
+    commands = [line for line in code.splitlines() if not line.startswith("options=")]
+    assert commands
+    for line in commands:
+        words = (line.replace("$options", shared[1]) if shared else line).split()
+        parse(words[next(at for at, word in enumerate(words) if word.endswith(".py")) :], monkeypatch)
 
 
 def test_finished_steps_are_skipped_and_a_failure_ends_the_queue(tmp_path):

@@ -26,6 +26,7 @@ import posezoo
 # left to the reader
 frames: list[Path]
 boxes: list[Any]
+scores: list[Any]
 model: Any
 loader: Any
 accelerator: Any
@@ -106,7 +107,10 @@ def mypy(folder: Path) -> list[tuple[str, int, str]]:
 
 def pyright(folder: Path) -> list[tuple[str, int, str]]:
     """Run pyright on a user's files; return the file, line and message of its errors."""
-    options = {"extraPaths": [str(ROOT)], "reportMissingImports": False, "reportMissingModuleSource": False}
+    options = {
+        "extraPaths": [str(ROOT)],
+        **dict.fromkeys(("reportMissingImports", "reportMissingModuleSource", "reportPrivateImportUsage"), False),
+    }
     (folder / "pyrightconfig.json").write_text(json.dumps(options), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson", "--level", "error"],
@@ -136,12 +140,16 @@ def pages() -> dict[str, str]:
     return scripts
 
 
-@pytest.mark.parametrize("checker", [mypy, pyright])
-def test_code_of_the_documentation_type_checks(checker, tmp_path):
+@pytest.mark.parametrize(
+    ("checker", "documents"),
+    [(mypy, True), (pyright, False), pytest.param(pyright, True, marks=pytest.mark.slow)],  # 24 s, most for the imports
+)
+def test_names_of_a_users_script_and_of_the_documentation_are_known(checker, documents, tmp_path):
     if importlib.util.find_spec(checker.__name__) is None:
         pytest.skip(f"the package {checker.__name__} is not installed")
     everything = "import posezoo\n" + "\n".join(f"posezoo.{name}" for name in posezoo.__all__)
-    for name, text in {**pages(), "user": USER, "everything": everything, "typos": TYPOS}.items():
+    scripts = {"user": USER, "everything": everything, "typos": TYPOS, **(pages() if documents else {})}
+    for name, text in scripts.items():
         (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
     errors = checker(tmp_path)
     typos = [error for error in errors if error[0] == "typos.py"]

@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
-# Train all weights of image networks that posezoo ships, in order.
+# Train the weights that posezoo ships, in order; those of RPSM have commands of their own, on their card.
 #
 #     LSPET=lspet BODY=body MOTIONS="asfamc.zip bvh.zip cmu_actions_bvh.zip" OUT=runs tools/train_all.sh [STEP ...]
 #
 # Steps, in order; without arguments all of them run:
 #
 #     landmarks renders default_128 default_192 posernn_attention posernn_lstm posernn_cnn deeppose ief
-#     cpm_vgg_6s hourglass_1 tompson_mpii hrnet_w18
+#     cpm_vgg_6s hourglass_1 tompson_mpii hrnet_w18 martinez seq2seq3d temporal_conv_27
 #
 # A step that was finished is skipped, one that was interrupted is continued, one that fails ends the queue.
 # $OUT/log.txt has the times and the last scores of each step, $OUT/STEP.log its output.
+#
+# LIFTED are the motions for the lifters, "asfamc.zip bvh.zip clips" for the shipped ones; defaults to MOTIONS. The
+# shipped default network had 5 epochs of default_128 and 6 of default_192, from weights that its card names.
 #
 # RUN starts a script, for instance RUN="torchrun --nproc_per_node 2"; PYTHON starts a script in one process, and
 # TEACHER_PYTHON is the Python with mediapipe (tools/label_with_teacher.py). CRAFT is craft_mlt_25k.pth (examples/craft.py). RUN=echo PYTHON=echo lists the commands.
@@ -19,6 +22,7 @@ export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 
 : "${LSPET:?folder of LSPET}" "${BODY:?folder of the body for the renders}" "${MOTIONS:?files of CMU motions}"
 OUT=${OUT:-runs} RUN=${RUN:-python} PYTHON=${PYTHON:-python} TEACHER_PYTHON=${TEACHER_PYTHON:-$PYTHON}
+LIFTED=${LIFTED:-$MOTIONS}
 mkdir -p "$OUT"
 
 BACKBONE=(--backbone tf_efficientnet_lite2 --start "$OUT/default_192/model")
@@ -33,7 +37,7 @@ landmarks() { $TEACHER_PYTHON tools/label_with_teacher.py --data "$LSPET" --outp
 renders() {
   # shellcheck disable=SC2086
   $PYTHON examples/render_people.py --body "$BODY" --motions $MOTIONS --backgrounds "$LSPET/images" \
-    --output "$OUT/renders" --count 12000 --size 224
+    --skip 03 07 29 45 114 --output "$OUT/renders" --count 12000 --size 224
 }
 default() { # name, options
   $RUN examples/train_default.py --data "$LSPET" --teacher "$OUT/landmarks.npz" --renders "$OUT/renders" --resume \
@@ -70,8 +74,16 @@ tompson_mpii() {
     --size 128 128 --adam --lr 1e-3 --output "$OUT/tompson_mpii"
 }
 
+lifter() { # name, options
+  # shellcheck disable=SC2086
+  $PYTHON examples/train_lifter.py --data $LIFTED --mixed-precision bf16 --resume --model "$1" --output "$OUT/$1" "${@:2}"
+}
+martinez() { lifter martinez --dropout 0.25 --epochs 60 --batch-size 256 --final 0.01; }
+seq2seq3d() { lifter seq2seq3d --width 512 --dropout 0.1 --epochs 24 --batch-size 128 --lr 1e-3 --final 0.03; }
+temporal_conv_27() { lifter temporal_conv_27 --width 512 --epochs 30 --batch-size 256 --final 0.01; }
+
 STEPS=(landmarks renders default_128 default_192 posernn_attention posernn_lstm posernn_cnn deeppose ief
-  cpm_vgg_6s hourglass_1 tompson_mpii hrnet_w18)
+  cpm_vgg_6s hourglass_1 tompson_mpii hrnet_w18 martinez seq2seq3d temporal_conv_27)
 
 scores() { # of the last evaluation of a step
   local file

@@ -111,7 +111,7 @@ def pdj(
         >>> float(pdj(target + 15, target, "lsp14", threshold=0.25)[0])
         1.0
     """
-    normalizer = torso_diameter(target, skeleton, visible=visible)
+    normalizer = torso_diameter(as_tensor(target), skeleton, visible=visible)
     return pck(pred, target, normalizer, visible=visible, threshold=threshold, strict=strict)
 
 
@@ -327,7 +327,7 @@ def pcp(
         raise ValueError(f"expected as many limbs in pred and target, got {tuple(ends.shape)} and {tuple(goals.shape)}")
     counted = visible_mask(visible, truth.shape[:2], points)
     if not by_limb and pairs:
-        counted = torch.stack([counted[:, [*first, *second]].all(dim=1) for first, second in pairs], dim=1)
+        counted = torch.stack([counted[:, limb[0] + limb[1]].all(dim=1) for limb in pairs], dim=1)
     both = counted.repeat_interleave(2, dim=1)
     error, _ = _distances(ends.flatten(1, 2), goals.flatten(1, 2), both, "predicted ends of limbs")
     error = error.unflatten(1, (-1, 2))

@@ -414,7 +414,7 @@ def average_by_action(
 
 @explained
 def human36m(
-    pred: Array, target: Array, protocol: str | Protocol, *, actions: Sequence[str], subjects: Sequence[str],
+    pred: ArrayT, target: Array, protocol: str | Protocol, *, actions: Sequence[str], subjects: Sequence[str],
     videos: Iterable[Any] | None = None, visible: Array | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Errors on Human3.6M by a named protocol: millimetres per action, and their "Average".
@@ -452,7 +452,7 @@ def human36m(
 
 @explained
 def by_protocol(
-    pred: Array, target: Array, protocol: str | Protocol, *, actions: Sequence[str], subjects: Sequence[str],
+    pred: ArrayT, target: Array, protocol: str | Protocol, *, actions: Sequence[str], subjects: Sequence[str],
     videos: Iterable[Any] | None = None, visible: Array | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Errors by any named protocol, on Human3.6M or HumanEva: millimetres, and their "Average".
@@ -619,7 +619,7 @@ def _aligned_distances(poses: Tensor, truth: Tensor, mask: Tensor, lost: Tensor,
         *(part.view(-1, whole[-1]) for part in (mask, lost)),
     )
     size = BLOCK if poses.device.type == "cpu" else max(len(poses), 1)
-    weights = None if bool(mask.all()) else mask
+    weights = None if mask.is_cpu and bool(mask.all()) else mask  # on a device the answer would be waited for
     distances = torch.empty_like(poses[..., 0])
     for start in range(0, len(poses), size):
         block = slice(start, start + size)
