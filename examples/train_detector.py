@@ -1,4 +1,4 @@
-r"""Train the person detector of `posezoo.predict(..., detector="default")` on composed pictures.
+r"""Train the detector of `posezoo.predict(..., detector="default")` on composed pictures.
 
     python examples/render_people.py --body BODY --motions CMU ... --output renders --count 4000 --seed 1
     python examples/train_detector.py --data lspet:LSPET --renders renders --output runs/detector \

@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from posezoo.arrays import Array, ArrayT, as_floats, check_device, check_number, explained, same_kind
+from posezoo.arrays import Array, ArrayT, as_floats, check_count, check_device, check_number, explained, same_kind
 from posezoo.foreign import printable
 from posezoo.geometry import box_iou, invert, letterbox, transform_points
 from posezoo.images import load_image, load_image_uint8
@@ -46,7 +46,7 @@ OVERLAP = 0.65  # intersection over union above which a box is suppressed; as in
 NMS_BLOCK = 512  # boxes compared with all kept ones at once
 GREY = 114 / 255  # padding of a letterboxed image, in all YOLOs
 DEFAULT = "default"  # name of `PersonDetector`, whose settings follow
-OWN_THRESHOLD, OWN_OVERLAP, OWN_SIDE = 0.4, 0.6, 320
+OWN_THRESHOLD, OWN_OVERLAP, OWN_SIDE = 0.25, 0.6, 320
 GRIDS = ((8, 16, 32), (8, 16, 32, 64))  # strides of YOLOX, and of its variants for large images
 
 
@@ -153,8 +153,8 @@ def box_nms(boxes: ArrayT, scores: Array, *, threshold: float = OVERLAP) -> Arra
 class PersonDetector:
     """The person detector of posezoo: a small network, with weights in the package.
 
-    Finds people of any number whose longer side is 5 % of the image's or more. `docs/detectors.md`
-    has its scores and limits.
+    Finds people of any number, mostly those whose longer side is a quarter of the image's or more.
+    `docs/detectors.md` has its scores and limits.
 
     Args:
         model: a network, or a folder with its weights. Defaults to the weights of the package.
@@ -185,8 +185,7 @@ class PersonDetector:
         device: str | torch.device | None = None,
     ) -> None:
         check_number(threshold, "threshold")
-        if not isinstance(side, int) or side < 1:
-            raise ValueError(f"side: expected a positive number of pixels, got {side!r}")
+        check_count(side, "side")
         network = model if isinstance(model, PersonNetwork) else load_network(model)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.model = network.to(device).eval()
@@ -194,7 +193,10 @@ class PersonDetector:
 
     @torch.no_grad()
     def __call__(self, images: Sequence[Any], /) -> list[tuple[Tensor, Tensor]]:
-        """Return boxes `(N, 4)` and scores `(N,)` of each of the images, highest score first."""
+        """Return boxes `(N, 4)` and scores `(N,)` of each of the images, most prominent first.
+
+        Prominent is a person whose score times the root of the box's area is high.
+        """
         return [self._detect(load_image(image)) for image in images]
 
     def _detect(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -210,7 +212,9 @@ class PersonDetector:
         stretch = boxes.new_tensor([width / small[1], height / small[0]]).repeat(2)
         boxes, scores = _inside(boxes[chosen] * stretch, scores[chosen], height, width)
         kept = box_nms(boxes, scores, threshold=self.overlap)
-        return boxes[kept], scores[kept]
+        boxes, scores = boxes[kept], scores[kept]
+        order = (scores * (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt()).argsort(descending=True)
+        return boxes[order], scores[order]
 
 
 class TransformersDetector:

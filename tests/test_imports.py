@@ -110,6 +110,7 @@ MAY_IMPORT = {
         "contract",
         "crops",
         "data",
+        "detectors",
         "features",
         "geometry",
         "images",

@@ -1,12 +1,30 @@
-"""posezoo's own detector: from its maps to boxes in the image, and its place in `predict`."""
+"""posezoo's own detector: from its maps to boxes in the image, its weights, and its place in
+`predict`.
+"""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
 
 import posezoo
-from posezoo.detectors import PersonDetector
-from posezoo.person_detector import STRIDE, PersonNetwork, cell_middles, load_network
+from posezoo.detectors import PersonDetector, load_detector
+from posezoo.geometry import box_iou
+from posezoo.lifting import predict_single_person
+from posezoo.person_detector import STRIDE, WEIGHTS, PersonNetwork, cell_middles, load_network
+from posezoo.weights import find
+
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+# COCO's boxes of images 790 and 234748
+GROUP = [
+    [211.7, 78.1, 309.3, 198.8],
+    [7.6, 110.8, 201.8, 378.0],
+    [329.8, 100.2, 474.5, 281.2],
+    [433.4, 134.0, 629.2, 422.0],
+]
+MAN = [273.15, 129.99, 417.36, 384.04]
 
 
 class Reader(PersonNetwork):
@@ -49,7 +67,7 @@ def test_the_threshold_the_side_and_the_overlap_count(reader):
     assert len(PersonDetector(reader.model, threshold=0.96)([image])[0][1]) == 0
     assert len(PersonDetector(reader.model, overlap=1)([image])[0][1]) == 2
     assert [len(scores) for _, scores in reader([image, image])] == [1, 1]
-    with pytest.raises(ValueError, match="side: expected a positive number"):
+    with pytest.raises(ValueError, match="side: expected a whole number"):
         PersonDetector(reader.model, side=0)
     with pytest.raises(ValueError, match="threshold"):
         PersonDetector(reader.model, threshold=float("nan"))
@@ -59,3 +77,46 @@ def test_a_folder_of_another_network_is_refused(tmp_path):
     folder = posezoo.create("martinez", linear_size=16).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="expected weights of a person_detector, got martinez"):
         load_network(folder)
+
+
+# ------------------------------------------------------------------------------------------------ of the package
+
+
+def test_the_weights_are_small_and_find_most_of_a_group():
+    assert find(WEIGHTS).stat().st_size == WEIGHTS.size < 8e6
+    assert load_detector("default").threshold == PersonDetector().threshold
+    people = posezoo.predict(IMAGES / "group.jpg", detector="default")
+    overlap = box_iou(torch.tensor(GROUP)[:, None], torch.from_numpy(people.boxes))
+    assert (overlap.amax(dim=1) > 0.5).sum() >= 3  # the fourth sits behind the table, and has a low score
+    prominence = people.box_scores * np.sqrt(np.prod(people.boxes[:, 2:] - people.boxes[:, :2], axis=1))
+    assert (np.diff(prominence) <= 0).all()
+    (man,) = posezoo.predict(IMAGES / "street.jpg", detector="default").boxes
+    assert box_iou(torch.from_numpy(man), torch.tensor(MAN)).item() > 0.5
+
+
+def test_where_nobody_is_found_there_is_one_person_as_without_a_detector():
+    empty, photo = np.full((120, 160, 3), 90, np.uint8), IMAGES / "street.jpg"
+    nobody, somebody = posezoo.predict([empty, photo], detector="default")
+    alone = posezoo.predict(empty)
+    assert nobody.box_scores is None
+    assert somebody.box_scores is not None
+    np.testing.assert_allclose(nobody.keypoints, alone.keypoints, atol=1e-3)
+
+
+def test_whole_images_need_no_detector(monkeypatch):
+    monkeypatch.setattr("posezoo.prediction._cached_detector", None)  # calling it would fail
+    photo = IMAGES / "street.jpg"
+    assert posezoo.predict(photo, detector="default", second_pass=False).boxes.tolist() == [[0, 0, 640, 425]]
+    whole = posezoo.create("hrnet_w32", width=2).eval()
+    whole.region = "image"
+    assert len(posezoo.predict(photo, whole, detector="default")) == 1
+    with pytest.raises(ValueError, match="expected one of them"):
+        posezoo.predict(photo, boxes=[MAN], detector="default")
+
+
+def test_the_largest_person_is_followed_with_smooth_boxes():
+    people = predict_single_person([IMAGES / "group.jpg"] * 2, detector="default")
+    assert [len(person) for person in people] == [1, 1]
+    left = (people[0].boxes[0] + people[0].boxes[0][[2, 3, 0, 1]])[0] / 2
+    assert any(x1 < left < x2 for x1, _, x2, _ in (GROUP[1], GROUP[3]))  # the two in front
+    assert predict_single_person([], detector="default") == []
