@@ -159,14 +159,15 @@ class PackedConvolution(nn.Module):
         super().__init__()
         onednn = torch.ops.mkldnn
         reorder, self.run = onednn._reorder_convolution_weight, onednn._convolution_pointwise
-        self.geometry = (conv.padding, conv.stride, conv.dilation, conv.groups)
+        self.geometry: tuple[Any, ...] = (conv.padding, conv.stride, conv.dilation, conv.groups)
         if isinstance(conv, nn.ConvTranspose2d):
             reorder, self.run = onednn._reorder_convolution_transpose_weight, onednn._convolution_transpose_pointwise
             self.geometry = (conv.padding, conv.output_padding, conv.stride, conv.dilation, conv.groups)
         self.weight, self.bias = reorder(conv.weight, *self.geometry, size), conv.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.run(x, self.weight, self.bias, *self.geometry, "none", [], "")
+        output: Tensor = self.run(x, self.weight, self.bias, *self.geometry, "none", [], "")
+        return output
 
 
 def _can_pack(device: torch.device, dtype: torch.dtype) -> bool:
