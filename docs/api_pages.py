@@ -8,12 +8,13 @@ from typing import Any
 import posezoo
 
 GROUPS = {
-    "Start here": ["posezoo", "people", "prediction", "poses3d", "lifting", "detectors", "tracking", "video"],
+    "Start here": ["posezoo", "people", "prediction", "poses3d", "lifting", "video"],
+    "Find people": ["detectors", "person_detector", "crops", "tracking"],
     "Networks": ["contract", "models", "heads", "features", "backbones", "layers", "spatial_model", "refinement"],
     "Prepare and mirror": ["registry", "inputs", "prepared", "mirror"],
     "Train": ["losses", "heatmaps", "codecs", "data"],
     "Measure": ["metrics", "evaluate"],
-    "Points, images, drawings": ["geometry", "crops", "skeletons", "images", "viz", "arrays"],
+    "Points, images, drawings": ["geometry", "skeletons", "images", "viz", "arrays"],
     "Weights and files": ["weights", "checkpoints", "convert", "export"],
     "Command line": ["commands", "arguments", "catalogue", "completion", "progress", "writing"],
 }

@@ -11,6 +11,7 @@ import torch
 from architectures import SHOWN
 
 import posezoo
+from posezoo.person_detector import WEIGHTS
 
 DOCS = Path(__file__).parent
 PICTURES = DOCS / "images" / "networks"
@@ -336,15 +337,19 @@ def input_kind(name: str) -> str:
 def shipped_table() -> str:
     """One row for each set of weights in the package: what one can use today."""
     rows = ["| Weights | Predicts | Score | Size | Licence |", "|---|---|---|---:|---|"]
-    for record in filter(is_shipped, records(posezoo.list_models())):
+    for record in [*filter(is_shipped, records(posezoo.list_models())), WEIGHTS]:
         data, metrics = next(iter(record.metrics.items()), ("", {}))
         score = (
             f"{data}: {', '.join(f'{metric} {number(value)}' for metric, value in metrics.items())}" if metrics else "–"
         )
         name = f"`{record.architecture}.{record.tag}`"
         size = f"{record.size / 1e6:.1f} MB" if record.size else ""
-        link = f"[{name}](models/{page_of(record.architecture)}.md)"
-        rows.append(f"| {link} | {TASKS[input_kind(record.architecture)]} | {score} | {size} | {record.license} |")
+        page, task = (
+            ("detectors", "boxes of people in images")
+            if record is WEIGHTS
+            else (f"models/{page_of(record.architecture)}", TASKS[input_kind(record.architecture)])
+        )
+        rows.append(f"| [{name}]({page}.md) | {task} | {score} | {size} | {record.license} |")
     return "\n".join(rows)
 
 

@@ -3,8 +3,9 @@ r"""Render images of single people from all sides, with labels of body and face.
     python examples/render_people.py --body body --motions asfamc.zip bvh.zip cmu_actions_bvh.zip
         --output renders \ --backgrounds lspet/images --count 12000 --size 224
 
-Writes `images.npy` (N, 3, size, size) uint8, to be memory-mapped, and `labels.npz`: `keypoints` (N,
-22, 2) in pixels and `visible` (N, 22), of `h36m17`, nose, left and right eye, left and right ear;
+Writes `images.npy` (N, 3, size, size) uint8, to be memory-mapped; `masks.npy` (N, size, size / 8),
+the visible pixels of the person, packed by `np.packbits`; and `labels.npz`: `keypoints` (N, 22, 2)
+in pixels and `visible` (N, 22), of `h36m17`, nose, left and right eye, left and right ear;
 `subject` (N,); and `pose3d` (N, 17, 3) mm. A part of the face is not visible when it is turned away
 from the camera. With `--backgrounds` half of the images have a photograph behind the person.
 Recordings are drawn in proportion to the square root of their length: most of the longest show one
@@ -74,11 +75,16 @@ class People(Clips):
         camera = self._camera(world, random)
         pose3d, face3d = camera.world_to_camera(world), camera.world_to_camera(face)
         seen = facing(face3d, directions @ camera.rotation.float().T)[0]
-        clip, _, _ = draw(self.body, vertices, moves, camera, random_look(random), self._background(random))
+        clip, _, fragments = draw(self.body, vertices, moves, camera, random_look(random), self._background(random))
+        mask = torch.zeros(self.size * self.size, dtype=torch.bool)
+        mask[fragments.pixel] = True
+        mask = mask.view(self.size, self.size)
         if random.random() < self.occluders:
-            clip = occluded(clip, random)
+            free, clip = clip, occluded(clip, random)
+            mask &= (clip == free).all(dim=1)[0]
         return {
             "image": photographed(clip, random)[0],
+            "mask": np.packbits(mask.numpy(), axis=1),
             "keypoints": torch.cat([camera.project(pose3d), camera.project(face3d)], dim=1)[0].float(),
             "visible": torch.cat([torch.ones(pose3d.shape[1], dtype=torch.bool), seen]),
             "pose3d": (pose3d - pose3d[:, :1])[0].float(),
@@ -118,15 +124,18 @@ def main(arguments: list[str] | None = None) -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     shape = (args.count, 3, args.size, args.size)
     images = np.lib.format.open_memmap(args.output / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+    packed = (args.count, args.size, -(-args.size // 8))
+    masks = np.lib.format.open_memmap(args.output / "masks.npy", mode="w+", dtype=np.uint8, shape=packed)
     labels: list[dict[str, Any]] = []
     with Pool(args.processes) if args.processes > 1 else contextlib.nullcontext() as pool:
         rendered = pool.imap(render, range(args.count), chunksize=16) if pool else map(render, range(args.count))
         for index, person in enumerate(rendered):
-            images[index] = person.pop("image")
+            images[index], masks[index] = person.pop("image"), person.pop("mask")
             labels.append(person)
             if index % 1000 == 0:
                 print(f"{index} of {args.count}", flush=True)
     images.flush()
+    masks.flush()
     arrays: dict[str, Any] = {key: np.stack([one[key] for one in labels]) for key in labels[0]}
     np.savez_compressed(args.output / "labels.npz", **arrays)
 

@@ -41,9 +41,9 @@ _EXPORTS = {
 _MODULES = (
     "arguments", "backbones", "catalogue", "checkpoints", "codecs", "commands", "completion", "contract",
     "convert", "crops", "data", "detectors", "evaluate", "export", "features", "geometry", "heads", "heatmaps",
-    "images", "inputs", "layers", "lifting", "losses", "metrics", "mirror", "models", "people", "poses3d", "prediction",
-    "prepared", "progress", "refinement", "registry", "skeletons", "spatial_model", "tracking", "video", "viz",
-    "weights", "writing",
+    "images", "inputs", "layers", "lifting", "losses", "metrics", "mirror", "models", "people",
+    "person_detector", "poses3d", "prediction", "prepared", "progress", "refinement", "registry", "skeletons",
+    "spatial_model", "tracking", "video", "viz", "weights", "writing",
 )  # fmt: skip
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
@@ -79,6 +79,7 @@ if TYPE_CHECKING:
         mirror as mirror,
         models as models,
         people as people,
+        person_detector as person_detector,
         poses3d as poses3d,
         prediction as prediction,
         prepared as prepared,

@@ -17,7 +17,7 @@ EXAMPLES = """\
 examples:
   posezoo predict photo.jpg --out drawn            keypoints of a photograph, drawn into the folder drawn
   posezoo predict photos --json people.json        of a folder of photographs, as COCO results
-  posezoo predict group.jpg --detector yolox_s.onnx --out drawn
+  posezoo predict group.jpg --detector default --out drawn
   posezoo predict clip.mp4 --track --out drawn     of a video, with ids, as a video
   posezoo lift clip.mp4 --out poses                3D poses of the person in a video
   posezoo list --pretrained                        all weights; posezoo info NAME tells more of one
@@ -164,8 +164,8 @@ def command_line() -> argparse.ArgumentParser:
     where = predict.add_mutually_exclusive_group()
     where.add_argument("--box", nargs=4, type=float, action="append", metavar=("X1", "Y1", "X2", "Y2"),
                        help="box of a person, in pixels; may be repeated; for one image or video")  # fmt: skip
-    where.add_argument("--detector", metavar="NAME", help="person detector: FILE.onnx, hf-hub:org/name or "
-                       "local-dir:/path; defaults to one person per image")  # fmt: skip
+    where.add_argument("--detector", metavar="NAME", help="person detector: default, the package's; FILE.onnx, "
+                       "hf-hub:org/name or local-dir:/path; without one, one person per image")  # fmt: skip
     predict.add_argument("--track", action="store_true", help="give each person of a video an id; --smooth does so too")
     predict.add_argument("--no-second-pass", dest="second_pass", action="store_false",
                        help="do not crop the person found in the whole image once more")  # fmt: skip
@@ -200,9 +200,8 @@ def command_line() -> argparse.ArgumentParser:
     where = lift.add_mutually_exclusive_group()
     where.add_argument("--box", nargs=4, type=float, metavar=("X1", "Y1", "X2", "Y2"),
                        help="region of the person in all frames, in pixels")  # fmt: skip
-    where.add_argument(
-        "--detector", metavar="NAME", help="person detector, as of predict; the largest person is lifted"
-    )
+    where.add_argument("--detector", metavar="NAME",
+                       help="person detector, as of predict; the largest person is lifted")  # fmt: skip
     lift.set_defaults(run=run_lift)
 
     evaluate = commands.add_parser(

@@ -145,6 +145,13 @@ def _path(item: Any) -> str | Path | None:
     return item if isinstance(item, str | Path) else None
 
 
+def _whole(item: Any, image: Tensor, *, second_pass: bool) -> Found:
+    """Return an image with one person, whose box is all of it."""
+    height, width = image.shape[-2:]
+    box = torch.tensor([[0.0, 0.0, width, height]])
+    return Found(_path(item), image, box, IMAGE_PADDING, second_pass=second_pass)
+
+
 def given_boxes(
     items: Iterable[tuple[Any, Tensor | ValueError]], item_boxes: Iterable[Any], model: Any, second_pass: bool
 ) -> Iterator[Found | ValueError]:
@@ -159,18 +166,26 @@ def given_boxes(
             continue
         height, width = image.shape[-2:]
         if given is None:
-            whole = torch.tensor([[0.0, 0.0, width, height]])
-            yield Found(_path(item), image, whole, IMAGE_PADDING, second_pass=second_pass)
+            yield _whole(item, image, second_pass=second_pass)
         else:
             yield Found(_path(item), image, check_boxes(given, height, width), **context_of(model))
 
 
 def detected_boxes(
-    items: Iterable[tuple[Any, Tensor | ValueError]], detector: Detector, model: Any, batch_size: int
+    items: Iterable[tuple[Any, Tensor | ValueError]],
+    detector: Detector,
+    model: Any,
+    batch_size: int,
+    *,
+    or_whole: bool = False,
 ) -> Iterator[Found | ValueError]:
-    """Yield every image of `loaded` with the boxes that a detector finds in it."""
+    """Yield every image of `loaded` with the boxes that a detector finds in it.
+
+    With `or_whole` an image in which it finds nobody has one person, who is found in two passes.
+    """
     rest, number = iter(items), -1
-    while group := list(itertools.islice(rest, min(DETECT_TOGETHER, batch_size))):
+    together = 1 if or_whole else min(DETECT_TOGETHER, batch_size)  # the own detector takes one by one anyway
+    while group := list(itertools.islice(rest, together)):
         images = [image for _, image in group if isinstance(image, Tensor)]
         before = [image.sum(dtype=torch.float64) for image in images]
         found = detector(images) if images else []
@@ -193,7 +208,10 @@ def detected_boxes(
                     raise ValueError(f"scores: expected {len(checked)} finite numbers, one per box, got {scores}")
             except (TypeError, ValueError) as error:
                 raise ValueError(f"detector: expected (boxes, scores) for image {number}: {error}") from error
-            yield Found(_path(item), image, checked, scores=values, **context_of(model))
+            if or_whole and not len(checked):
+                yield _whole(item, image, second_pass=True)
+            else:
+                yield Found(_path(item), image, checked, scores=values, **context_of(model))
 
 
 def check_boxes(boxes: Any, height: int, width: int) -> Tensor:

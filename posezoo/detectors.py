@@ -13,9 +13,9 @@ is (0, 0, W, H). N may be 0. Detection networks of torchvision take the same ima
         outputs = network(images)                    # boxes, labels and scores; label 1 is a person
         return [(o["boxes"][o["labels"] == 1], o["scores"][o["labels"] == 1]) for o in outputs]
 
-`TransformersDetector` and `OnnxDetector` wrap networks of other packages, `load_detector` creates
-one of them by name, and `box_nms` is the non-maximum suppression for detectors without a built-in
-one. None comes with weights.
+`PersonDetector` is posezoo's own, small, with its weights in the package. `TransformersDetector`
+and `OnnxDetector` wrap networks of other packages, `load_detector` creates one of them by name, and
+`box_nms` is the non-maximum suppression for detectors without a built-in one.
 """
 
 import itertools
@@ -29,12 +29,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from posezoo.arrays import Array, ArrayT, as_floats, check_device, check_number, explained, same_kind
+from posezoo.arrays import Array, ArrayT, as_floats, check_count, check_device, check_number, explained, same_kind
 from posezoo.foreign import printable
 from posezoo.geometry import box_iou, invert, letterbox, transform_points
 from posezoo.images import load_image, load_image_uint8
+from posezoo.person_detector import COARSEST, PersonNetwork, load_network
 
 CONNECT_TIMEOUT = 1.5  # seconds
 # under Apache-2.0; docs/detectors.md lists more
@@ -43,6 +45,8 @@ THRESHOLD = 0.5  # lowest box score
 OVERLAP = 0.65  # intersection over union above which a box is suppressed; as in YOLOX's evaluation
 NMS_BLOCK = 512  # boxes compared with all kept ones at once
 GREY = 114 / 255  # padding of a letterboxed image, in all YOLOs
+DEFAULT = "default"  # name of `PersonDetector`, whose settings follow
+OWN_THRESHOLD, OWN_OVERLAP, OWN_SIDE = 0.25, 0.6, 320
 GRIDS = ((8, 16, 32), (8, 16, 32, 64))  # strides of YOLOX, and of its variants for large images
 
 
@@ -68,6 +72,7 @@ def load_detector(name: str | Path, *, device: str | torch.device | None = None)
 
     | name | detector |
     |---|---|
+    | `default` | `PersonDetector`, which is part of the package |
     | `FILE.onnx` | `OnnxDetector` |
     | `hf-hub:org/name[@revision]` | `TransformersDetector`, from the Hugging Face Hub |
     | `local-dir:/path` | `TransformersDetector`, from a folder |
@@ -85,6 +90,8 @@ def load_detector(name: str | Path, *, device: str | torch.device | None = None)
         Traceback (most recent call last):
         ValueError: yolox.onnx: there is no such file; download one, for instance ...
     """
+    if str(name) == DEFAULT:
+        return PersonDetector(device=device)
     kind, colon, rest = str(name).partition(":")
     if colon and kind in ("hf-hub", "local-dir") and rest:
         if kind == "local-dir" and not Path(rest).is_dir():
@@ -93,8 +100,8 @@ def load_detector(name: str | Path, *, device: str | torch.device | None = None)
     if Path(name).suffix.lower() == ".onnx":
         return OnnxDetector(name, device=device)
     raise ValueError(
-        f"detector {printable(repr(str(name)))}: expected FILE.onnx, hf-hub:org/name or local-dir:/path, or, in "
-        "Python, a callable"
+        f"detector {printable(repr(str(name)))}: expected default, FILE.onnx, hf-hub:org/name or local-dir:/path, "
+        "or, in Python, a callable"
     )
 
 
@@ -141,6 +148,73 @@ def box_nms(boxes: ArrayT, scores: Array, *, threshold: float = OVERLAP) -> Arra
             before, free = free, ~(suppresses & free[:, None]).any(dim=0)
         kept = torch.cat([kept, block[free]])
     return same_kind(boxes, kept)
+
+
+class PersonDetector:
+    """The person detector of posezoo: a small network, with weights in the package.
+
+    Finds people of any number, mostly those whose longer side is a quarter of the image's or more.
+    `docs/detectors.md` has its scores and limits.
+
+    Args:
+        model: a network, or a folder with its weights. Defaults to the weights of the package.
+        threshold: lowest box score.
+        overlap: threshold of `box_nms`.
+        side: pixels of the image's longer side in the network's input. Larger finds smaller people,
+            and takes longer.
+        device: device of the network. Defaults to the GPU if there is one.
+
+    Raises:
+        ValueError: a threshold that is not a number, a side that is not positive, or a folder
+            without weights.
+
+    Examples:
+        >>> detector = PersonDetector(PersonNetwork(width=8))     # not trained
+        >>> [(boxes, scores)] = detector([torch.zeros(3, 60, 80)])
+        >>> boxes.shape, scores.shape
+        (torch.Size([0, 4]), torch.Size([0]))
+    """
+
+    def __init__(
+        self,
+        model: PersonNetwork | str | Path | None = None,
+        *,
+        threshold: float = OWN_THRESHOLD,
+        overlap: float = OWN_OVERLAP,
+        side: int = OWN_SIDE,
+        device: str | torch.device | None = None,
+    ) -> None:
+        check_number(threshold, "threshold")
+        check_count(side, "side")
+        network = model if isinstance(model, PersonNetwork) else load_network(model)
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = network.to(device).eval()
+        self.threshold, self.overlap, self.side = threshold, overlap, side
+
+    @torch.no_grad()
+    def __call__(self, images: Sequence[Any], /) -> list[tuple[Tensor, Tensor]]:
+        """Return boxes `(N, 4)` and scores `(N,)` of each of the images, most prominent first.
+
+        Prominent is a person whose score times the root of the box's area is high.
+        """
+        return [self._detect(load_image(image)) for image in images]
+
+    def _detect(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        height, width = image.shape[1:]
+        scale = self.side / max(height, width)
+        small = [max(1, round(length * scale)) for length in (height, width)]
+        pixels = image[None].to(next(self.model.parameters()).device)
+        pixels = F.interpolate(pixels, small, mode="bilinear", align_corners=False, antialias=True)
+        bottom, right = (-length % COARSEST for length in small)
+        pixels = F.pad(pixels, (0, right, 0, bottom), value=GREY)
+        [(boxes, scores)] = self.model.decode(*self.model(pixels))
+        chosen = scores >= self.threshold
+        stretch = boxes.new_tensor([width / small[1], height / small[0]]).repeat(2)
+        boxes, scores = _inside(boxes[chosen] * stretch, scores[chosen], height, width)
+        kept = box_nms(boxes, scores, threshold=self.overlap)
+        boxes, scores = boxes[kept], scores[kept]
+        order = (scores * (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt()).argsort(descending=True)
+        return boxes[order], scores[order]
 
 
 class TransformersDetector:

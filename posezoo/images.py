@@ -12,6 +12,7 @@ all of them work on the same pixels.
 | alpha, transparency | blended over white |
 """
 
+import math
 import re
 import sys
 from pathlib import Path
@@ -167,9 +168,9 @@ def _unit(pixels: Tensor) -> Tensor:
         return pixels.float().div_(255 if pixels.dtype == torch.uint8 else 65535)  # in place: photographs are large
     if not pixels.is_floating_point():
         raise ValueError(f"image: expected uint8, or floats in [0, 1], got {pixels.dtype}; convert it to uint8")
-    if not torch.isfinite(pixels).all():
+    low, high = float(pixels.min()), float(pixels.max())  # a mask of finite pixels would take more memory than they do
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError("image: it has NaN or infinite pixels; replace them, for instance by 0")
-    low, high = float(pixels.min()), float(pixels.max())
     if low < 0 or high > 1:
         raise ValueError(
             f"image: floats must be in [0, 1], got {low:.4g} to {high:.4g}; divide 0 to 255 by 255, and leave "

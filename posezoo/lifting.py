@@ -21,6 +21,7 @@ from posezoo.contract import require_flip_index
 from posezoo.crops import IMAGE_PADDING, better_pass, keypoint_box
 from posezoo.data.filters import median_filter, one_euro_filter
 from posezoo.data.single_person import track_person
+from posezoo.detectors import DEFAULT
 from posezoo.features import eval_mode
 from posezoo.geometry import box_to_crop, crop, crop_matrix
 from posezoo.images import load_image
@@ -267,6 +268,7 @@ def predict_single_person(
 
     With a detector there may be several people. The largest one, summed over the frames, is tracked
     by `posezoo.data.single_person.track_person`, and interpolated in frames without that person.
+    With "default" this is the first pass, and the second follows as above.
 
     Args:
         frames: images as `posezoo.predict` takes them, or a video or its path.
@@ -288,21 +290,29 @@ def predict_single_person(
         (3, (1, 19, 2))
     """
     video: Any = as_video(frames) or list(frames)  # type: ignore[arg-type]
-    if detector is not None:
-        if box is not None:
-            raise ValueError("box and detector: expected one of them")
+    if detector is not None and box is not None:
+        raise ValueError("box and detector: expected one of them")
+    if detector is not None and not _is_default(detector):
         return _largest_person(predict(video, model, detector=detector, **options))
     # the second pass of `predict` has a box of its own for each frame; those of a video are smoothed
     if box is None:
         region: Any = None
     else:
         region = itertools.repeat([box]) if isinstance(video, VideoReader) else [[box]] * len(video)
-    first = predict(video, model, region, second_pass=False, **options)
+    if detector is None:
+        first = predict(video, model, region, second_pass=False, **options)
+    else:
+        everyone = predict(video, model, detector=detector, **options)
+        first = _largest_person(everyone) if everyone else []
     boxes = _person_boxes(first)
     if boxes is None:
         return first
     second = predict(video, model, list(boxes[:, None]), **options)
     return [better_pass(*passes) for passes in zip(first, second, strict=True)]
+
+
+def _is_default(detector: Any) -> bool:
+    return isinstance(detector, str) and detector == DEFAULT
 
 
 def _person_boxes(people: Sequence[People]) -> np.ndarray | None:

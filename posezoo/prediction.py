@@ -17,7 +17,7 @@ import torch
 
 from posezoo.arrays import check_count, check_device
 from posezoo.crops import Crops, Found, Network, check_precision, detected_boxes, given_boxes, loaded
-from posezoo.detectors import Detector, load_detector
+from posezoo.detectors import DEFAULT, Detector, load_detector
 from posezoo.people import People
 from posezoo.progress import with_progress
 from posezoo.registry import create
@@ -114,7 +114,10 @@ def predict(
             image. Boxes may reach out of the image but not lie outside of it. For a video an
             iterable with the boxes of each frame.
         detector: a callable as in `posezoo.detectors`, or a name for `detectors.load_detector`,
-            which finds the boxes. `People` is empty for images without detections.
+            which finds the boxes. `People` is empty for images without detections. "default" is
+            `detectors.PersonDetector` of the package; it leaves images in which it finds nobody to
+            the two passes, and is not used without a second pass, or for networks that take the
+            whole image.
         track: give each person of a video, or of images that are its frames, an id in `People.ids`;
             see `posezoo.tracking.Tracker`.
         smooth: "one-euro" filters the keypoints of each person along time with
@@ -281,28 +284,33 @@ def predict_stream(
         raise ValueError("boxes and detector: expected one of them, as a detector provides the boxes")
     if batch_size is not None:
         check_count(batch_size, "batch_size")
-    if isinstance(detector, str | Path):
-        detector = _detector_by_name(str(detector), None if device is None else str(device))
-    if detector is not None and not callable(detector):
-        raise ValueError(f"detector: expected a callable or a name, got {type(detector).__name__}")
+    by_default = isinstance(detector, str) and detector == DEFAULT
+    finder: Any = None if by_default else detector
+    if isinstance(finder, str | Path):
+        finder = _detector_by_name(str(finder), None if device is None else str(device))
+    if finder is not None and not callable(finder):
+        raise ValueError(f"detector: expected a callable or a name, got {type(finder).__name__}")
     if smooth is not None and smooth not in SMOOTHING:
         raise ValueError(f"smooth: expected {', '.join(SMOOTHING)} or None, got {smooth!r}")
     if (track or smooth) and damaged == "yield":
         raise ValueError("damaged='yield': an image that cannot be loaded has no place in a video; leave out track")
     images = _frames(images)
     model = resolve_model(model, device, takes="image", needs=CONTRACT)
-    kind = next(model.parameters()).device.type
+    place = next(model.parameters()).device
+    kind = place.type
     size = batch_size or BATCH_SIZE.get(kind, GPU_BATCH_SIZE)
     network = Network(model, flip, size, check_precision(precision, kind), _from_image(model, scales), prepare)
     times: collections.deque[float | None] = collections.deque()
     # of a list only: an iterable may wait for what it yields next, such as the frames of a camera
     several = isinstance(images, list | tuple) and len(images) > 1
     items = loaded(_note_times(images, times), ahead=AHEAD if several else 0)
-    if detector is None:
-        again = second_pass and getattr(model, "region", "person") != "image"
+    again = second_pass and getattr(model, "region", "person") != "image"
+    if by_default and again:
+        finder = _detector_by_name(DEFAULT, str(place))
+    if finder is None:
         found = given_boxes(items, itertools.repeat(None) if boxes is None else boxes, model, again)
     else:
-        found = detected_boxes(items, detector, model, size)
+        found = detected_boxes(items, finder, model, size, or_whole=by_default)
     results: Any = _at_times(_predictions(network, found, damaged == "yield"), times)
     if track or smooth:
         results = with_ids(results)
@@ -432,8 +440,9 @@ def _cached_model(name: str, device: str) -> Any:
 
 
 def _detector_by_name(name: str, device: str | None) -> Detector:
-    """Load a detector; only those of the Hub are cached, because files and folders may change."""
-    return _cached_detector(name, device) if name.startswith("hf-hub:") else load_detector(name, device=device)
+    """Load a detector; those of files and folders are not cached, because these may change."""
+    cached = name == DEFAULT or name.startswith("hf-hub:")
+    return _cached_detector(name, device) if cached else load_detector(name, device=device)
 
 
 @functools.lru_cache(maxsize=2)

@@ -108,7 +108,7 @@ def test_a_detector(capsys, tmp_path, photo, model, monkeypatch):
 
 
 def test_an_invalid_detector_is_refused(capsys, photo, model):
-    assert "expected FILE.onnx" in fails(capsys, "predict", photo, "--model", model, "--detector", "yolo")
+    assert "expected default, FILE.onnx" in fails(capsys, "predict", photo, "--model", model, "--detector", "yolo")
     assert "no such file" in fails(capsys, "predict", photo, "--model", model, "--detector", "yolo.onnx")
     with pytest.raises(SystemExit):
         main(["predict", str(photo), "--detector", "yolo.onnx", "--box", "1", "2", "3", "4"])

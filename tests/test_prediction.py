@@ -801,7 +801,7 @@ def test_a_detector_that_is_wrong(photo, answers, says):
 def test_boxes_or_a_detector(photo):
     with pytest.raises(ValueError, match="expected one of them"):
         posezoo.predict(photo[0], Oracle(), [BOX], detector=Stub())
-    with pytest.raises(ValueError, match=r"detector 'yolo': expected FILE\.onnx, hf-hub:org/name"):
+    with pytest.raises(ValueError, match=r"detector 'yolo': expected default, FILE\.onnx, hf-hub:org/name"):
         posezoo.predict(photo[0], Oracle(), detector="yolo")
 
 

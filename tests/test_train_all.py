@@ -42,7 +42,7 @@ def parse(command, monkeypatch):
         load_example(f"../{script.removesuffix('.py')}").main(arguments)
 
 
-STEPS = 18
+STEPS = 20
 
 
 @pytest.mark.parametrize("step", range(STEPS))

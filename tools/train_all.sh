@@ -7,6 +7,7 @@
 #
 #     landmarks renders default_128 default_192 posernn_attention posernn_lstm posernn_cnn deeppose ief
 #     cpm_vgg_6s hourglass_1 tompson_mpii hrnet_w18 rpsm_one rpsm martinez seq2seq3d temporal_conv_27
+#     cutouts person_detector
 #
 # A step that was finished is skipped, one that was interrupted is continued, one that fails ends the queue.
 # $OUT/log.txt has the times and the last scores of each step, $OUT/STEP.log its output.
@@ -93,13 +94,23 @@ martinez() { lifter martinez --dropout 0.25 --epochs 60 --batch-size 256 --final
 seq2seq3d() { lifter seq2seq3d --width 512 --dropout 0.1 --epochs 24 --batch-size 128 --lr 1e-3 --final 0.03; }
 temporal_conv_27() { lifter temporal_conv_27 --width 512 --epochs 30 --batch-size 256 --final 0.01; }
 
+cutouts() {
+  # shellcheck disable=SC2086
+  $PYTHON examples/render_people.py --body "$BODY" --motions $MOTIONS --output "$OUT/cutouts" --count 4000 --seed 1
+}
+person_detector() {
+  $PYTHON examples/train_detector.py --data "lspet:$LSPET" --train-images 1 7000 7501 9300 --val-images 9301 9500 \
+    --renders "$OUT/cutouts" --mixed-precision bf16 --epochs 11 --resume --output "$OUT/person_detector"
+}
+
 STEPS=(landmarks renders default_128 default_192 posernn_attention posernn_lstm posernn_cnn deeppose ief
-  cpm_vgg_6s hourglass_1 tompson_mpii hrnet_w18 rpsm_one rpsm martinez seq2seq3d temporal_conv_27)
+  cpm_vgg_6s hourglass_1 tompson_mpii hrnet_w18 rpsm_one rpsm martinez seq2seq3d temporal_conv_27
+  cutouts person_detector)
 
 scores() { # of the last evaluation of a step
   local file
   for file in "$OUT/$1/progress.json" "$OUT/$1/stages.json"; do
-    [ ! -f "$file" ] || grep -E '"(pck@0.2|error_percent|people)"' "$file" | tr -s ' \n' ' '
+    [ ! -f "$file" ] || grep -E '"(pck@0.2|ap50|error_percent|people)"' "$file" | tr -s ' \n' ' '
   done
 }
 
