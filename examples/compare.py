@@ -2,15 +2,16 @@
 
     OMP_NUM_THREADS=1 python examples/compare.py --lspet lspet --photos photos --mediapipe mediapipe/bin/python
 
-| data | people | correct keypoints, per cent of the annotated ones |
+| data | people | a keypoint is correct |
 |---|---|---|
 | `--lspet`: `joints.mat`, `images/` | of images 7001 to 7500 | within 0.2 of the torso (PCK@0.2, as `evaluate.py`) |
-| `--photos`: `images/`, COCO's `person_keypoints.json` | all | within 0.2 of the root of the person's area |
+| `--photos`: `images/`, COCO's `person_keypoints.json` | all | within 0.2 of the root of the segment's area |
 
-Every method gets the true box of each person, and then the photograph alone. People whom it does not find count as
-wrong; of the people whom it finds in a photograph, each is compared with one annotated person, so that most are
-correct. Networks of posezoo average with the mirror image where they have boxes. MediaPipe gets the crop of the box
-times 1.5; its own detector of people works in that, too, from a confidence of 0.1 instead of 0.5.
+The table has the share of the annotated keypoints that are correct. Every method gets the true box of each person, and
+then the photograph alone. The keypoints of people whom it does not find are wrong; each person whom it finds in a
+photograph is compared with one annotated person, so that the most keypoints are correct. Networks of posezoo average
+with the mirror image where they have boxes. MediaPipe gets the crop of the box times 1.5; its own detector of people
+works in that, too, from a confidence of 0.1 instead of 0.5.
 
 Methods without LSP's neck and top of the head get them from shoulders, hips, ears and nose, by three coefficients that
 are fitted to LSPET's images 1 to 200. The table has the 12 joints of arms and legs apart, which need no such fit.
@@ -32,7 +33,6 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from train_default import AGREEMENT, agreement
 
 import posezoo
 from posezoo.data import COCO, LSP
@@ -40,6 +40,7 @@ from posezoo.metrics import torso_diameter
 from posezoo.skeletons import Skeleton, convert, get_skeleton
 
 from data_sources import People
+from train_default import AGREEMENT, agreement
 
 NETWORK = "simple_baseline_lite.people_192x192"  # the default network, with COCO's keypoints and LSP's
 BODY = LSP.skeleton.keypoints[:12]
