@@ -1,5 +1,6 @@
 """Write what follows from the package: the pages and figures of the networks, the pages of the API
-reference, and the tables of networks and weights in other pages.
+reference, the page of all weights, the tables of networks and weights in other pages, and the types of
+`posezoo.create`.
 
 python docs/generate.py            write them
 python docs/generate.py --check    only say whether they are up to date; 1 if not
@@ -21,6 +22,8 @@ from model_pages import (
     shipped_table,
     title_of,
 )
+from typed_create import stub
+from weights_page import weights_page
 
 import papers
 
@@ -41,7 +44,7 @@ def between(text: str, marks: tuple[str, str], name: str, new: str) -> str:
 
 def generated() -> dict[Path, str]:
     """Path and text of everything generated."""
-    texts: dict[Path, str] = {}
+    texts: dict[Path, str] = {ROOT / "posezoo" / "create_by_name.pyi": stub()}
     for path, name, table in (
         (ROOT / "README.md", "models", readme_table()),
         (DOCS / "index.md", "networks", families()),
@@ -56,6 +59,7 @@ def generated() -> dict[Path, str]:
     for page, names in networks.items():
         texts[DOCS / "models" / f"{page}.md"] = page_text(page, names)
     texts[DOCS / "papers.md"] = papers.page()
+    texts[DOCS / "weights.md"] = weights_page()
     pages, overview, nav = api_pages()
     texts[DOCS / "api" / "index.md"] = overview
     texts |= {DOCS / "api" / f"{page}.md": text for page, text in pages.items()}

@@ -36,19 +36,25 @@ TITLES_3D = {
 }
 TITLES = {**TITLES_2D, **TITLES_3D}
 BIBLIOGRAPHY = {"deeppose_resnet": "deeppose"}  # page -> entry of papers.bib, where they differ
+STATEMENTS = {  # page -> section of papers.md
+    "posernn": "posernn-chen-low-2016",
+    "deeppose": "deeppose-toshev-szegedy-cvpr-2014",
+    "rpsm": "rpsm-lin-et-al-cvpr-2017",
+    "seq2seq3d": "hossain-little-eccv-2018",
+}
 LOWER = ("MPJPE", "MPJVE", "error")  # metrics of which lower is better
 PERMISSIVE = ("apache", "mit", "bsd", "cc0", "cc-by-4.0")
 TABLE_ROW = re.compile(r"^    (In|Out|   ?) +(\S+) +(\(B[^)]*\)) *(.*)$")
 TASKS = {"image": "2D keypoints of images", "keypoints": "3D poses from 2D keypoints", "clip": "3D poses from clips"}
 CAPTIONS = {
-    "image": "*Drawn with the weights in the package; on the right the heatmaps of networks that have them.*",
-    "keypoints": "*Three frames of the sample video, drawn with the weights in the package: front, side and top view.*",
-    "clip": "*Three of ten frames of a rendered clip, drawn with the weights in the package: front, side and top view.*",
+    "image": "The person of a photograph",
+    "keypoints": "Three frames of the sample video, in front, side and top view",
+    "clip": "Three of ten frames of a rendered clip, in front, side and top view",
 }
 LINES = {  # of a network with weights in the package
     "image": (
         f'people = posezoo.predict("{STREET}", model, boxes=[{list(PERSON)}])',
-        "people.save(\"drawn.png\")  # people.keypoints: (1, {k}, 2) pixels of the photograph",
+        'people.save("drawn.png")  # people.keypoints: (1, {k}, 2) pixels of the photograph',
     ),
     "keypoints": (
         "video = posezoo.data.sample_video()",
@@ -158,6 +164,8 @@ def code(names: list[str], found: list[posezoo.Weights]) -> list[str]:
     tagged = f"{name}.{chosen.tag}" if chosen and (plain is None or not plain.sources) else name
     # without values, but with the layers that the weights have
     model = meta_model(name, **{**(chosen.arguments if chosen else {})})
+    if chosen and model.input_kind != "keypoints":
+        model.apply_input_settings({"input_size": chosen.input_size})
     with torch.device("meta"):
         inputs = model.example_input(2)
     values = {"b": 2, "k": model.num_keypoints, "t": inputs.shape[1]}
@@ -173,6 +181,10 @@ def code(names: list[str], found: list[posezoo.Weights]) -> list[str]:
         RESULTS[model.input_kind].format(**values),
         "```",
     ]
+
+
+def is_lower_better(metric: str) -> bool:
+    return any(word in metric for word in LOWER)
 
 
 def shown_weights(found: list[posezoo.Weights] | None = None) -> list[posezoo.Weights]:
@@ -201,7 +213,9 @@ def pictures(found: list[posezoo.Weights]) -> list[str]:
     titles = [f"`{record.architecture}`" for record in shown]
     files = [input_picture(kind), *map(output_picture, shown)]
     cells = " | ".join(f"![{Path(file).stem}](../images/networks/{file})" for file in files)
-    return [f"| Input | {' | '.join(titles)} |", "|---" * len(files) + "|", f"| {cells} |", "", CAPTIONS[kind], ""]
+    maps = " On the right the heatmaps." if meta_model(shown[0].architecture).stride is not None else ""
+    caption = f"*{CAPTIONS[kind]}, drawn with the weights in the package.{maps}*"
+    return [f"| Input | {' | '.join(titles)} |", "|---" * len(files) + "|", f"| {cells} |", "", caption, ""]
 
 
 def number(value: float) -> str:
@@ -217,8 +231,7 @@ def best(found: list[posezoo.Weights]) -> list[str]:
                 scores.setdefault((data, metric), []).append((value, record))
     rows = []
     for (data, metric), values in scores.items():
-        lower = any(word in metric for word in LOWER)
-        value, record = (min if lower else max)(values, key=lambda pair: pair[0])
+        value, record = (min if is_lower_better(metric) else max)(values, key=lambda pair: pair[0])
         rows.append(
             f"| {data} | {metric} | {number(value)} | `{record.architecture}.{record.tag}` | {record.metrics_by} |"
         )
@@ -273,8 +286,11 @@ def page_text(page: str, names: list[str]) -> str:
             "There are no weights of this network with a published score. [Results](../results.md) has short training"
         ]
         lines += ["runs, [Inside your code](../inside_your_code.md) starts your own."]
-    if (DOCS / "papers.md").exists():
-        lines += ["", "[The papers](../papers.md) lists the paper's statements and how the code meets each of them."]
+    if page in STATEMENTS:
+        lines += [
+            "",
+            f"[The paper's statements](../papers.md#{STATEMENTS[page]}) one by one, with their places.",
+        ]
     if found:
         lines += ["", "## Weights", "", *weights_table(found)]
     if departures:

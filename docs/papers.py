@@ -20,6 +20,7 @@ POSERNN, DEEPPOSE = "posezoo/models/posernn.py", "posezoo/models/deeppose.py"
 RPSM, SEQ2SEQ, LOSSES = "posezoo/models/rpsm.py", "posezoo/models/seq2seq3d.py", "posezoo/losses.py"
 RECIPES, VIDEO, LIFTER = "examples/recipes.py", "examples/train_rpsm_video.py", "examples/train_lifter_video.py"
 PCK, POSE3D = "posezoo/metrics/pck.py", "posezoo/metrics/pose3d.py"
+EVALUATE = "examples/evaluate.py"
 RUN_POSERNN = "examples/train_posernn.py --recipe paper --data mpii:MPII"
 RUN_DEEPPOSE = "examples/train_deeppose.py --recipe paper --data lsp:LSP lspet:LSPET"
 RUN_RPSM = "examples/train_rpsm_video.py --data h36m:H36M --frames VIDEOS --boxes masks --trunk TRUNK"
@@ -51,7 +52,7 @@ PAPERS: dict[str, tuple[Row, ...]] = {
         Row("PCKh, half the head", "posezoo/metrics/tables.py:mpii_pckh",
             "examples/evaluate.py --data mpii:MPII --model MODEL"),
         Row("RMSE over all joints and examples", f"{PCK}:rmse_total", "posezoo evaluate PRED --gt GT --metric rmse"),
-        Row("Table 2: 32.8, 21.5", f"{RECIPES}:RECIPES", RUN_POSERNN, "not reproduced: MPII is not to be had here"),
+        Row("Table 2: 32.8, 21.5", f"{RECIPES}:RECIPES", RUN_POSERNN, "not reproduced: MPII is not available here"),
     ),
     "DeepPose (Toshev & Szegedy, CVPR 2014)": (
         Row("normalisation by a box and its inverse (1, 2)", "posezoo/geometry/affine.py:normalize_points"),
@@ -91,9 +92,14 @@ PAPERS: dict[str, tuple[Row, ...]] = {
         Row("Table 1: four limbs", "posezoo/metrics/tables.py:lsp_pcp",
             "examples/evaluate.py --data lsp:LSP --model MODEL",
             "the total is the mean of ten limbs"),
-        Row("Figures 3 to 5: curves", f"{PCK}:pck_curve"),
-        Row("Table 2: Image Parse", "posezoo/data/image_parse.py:ImageParse"),
-        Row("Figure 7: Buffy", "posezoo/data/buffy.py:Buffy"),
+        Row("Figures 3 to 5: detection rates by distance", f"{PCK}:pck_curve",
+            f"{EVALUATE} --data lsp:LSP --model MODEL --no-flip --thresholds 0.05 0.1 0.15 0.2",
+            "Figure 5, by stage, with the model of each stage; `evaluate_stages.py` prints all stages"),
+        Row("Table 2: Image Parse", "posezoo/data/image_parse.py:ImageParse",
+            f"{EVALUATE} --data parse:PARSE --model MODEL --no-flip", "the 205 test images"),
+        Row("Figure 7: Buffy", "posezoo/data/buffy.py:Buffy",
+            f"{EVALUATE} --data buffy:BUFFY --model MODEL --detector DETECTOR --no-flip --thresholds 0.05 0.1 0.15 0.2",
+            "fractions of the torso's segment, since Buffy has no hips"),
         Row("0.1 s per image on 12 cores", "benchmarks/models.py:main", "benchmarks/models.py"),
     ),
     "The review": (
@@ -121,7 +127,7 @@ PAPERS: dict[str, tuple[Row, ...]] = {
         Row("Hourglass: pooling, upsampling, skips, eight stacks", "posezoo/models/hourglass.py:StackedHourglass",
             "examples/train_hourglass.py --recipe paper --data mpii:MPII"),
         Row("Simple Baselines: ResNet and deconvolutions", "posezoo/models/simple_baseline.py:SimpleBaseline",
-            "examples/train_heatmap.py --recipe paper --data coco:COCO --model simple_baseline_50"),
+            "examples/train_heatmap.py --recipe paper --data coco:COCO --model simple_baseline_resnet50"),
         Row("Gaussians of 1 pixel", f"{RECIPES}:TOP_DOWN", "", "2 cells, as in the authors' code"),
         Row("HRNet: parallel branches, fusion, MSE", "posezoo/models/hrnet.py:HRNet",
             "examples/train_heatmap.py --recipe paper --data coco:COCO --model hrnet_w32"),
@@ -137,9 +143,12 @@ PAPERS: dict[str, tuple[Row, ...]] = {
         Row("15 shared 3x3 convolutions (Table 1)", "posezoo/layers.py:PoseTrunk", "",
             "three poolings, as in the table"),
         Row("two own convolutions per stage", "posezoo/recurrent_pose.py:SpecialisedConvs"),
+        Row("features of 128 x 46 x 46 from 368 x 368", f"{RPSM}:STRIDE"),
         Row("adaption: two 5x5 of stride 2, pooling, 1024", "posezoo/recurrent_pose.py:FeatureAdaption", "",
             "padding of 2"),
         Row("an LSTM of 1024, 51 outputs", "posezoo/recurrent_pose.py:RecurrentPose", "", "no peepholes, as the code"),
+        Row("features, state and previous pose are concatenated", "posezoo/recurrent_pose.py:RecurrentPose", "",
+            "three matrices, the same function; other keypoints change two of them"),
         Row("Equation 2, alpha of 1", f"{LOSSES}:pose_sequence_mse", RUN_RPSM, "the mean, 1/51 of the sum"),
         Row("trunk trained on MPII under one layer, SGD", f"{VIDEO}:train_trunk",
             "examples/train_rpsm_video.py --phase trunk --data mpii:MPII", "rates are those of CPM"),
@@ -162,8 +171,12 @@ PAPERS: dict[str, tuple[Row, ...]] = {
         Row("Table 4: sharing", f"{VIDEO}:main", f"{RUN_RPSM} --sharing"),
         Row("Table 4: no_MPII", f"{VIDEO}:Frames",
             "examples/train_rpsm_video.py --phase trunk --data h36m:H36M --frames VIDEOS"),
+        Row("Table 4: errors fall with stages and clip length", "examples/train_rpsm.py:table", "",
+            "on renders with the clip length, not clearly with the stages (`docs/results.md`)"),
         Row("Tables 1 to 3", f"{VIDEO}:main", RUN_RPSM,
-            "not reproduced: Human3.6M and HumanEva are not to be had here"),
+            "not reproduced: Human3.6M and HumanEva are not available here"),
+        Row("trained weights", f"{RPSM}:rpsm_torch7", "",
+            "the authors' files are read, but not distributed; `rpsm.people_192x192` is trained on renders"),
     ),
     "Hossain & Little (ECCV 2018)": (
         Row("encoder over 2D, final state to the decoder", f"{SEQ2SEQ}:Seq2Seq3D", RUN_SEQ2SEQ),
@@ -193,10 +206,11 @@ PAPERS: dict[str, tuple[Row, ...]] = {
         Row("Table 4: no temporal term", f"{LIFTER}:main", f"{RUN_SEQ2SEQ} --temporal-weight 0"),
         Row("Table 4: no recurrent dropout", f"{LIFTER}:main", f"{RUN_SEQ2SEQ} --no-recurrent-dropout"),
         Row("Table 4: no layer normalisation", f"{LIFTER}:main", f"{RUN_SEQ2SEQ} --no-layer-norm"),
+        Row("Table 4: neither of the two", f"{LIFTER}:main", f"{RUN_SEQ2SEQ} --no-layer-norm --no-recurrent-dropout"),
         Row("Table 4: no residual", f"{LIFTER}:main", f"{RUN_SEQ2SEQ} --no-residual"),
         Row("Figure 3: T of 2 to 10", f"{LIFTER}:main", f"{RUN_SEQ2SEQ} --window 10"),
         Row("Tables 1, 2 and 5", f"{LIFTER}:main", RUN_SEQ2SEQ,
-            "not reproduced: the data are not to be had here; corrected by the authors to 58.25 and 44.09 mm"),
+            "not reproduced: the data are not available here; corrected by the authors to 58.25 and 44.09 mm"),
     ),
 }  # fmt: skip
 
@@ -205,10 +219,9 @@ def page() -> str:
     """Text of `docs/papers.md`."""
     lines = ["# The papers", "", "<!-- generated by docs/generate.py from docs/papers.py -->", ""]
     lines += ["Each statement of the source documents, its place in the code, and the command that runs it. Words in"]
-    lines += [
-        "capitals stand for your folders, files and models. `--recipe paper` is a paper's training to the letter;"
-    ]
-    lines += ["`examples/recipes.py` has all numbers. The last column has readings and departures.", ""]
+    lines += ["capitals stand for your folders, files and models. `--recipe paper` is a paper's own training,"]
+    lines += ["`examples/recipes.py` has all numbers. Scripts that train also take `--output FOLDER`. The last column"]
+    lines += ["has readings and departures.", ""]
     for title, rows in PAPERS.items():
         lines += [f"## {title}", "", "| Statement | Place | Command | Reading or departure |", "|---|---|---|---|"]
         for row in rows:

@@ -56,10 +56,10 @@ def image_output(model: Any) -> np.ndarray:
     keypoints = ZOOM * (people.keypoints - first + 0.5) - 0.5
     drawn = posezoo.viz.draw_keypoints(part, keypoints, people.skeleton or model.num_keypoints)
     inputs = posezoo.create_transform(model)(ROOT / STREET, PERSON)
+    if model.stride is None:
+        return drawn
     with torch.no_grad():
         output = model(inputs[None])
-    if output.ndim != 4:
-        return drawn
     maps = posezoo.viz.draw_heatmaps(inputs, output[0].clamp(min=0))
     return np.concatenate([drawn, resized(maps, len(drawn))], axis=1)
 

@@ -1,4 +1,5 @@
-"""The people of `--data NAME:FOLDER`: LSP, LSPET, MPII, FLIC and COCO, one or several joined.
+"""The people of `--data NAME:FOLDER`: LSP, LSPET, MPII, FLIC, COCO, one or several joined; for tests
+Image Parse and Buffy.
 
     python examples/train_deeppose.py --data lsp:lsp_dataset lspet:lspet_dataset --output runs/deeppose
 
@@ -9,6 +10,8 @@
 | `mpii` | `images/`, the .mat and `detections.mat`, or `train.json`, `valid.json` | all but 2,958 people | these |
 | `flic` | `examples.mat`, `images/` | 3,987 people | 1,016 |
 | `coco` | `train2017/`, `val2017/`, `annotations/person_keypoints_*.json` | train2017 | val2017 |
+| `parse` | `labels.mat`, images | none | 205 people of Image Parse |
+| `buffy` | `data/`, `images/` | none | 748 people of Buffy Stickmen |
 
 Without a name a folder is LSP or LSPET. Joined data have the skeleton of the first; keypoints that
 others lack are not visible.
@@ -24,7 +27,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from posezoo.contract import CROP_SETTINGS
-from posezoo.data import COCO, CROPS, FLIC, LSP, MPII, PersonCrop
+from posezoo.data import COCO, CROPS, FLIC, LSP, MPII, Buffy, ImageParse, PersonCrop
 from posezoo.data.flic import CENTER_BELOW_TOP, SCALE_PER_TORSO
 from posezoo.data.mpii import PERSON_HEIGHT
 from posezoo.geometry import tight_box
@@ -32,6 +35,7 @@ from posezoo.skeletons import Skeleton, convert, get_skeleton
 
 SKELETONS = {"lsp": "lsp14", "lspet": "lsp14", "mpii": "mpii16", "flic": "flic11", "coco": "coco17"}
 NAMES = tuple(SKELETONS)
+TESTS: dict[str, Callable[[Path], Any]] = {"parse": lambda root: ImageParse(root, split="test"), "buffy": Buffy}
 VIDEO_NAMES = ("h36m", "humaneva")  # for `train_rpsm_video.py` and `train_seq2seq.py`
 LSPET_TRAINING, LSPET_TEST = (1, 7000), (7001, 7500)
 LSP_TRAINING, LSP_TEST = (1, 1000), (1001, 2000)
@@ -64,7 +68,7 @@ def source(text: str | Path) -> Source:
         ValueError: no known name, and no folder of LSP or LSPET.
     """
     name, _, folder = str(text).partition(":")
-    if name in (*NAMES, *VIDEO_NAMES) and folder:
+    if name in (*NAMES, *TESTS, *VIDEO_NAMES) and folder:
         return Source(name, Path(folder))
     root = Path(text)
     if not (root / "joints.mat").is_file():
@@ -86,7 +90,7 @@ class People(Dataset[dict[str, Any]]):
         keypoints: `(N, K, 2)` pixels of the images.
         visible: `(N, K)` bool.
         boxes: `(N, 4)` pixels of the images, as the samples have them.
-        torso: `(N,)` pixels, the diagonal of FLIC's boxes; NaN for other data.
+        torso: `(N,)` pixels, the diagonal of FLIC's boxes, the segment of Buffy; NaN for other data.
         skeleton: of the keypoints.
 
     Yields samples with the entries of `KEPT` that they have, and `box`.
@@ -155,7 +159,8 @@ def open_data(
             "lowered"}}`; for lsp and lspet only `{"size": "limbs"}`, boxes of `limb_boxes`.
 
     Raises:
-        ValueError: what the readers raise; ranges of images for data sets without numbers.
+        ValueError: what the readers raise; ranges of images for data sets without numbers; no
+            training people.
     """
     joined = len(sources) > 1
     if any(one.name in VIDEO_NAMES for one in sources):
@@ -172,6 +177,10 @@ def open_data(
         elif name == "lspet":
             last = len(LSP(root)) if joined else LSPET_TRAINING[1]
             parts += lsp_people(root, images or ((1, last) if part == "train" else LSPET_TEST)).parts
+        elif name in TESTS:
+            if part == "train":
+                raise ValueError(f"--data {name}: it is for tests only; train on another of {', '.join(NAMES)}")
+            parts.append(TESTS[name](root))
         elif name == "mpii":
             parts.append(open_mpii(root, part, more))
         elif name == "flic":
@@ -236,7 +245,7 @@ def boxes_of(people: Any) -> Tensor:
     """Boxes `(N, 4)` of a reader's samples, without reading images."""
     if isinstance(people, COCO):
         return people.boxes
-    if isinstance(people, LSP):
+    if isinstance(people, LSP | ImageParse | Buffy):
         return torch.stack([tight_box(*pose) for pose in zip(people.keypoints, people.visible, strict=True)])
     if isinstance(people, FLIC):
         left, top, right, bottom = people.torsos.unbind(dim=1)
@@ -248,7 +257,9 @@ def boxes_of(people: Any) -> Tensor:
 
 
 def torso_of(people: Any) -> Tensor:
-    """Diagonals `(N,)` of FLIC's torso boxes; NaN for other data."""
+    """Diagonals `(N,)` of FLIC's torso boxes, lengths of Buffy's torsos; NaN for other data."""
+    if isinstance(people, Buffy):
+        return people.torsos
     if isinstance(people, FLIC):
         return (people.torsos[:, 2:] - people.torsos[:, :2]).norm(dim=1)
     return torch.full((len(people),), torch.nan)
@@ -273,7 +284,7 @@ def crop_of(model: Any) -> PersonCrop:
 
 
 def detected_boxes(
-    people: People, detector: Callable[[list[Tensor]], Any], file: Path, *, every: int = 50
+    people: People, detector: Callable[[list[Tensor]], Any], file: Path | None, *, every: int = 50
 ) -> tuple[Tensor, int]:
     """Find each person's box with a detector of faces or people, and store the boxes in a file.
 
@@ -284,13 +295,13 @@ def detected_boxes(
     Args:
         people: of one data set.
         detector: as in `posezoo.detectors`.
-        file: `.pt`, read if it exists.
+        file: `.pt`, read if it exists. None: not stored.
         every: images between two lines of progress.
 
     Returns:
         boxes `(N, 4)`, NaN without a detection, and the number of people without one.
     """
-    if file.is_file():
+    if file and file.is_file():
         boxes = torch.load(file)
     else:
         found = []
@@ -303,6 +314,18 @@ def detected_boxes(
             if number % every == 0:
                 print(f"detector: {number} of {len(people)}", flush=True)
         boxes = torch.stack(found)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(boxes, file)
+        if file:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(boxes, file)
     return boxes, int(boxes.isnan().any(dim=1).sum())
+
+
+def use_detected(people: People, boxes: Tensor, padding: float) -> None:
+    """Give people the boxes of `detected_boxes`, to be cropped with a fitted padding.
+
+    People without a detection keep their annotated box, which gets a padding of 1.25 in all.
+    """
+    middle = (people.boxes[:, :2] + people.boxes[:, 2:]) / 2
+    half = (people.boxes[:, 2:] - people.boxes[:, :2]) / 2 * (1.25 / padding)
+    annotated = torch.cat([middle - half, middle + half], dim=1)
+    people.boxes = torch.where(boxes.isnan(), annotated, boxes)

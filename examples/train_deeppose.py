@@ -50,7 +50,7 @@ from posezoo.metrics import lsp_pcp
 from posezoo.models.deeppose import DROPOUT, WIDTHS, DeepPose
 from posezoo.refinement import whole_image
 
-from data_sources import Cropped, detected_boxes, open_data
+from data_sources import Cropped, detected_boxes, open_data, use_detected
 from frozen_backbone import add_options, cached_loader, check_options, device_of_features, start_backbones
 from recipes import Recipe, parse
 from train_heatmap import keep_depthwise_in_float32
@@ -174,16 +174,8 @@ def people_of(args: argparse.Namespace, recipe: Recipe) -> tuple[Cropped, Croppe
         crop = replace(crop, padding=fit_padding(boxes[0], people[0].keypoints, people[0].visible))
         print(f"detector: its boxes times {crop.padding:.2f} contain the training people's keypoints")
         for group, found in zip(people, boxes, strict=True):
-            # an annotated box is that of the person, and gets no factor beyond it
-            own = box_times(group.boxes, 1.25 / crop.padding)
-            group.boxes = torch.where(found.isnan(), own, found)
+            use_detected(group, found, crop.padding)
     return Cropped(people[0], crop), Cropped(people[1], crop.plain())
-
-
-def box_times(boxes: Tensor, factor: float) -> Tensor:
-    """Scale boxes `(N, 4)` about their middles."""
-    middle, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * factor
-    return torch.cat([middle - half, middle + half], dim=1)
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Report]:

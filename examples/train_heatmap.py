@@ -1,7 +1,7 @@
 """Train any heatmap network on LSP or LSPET, and report PCK@0.2 per joint on held-out images.
 
     python examples/train_heatmap.py --data lspet:lspet --model simple_baseline_lite --output runs/lite
-    python examples/train_heatmap.py --data coco:coco --model simple_baseline_50 --recipe paper --output runs/sb
+    python examples/train_heatmap.py --data coco:coco --model simple_baseline_resnet50 --recipe paper --output runs/sb
     python examples/train_heatmap.py --data coco:coco --model hrnet_w32 --recipe paper --output runs/hrnet
 
 Use `accelerate launch examples/train_heatmap.py …` for several processes or machines, and

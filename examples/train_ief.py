@@ -137,7 +137,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             collate_fn=collate,
         )
         args.epochs += epochs
-        ran = train(
+        report = train(
             args,
             model,
             optimizer_of(args, [p for p in model.parameters() if p.requires_grad]),
@@ -146,7 +146,6 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             schedule=cosine if args.optimizer == "adamw" and len(runs) == 1 else lambda step, steps, rate=factor: rate,
             frozen=frozen,
         )
-        report = ran or report  # empty for a run that was complete before --resume
         args.resume = True
     return report
 

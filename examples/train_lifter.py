@@ -204,7 +204,7 @@ class CutMotions(Dataset[Batch]):
         """Draw the pieces, bodies and cameras of an epoch, the same ones in every process."""
         args = self.args
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(args.seed + SEEDS * epoch)
+            torch.default_generator.manual_seed(args.seed + SEEDS * epoch)  # of the CPU only
             videos = shots(self.motions, length=args.piece, cameras=args.cameras, definition=args.definition)
         self.windows = Windows(videos, length=self.frames, stride=STRIDE, skip_short=True)
 

@@ -136,9 +136,10 @@ def main(arguments: list[str] | None = None) -> Report:
         model, length = posezoo.create("martinez", linear_size=args.width, **common), 1
     else:
         length = args.window
+        dropout = 0.0 if args.no_recurrent_dropout else 0.5  # both kinds, see the departures of the model
         model = posezoo.create(
             "seq2seq3d", window=length, hidden_size=args.width, layer_norm=not args.no_layer_norm,
-            residual=not args.no_residual, recurrent_dropout=0.0 if args.no_recurrent_dropout else 0.5, **common,
+            residual=not args.no_residual, dropout=dropout, recurrent_dropout=dropout, **common,
         )  # fmt: skip
     videos = relative(known)
     model.normalize.fit(torch.cat([video["keypoints"] for video in videos])[:, None],

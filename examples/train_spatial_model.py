@@ -9,8 +9,9 @@ The paper trains in three phases: the detector (`train_heatmap.py --model tompso
 spatial model on the heatmaps of the frozen detector, and both (`--joint`), the detector at a tenth
 of the rate. Kernels are initialised with histograms of the displacements between joints. `--torso`
 appends a heatmap of the annotated torso, which in the paper selects the person. The loss is the
-cross-entropy between the softmax of the energies and the target Gaussians. The gain depends on the
-detector: one with a small receptive field, as those of 2014, gains more than the shipped network.
+cross-entropy between the softmax of the energies and the target Gaussians. Optimiser, rates, batch
+size and lengths are ours. The gain depends on the detector: one with a small receptive field, as
+those of 2014, gains more than the shipped network. `--resume` continues after the last epoch.
 """
 
 from pathlib import Path

@@ -293,10 +293,7 @@ def scores(
     person's tight box. With head sizes, as on MPII, the report has PCKh@0.5 too. `torso` has the
     diameters of people whose skeleton lacks shoulders or hips.
     """
-    if {"left_shoulder", "right_hip"} <= set(skeleton.keypoints):
-        torso = torso_diameter(target, skeleton, visible=visible)
-    else:
-        torso = torch.full((len(target),), torch.nan) if torso is None else torso
+    torso = torso_of(target, visible, skeleton, torso)
     per_joint = pck(pred, target, torso, visible=visible, threshold=0.2)
     sides = torch.stack([(box := tight_box(*pose))[2:] - box[:2] for pose in zip(target, visible, strict=True)])
     distance = (pred - target).norm(dim=-1) / sides.amax(dim=-1, keepdim=True)
@@ -312,6 +309,13 @@ def scores(
         rows = mpii_pckh(pred[known], target[known], head_size[known], visible=visible[known])
         report["pckh@0.5"] = float(rows["Total"])
     return report
+
+
+def torso_of(target: Tensor, visible: Tensor, skeleton: Skeleton, torso: Tensor | None = None) -> Tensor:
+    """Torso diameters `(N,)`, or `torso` of people whose skeleton lacks shoulders or hips."""
+    if {"left_shoulder", "right_hip"} <= set(skeleton.keypoints):
+        return torso_diameter(target, skeleton, visible=visible)
+    return torch.full((len(target),), torch.nan) if torso is None else torso
 
 
 def table(report: Report) -> str:

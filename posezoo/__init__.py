@@ -49,113 +49,79 @@ _MODULES = (
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
 
 if TYPE_CHECKING:
-    # the same names again, for type checkers and editors; tests/test_typing.py compares the two lists
-    import posezoo.arguments as arguments
-    import posezoo.backbones as backbones
-    import posezoo.catalogue as catalogue
-    import posezoo.checkpoints as checkpoints
-    import posezoo.codecs as codecs
-    import posezoo.commands as commands
-    import posezoo.completion as completion
-    import posezoo.contract as contract
-    import posezoo.convert as convert
-    import posezoo.crops as crops
-    import posezoo.data as data
-    import posezoo.detectors as detectors
-    import posezoo.evaluate as evaluate
-    import posezoo.export as export
-    import posezoo.features as features
-    import posezoo.geometry as geometry
-    import posezoo.heads as heads
-    import posezoo.heatmaps as heatmaps
-    import posezoo.images as images
-    import posezoo.inputs as inputs
-    import posezoo.layers as layers
-    import posezoo.lifting as lifting
-    import posezoo.losses as losses
-    import posezoo.metrics as metrics
-    import posezoo.mirror as mirror
-    import posezoo.models as models
-    import posezoo.people as people
-    import posezoo.poses3d as poses3d
-    import posezoo.prediction as prediction
-    import posezoo.prepared as prepared
-    import posezoo.progress as progress
-    import posezoo.refinement as refinement
-    import posezoo.registry as registry
-    import posezoo.skeletons as skeletons
-    import posezoo.spatial_model as spatial_model
-    import posezoo.tracking as tracking
-    import posezoo.video as video
-    import posezoo.viz as viz
-    import posezoo.weights as weights
-    import posezoo.writing as writing
+    # the same names again, for type checkers and editors; tests/test_typing.py compares the two lists.
+    # `as` exports a name from a package with `py.typed`
+    from posezoo import (
+        arguments as arguments,
+        backbones as backbones,
+        catalogue as catalogue,
+        checkpoints as checkpoints,
+        codecs as codecs,
+        commands as commands,
+        completion as completion,
+        contract as contract,
+        convert as convert,
+        crops as crops,
+        data as data,
+        detectors as detectors,
+        evaluate as evaluate,
+        export as export,
+        features as features,
+        geometry as geometry,
+        heads as heads,
+        heatmaps as heatmaps,
+        images as images,
+        inputs as inputs,
+        layers as layers,
+        lifting as lifting,
+        losses as losses,
+        metrics as metrics,
+        mirror as mirror,
+        models as models,
+        people as people,
+        poses3d as poses3d,
+        prediction as prediction,
+        prepared as prepared,
+        progress as progress,
+        refinement as refinement,
+        registry as registry,
+        skeletons as skeletons,
+        spatial_model as spatial_model,
+        tracking as tracking,
+        video as video,
+        viz as viz,
+        weights as weights,
+        writing as writing,
+    )
+    from posezoo.create_by_name import create as create, create_model as create_model
     from posezoo.inputs import create_transform as create_transform
     from posezoo.lifting import lift as lift
     from posezoo.people import People as People
     from posezoo.poses3d import Poses3D as Poses3D
     from posezoo.prediction import predict as predict
     from posezoo.registry import (
-        create as create,
-    )
-    from posezoo.registry import (
-        create_model as create_model,
-    )
-    from posezoo.registry import (
         from_pretrained as from_pretrained,
-    )
-    from posezoo.registry import (
         get_pretrained_cfg as get_pretrained_cfg,
-    )
-    from posezoo.registry import (
         get_pretrained_cfg_value as get_pretrained_cfg_value,
-    )
-    from posezoo.registry import (
         is_model as is_model,
-    )
-    from posezoo.registry import (
         is_model_pretrained as is_model_pretrained,
-    )
-    from posezoo.registry import (
         list_models as list_models,
-    )
-    from posezoo.registry import (
         list_modules as list_modules,
-    )
-    from posezoo.registry import (
         list_pretrained as list_pretrained,
-    )
-    from posezoo.registry import (
         load_checkpoint as load_checkpoint,
-    )
-    from posezoo.registry import (
         model_entrypoint as model_entrypoint,
-    )
-    from posezoo.registry import (
         register_model as register_model,
-    )
-    from posezoo.registry import (
         register_model_deprecations as register_model_deprecations,
     )
     from posezoo.skeletons import (
         Skeleton as Skeleton,
-    )
-    from posezoo.skeletons import (
         get_skeleton as get_skeleton,
-    )
-    from posezoo.skeletons import (
         list_skeletons as list_skeletons,
-    )
-    from posezoo.skeletons import (
         register_skeleton as register_skeleton,
     )
     from posezoo.weights import (
         Weights as Weights,
-    )
-    from posezoo.weights import (
         push_to_hub as push_to_hub,
-    )
-    from posezoo.weights import (
         save_pretrained as save_pretrained,
     )
 else:

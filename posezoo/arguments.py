@@ -2,10 +2,13 @@
 
 import difflib
 import inspect
+import math
 import typing
 from collections.abc import Callable, Iterable
+from numbers import Integral
 from typing import Any
 
+from posezoo.foreign import printable
 from posezoo.skeletons import get_skeleton
 from posezoo.weights.record import Weights
 
@@ -40,7 +43,11 @@ def resolve_arguments(
     default = valid["num_keypoints"].default if valid and "num_keypoints" in valid else None
     if "num_keypoints" in given and given["num_keypoints"] != recorded.get("num_keypoints", default):
         recorded.pop("skeleton", None)
-    return {**recorded, **given}
+    arguments = {**recorded, **given}
+    for key, value in arguments.items():
+        if valid and key in valid:
+            _check_kind(f"{arch}: {key}", value, valid[key].annotation)
+    return arguments
 
 
 def arguments_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter] | None:
@@ -72,6 +79,24 @@ def _check_arguments(arch: str, given: dict[str, Any], arguments: Iterable[str])
             )
 
 
+def _check_kind(name: str, value: Any, kind: Any) -> None:
+    """Check a value of an argument that is annotated as a bool, an int or a float."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0
+    right, expected = {
+        bool: (isinstance(value, bool), "True or False"),
+        int: (whole, "a whole number, 0 or more"),
+        float: (whole or (isinstance(value, float) and math.isfinite(value)), "a finite number"),
+    }.get(kind, (True, ""))
+    if not right:
+        raise ValueError(f"{name}: expected {expected}, got {printable(repr(value), 40)}")
+
+
 def nearest(word: str, options: Iterable[str]) -> str:
+    """Return the end of a message that suggests similar options, "" if there are none.
+
+    Examples:
+        >>> nearest("coco18", ["coco17", "lsp14"])
+        " Did you mean 'coco17'?"
+    """
     near = difflib.get_close_matches(word, list(options), n=3)
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -1,4 +1,4 @@
-"""NumPy arrays or torch tensors in, the same kind out: the conversions that all rooms share.
+"""NumPy arrays or torch tensors in, the same kind out: the conversions that all modules share.
 
 A function takes `ArrayT`, computes on `as_floats(...)` or `as_tensor(...)` and returns
 `same_kind(first_argument, result)`. A tensor passes through both unchanged.
@@ -7,19 +7,20 @@ A function takes `ArrayT`, computes on `as_floats(...)` or `as_tensor(...)` and 
 import functools
 import inspect
 import math
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Array = Any  # np.ndarray or torch.Tensor; a result is of the kind of its first argument
-ArrayT = TypeVar("ArrayT", np.ndarray, Tensor)  # the same, for type checkers: results have the kind of the argument
+Array: TypeAlias = np.ndarray | Tensor
+ArrayT = TypeVar("ArrayT", np.ndarray, Tensor)  # a result has the kind of the argument
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 MOST_SIDE = 2**16 - 1  # pixels, of an image
+LARGE = 2**25  # bytes; the C library returns larger memory to the system, so that each result needs new pages
 FOREIGN = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
@@ -59,8 +60,8 @@ def explained(function: Callable[Arguments, Result]) -> Callable[Arguments, Resu
             got = ", ".join(f"{name}={_described(value)}" for name, value in given.items())
             reason = " ".join(str(error).split())[:200]
             raise ValueError(
-                f"{function.__name__}: expected other arguments, see its documentation; got {got} "
-                f"({type(error).__name__}: {reason})"
+                f"{function.__qualname__.rpartition('<locals>.')[2]}: expected other arguments, see its documentation; "
+                f"got {got} ({type(error).__name__}: {reason})"
             ) from error
 
     return call
@@ -98,6 +99,22 @@ def check_number(value: Any, name: str, low: float = 0.0, *, open: bool = False)
         raise ValueError(f"{name}: expected a finite number {least} {low:g}, got {value!r}")
 
 
+def check_count(value: Any, name: str) -> None:
+    """Check a number of things, such as the size of a batch.
+
+    Raises:
+        ValueError: anything but a whole number, 1 or more.
+
+    Examples:
+        >>> check_count(16, "batch_size")
+        >>> check_count(2.5, "batch_size")
+        Traceback (most recent call last):
+        ValueError: batch_size: expected a whole number, 1 or more, got 2.5
+    """
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}: expected a whole number, 1 or more, got {value!r}")
+
+
 def check_size(size: Any) -> None:
     """Check the height and width of an image or a heatmap.
 
@@ -110,6 +127,24 @@ def check_size(size: Any) -> None:
     sides = size if isinstance(size, tuple | list | torch.Size) and len(size) == 2 else [0]
     if not all(isinstance(side, int | np.integer) and 0 < side <= MOST_SIDE for side in sides):
         raise ValueError(f"size: expected (H, W), two whole numbers from 1 to {MOST_SIDE}, got {size!r}")
+
+
+def check_device(device: str | torch.device | None, name: str = "device") -> None:
+    """Check that a device is there; None is.
+
+    Raises:
+        ValueError: no such device here.
+
+    Examples:
+        >>> check_device("cpu")
+    """
+    try:
+        torch.empty(0, device=device)
+        if torch.device(device or "cpu").type == "meta":
+            raise RuntimeError("the meta device has no memory")
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{name}: {device!r} is not available here; 'cpu' always is ({reason})") from error
 
 
 def check_permutation(index: Any, count: int) -> None:
@@ -125,7 +160,7 @@ def check_permutation(index: Any, count: int) -> None:
         raise ValueError(f"flip_index: expected all of 0..{count - 1}, each once, got {tuple(index)!r:.200}")
 
 
-def as_tensor(array: Array, like: Tensor | None = None) -> Tensor:
+def as_tensor(array: Any, like: Tensor | None = None) -> Tensor:
     """Convert an array to a tensor, sharing its memory where possible; never write to the result.
 
     Args:
@@ -151,7 +186,7 @@ def as_tensor(array: Array, like: Tensor | None = None) -> Tensor:
     return tensor if like is None else tensor.to(like.device)
 
 
-def as_floats(array: Array, name: str, like: Tensor | None = None) -> Tensor:
+def as_floats(array: Any, name: str, like: Tensor | None = None) -> Tensor:
     """Convert an array to a tensor of reals: floats keep their dtype, integers become float32.
 
     Args:
@@ -182,7 +217,28 @@ def as_floats(array: Array, name: str, like: Tensor | None = None) -> Tensor:
     return tensor if like is None else tensor.to(like.device)
 
 
-def as_numpy(values: Array) -> np.ndarray:
+def large_empty(shape: Sequence[int], like: Tensor) -> Tensor | None:
+    """Return memory for a large result on a CPU; None where torch allocates it as well itself.
+
+    NumPy asks the system for pages of 2 MB where it can, torch for pages of 4 kB. Their first use
+    takes longer than writing a large result.
+
+    Args:
+        shape: of the result.
+        like: an operand, of the result's dtype.
+
+    Examples:
+        >>> large_empty((2, 3), torch.ones(1)) is None, large_empty((4000, 4000), torch.ones(1)).shape
+        (True, torch.Size([4000, 4000]))
+    """
+    size = math.prod(shape) * like.element_size()
+    plain = type(like) is Tensor and like.is_cpu and not like.requires_grad  # no tensor without data
+    if size < LARGE or not plain or torch.compiler.is_compiling():
+        return None
+    return torch.from_numpy(np.empty(size, np.uint8)).view(like.dtype).view(*shape)
+
+
+def as_numpy(values: Any) -> np.ndarray:
     """Convert an array, a tensor on any device or a list to a NumPy array.
 
     Examples:

@@ -21,12 +21,13 @@ def build(arch: str, function: Callable[..., Any], arguments: dict[str, Any]) ->
     """Call an entry point; wrong arguments are ValueErrors, whatever the network makes of them.
 
     Raises:
-        ValueError: arguments that make no network, numbers above 100,000 among them.
+        ValueError: arguments that make no network, or one of layers without units; numbers above
+            100,000 among them.
     """
     for key, value in arguments.items():
         _check_numbers(f"{arch}: {key}", value)
     try:
-        return function(**arguments)
+        model = function(**arguments)
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, ValueError) and not _is_torchs(error):
             raise
@@ -35,6 +36,11 @@ def build(arch: str, function: Callable[..., Any], arguments: dict[str, Any]) ->
             f"{arch}: these arguments make no network: {given or 'none'} ({type(error).__name__}: "
             f"{printable(str(error))}); posezoo.model_entrypoint({arch!r}) documents them"
         ) from error
+    if not isinstance(model, torch.nn.Module):
+        raise ValueError(f"{arch}: its function returned {printable(repr(model), 40)}, expected a torch.nn.Module")
+    if getattr(model, "num_keypoints", 0) and not all(map(torch.numel, model.parameters())):
+        raise ValueError(f"{arch}: these arguments make layers without units: {printable(repr(arguments))}")
+    return model
 
 
 def _is_torchs(error: ValueError) -> bool:

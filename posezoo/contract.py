@@ -23,6 +23,7 @@ from posezoo.skeletons import Skeleton, get_skeleton
 from posezoo.weights import Weights, push_to_hub, save_pretrained
 
 MOST_PIXELS = 2**13  # height and width of an input
+MOST_KEYPOINTS = 10_000  # SMPL's mesh has 6,890 vertices; a head for more would fill the memory
 Model = TypeVar("Model", bound="PoseModel")
 
 TARGETS = {"udp": "truncated", "dark": "gaussian"}  # how targets are drawn for a decoding; "msra" for the others
@@ -425,8 +426,8 @@ class PoseModel(nn.Module):
 
     def set_keypoints(self, num_keypoints: int, skeleton: str | Skeleton | Sequence[str] | None) -> None:
         """Set number and skeleton of the head's keypoints; for the constructor and `reset_head`."""
+        self.skeleton = keypoint_skeleton(num_keypoints, skeleton, self.default_skeleton)  # first: it may refuse them
         self.num_keypoints = num_keypoints
-        self.skeleton = keypoint_skeleton(num_keypoints, skeleton, self.default_skeleton)
         named = skeleton if skeleton is None or isinstance(skeleton, str) else get_skeleton(skeleton).to_json()
         self.kwargs = {**self.kwargs, "num_keypoints": num_keypoints, "skeleton": named}
 
@@ -464,8 +465,10 @@ def keypoint_skeleton(
     num_keypoints: int, skeleton: str | Skeleton | Sequence[str] | None, default: str = "coco17"
 ) -> Skeleton | None:
     """Return the skeleton of a head; by default `default` if `num_keypoints` fits, else None."""
-    if not isinstance(num_keypoints, int) or isinstance(num_keypoints, bool) or num_keypoints < 0:
-        raise ValueError(f"num_keypoints: expected a whole number, 0 (no head) or more, got {num_keypoints!r}")
+    if type(num_keypoints) is not int or not 0 <= num_keypoints <= MOST_KEYPOINTS:
+        raise ValueError(
+            f"num_keypoints: expected a whole number from 0 (no head) to {MOST_KEYPOINTS:,}, got {num_keypoints!r}"
+        )
     if skeleton is None:
         return get_skeleton(default) if num_keypoints == len(get_skeleton(default)) else None
     named = get_skeleton(skeleton)

@@ -4,27 +4,29 @@
 inputs for a network; `Network` runs one. `posezoo.predict` is made of these three.
 """
 
+import collections
 import contextlib
 import functools
 import itertools
-import threading
-import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from posezoo.detectors import Detector
+from posezoo.features import eval_mode
 from posezoo.geometry import invert, transform_points
 from posezoo.images import load_image
 from posezoo.inputs import crop_filled, person_matrices
 from posezoo.people import People
 from posezoo.prepared import unprepared
 from posezoo.skeletons import Skeleton
+from posezoo.video import is_video
 
 IMAGE_PADDING = 1.0  # a whole image has no context to add around it
 DETECT_TOGETHER = 8  # images in one call of a detector
@@ -46,8 +48,8 @@ class Crops:
         box_scores: `(N,)`, or None.
         image_size: (H, W).
         pixels: `(N, 3, h, w)`, the network's inputs, or None for a model that crops the image
-            itself.
-        image: `(3, H, W)`, where it is still needed: by such a model, or for a second pass.
+            itself, and for a crowd of more than a batch, which is cropped batch by batch.
+        image: `(3, H, W)`, where it is still needed: without `pixels`, or for a second pass.
         second_pass: whether a second pass is due.
         source: the path of the image, or None.
     """
@@ -104,10 +106,39 @@ def context_of(model: Any) -> dict[str, Any]:
 
 
 def _load(item: Any) -> Tensor | ValueError:
+    if is_video(item):
+        return ValueError(
+            f"images: {item} is a video among images; pass each video alone, as posezoo.predict({str(item)!r})"
+        )
     try:
         return load_image(item)
     except ValueError as error:
         return error
+
+
+def loaded(items: Iterable[Any], ahead: int = 0) -> Iterator[tuple[Any, Tensor | ValueError]]:
+    """Yield each item with its image, or with the error of loading it.
+
+    Args:
+        items: images as `load_image` takes them.
+        ahead: images that threads load while the caller works. 0: each is loaded when it is needed.
+
+    Examples:
+        >>> [type(image).__name__ for _, image in loaded([np.zeros((2, 2, 3)), "missing.jpg"], ahead=1)]
+        ['Tensor', 'ValueError']
+    """
+    if not ahead:
+        yield from ((item, _load(item)) for item in items)
+        return
+    waiting: collections.deque[tuple[Any, Future[Tensor | ValueError]]] = collections.deque()
+    with ThreadPoolExecutor(ahead) as readers:
+        for item in items:
+            waiting.append((item, readers.submit(_load, item)))
+            if len(waiting) > ahead:
+                first, image = waiting.popleft()
+                yield first, image.result()
+        for item, image in waiting:
+            yield item, image.result()
 
 
 def _path(item: Any) -> str | Path | None:
@@ -115,15 +146,14 @@ def _path(item: Any) -> str | Path | None:
 
 
 def given_boxes(
-    items: Iterable[Any], item_boxes: Iterable[Any], model: Any, second_pass: bool
+    items: Iterable[tuple[Any, Tensor | ValueError]], item_boxes: Iterable[Any], model: Any, second_pass: bool
 ) -> Iterator[Found | ValueError]:
-    """Yield every image with the boxes that were given for it."""
+    """Yield every image of `loaded` with the boxes that were given for it."""
     rest = iter(item_boxes)  # may be endless
-    for number, item in enumerate(items):
+    for number, (item, image) in enumerate(items):
         given = next(rest, rest)
         if given is rest:
             raise ValueError(f"boxes: expected some for each image, got them for {number}; None is for one person")
-        image = _load(item)
         if isinstance(image, ValueError):
             yield image
             continue
@@ -136,18 +166,20 @@ def given_boxes(
 
 
 def detected_boxes(
-    items: Iterable[Any], detector: Detector, model: Any, batch_size: int
+    items: Iterable[tuple[Any, Tensor | ValueError]], detector: Detector, model: Any, batch_size: int
 ) -> Iterator[Found | ValueError]:
-    """Yield every image with the boxes that a detector finds in it."""
+    """Yield every image of `loaded` with the boxes that a detector finds in it."""
     rest, number = iter(items), -1
     while group := list(itertools.islice(rest, min(DETECT_TOGETHER, batch_size))):
-        loaded = [_load(item) for item in group]
-        images = [image for image in loaded if isinstance(image, Tensor)]
+        images = [image for _, image in group if isinstance(image, Tensor)]
+        before = [image.sum(dtype=torch.float64) for image in images]
         found = detector(images) if images else []
+        if any(image.sum(dtype=torch.float64) != total for image, total in zip(images, before, strict=True)):
+            raise ValueError("detector: it wrote into an image that it was given; let it work on image.clone()")
         outputs = list(found) if isinstance(found, Iterable) else []
         if len(outputs) != len(images):
             raise ValueError(f"detector: expected (boxes, scores) for each of {len(images)} images, got {len(outputs)}")
-        for item, image in zip(group, loaded, strict=True):
+        for item, image in group:
             number += 1
             if isinstance(image, ValueError):
                 yield image
@@ -165,6 +197,7 @@ def detected_boxes(
 
 
 def check_boxes(boxes: Any, height: int, width: int) -> Tensor:
+    """Return the boxes of an image of `height` x `width` as a tensor `(N, 4)`; else a ValueError."""
     try:
         numbers = np.asarray(boxes.detach().cpu() if isinstance(boxes, Tensor) else boxes)
     except (TypeError, ValueError) as error:
@@ -231,15 +264,15 @@ class Network:
             keep_aspect=model.keep_aspect,
             corner_aligned=model.corner_aligned,
         )
-        itself = self.from_image is not None
+        later = self.from_image is not None or len(matrices) > self.batch_size
         return Crops(
             matrices,
             found.boxes,
             found.scores,
             (height, width),
             # float32 on the CPU; `run` moves a batch at a time
-            pixels=None if itself else self.cut(image, matrices),
-            image=image if itself or found.second_pass else None,
+            pixels=None if later else self.cut(image, matrices),
+            image=image if later or found.second_pass else None,
             second_pass=found.second_pass,
             source=found.source,
         )
@@ -262,42 +295,44 @@ class Network:
             yield entry if isinstance(entry, ValueError) else next(rest)
 
     def _pass(self, crops: Sequence[Crops]) -> list[People]:
-        if not crops:
-            return []
-        if crops[0].pixels is None:
-            outputs = [self._run_on_image(cut) for cut in crops]
-        else:
-            pixels = torch.cat([cut.pixels for cut in crops if cut.pixels is not None])
-            keypoints, scores = self._run(self.model.predict, pixels)
-            counts = [len(cut.boxes) for cut in crops]
-            outputs = list(zip(keypoints.split(counts), scores.split(counts), strict=True))
+        shared = [cut for cut in crops if cut.pixels is not None]
+        pixels = [cut.pixels for cut in shared if cut.pixels is not None]
+        keypoints, scores = self._run(self.model.predict, torch.cat(pixels).split(self.batch_size) if pixels else ())
+        counts = [len(cut.boxes) for cut in shared]
+        together = iter(zip(keypoints.split(counts), scores.split(counts), strict=True))
+        outputs: list[tuple[Tensor, Tensor]]
+        outputs = [self._run_on_image(cut) if cut.pixels is None else next(together) for cut in crops]
         return [
             replace(cut.people(*output, self.model.skeleton), image=cut.source)
             for cut, output in zip(crops, outputs, strict=True)
         ]
 
     def _run_on_image(self, cut: Crops) -> tuple[Tensor, Tensor]:
-        """Predict for the people of one image with a model that crops it itself.
+        """Predict for the people of one image, cropped batch by batch or by the model itself.
 
         The later stages of a cascade crop small parts of a person. They need the image at full
         resolution, which a crop of the whole person no longer has.
         """
+        image, batches = cut.image, cut.matrices.split(self.batch_size)
+        assert image is not None
+        if self.from_image is None:
+            return self._run(self.model.predict, (self.cut(image, matrices) for matrices in batches))
         target = next(self.model.parameters())
-        assert cut.image is not None
-        image = cut.image.to(target.device, target.dtype)
-        return self._run(functools.partial(self.from_image, image), cut.matrices)
+        return self._run(functools.partial(self.from_image, image.to(target.device, target.dtype)), batches)
 
     @torch.no_grad()
-    def _run(self, call: Any, people: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict in eval mode, in batches: keypoints `(N, K, 2)`, scores `(N, K)` on the CPU."""
-        model, target = self.model, next(self.model.parameters())
-        if not len(people):
-            return torch.zeros(0, model.num_keypoints, 2), torch.zeros(0, model.num_keypoints)
-        dtype = target.dtype if call == model.predict else people.dtype  # matrices stay as they are
+    def _run(self, call: Any, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+        """Predict in eval mode for each batch: keypoints `(N, K, 2)`, scores `(N, K)` on the CPU."""
+        model, target, parts = self.model, next(self.model.parameters()), []
         bf16 = self.precision == "bf16"
-        mixed = torch.autocast(target.device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
-        with eval_mode(model), mixed, contextlib.nullcontext() if self.prepare else unprepared():
-            parts = [call(batch.to(target.device, dtype), flip=self.flip) for batch in people.split(self.batch_size)]
+        with eval_mode(model), contextlib.nullcontext() if self.prepare else unprepared():
+            for batch in filter(len, batches):
+                dtype = target.dtype if call == model.predict else batch.dtype  # matrices stay as they are
+                # not around the crops, whose matrices need all digits
+                with torch.autocast(target.device.type, torch.bfloat16) if bf16 else contextlib.nullcontext():
+                    parts.append(call(batch.to(target.device, dtype), flip=self.flip))
+        if not parts:
+            return torch.zeros(0, model.num_keypoints, 2), torch.zeros(0, model.num_keypoints)
         keypoints, scores = (torch.cat(part).float().cpu() for part in zip(*parts, strict=True))
         return keypoints, scores
 
@@ -309,6 +344,7 @@ def _around(cut: Crops, box: np.ndarray, model: Any) -> Found:
 
 
 def check_precision(precision: str, device: str) -> str:
+    """Return the precision if it exists and the device has it; else a ValueError."""
     if precision not in PRECISIONS:
         raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
     if precision == "bf16" and device == "cuda" and not torch.cuda.is_bf16_supported():
@@ -351,31 +387,3 @@ def better_pass(first: People, second: People) -> People:
         (True, True)
     """
     return first if second.scores.mean() < LOST * first.scores.mean() else second
-
-
-_EVAL_LOCK = threading.Lock()
-# model -> the number of `with` blocks it is in, and the modules that were in training mode before the first
-_EVAL_USERS: "weakref.WeakKeyDictionary[nn.Module, tuple[int, list[nn.Module]]]" = weakref.WeakKeyDictionary()
-
-
-@contextlib.contextmanager
-def eval_mode(model: Any) -> Iterator[None]:
-    """Switch to eval mode for a `with` block, then restore the mode of every module.
-
-    Module by module, because parts of a model in training mode may be frozen in eval mode. Where
-    several threads use the model, the last to leave its block restores the modes.
-    """
-    with _EVAL_LOCK:
-        users, training = _EVAL_USERS.get(model) or (0, [module for module in model.modules() if module.training])
-        _EVAL_USERS[model] = users + 1, training
-        model.eval()
-    try:
-        yield
-    finally:
-        with _EVAL_LOCK:
-            users, training = _EVAL_USERS.pop(model)
-            if users > 1:
-                _EVAL_USERS[model] = users - 1, training
-            else:
-                for module in training:
-                    module.training = True

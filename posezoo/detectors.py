@@ -31,7 +31,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from posezoo.arrays import Array, ArrayT, as_floats, check_number, explained, same_kind
+from posezoo.arrays import Array, ArrayT, as_floats, check_device, check_number, explained, same_kind
 from posezoo.foreign import printable
 from posezoo.geometry import box_iou, invert, letterbox, transform_points
 from posezoo.images import load_image, load_image_uint8
@@ -41,6 +41,7 @@ CONNECT_TIMEOUT = 1.5  # seconds
 YOLOX_FILES = "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0"
 THRESHOLD = 0.5  # lowest box score
 OVERLAP = 0.65  # intersection over union above which a box is suppressed; as in YOLOX's evaluation
+NMS_BLOCK = 512  # boxes compared with all kept ones at once
 GREY = 114 / 255  # padding of a letterboxed image, in all YOLOs
 GRIDS = ((8, 16, 32), (8, 16, 32, 64))  # strides of YOLOX, and of its variants for large images
 
@@ -128,15 +129,18 @@ def box_nms(boxes: ArrayT, scores: Array, *, threshold: float = OVERLAP) -> Arra
     if not (corners.isfinite().all() and heights.isfinite().all()):
         raise ValueError("boxes and scores: expected finite numbers; leave the others out")
     order = heights.argsort(descending=True, stable=True)
-    ordered = corners[order]
-    suppresses = (box_iou(ordered[:, None], ordered) > threshold).triu(1)  # [i, j]: box i suppresses the lower box j
-    kept = torch.ones_like(order, dtype=torch.bool)
-    # A suppressed box suppresses nothing, so boxes form chains. Each round is correct for one more link of every chain,
-    # which takes far fewer rounds than there are boxes.
-    while True:
-        before, kept = kept, ~(suppresses & kept[:, None]).any(dim=0)
-        if torch.equal(before, kept):
-            return same_kind(boxes, order[kept])
+    kept = order[:0]
+    for block in order.split(NMS_BLOCK):
+        block = block[~(box_iou(corners[kept][:, None], corners[block]) > threshold).any(dim=0)]
+        # [i, j]: box i suppresses the lower box j
+        suppresses = (box_iou(corners[block][:, None], corners[block]) > threshold).triu(1)
+        free, before = torch.ones_like(block, dtype=torch.bool), None
+        # A suppressed box suppresses nothing, so boxes form chains. Each round is correct for one more link of every
+        # chain, which takes far fewer rounds than there are boxes.
+        while before is None or not torch.equal(before, free):
+            before, free = free, ~(suppresses & free[:, None]).any(dim=0)
+        kept = torch.cat([kept, block[free]])
+    return same_kind(boxes, kept)
 
 
 class TransformersDetector:
@@ -171,6 +175,7 @@ class TransformersDetector:
         threshold: float = THRESHOLD,
         device: str | torch.device | None = None,
     ) -> None:
+        check_device(device)
         if isinstance(model, str | Path):
             try:
                 import transformers

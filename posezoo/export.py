@@ -22,7 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from posezoo.arrays import check_count
 from posezoo.version import __version__
+from posezoo.weights.state_dict import check_memory
 from posezoo.writing import replacing
 
 CHECKED = (1, 3)  # batches on which a file that takes any number is compared with the model
@@ -185,8 +187,9 @@ class _Graph:
             raise ValueError(f"model: expected one made by posezoo.create, got {type(model).__name__}")
         if decode and not model.num_keypoints:
             raise ValueError("decode: this model has no head, so no keypoints; leave decode out, or reset_head() first")
-        if batch is not None and batch < 1:
-            raise ValueError(f"batch: expected 1 or more, or None for any, got {batch}")
+        check_memory(model)
+        if batch is not None:
+            check_count(batch, "batch")
         checked = CHECKED if batch is None else (batch,)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -256,8 +259,7 @@ def _example(model: Any, batch: int, size: Sequence[int] | None, frames: int | N
     if model.input_kind == "image" and frames is not None:
         raise ValueError(f"frames: {model.architecture or 'this model'} takes single images; leave frames out")
     if frames is not None:
-        if frames < 1:
-            raise ValueError(f"frames: expected 1 or more, got {frames}")
+        check_count(frames, "frames")
         example = example[:, torch.arange(frames) % example.shape[1]]
     if size is None and model.input_kind != "keypoints" and model.weights is not None:
         size = model.weights.input_size

@@ -5,6 +5,8 @@ They follow timm's conventions for backbones: `PoseModel.feature_info`,
 """
 
 import math
+import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -150,6 +152,34 @@ def check_indices(indices: int | Sequence[int] | None, count: int) -> tuple[int,
     return tuple(index % count for index in indices)
 
 
+_EVAL_LOCK = threading.Lock()
+# model -> the number of `with` blocks it is in, and the modules that were in training mode before the first
+_EVAL_USERS: "weakref.WeakKeyDictionary[nn.Module, tuple[int, list[nn.Module]]]" = weakref.WeakKeyDictionary()
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Switch to eval mode for a `with` block, then restore the mode of every module.
+
+    Module by module, because parts of a model in training mode may be frozen in eval mode. Where
+    several threads use the model, the last to leave its block restores the modes.
+    """
+    with _EVAL_LOCK:
+        users, training = _EVAL_USERS.get(model) or (0, [module for module in model.modules() if module.training])
+        _EVAL_USERS[model] = users + 1, training
+        model.eval()
+    try:
+        yield
+    finally:
+        with _EVAL_LOCK:
+            users, training = _EVAL_USERS.pop(model)
+            if users > 1:
+                _EVAL_USERS[model] = users - 1, training
+            else:
+                for module in training:
+                    module.training = True
+
+
 def without_data(run: Callable[..., Any], network: nn.Module, example: Tensor) -> Any:
     """Return `run(example)` with tensors that have shapes and devices, but no values.
 
@@ -161,11 +191,5 @@ def without_data(run: Callable[..., Any], network: nn.Module, example: Tensor) -
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    training = [module for module in network.modules() if module.training]
-    network.eval()
-    try:
-        with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True) as mode:
-            return run(mode.from_tensor(example))
-    finally:
-        for module in training:
-            module.training = True
+    with eval_mode(network), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        return run(mode.from_tensor(example))

@@ -11,6 +11,7 @@ Arrays may be NumPy or torch: results are of the kind of the first argument. Int
 float32.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -26,6 +27,7 @@ from posezoo.arrays import (
     check_permutation,
     check_size,
     explained,
+    large_empty,
     same_kind,
 )
 
@@ -106,7 +108,8 @@ def encode(
             profile = profile * ((at - cell[..., axis, None]).abs() <= reach)
         profiles.append(profile)
     rows = profiles[1] * (weights > 0)[..., None]  # here, because a factor of the maps costs as much as the maps
-    heatmaps = rows[..., :, None] * profiles[0][..., None, :]
+    room = large_empty((*weights.shape, *size), rows)
+    heatmaps = torch.mul(rows[..., :, None], profiles[0][..., None, :], out=room)
     if floor:
         heatmaps = heatmaps * (heatmaps >= floor)
     return same_kind(keypoints, heatmaps), same_kind(keypoints, weights)
@@ -226,9 +229,9 @@ def decode(
     if method == "quarter":
         at = cell + _quarter(maps, cell)
     elif method == "dark":
-        at = cell + _dark(maps, cell)
+        at = cell + _dark(maps, cell, scores)
     elif method == "udp":
-        at = cell + _udp(maps, cell)
+        at = cell + _udp(maps, cell, scores)
     elif method == "soft":
         at = soft_argmax(maps, sharpness)
     else:
@@ -287,11 +290,13 @@ def _peaks(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     """Cell (x, y) of the first highest value of each map, `(B, K, 2)`, and the value, `(B, K)`."""
     height, width = heatmaps.shape[-2:]
     # the highest of each strip first, because `max` with an index is not vectorised on a CPU
-    strips = heatmaps.flatten(2).unflatten(2, (-1, width if height % STRIP else STRIP * width))
+    length = width if height % STRIP else STRIP * width
+    strips = heatmaps.flatten(2).unflatten(2, (-1, length))
     which = strips.detach().amax(dim=-1).argmax(dim=-1)
-    strip = strips.gather(2, which[..., None, None].expand(-1, -1, 1, strips.shape[-1]))[..., 0, :]
+    start = torch.arange(which.numel(), device=which.device).view_as(which) * strips.shape[2]
+    strip = strips.reshape(-1, length).index_select(0, (start + which).flatten()).view(*which.shape, length)
     values, index = strip.max(dim=-1)
-    index = index + which * strips.shape[-1]
+    index = index + which * length
     return torch.stack([index % width, index // width], dim=-1), values
 
 
@@ -318,12 +323,11 @@ def _quarter(heatmaps: Tensor, cell: Tensor) -> Tensor:
     return gradient.sign() * inside[..., None] / 4
 
 
-def _dark(heatmaps: Tensor, cell: Tensor) -> Tensor:
+def _dark(heatmaps: Tensor, cell: Tensor, peak: Tensor) -> Tensor:
     """Newton step on the log of the smoothed maps (DARK), 0 near the border: `(B, K, 2)`."""
     height, width = heatmaps.shape[-2:]
     # the logarithm of a Gaussian is a parabola, whose top one Newton step finds from anywhere
-    log = _smooth(heatmaps).clamp(min=1e-10).log()
-    at = {(dx, dy): _at(log, cell, dx, dy) for dx in range(-2, 3) for dy in range(-2, 3) if abs(dx * dy) < 2}
+    at = _around(_log_smooth(heatmaps, cell, peak, 1e-10, math.inf))
     dx, dy = (at[1, 0] - at[-1, 0]) / 2, (at[0, 1] - at[0, -1]) / 2
     dxx = (at[2, 0] - 2 * at[0, 0] + at[-2, 0]) / 4  # two cells apart, as the authors take them
     dyy = (at[0, 2] - 2 * at[0, 0] + at[0, -2]) / 4
@@ -337,11 +341,9 @@ def _dark(heatmaps: Tensor, cell: Tensor) -> Tensor:
     return torch.where(usable[..., None], offset.clamp(-2, 2), 0.0)
 
 
-def _udp(heatmaps: Tensor, cell: Tensor) -> Tensor:
+def _udp(heatmaps: Tensor, cell: Tensor, peak: Tensor) -> Tensor:
     """Newton step of DARK from adjacent cells; border cells are repeated outside the map."""
-    # mmpose's bounds
-    log = _smooth(heatmaps).clamp(1e-3, 50).log()
-    at = {(dx, dy): _at(log, cell, dx, dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1)}
+    at = _around(_log_smooth(heatmaps, cell, peak, 1e-3, 50))  # mmpose's bounds
     dx, dy = (at[1, 0] - at[-1, 0]) / 2, (at[0, 1] - at[0, -1]) / 2
     tiny = torch.finfo(torch.float32).eps  # keeps a flat map's matrix invertible
     dxx = at[1, 0] - 2 * at[0, 0] + at[-1, 0] + tiny
@@ -351,23 +353,55 @@ def _udp(heatmaps: Tensor, cell: Tensor) -> Tensor:
     return offset.nan_to_num(0.0).clamp(-2, 2)
 
 
-def _smooth(heatmaps: Tensor) -> Tensor:
-    """Blur the maps and rescale each to its previous maximum."""
-    blurred, peak = _blur(heatmaps), heatmaps.amax(dim=(-2, -1), keepdim=True)
-    return blurred * (peak / blurred.amax(dim=(-2, -1), keepdim=True).clamp(min=1e-10))
+def _around(window: Tensor) -> dict[tuple[int, int], Tensor]:
+    """Values of windows `(B, K, 5, 5)` by their distance (dx, dy) from the centre."""
+    return {(dx, dy): window[..., 2 + dy, 2 + dx] for dx in range(-2, 3) for dy in range(-2, 3)}
 
 
-def _blur(heatmaps: Tensor) -> Tensor:
-    """Convolve the maps with the Gaussian of DARK, zeros outside."""
-    at = torch.arange(DARK_KERNEL, device=heatmaps.device, dtype=heatmaps.dtype) - DARK_KERNEL // 2
-    kernel = torch.exp(-(at**2) / (2 * DARK_SIGMA**2))
-    kernel = kernel / kernel.sum()
+def _log_smooth(heatmaps: Tensor, cell: Tensor, peak: Tensor, low: float, high: float) -> Tensor:
+    """Logarithm of the blurred maps, within bounds, at the cells around `cell`: `(B, K, 5, 5)`.
+
+    The blurred maps are rescaled to their previous maximum, `peak`. Their border cells are repeated
+    outside.
+    """
+    height, width = heatmaps.shape[-2:]
+    kernel = _kernel(heatmaps)
+    reach = DARK_KERNEL // 2
+    steps = torch.arange(-2 - reach, 3 + reach, device=cell.device)
+    x, y = (cell[..., axis, None] + steps for axis in (0, 1))
+    inside = ((y >= 0) & (y < height))[..., :, None] & ((x >= 0) & (x < width))[..., None, :]
+    index = y.clamp(0, height - 1)[..., :, None] * width + x.clamp(0, width - 1)[..., None, :]
+    values = torch.where(inside, heatmaps.flatten(2).gather(-1, index.flatten(2)).view_as(index), 0.0)
+    rows = (values.unfold(-1, DARK_KERNEL, 1) * kernel).sum(dim=-1)
+    blurred = (rows.unfold(-2, DARK_KERNEL, 1) * kernel).sum(dim=-1)
+    columns = x[..., reach:-reach].clamp(0, width - 1) - x[..., reach, None]
+    lines = y[..., reach:-reach].clamp(0, height - 1) - y[..., reach, None]
+    blurred = blurred.gather(-1, columns[..., None, :].expand_as(blurred))
+    blurred = blurred.gather(-2, lines[..., :, None].expand_as(blurred))
+
+    # the scale matters to a Newton step only where a bound cuts values off, which is known on a CPU without waiting
+    if heatmaps.is_cpu and not torch.compiler.is_compiling():
+        cut = (blurred.amin(dim=(-2, -1)) < low) | (peak > high)
+        highest = peak.index_put((cut,), _blur(heatmaps[cut], kernel).amax(dim=(-2, -1)))
+    else:
+        highest = _blur(heatmaps, kernel).amax(dim=(-2, -1))
+    return (blurred * (peak / highest.clamp(min=1e-10))[..., None, None]).clamp(low, high).log()
+
+
+def _blur(heatmaps: Tensor, kernel: Tensor) -> Tensor:
+    """Convolve whole maps with the Gaussian of DARK, zeros outside."""
     height, width = heatmaps.shape[-2:]
     reach = DARK_KERNEL // 2
     padded = F.pad(heatmaps, (reach, reach, reach, reach))
     # sums of shifted maps, not a convolution: autocast would round that to 8 bits, and the Taylor step with it
     rows = sum(weight * padded[..., i : i + width] for i, weight in enumerate(kernel))
     return sum(weight * rows[..., i : i + height, :] for i, weight in enumerate(kernel))
+
+
+def _kernel(heatmaps: Tensor) -> Tensor:
+    at = torch.arange(DARK_KERNEL, device=heatmaps.device, dtype=heatmaps.dtype) - DARK_KERNEL // 2
+    kernel = torch.exp(-(at**2) / (2 * DARK_SIGMA**2))
+    return kernel / kernel.sum()
 
 
 def soft_argmax(heatmaps: Tensor, sharpness: float) -> Tensor:

@@ -16,17 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posezoo.arrays import check_number
+from posezoo.arrays import check_count, check_number
 from posezoo.contract import require_flip_index
-from posezoo.crops import IMAGE_PADDING, better_pass, eval_mode, keypoint_box
+from posezoo.crops import IMAGE_PADDING, better_pass, keypoint_box
 from posezoo.data.filters import median_filter, one_euro_filter
 from posezoo.data.single_person import track_person
+from posezoo.features import eval_mode
 from posezoo.geometry import box_to_crop, crop, crop_matrix
 from posezoo.images import load_image
 from posezoo.people import People
 from posezoo.poses3d import FPS, Poses3D, numbered
-from posezoo.prediction import SMOOTHING as FILTERS
-from posezoo.prediction import as_video, model_name, predict, resolve_model
+from posezoo.prediction import SMOOTHING as FILTERS, as_video, model_name, predict, resolve_model
 from posezoo.progress import with_progress
 from posezoo.skeletons import Skeleton, convert, get_skeleton, list_skeletons
 from posezoo.video import Frame, VideoReader, read_video
@@ -135,8 +135,8 @@ def lift(
         >>> poses.pose3d.shape, poses.skeleton.name, poses.interpolated.any()
         ((30, 17, 3), 'h36m17', np.False_)
     """
-    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-        raise ValueError(f"batch_size: expected 1 or more, got {batch_size!r}")
+    if batch_size is not None:
+        check_count(batch_size, "batch_size")
     check_number(min_score, "min_score", low=-np.inf)
     if smooth is not None and smooth not in FILTERS:
         raise ValueError(f"smooth: expected {', '.join(FILTERS)} or None, got {smooth!r}")

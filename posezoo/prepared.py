@@ -1,7 +1,8 @@
 """A copy of a network for inference: batch norms folded into convolutions, channels last.
 
-`predict` of image networks makes the copy after a few runs with the same weights, compares its
-output with the network's, and uses it from then on. It costs the memory of the weights once more.
+On a CPU the weights of its convolutions are in oneDNN's own order. `predict` of image networks
+makes the copy after a few runs with the same weights, compares its output with the network's, and
+uses it from then on. It costs the memory of the weights once more.
 """
 
 import contextlib
@@ -114,11 +115,12 @@ def prepare(model: nn.Module, image: Tensor, dtype: torch.dtype = torch.float32)
 
     Examples:
         >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).eval()
-        >>> [type(layer).__name__ for layer in prepare(network, torch.rand(1, 3, 9, 9))]
-        ['Conv2d', 'Identity', 'ReLU']
+        >>> [type(layer).__name__ for layer in prepare(network, torch.rand(1, 3, 9, 9))][1:]
+        ['Identity', 'ReLU']
     """
     network = copy.deepcopy(model).requires_grad_(False)
-    for conv_name, norm_name in _pairs(network, image):
+    pairs, sizes, last = _look(network, image)
+    for conv_name, norm_name in pairs:
         conv: Any = network.get_submodule(conv_name)
         norm: Any = network.get_submodule(norm_name)
         transposed = isinstance(conv, nn.ConvTranspose2d)
@@ -127,7 +129,50 @@ def prepare(model: nn.Module, image: Tensor, dtype: torch.dtype = torch.float32)
         rest = [norm.drop, norm.act] if hasattr(norm, "act") and hasattr(norm, "drop") else []
         kept = [layer for layer in rest if not isinstance(layer, nn.Identity)]
         _replace(network, norm_name, kept[0] if len(kept) == 1 else nn.Sequential(*kept) if kept else nn.Identity())
-    return network.to(dtype).to(memory_format=torch.channels_last)
+    network = network.to(dtype).to(memory_format=torch.channels_last)
+    if last:
+        network.get_submodule(last).float()
+    if _can_pack(image.device, dtype):
+        for name, size in sizes.items():
+            layer = network.get_submodule(name)
+            # a subclass may pad in its own way
+            if type(layer) in CONVOLUTIONS and layer.padding_mode == "zeros" and isinstance(layer.padding, tuple):
+                _replace(network, name, PackedConvolution(layer, size))
+    if last and dtype != torch.float32:
+        # rounded to 8 bits, neighbours of a peak are often equal, and the decoded keypoint is half a cell off
+        network.get_submodule(last).register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
+    return network
+
+
+class PackedConvolution(nn.Module):
+    """A convolution on a CPU with its weight in the order in which oneDNN computes.
+
+    An ordinary convolution brings its weight into this order in every call, which takes up to half
+    of its time for one image.
+
+    Args:
+        conv: `nn.Conv2d` or `nn.ConvTranspose2d`.
+        size: of its input, for which the order is chosen. Other sizes work as well.
+    """
+
+    def __init__(self, conv: Any, size: list[int]) -> None:
+        super().__init__()
+        onednn = torch.ops.mkldnn
+        reorder, self.run = onednn._reorder_convolution_weight, onednn._convolution_pointwise
+        self.geometry = (conv.padding, conv.stride, conv.dilation, conv.groups)
+        if isinstance(conv, nn.ConvTranspose2d):
+            reorder, self.run = onednn._reorder_convolution_transpose_weight, onednn._convolution_transpose_pointwise
+            self.geometry = (conv.padding, conv.output_padding, conv.stride, conv.dilation, conv.groups)
+        self.weight, self.bias = reorder(conv.weight, *self.geometry, size), conv.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(x, self.weight, self.bias, *self.geometry, "none", [], "")
+
+
+def _can_pack(device: torch.device, dtype: torch.dtype) -> bool:
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available() or not torch.backends.mkldnn.enabled:
+        return False
+    return dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def _run(network: Callable[..., Tensor], image: Tensor, dtype: torch.dtype) -> Tensor:
@@ -169,11 +214,16 @@ class Uses(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _pairs(network: nn.Module, image: Tensor) -> list[tuple[str, str]]:
-    """Find the convolutions whose output nothing but a batch normalisation reads, both run once."""
+def _look(network: nn.Module, image: Tensor) -> tuple[list[tuple[str, str]], dict[str, list[int]], str]:
+    """Run a network once, to find pairs to fold, sizes of inputs, and the last convolution.
+
+    Pairs are a convolution and the batch normalisation that alone reads its output, both run once.
+    The last convolution is that whose output is the network's, "" if there is none.
+    """
     producers: dict[int, tuple[str, Tensor]] = {}
     pairs: list[tuple[str, str, int]] = []
     runs: dict[str, int] = {}
+    sizes: dict[str, list[int]] = {}
     uses = Uses()
 
     def watch(name: str) -> Callable[..., None]:
@@ -182,6 +232,7 @@ def _pairs(network: nn.Module, image: Tensor) -> list[tuple[str, str]]:
             if isinstance(module, CONVOLUTIONS):
                 producers[id(output)] = name, output  # held, so that no other tensor gets its id
                 uses.counts[id(output)] = 0
+                sizes[name] = [len(image) * inputs[0].shape[0], *inputs[0].shape[1:]]  # of `image[:1]`
             elif inputs and id(inputs[0]) in producers:
                 pairs.append((producers[id(inputs[0])][0], name, id(inputs[0])))
 
@@ -190,10 +241,12 @@ def _pairs(network: nn.Module, image: Tensor) -> list[tuple[str, str]]:
     kinds = (*CONVOLUTIONS, nn.BatchNorm2d)
     hooks = [m.register_forward_hook(watch(name)) for name, m in network.named_modules() if isinstance(m, kinds)]
     with torch.no_grad(), uses:
-        network(image[:1])
+        output = network(image[:1])
+    last = producers[id(output)][0] if uses.counts.get(id(output)) == 0 else ""
     for hook in hooks:
         hook.remove()
-    return [(conv, norm) for conv, norm, tensor in pairs if runs[conv] == runs[norm] == uses.counts[tensor] == 1]
+    once = [(conv, norm) for conv, norm, tensor in pairs if runs[conv] == runs[norm] == uses.counts[tensor] == 1]
+    return once, sizes, last if runs.get(last) == 1 else ""
 
 
 def _replace(network: nn.Module, name: str, layer: nn.Module) -> None:

@@ -105,9 +105,9 @@ def register_model(
 
 
 def _register(function: Callable[..., Any], *, weights: dict[str, Weights] | None) -> Callable[..., Any]:
-    name, module = function.__name__, function.__module__
-    if not name.isidentifier():
-        raise ValueError(f"a model's name is its function's: expected a named function, got {name!r} in {module}")
+    name, module = getattr(function, "__name__", ""), getattr(function, "__module__", None) or ""
+    if not callable(function) or not isinstance(name, str) or not name.isidentifier():
+        raise ValueError(f"a model's name is its function's: expected a named function, got {function!r:.100}")
     if not module.startswith(PLUGINS):
         importlib.import_module(PLUGINS)  # ours come first, so that a plug-in that takes one of their names fails
     other = _REGISTRY.get(name)

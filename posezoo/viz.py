@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from posezoo.arrays import check_count
 from posezoo.images import load_image_uint8
 from posezoo.skeletons import Skeleton, get_skeleton
 from posezoo.writing import replacing
@@ -234,8 +235,7 @@ def contact_sheet(
             f"{' of ' * bool(sizes)}{sizes} and {len(labels)} labels"
         )
     columns = math.ceil(math.sqrt(len(tiles))) if columns is None else columns
-    if columns < 1:
-        raise ValueError(f"columns: expected 1 or more, got {columns}")
+    check_count(columns, "columns")
     rows = math.ceil(len(tiles) / columns)
     height, width, _ = tiles[0].shape
     sheet = np.zeros((rows * height, columns * width, 3), dtype=np.uint8)
@@ -427,34 +427,34 @@ def save_gif(path: str | Path, pictures: Iterable[Any], *, fps: float = 25.0) ->
         >>> Image.open(file).n_frames
         7
     """
-    from PIL import Image
+    from PIL import GifImagePlugin, Image, ImageChops
 
     if not 0 < fps < math.inf:
         raise ValueError(f"fps: expected a positive number, got {fps}")
-    path = Path(path)
-
-    def frames() -> Iterator[Any]:
-        clock, shape = 0.0, None
-        for picture in map(_canvas, pictures):
-            shape = shape or picture.shape
-            if picture.shape != shape:
-                (height, width, _), (h, w, _) = shape, picture.shape
+    path, clock, before = Path(path), 0.0, None
+    # frame by frame: Pillow's own writer collects all frames in memory
+    with replacing(path) as part, part.open("wb") as file:
+        for picture in map(Image.fromarray, map(_canvas, pictures)):
+            if before is not None and picture.size != before.size:
+                (width, height), (w, h) = before.size, picture.size
                 raise ValueError(f"expected pictures of one size, {width} x {height}, got {w} x {h}")
             # the rounding error of a delay is carried over to the next frame, so that it does not add up
             clock += max(100 / fps, 2.0)
             delay = round(clock)
             clock -= delay
+            # the part that changed, or one pixel for the time
+            part_of = (0, 0, *picture.size) if before is None else ImageChops.difference(before, picture).getbbox()
+            changed = picture.crop(part_of or (0, 0, 1, 1))
             # fifty times faster than the default method, at twice the error
-            frame = Image.fromarray(picture).quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-            frame.info["duration"] = 10 * delay
-            yield frame
-
-    with replacing(path) as part:
-        rest = frames()
-        first = next(rest, None)
-        if first is None:
+            frame = changed.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+            if before is None:
+                file.writelines(GifImagePlugin.getheader(frame, info={"loop": 0})[0])
+            corner, own = (part_of or (0, 0))[:2], before is not None  # palette
+            file.writelines(GifImagePlugin.getdata(frame, corner, duration=10 * delay, include_color_table=own))
+            before = picture
+        if before is None:
             raise ValueError("expected at least one picture, got none")
-        first.save(part, "GIF", save_all=True, append_images=rest, loop=0)
+        file.write(b";")
     return path
 
 

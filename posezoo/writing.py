@@ -1,6 +1,7 @@
 """Write files whole: a file is written beside its final name and renamed when it is complete."""
 
 import contextlib
+import errno
 import glob
 import shutil
 import time
@@ -39,6 +40,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         yield part
         part.replace(path)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise OSError(f"{path}: the disk is full; nothing was changed, free some space") from error
+        raise
     finally:
         part.unlink(missing_ok=True)
 

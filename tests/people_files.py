@@ -1,4 +1,6 @@
-"""Small data sets of drawn people with the names and layouts of LSP, MPII, FLIC and COCO."""
+"""Small data sets of drawn people with the names and layouts of LSP, MPII, FLIC, COCO, Image Parse
+and Buffy.
+"""
 
 import json
 
@@ -58,6 +60,37 @@ def write_flic(folder, count=4):
         test = number % 2
         examples[0, number] = (coords, f"{number}.jpg", np.array([[40.0, 40.0, 70.0, 80.0]]), 1 - test, test)
     scipy.io.savemat(folder / "examples.mat", {"examples": examples})
+    return folder
+
+
+def write_image_parse(folder, count=102):
+    """labels.mat of 102 images, and the last two, those for tests."""
+    points = np.random.default_rng(4).uniform(20, 100, (14, 2, count))
+    for number in range(101, count + 1):
+        write_image(folder / f"im{number:04d}.jpg", points[..., number - 1], np.random.default_rng(number))
+    scipy.io.savemat(folder / "labels.mat", {"ptsAll": points})
+    return folder
+
+
+def write_buffy(folder, count=3):
+    """The sticks of three frames of one person, in one episode of five."""
+    sticks = [
+        [60, 40, 62, 90],
+        [45, 42, 35, 60],
+        [75, 42, 85, 60],
+        [35, 61, 50, 75],
+        [85, 61, 95, 40],
+        [58, 10, 60, 35],
+    ]
+    (folder / "data").mkdir(parents=True)
+    for episode in (2, 3, 4, 5, 6):
+        frames = range(1, count + 1) if episode == 2 else ()
+        lines = [" ".join(map(str, [frame, *np.ravel(sticks)])) for frame in frames]
+        (folder / "data" / f"buffy_s5e{episode}_sticks.txt").write_text("\n".join(lines))
+    ends = np.reshape(sticks, (-1, 2))
+    for frame in range(1, count + 1):
+        path = folder / "images" / "buffy_s5e2_original" / f"{frame:06d}.jpg"
+        write_image(path, ends, np.random.default_rng(frame))
     return folder
 
 

@@ -163,8 +163,10 @@ def test_mistakes_are_one_line(capsys, tmp_path, photo, model):
     assert "is damaged" in fails(capsys, "predict", tmp_path / "text.jpg", "--model", model)
     for threshold in ("2", "-0.1", "nan"):
         assert "from 0 to 1" in fails(capsys, "predict", photo, "--model", model, "--threshold", threshold)
-    assert "--batch-size: expected 1 or more" in fails(capsys, "predict", photo, "--model", model, "--batch-size", 0)
-    assert "--device: nowhere is not" in fails(capsys, "predict", photo, "--model", model, "--device", "nowhere")
+    assert "--batch-size: expected a whole number" in fails(
+        capsys, "predict", photo, "--model", model, "--batch-size", 0
+    )
+    assert "--device: 'nowhere' is not" in fails(capsys, "predict", photo, "--model", model, "--device", "nowhere")
     assert "--json: expected a file" in fails(capsys, "predict", photo, "--model", model, "--json", tmp_path)
     assert "no file has such a name" in fails(capsys, "predict", tmp_path / "*.webp", "--model", model)
     (tmp_path / "empty").mkdir()

@@ -55,7 +55,7 @@ def test_program(capsys, tmp_path, models):
         (("--out", "model.tflite"), r"ends in .onnx or .pt2, got model.tflite"),
         (("--out", "model.pt2", "--size", "64", "60"), "multiples of 8"),
         (("--out", "model.pt2", "--frames", "3"), "single images"),
-        (("--out", "model.pt2", "--batch", "0"), "expected 1 or more"),
+        (("--out", "model.pt2", "--batch", "0"), "1 or more"),
     ],
 )
 def test_errors(capsys, tmp_path, monkeypatch, models, arguments, error):

@@ -3,8 +3,7 @@
 import pytest
 import timm
 import torch
-from timm.data import create_transform as timm_transform
-from timm.data import resolve_data_config
+from timm.data import create_transform as timm_transform, resolve_data_config
 from torch.testing import assert_close
 
 import posezoo

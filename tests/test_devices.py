@@ -3,6 +3,7 @@
 A tensor on the wrong device, or a value that the host waits for, is an error there.
 """
 
+import itertools
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import posezoo
-from posezoo import losses, metrics
+from posezoo import codecs, heatmaps, losses, metrics
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"DeepPose": {"widths": [8, 8, 8, 8, 8, 16, 16]}, "PoseCNN": {"fc_width": 32}, "RPSM": {"size": [64, 64]}}
@@ -75,6 +76,50 @@ def test_other_heads_run_on_a_device():
                 assert tensor.device.type == "cuda"
 
 
+MAPS, POINTS, POSES = (2, 4, 8, 6), (2, 4, 2), (2, 5, 17, 3)  # heatmaps, keypoints, 3D poses of a video
+LOSSES = {
+    **dict.fromkeys(("heatmap_mse", "heatmap_sse", "euclidean", "heatmap_cross_entropy"), (MAPS, MAPS, (2, 4))),
+    "ohkm": (MAPS, MAPS, (2, 4), {"top_k": 2}),
+    "belief_loss": ([MAPS, MAPS], MAPS, MAPS),
+    "coarse_to_fine_sse": ((MAPS, MAPS), (MAPS, MAPS), (2, 4)),
+    "simcc_cross_entropy": ((2, 4, 28), (2, 4, 28), (2, 4), {"columns": 12}),
+    **dict.fromkeys(("keypoint_l2", "keypoint_mse", "keypoint_smooth_l1"), (POINTS, POINTS, (2, 4))),
+    "bounded_correction": (POINTS, POINTS, POINTS, (2, 4)),
+    **dict.fromkeys(("pose_mse", "pose_distance", "smooth_pose_mse"), (POSES, POSES)),
+    "pose_sequence_mse": ([POSES, POSES], POSES),
+}
+
+
+def tensors_of(shapes):
+    """Random tensors in place of shapes."""
+    if isinstance(shapes, dict) or (isinstance(shapes, tuple) and isinstance(shapes[0], int)):
+        return shapes if isinstance(shapes, dict) else torch.rand(shapes)
+    return type(shapes)(tensors_of(shape) for shape in shapes)
+
+
+def test_losses_do_not_wait_for_a_device():
+    public = {name for name, value in vars(losses).items() if getattr(value, "__module__", "") == losses.__name__}
+    assert {name for name in public if not name.startswith("_")} == set(LOSSES)
+    with FakeTensorMode(), torch.device("cuda"):
+        for name, shapes in LOSSES.items():
+            named = shapes[-1] if isinstance(shapes[-1], dict) else {}
+            given = tensors_of(shapes[:-1] if named else shapes)
+            assert getattr(losses, name)(*given, **named).device.type == "cuda", name
+
+
+def test_every_codec_runs_on_a_device():
+    with FakeTensorMode(), torch.device("cuda"):
+        keypoints, visible = torch.rand(2, 4, 2), torch.ones(2, 4)
+        encoded = [heatmaps.encode(keypoints, visible, size=(8, 6), method=method) for method in heatmaps.ENCODINGS]
+        maps = encoded[0][0]
+        decoded = [heatmaps.decode(maps, method=method) for method in (*heatmaps.DECODINGS, "udp")]
+        simcc = codecs.encode_simcc(keypoints, visible, size=(32, 24))
+        decoded += [codecs.decode_simcc(*simcc[:2], method=method) for method in codecs.DECODINGS]
+        decoded += [codecs.encode_integral(keypoints, visible, size=(32, 24)), codecs.decode_integral(maps)]
+        for tensor in itertools.chain(*encoded, *decoded, simcc):
+            assert tensor.device.type == "cuda"
+
+
 def pose_arrays(points):
     """Predictions and annotations of 4 people with 17 keypoints of 2 or 3 coordinates, and who is visible."""
     return torch.rand(4, 17, points), torch.rand(4, 17, points), torch.rand(4, 17) > 0.5
@@ -90,12 +135,19 @@ METRICS_2D = {
     "heatmap_accuracy": lambda p, t, v: metrics.heatmap_accuracy(torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)),
     "oks": lambda p, t, v: metrics.oks(p, t, torch.ones(4), "coco17", visible=v),
     "oks of crowds": lambda p, t, v: metrics.oks(p, t, torch.ones(4), "coco17", visible=v, boxes=torch.rand(4, 4)),
+    "pcp": lambda p, t, v: metrics.pcp(p, t, [(0, 1), (2, 3)], visible=v),
+    "torso_diameter": lambda p, t, v: metrics.torso_diameter(t, "coco17", visible=v),
+    "counted_keypoints": lambda p, t, v: metrics.counted_keypoints(t, torch.ones(4), visible=v),
+    "auc": lambda p, t, v: metrics.auc(torch.rand(3, 17), [0.1, 0.2, 0.3]),
     "oks_matrix": lambda p, t, v: metrics.oks_matrix(p, t, torch.ones(4), "coco17", visible=v),
 }
 METRICS_3D = {
     "mpjpe": lambda p, t, v: metrics.mpjpe(p, t, visible=v),
     "mpjpe, unaligned": lambda p, t, v: metrics.mpjpe(p, t, alignment="none"),
+    "mpjpe, rigid": lambda p, t, v: metrics.mpjpe(p, t, alignment="rigid", visible=v),
     "mpjpe, centroid": lambda p, t, v: metrics.mpjpe(p, t, alignment="centroid", visible=v),
+    "pa_mpjpe": lambda p, t, v: metrics.pa_mpjpe(p, t, visible=v),
+    "limb_angle_error": lambda p, t, v: metrics.limb_angle_error(p, t, "coco17"),
     "n_mpjpe": lambda p, t, v: metrics.n_mpjpe(p, t),
     "mpjve": lambda p, t, v: metrics.mpjve(p, t),
     "acceleration_error": lambda p, t, v: metrics.acceleration_error(p, t),

@@ -5,12 +5,14 @@ import json
 import numpy as np
 import pytest
 import torch
-from people_files import write_coco, write_flic, write_mpii
+from people_files import write_buffy, write_coco, write_flic, write_image_parse, write_mpii
 from running_examples import load_example
 
 import posezoo
 from posezoo.data import COCO
 from posezoo.models.cpm import CPM, CPM_SCALES
+
+from data_sources import open_data, source
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +77,30 @@ def test_other_data(example, tmp_path, capsys, name, writer, skeleton):
     model = saved(tmp_path, "hrnet_w32", width=4, num_keypoints=len(posezoo.get_skeleton(skeleton)), skeleton=skeleton)
     assert 0 <= example.main(["--data", f"{name}:{root}", "--model", model, "--no-flip"]) <= 1
     assert "PCK@0.2" in capsys.readouterr().out
+
+
+def test_detection_rates_on_buffy_with_a_detectors_boxes(example, tmp_path, capsys, monkeypatch):
+    model = saved(tmp_path, "hrnet_w32", width=4, num_keypoints=9, skeleton="flic9")
+    root, boxes = write_buffy(tmp_path / "buffy"), torch.tensor([[20.0, 10.0, 90.0, 110.0]])
+    found = iter([(boxes, torch.ones(1))] * 2 + [(boxes[:0], torch.ones(0))])
+    monkeypatch.setattr(example, "load_detector", lambda name: lambda images: [next(found)])
+    more = ["--detector", "faces", "--no-flip", "--thresholds", "0.1", "9"]
+    example.main(["--data", f"buffy:{root}", "--model", model, *more])
+    said = capsys.readouterr().out
+    assert "no box for 1 of 3 people" in said
+    row = [line.split()[1:] for line in said.splitlines() if "left_wrist" in line][-1]
+    assert 0 <= float(row[0]) <= float(row[1]) == 1  # within nine torsos
+
+
+def test_image_parse_is_for_tests(example, tmp_path, capsys):
+    model = saved(tmp_path, "hrnet_w32", width=4, num_keypoints=14, skeleton="lsp14")
+    root = write_image_parse(tmp_path / "parse")
+    example.main(["--data", f"parse:{root}", "--model", model, "--no-flip"])
+    said = capsys.readouterr().out
+    assert "2 people" in said
+    assert "their mean" in said
+    with pytest.raises(ValueError, match="parse: it is for tests only"):
+        open_data([source(f"parse:{root}")], "train")
 
 
 def test_seven_scales(example, tmp_path, capsys):

@@ -24,7 +24,8 @@ def test_two_workers_predict_a_folder_and_continue(tmp_path):
     (photos / "damaged.jpg").write_bytes(b"no image")
     out = tmp_path / "out"
     command = [sys.executable, ROOT / "examples" / "predict_ray.py", photos, "--out", out, "--part", "3"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "RAY_raylet_start_wait_time_s": "300"}  # for busy machines
     options = {"env": environment, "capture_output": True, "text": True, "check": False, "timeout": 500}
     first = subprocess.run(command, **options)
     assert first.returncode == 0, first.stderr

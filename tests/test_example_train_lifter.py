@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fresh_process import run_distributed
 from running_examples import load_example
 from torch.testing import assert_close
 
@@ -81,6 +82,16 @@ def test_trains_and_is_evaluated(clips, tmp_path, capsys, name):
     if filters:
         assert rows[folder + filters[0]][20.0]["MPJVE"] < 0.9 * rows[folder][20.0]["MPJVE"]
     assert "| MPJPE | clean | N(0, 20) |" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_lifter(clips, tmp_path):
+    small = "--model martinez --width 16 --batch-size 8 --epochs 1"
+    said = run_distributed(
+        2, Path(__file__).parents[1] / "examples" / "train_lifter.py", *options(clips, tmp_path, small)
+    )
+    assert said.count("epoch 0: loss") == 1
+    assert posezoo.create(f"local-dir:{tmp_path / 'model'}", pretrained=True).skeleton.name == "h36m17"
 
 
 @pytest.mark.parametrize("name", ["martinez", "temporal_conv_27"])

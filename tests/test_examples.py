@@ -51,6 +51,17 @@ def test_two_processes_have_the_gradients_of_one(tmp_path):
         assert_close(two[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
 
 
+@pytest.mark.slow
+def test_two_processes_train_a_recipe_for_images(lspet, tmp_path):
+    said = run_distributed(
+        2, ROOT / "examples" / "train_heatmap.py", "--data", lspet, "--train-images", 1, 8, "--val-images", 9, 12,
+        "--size", 64, 64, "--batch-size", 2, "--workers", 0, "--output", tmp_path / "run", "--epochs", 1,
+    )  # fmt: skip
+    assert said.count("epoch 0: loss") == 1
+    assert json.loads((tmp_path / "run" / "progress.json").read_text())["epochs_done"] == 1
+    assert posezoo.create(f"local-dir:{tmp_path / 'run' / 'model'}", pretrained=True).skeleton.name == "lsp14"
+
+
 def test_predict_people_draws_two(tmp_path, capsys):
     output = tmp_path / "people.png"
     boxes = ["--box", "0", "0", "250", "500", "--box", "250", "0", "500", "500"]
@@ -74,14 +85,25 @@ def test_evaluate_prints_every_joint(lspet, capsys):
     assert "12 people" in said
 
 
-def test_train_spatial_model_compares_with_the_detector(lspet, tmp_path, capsys):
+def test_train_spatial_model_compares_with_the_detector_and_resumes(lspet, tmp_path, capsys):
     arguments = ["--data", str(lspet), "--train-images", "1", "8", "--val-images", "9", "12", "--size", "64", "64"]
     arguments += ["--batch-size", "4", "--workers", "0", "--epochs", "1", "--torso", "--output", str(tmp_path / "run")]
     alone, together = load_example("train_spatial_model").main(arguments)
+    assert load_example("train_spatial_model").main([*arguments, "--resume"]) == [alone, together]
+    assert capsys.readouterr().out.count("epoch 0: loss") == 1  # nothing was left to do
+    load_example("train_spatial_model").main([*arguments, "--resume", "--epochs", "2", "--lr", "0"])
     assert alone["people"] == together["people"] == 4
-    assert "with the spatial model" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "epoch 1: loss" in said
+    assert "epoch 0: loss" not in said
+    assert "with the spatial model" in said
     # 15 maps of 16 x 16, the torso's among them, and displacements as large as the maps
     assert torch.load(tmp_path / "run" / "spatial_model.pt")["weight"].shape == (14, 15, 31, 31)
+    together = ["--joint", "--init", str(tmp_path / "run" / "spatial_model.pt"), "--output", str(tmp_path / "joint")]
+    load_example("train_spatial_model").main([*arguments, *together])
+    trained = posezoo.create(f"local-dir:{tmp_path / 'joint' / 'detector'}", pretrained=True)
+    detector = posezoo.create("simple_baseline_lite.lsp14_192x192", pretrained=True)
+    assert not torch.equal(trained.final_layer.weight, detector.final_layer.weight)
 
 
 def test_publish_checks_a_folder_before_it_uploads(tmp_path, capsys):
@@ -98,3 +120,8 @@ def test_publish_checks_a_folder_before_it_uploads(tmp_path, capsys):
 def test_the_readme_lists_every_script():
     readme = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
     assert [path.name for path in sorted((ROOT / "examples").glob("*.py")) if f"`{path.name}`" not in readme] == []
+
+
+def test_no_script_changes_the_search_path():
+    scripts = [path for folder in ("examples", "tools") for path in (ROOT / folder).glob("*.py")]
+    assert [path.name for path in scripts if "sys.path" in path.read_text(encoding="utf-8")] == []

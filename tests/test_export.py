@@ -215,10 +215,10 @@ def test_a_compiled_model_is_exported_as_its_original(lifter, tmp_path):
         ("cpm_9x9_4s", {"width": 4}, {"size": (64, 60)}, "multiples of 8"),
         ("cpm_9x9_4s", {"width": 4}, {"size": (64, 0)}, r"size: expected \(H, W\)"),
         ("cpm_9x9_4s", {"width": 4}, {"size": (64,)}, r"size: expected \(H, W\)"),
-        ("cpm_9x9_4s", {"width": 4}, {"batch": 0}, "batch: expected 1 or more"),
+        ("cpm_9x9_4s", {"width": 4}, {"batch": 0}, "batch: expected a whole number, 1 or more"),
         ("cpm_9x9_4s", {"width": 4, "num_keypoints": 0}, {"decode": True}, "no head"),
         ("martinez", {"linear_size": 8}, {"size": (64, 64)}, "size: martinez takes keypoints"),
-        ("martinez", {"linear_size": 8}, {"frames": 0}, "frames: expected 1 or more"),
+        ("martinez", {"linear_size": 8}, {"frames": 0}, "frames: expected a whole number, 1 or more"),
         ("temporal_conv_27", {"channels": 8}, {"frames": 26}, "at least 27 frames"),
     ],
 )

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -20,13 +21,23 @@ NOT_RUN = {
     "inside_your_code": "run by test_inside_your_code.py",
     "video": "run by test_video.py",
     "add_a_model": "a sketch of a class",
-    "checkpoints": "needs a published file",
     "detectors": "needs a detector's file",
-    "quickstart": "needs photographs",
     "lifting": "its blocks stand in test_lifting.py, with frames",
 }
 # slower than a few seconds each
-SLOW = {"fine_tuning", "own_keypoints", "publishing", "troubleshooting", "offline", "evaluating"}
+SLOW = {
+    "checkpoints", "drawing", "evaluating", "fine_tuning", "offline", "own_keypoints", "publishing", "quickstart",
+    "rpsm_from_video", "troubleshooting",
+}  # fmt: skip
+# files of the reader, copies of a photograph
+PHOTOGRAPHS = {"quickstart": ("photo", "a", "b", "frame1", "frame2", *(f"frames/{number}" for number in range(5)))}
+
+# in place of published files
+FILES = {
+    "checkpoints": "import torch, posezoo\n"
+    "for name in ('pose_hrnet_w32_256x192', 'mine'):\n"
+    "    torch.save(posezoo.create('hrnet_w32').state_dict(), f'{name}.pth')\n"
+}
 
 
 def marked(names, slow):
@@ -76,12 +87,30 @@ def test_every_reason_is_needed():
 
 @pytest.mark.parametrize("page", marked(RUN, SLOW))
 def test_the_code_of_a_guide_runs(page, tmp_path):
+    for name in PHOTOGRAPHS.get(page, ()):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / "docs" / "images" / "street.jpg", tmp_path / f"{name}.jpg")
     found = blocks(page)
     missing = {index: absent(block) for index, block in enumerate(found)}
-    run("\n".join(block for index, block in enumerate(found) if not missing[index]), tmp_path)
+    run(FILES.get(page, "") + "\n".join(block for index, block in enumerate(found) if not missing[index]), tmp_path)
     lacking = sorted({name for names in missing.values() for name in names})
     if lacking:
         pytest.skip(f"the blocks of {page}.md with these packages were left out, which are not installed: {lacking}")
+
+
+# pages of networks with weights in the package: they have a picture of their input
+NETWORKS = [
+    f"models/{page.stem}"
+    for page in sorted((ROOT / "docs" / "models").glob("*.md"))
+    if "images/networks/input_" in page.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("page", marked(NETWORKS, {*NETWORKS} - {"models/martinez"}))
+def test_the_code_of_a_network_with_weights_runs(page, tmp_path):
+    (code,) = blocks(page)
+    shapes = re.findall(r"^inputs = .*# (\(.*\))$", code, flags=re.MULTILINE)
+    assert run(f"{code}\nprint(tuple(inputs.shape))", tmp_path).split("\n")[-2:] == [*shapes, ""]
 
 
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))

@@ -543,7 +543,7 @@ def test_models_that_do_not_lift(video):
 
 
 def test_batch_size_of_nothing(video):
-    with pytest.raises(ValueError, match="batch_size: expected 1 or more, got 0"):
+    with pytest.raises(ValueError, match="batch_size: expected a whole number, 1 or more, got 0"):
         posezoo.lift(video, Oracle(), skeleton="h36m17", batch_size=0)
 
 

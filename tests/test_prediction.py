@@ -715,7 +715,7 @@ def test_unknown_models(photo):
 
 
 def test_batch_size_of_nothing(photo):
-    with pytest.raises(ValueError, match="batch_size: expected 1 or more, got 0"):
+    with pytest.raises(ValueError, match="batch_size: expected a whole number, 1 or more, got 0"):
         posezoo.predict(photo[0], Oracle(), batch_size=0)
 
 

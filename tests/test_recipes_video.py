@@ -116,7 +116,7 @@ def test_rates_decay_continuously(model):
     [
         ([], {}),
         (["--window", "2", "--no-layer-norm"], {"window": 2, "layer_norm": False}),
-        (["--no-residual", "--no-recurrent-dropout"], {"residual": False, "recurrent_dropout": 0.0}),
+        (["--no-residual", "--no-recurrent-dropout"], {"residual": False, "recurrent_dropout": 0.0, "dropout": 0.0}),
     ],
 )
 def test_rows_of_hossain_and_little(h36m, tmp_path, capsys, monkeypatch, more, changed):
@@ -130,7 +130,7 @@ def test_rows_of_hossain_and_little(h36m, tmp_path, capsys, monkeypatch, more, c
     assert set(report) == {"hossain-1, 0 px", "hossain-2, 0 px", "hossain-1, 5 px", "hossain-2, 5 px"}
     assert report["hossain-2, 0 px"]["Average"] <= report["hossain-1, 0 px"]["Average"]
     model = posezoo.create(f"local-dir:{tmp_path / 'run' / 'model'}", pretrained=True)
-    kwargs = {"window": 5, "layer_norm": True, "residual": True, "recurrent_dropout": 0.5} | changed
+    kwargs = {"window": 5, "layer_norm": True, "residual": True, "recurrent_dropout": 0.5, "dropout": 0.5} | changed
     assert {name: model.kwargs[name] for name in kwargs} == kwargs
     assert model.normalize.keypoints.mean.abs().max() > 5  # pixels, and no units of the person
     assert "hossain-1, 5 px" in capsys.readouterr().out

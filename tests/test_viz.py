@@ -690,7 +690,7 @@ def test_a_contact_sheet():
     np.testing.assert_array_equal(contact_sheet(iter(tiles[:1])), tiles[0])
     assert contact_sheet(tiles, columns=2).shape == (60, 60, 3)
     assert contact_sheet(tiles, columns=8).shape == (20, 240, 3)
-    with pytest.raises(ValueError, match="columns: expected 1 or more, got 0"):
+    with pytest.raises(ValueError, match="columns: expected a whole number, 1 or more, got 0"):
         contact_sheet(tiles, columns=0)
     with pytest.raises(ValueError, match="of one size with a label each, got 0 pictures and 0 labels"):
         contact_sheet([])

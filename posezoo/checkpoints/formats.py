@@ -36,8 +36,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from posezoo.checkpoints import image_networks as images
-from posezoo.checkpoints import lifters
+from posezoo.checkpoints import image_networks as images, lifters
 from posezoo.checkpoints.state import State, complete, has
 from posezoo.foreign import printable
 

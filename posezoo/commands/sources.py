@@ -53,16 +53,11 @@ def check_options(options: argparse.Namespace) -> None:
     Raises:
         ValueError: a batch size, a device or a file that is not possible.
     """
-    import torch
+    from posezoo.arrays import check_count, check_device
 
-    if options.batch_size is not None and options.batch_size < 1:
-        raise ValueError(f"--batch-size: expected 1 or more, got {options.batch_size}")
-    if options.device is not None:
-        try:
-            torch.empty(0, device=options.device)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).partition("\n")[0]
-            raise ValueError(f"--device: {options.device} is not available here; cpu always is ({reason})") from error
+    if options.batch_size is not None:
+        check_count(options.batch_size, "--batch-size")
+    check_device(options.device, "--device")
     if options.json and str(options.json) != "-" and options.json.is_dir():
         raise ValueError(f"--json: expected a file, {options.json} is a folder")
     folders = {"--out": options.out, "--json": options.json.parent if options.json else None}

@@ -22,14 +22,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from posezoo.arrays import Array, as_tensor, explained, same_kind
+from posezoo.arrays import Array, ArrayT, as_tensor, explained, same_kind
 
 WIDTH = 5  # frames (section 4.2 of Hossain and Little)
 REACH = 4  # standard deviations of the Gaussian; 6e-5 of its mass is beyond
 
 
 @explained
-def mean_filter(points: Array, width: int = WIDTH) -> Array:
+def mean_filter(points: ArrayT, width: int = WIDTH) -> ArrayT:
     """Replace each frame by the mean of the `width` frames around it.
 
     Args:
@@ -48,7 +48,7 @@ def mean_filter(points: Array, width: int = WIDTH) -> Array:
 
 
 @explained
-def median_filter(points: Array, width: int = WIDTH) -> Array:
+def median_filter(points: ArrayT, width: int = WIDTH) -> ArrayT:
     """Replace each frame by the median of the `width` frames around it, per coordinate.
 
     Arguments and errors as for `mean_filter`.
@@ -61,7 +61,7 @@ def median_filter(points: Array, width: int = WIDTH) -> Array:
 
 
 @explained
-def gaussian_filter(points: Array, sigma: float, *, scores: Array | None = None) -> Array:
+def gaussian_filter(points: ArrayT, sigma: float, *, scores: Array | None = None) -> ArrayT:
     """Smooth with a Gaussian over time, weighted by the keypoints' scores.
 
     Weights are normalised by their sum over existing frames. Constant points are therefore
@@ -89,18 +89,18 @@ def gaussian_filter(points: Array, sigma: float, *, scores: Array | None = None)
     """
     if not 0 < sigma < math.inf:
         raise ValueError(f"sigma: expected a positive number of frames, got {sigma}")
-    given, points = points, as_tensor(points)
-    seen = _seen(points)
-    weights = seen.to(points.dtype)
+    frames = as_tensor(points)
+    seen = _seen(frames)
+    weights = seen.to(frames.dtype)
     if scores is not None:
-        scores = as_tensor(scores, points)
-        if scores.shape != points.shape[:-1] or not scores[seen[..., 0]].isfinite().all():
+        confidence = as_tensor(scores, frames)
+        if confidence.shape != frames.shape[:-1] or not confidence[seen[..., 0]].isfinite().all():
             raise ValueError(
-                f"scores: expected finite {tuple(points.shape[:-1])}, one per keypoint, got {tuple(scores.shape)}"
+                f"scores: expected finite {tuple(frames.shape[:-1])}, one per keypoint, got {tuple(confidence.shape)}"
             )
-        weights = weights * scores.clamp(min=0).to(points)[..., None].where(seen, 0)
-    reach = max(1, min(math.ceil(REACH * sigma), points.shape[-3] - 1))  # not beyond the video
-    distance = torch.arange(-reach, reach + 1, dtype=points.dtype, device=points.device)
+        weights = weights * confidence.clamp(min=0).to(frames)[..., None].where(seen, 0)
+    reach = max(1, min(math.ceil(REACH * sigma), frames.shape[-3] - 1))  # not beyond the video
+    distance = torch.arange(-reach, reach + 1, dtype=frames.dtype, device=frames.device)
     kernel = (-(distance**2) / (2 * sigma**2)).exp().view(1, 1, -1)
 
     def blur(values: Tensor) -> Tensor:
@@ -108,8 +108,8 @@ def gaussian_filter(points: Array, sigma: float, *, scores: Array | None = None)
         return F.conv1d(along.reshape(-1, 1, along.shape[-1]), kernel, padding=reach).view(along.shape).movedim(-1, -3)
 
     total = blur(weights)
-    smooth = torch.where(total > 0, blur(weights * points.where(seen, 0)) / total, points)
-    return same_kind(given, smooth.where(seen, torch.nan))
+    smooth = torch.where(total > 0, blur(weights * frames.where(seen, 0)) / total, frames)
+    return same_kind(points, smooth.where(seen, torch.nan))
 
 
 class OneEuroStream:
@@ -154,7 +154,7 @@ class OneEuroStream:
         self._smooth: Tensor | None = None  # NaN before the first frame of a keypoint
         self._speed = self._waited = torch.zeros(())
 
-    def __call__(self, points: Array, *, seconds: float | None = None) -> Array:
+    def __call__(self, points: ArrayT, *, seconds: float | None = None) -> ArrayT:
         """Filter the next frame.
 
         Args:
@@ -167,14 +167,14 @@ class OneEuroStream:
         Raises:
             ValueError: points of another shape or infinite, or a time that is not positive.
         """
-        given, points = points, as_tensor(points)
-        seen = _seen(points[..., None, :, :]).squeeze(-3)
+        frame = as_tensor(points)
+        seen = _seen(frame[..., None, :, :]).squeeze(-3)
         if self._smooth is None:
-            self._smooth, self._speed = torch.full_like(points, torch.nan), torch.zeros_like(points)
-            self._waited = torch.zeros_like(points[..., :1])
-        if self._smooth.shape != points.shape:
+            self._smooth, self._speed = torch.full_like(frame, torch.nan), torch.zeros_like(frame)
+            self._waited = torch.zeros_like(frame[..., :1])
+        if self._smooth.shape != frame.shape:
             raise ValueError(
-                f"points: expected {tuple(self._smooth.shape)} as before, got {tuple(points.shape)}; other people need "
+                f"points: expected {tuple(self._smooth.shape)} as before, got {tuple(frame.shape)}; other people need "
                 "a stream of their own"
             )
         step = 1 / self.fps if seconds is None else seconds
@@ -183,21 +183,21 @@ class OneEuroStream:
         elapsed = self._waited + step
         known = ~self._smooth.isnan()
 
-        measured = (points - self._smooth) / elapsed
+        measured = (frame - self._smooth) / elapsed
         speed = self._speed + _share(self.derivative_cutoff, elapsed) * (measured - self._speed)
         speed = speed.where(known, 0)
         share = _share(self.min_cutoff + self.beta * speed.abs(), elapsed)
-        smooth = (self._smooth + share * (points - self._smooth)).where(known, points)
+        smooth = (self._smooth + share * (frame - self._smooth)).where(known, frame)
 
         self._waited = torch.where(seen, 0, elapsed)
         self._speed, self._smooth = speed.where(seen, self._speed), smooth.where(seen, self._smooth)
-        return same_kind(given, smooth.where(seen, torch.nan))
+        return same_kind(points, smooth.where(seen, torch.nan))
 
 
 @explained
 def one_euro_filter(
-    points: Array, fps: float, *, min_cutoff: float = 1.0, beta: float = 0.01, derivative_cutoff: float = 1.0
-) -> Array:
+    points: ArrayT, fps: float, *, min_cutoff: float = 1.0, beta: float = 0.01, derivative_cutoff: float = 1.0
+) -> ArrayT:
     """Filter a video with a new `OneEuroStream`.
 
     Args:

@@ -68,6 +68,7 @@ class ImageParse(Dataset[dict[str, Any]]):
                 f"{path} has {len(keypoints)} records, and the images for test begin with {first}; download it again"
             )
         self.keypoints = torch.from_numpy((keypoints[first - 1 : last] - 1).astype(np.float32))
+        self.visible = torch.ones(self.keypoints.shape[:2], dtype=torch.bool)  # all are annotated
         missing = sorted(set(map(_file_name, self.numbers)) - file_names(self.root))
         if missing:
             raise ValueError(
@@ -79,8 +80,7 @@ class ImageParse(Dataset[dict[str, Any]]):
         return len(self.numbers)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        number, keypoints = self.numbers[index], self.keypoints[index]
-        visible = torch.ones(NUM_KEYPOINTS, dtype=torch.bool)
+        number, keypoints, visible = self.numbers[index], self.keypoints[index], self.visible[index]
         return {
             "image": read_image(self.root / _file_name(number)),
             "keypoints": keypoints,

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from posezoo.arrays import check_count, explained
+
 FRAMEWISE = ("keypoints", "pose3d", "visible", "boxes", "frames")
 
 
@@ -56,6 +58,7 @@ class Windows(Dataset[dict[str, Any]]):
         [0.0, 0.0, 2.0]
     """
 
+    @explained
     def __init__(
         self,
         videos: Iterable[dict[str, Any]],
@@ -67,8 +70,8 @@ class Windows(Dataset[dict[str, Any]]):
         tail: str = "drop",
         skip_short: bool = False,
     ) -> None:
-        if length < 1 or stride < 1:
-            raise ValueError(f"length and stride: expected 1 or more, got {length} and {stride}")
+        check_count(length, "length")
+        check_count(stride, "stride")
         if pad not in (None, "edge") or tail not in ("drop", "keep"):
             raise ValueError(f'expected pad None or "edge" and tail "drop" or "keep", got {pad!r} and {tail!r}')
         if pad and tail == "keep":

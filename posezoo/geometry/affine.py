@@ -21,12 +21,16 @@ from posezoo.arrays import (
     ArrayT,
     as_floats,
     as_tensor,
+    check_count,
     check_number,
     check_permutation,
     check_size,
     explained,
+    large_empty,
     same_kind,
 )
+
+CROPS_TOGETHER = 8  # crops whose coordinates fit into a processor's cache
 
 
 @explained
@@ -241,11 +245,12 @@ def warp(images: ArrayT, matrix: Array, size: tuple[int, int], *, mode: str = "b
     inverse = invert(precise(as_floats(matrix, "matrix", pixels)))
     x = torch.arange(width, device=pixels.device, dtype=inverse.dtype)
     y = torch.arange(height, device=pixels.device, dtype=inverse.dtype)
-    points = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).view(1, height * width, 2)
-    source = transform_points(points, inverse)
     # grid_sample without align_corners puts pixel i of n at (2 i + 1) / n - 1; this also holds for a single pixel
-    extent = source.new_tensor([pixels.shape[-1], pixels.shape[-2]])
-    grid = ((2 * source + 1) / extent - 1).view(-1, height, width, 2)
+    extent = inverse.new_tensor([pixels.shape[-1], pixels.shape[-2]])
+    step_x, step_y, origin = (2 * inverse / extent[:, None])[:, None].unbind(dim=-1)  # (N, 1, 2)
+    columns = step_x * x[:, None]
+    lines = step_y * y[:, None] + origin + 1 / extent - 1
+    grid = columns[:, None] + lines[:, :, None]
     dtype = torch.promote_types(pixels.dtype, torch.float32)  # half precision would miss by whole pixels
     wide = pixels.to(dtype).expand(len(inverse), -1, -1, -1)
     sampled = F.grid_sample(wide, grid.to(dtype), mode=mode, padding_mode="zeros", align_corners=False)
@@ -272,8 +277,7 @@ def shrink(image: ArrayT, factor: int) -> tuple[ArrayT, ArrayT]:
         >>> tuple(small.shape), transform_points(torch.tensor([[0.5, 0.5]]), matrix).tolist()
         ((1, 3, 3, 2), [[0.0, 0.0]])
     """
-    if not isinstance(factor, int) or factor < 1:
-        raise ValueError(f"factor: expected a whole number of 1 or more, got {factor!r}")
+    check_count(factor, "factor")
     pixels = _floating(image, "image")
     # channel by channel, because pooling copies images with interleaved channels, and photographs are large
     channels = pixels.split(1, dim=1)
@@ -309,11 +313,14 @@ def crop(image: ArrayT, matrix: Array, size: tuple[int, int]) -> ArrayT:
     shrinkage = torch.linalg.det(matrices[:, :, :2]).abs().rsqrt()
     # powers of two, so that many crops of one image share few reduced images
     factors = shrinkage.clamp(1, min(pixels.shape[-2:])).log2().floor().exp2().long()
-    crops = pixels.new_zeros(len(matrices), pixels.shape[0], *size)
+    shape = (len(matrices), pixels.shape[0], *size)
+    room = large_empty(shape, pixels)
+    crops = pixels.new_zeros(shape) if room is None else room
     for factor in factors.unique().tolist():
-        chosen = factors == factor
         small, to_small = shrink(pixels[None], factor)
-        crops[chosen] = warp(small, compose(matrices[chosen], invert(to_small).to(matrices)), size)
+        moved = compose(matrices, invert(to_small).to(matrices))
+        for few in (factors == factor).nonzero()[:, 0].split(CROPS_TOGETHER):
+            crops[few] = warp(small, moved[few], size)
     return same_kind(image, crops)
 
 

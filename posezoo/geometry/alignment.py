@@ -148,7 +148,8 @@ def aligned(source: Tensor, target: Tensor, scale: bool, weights: Tensor | None)
     """Align tensors like `align`; return centred points with the batch last, the fastest layout.
 
     Args:
-        source, target: `(..., K, 3)`, see `procrustes`.
+        source: `(..., K, 3)`, see `procrustes`.
+        target: `(..., K, 3)`.
         scale: see `procrustes`.
         weights: see `procrustes`.
 

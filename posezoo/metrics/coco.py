@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from posezoo.arrays import Array, in_fractions
+from posezoo.arrays import Array, check_count, in_fractions
 from posezoo.metrics.arrays import finite_points
 from posezoo.metrics.coco_files import (
     RESULTS,
@@ -129,8 +129,7 @@ def coco_ap(
         >>> result["AP"], result["AR50"], result["APL"]
         (1.0, 1.0, -1.0)
     """
-    if max_detections < 1:
-        raise ValueError(f"max_detections: expected 1 or more, got {max_detections}")
+    check_count(max_detections, "max_detections")
     spread = oks_sigmas(sigmas)
     annotations, results = load_coco(ground_truth, TRUTH), load_coco(predictions, RESULTS)
     truth = read_coco_ground_truth(annotations, num_keypoints=len(spread))

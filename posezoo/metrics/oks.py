@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posezoo.arrays import Array, as_numpy, as_tensor, check_number, explained, same_kind
+from posezoo.arrays import Array, ArrayT, as_numpy, as_tensor, check_number, explained, same_kind
 from posezoo.geometry import precise
 from posezoo.metrics.arrays import any_wrong, warn_not_finite
 from posezoo.skeletons import Skeleton, get_skeleton
@@ -26,9 +26,9 @@ EPS = np.spacing(1)  # pycocotools adds it to areas, so that an area of 0 can be
 
 @explained
 def oks(
-    pred: Array, target: Array, areas: Array, sigmas: str | Skeleton | Sequence[float] | Array, *,
+    pred: ArrayT, target: Array, areas: Array, sigmas: str | Skeleton | Sequence[float] | Array, *,
     visible: Array | None = None, boxes: Array | None = None,
-) -> Array:  # fmt: skip
+) -> ArrayT:  # fmt: skip
     """Object keypoint similarity of N predicted poses with N annotated people, pair by pair.
 
     Args:
@@ -68,9 +68,9 @@ def oks(
 
 @explained
 def oks_matrix(
-    pred: Array, target: Array, areas: Array, sigmas: str | Skeleton | Sequence[float] | Array, *,
+    pred: ArrayT, target: Array, areas: Array, sigmas: str | Skeleton | Sequence[float] | Array, *,
     visible: Array | None = None, boxes: Array | None = None,
-) -> Array:  # fmt: skip
+) -> ArrayT:  # fmt: skip
     """`oks` of every prediction with every person: `(D, K, 2), (G, K, 2) -> (D, G)`.
 
     Args:
@@ -98,9 +98,9 @@ def oks_matrix(
 
 @explained
 def oks_nms(
-    keypoints: Array, scores: Array, areas: Array, sigmas: str | Skeleton | Sequence[float] | Array, *,
+    keypoints: ArrayT, scores: Array, areas: Array, sigmas: str | Skeleton | Sequence[float] | Array, *,
     threshold: float = 0.9,
-) -> Array:  # fmt: skip
+) -> ArrayT:  # fmt: skip
     """OKS-based non-maximum suppression of the poses of one image.
 
     Greedy, from the highest score down: a pose is suppressed if its OKS with a pose that was kept

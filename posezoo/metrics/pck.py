@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from posezoo.arrays import Array, as_tensor, check_number, explained, same_kind
+from posezoo.arrays import Array, ArrayT, as_tensor, check_number, explained, same_kind
 from posezoo.geometry import precise
 from posezoo.metrics.arrays import any_wrong, visible_mask, warn_not_finite
 from posezoo.skeletons import Skeleton, get_skeleton
@@ -35,9 +35,9 @@ LSP_LIMBS: tuple[tuple[End, End], ...] = (
 
 @explained
 def pck(
-    pred: Array, target: Array, normalizer: Array, *, visible: Array | None = None, threshold: float = 0.2,
+    pred: ArrayT, target: Array, normalizer: Array, *, visible: Array | None = None, threshold: float = 0.2,
     strict: bool = False,
-) -> Array:  # fmt: skip
+) -> ArrayT:  # fmt: skip
     """Percentage of correct keypoints: fraction of people whose keypoint is correct, per keypoint.
 
     Args:
@@ -69,9 +69,9 @@ def pck(
 
 @explained
 def pckh(
-    pred: Array, target: Array, head_size: Array, *, visible: Array | None = None, threshold: float = 0.5,
+    pred: ArrayT, target: Array, head_size: Array, *, visible: Array | None = None, threshold: float = 0.5,
     strict: bool = False,
-) -> Array:  # fmt: skip
+) -> ArrayT:  # fmt: skip
     """`pck` normalised by the head: MPII's measure, PCKh@0.5.
 
     Args:
@@ -94,9 +94,9 @@ def pckh(
 
 @explained
 def pdj(
-    pred: Array, target: Array, skeleton: str | Skeleton, *, visible: Array | None = None, threshold: float = 0.2,
+    pred: ArrayT, target: Array, skeleton: str | Skeleton, *, visible: Array | None = None, threshold: float = 0.2,
     strict: bool = False,
-) -> Array:  # fmt: skip
+) -> ArrayT:  # fmt: skip
     """Percentage of detected joints: `pck` by the torso's diameter (DeepPose, section 4.1).
 
     Args:
@@ -111,12 +111,12 @@ def pdj(
         >>> float(pdj(target + 15, target, "lsp14", threshold=0.25)[0])
         1.0
     """
-    normalizer = torso_diameter(target, skeleton, visible=visible)
+    normalizer = torso_diameter(as_tensor(target), skeleton, visible=visible)
     return pck(pred, target, normalizer, visible=visible, threshold=threshold, strict=strict)
 
 
 @explained
-def torso_diameter(target: Array, skeleton: str | Skeleton, *, visible: Array | None = None) -> Array:
+def torso_diameter(target: ArrayT, skeleton: str | Skeleton, *, visible: Array | None = None) -> ArrayT:
     """Distance in pixels from left shoulder to right hip, `(N,)`.
 
     NaN where either keypoint is missing or both coincide.
@@ -161,7 +161,7 @@ def labelled_mean(values: Array, visible: Array) -> float:
 
 
 @explained
-def counted_keypoints(target: Array, normalizer: Array, *, visible: Array | None = None) -> Array:
+def counted_keypoints(target: ArrayT, normalizer: Array, *, visible: Array | None = None) -> ArrayT:
     """Mask `(N, K)` of the keypoints that count in `pck`: visible, with a finite normalizer.
 
     Args:
@@ -181,9 +181,9 @@ def counted_keypoints(target: Array, normalizer: Array, *, visible: Array | None
 
 @explained
 def pck_curve(
-    pred: Array, target: Array, normalizer: Array, thresholds: Sequence[float] | Array, *,
+    pred: ArrayT, target: Array, normalizer: Array, thresholds: Sequence[float] | Array, *,
     visible: Array | None = None, strict: bool = False,
-) -> Array:  # fmt: skip
+) -> ArrayT:  # fmt: skip
     """`pck` at several thresholds: `(S, K)`, one row per threshold.
 
     Args:
@@ -205,7 +205,7 @@ def pck_curve(
 
 
 @explained
-def auc(curve: Array, thresholds: Sequence[float] | Array) -> Array:
+def auc(curve: ArrayT, thresholds: Sequence[float] | Array) -> ArrayT:
     """Area under a curve over thresholds, divided by their range: MPII's AUC, in [0, 1].
 
     Args:
@@ -229,7 +229,7 @@ def auc(curve: Array, thresholds: Sequence[float] | Array) -> Array:
 
 
 @explained
-def rmse(pred: Array, target: Array, *, visible: Array | None = None) -> Array:
+def rmse(pred: ArrayT, target: Array, *, visible: Array | None = None) -> ArrayT:
     """Root of the mean squared distance in pixels, per keypoint: `(N, K, 2) -> (K,)`.
 
     The error is the distance of the two points, so the value is the root of 2 larger than an RMSE
@@ -264,7 +264,7 @@ def rmse_total(pred: Array, target: Array, *, visible: Array | None = None) -> f
 
 
 @explained
-def mean_pixel_error(pred: Array, target: Array, *, visible: Array | None = None) -> Array:
+def mean_pixel_error(pred: ArrayT, target: Array, *, visible: Array | None = None) -> ArrayT:
     """Mean distance in pixels, per keypoint: `(N, K, 2) -> (K,)`. Missing and NaN as for `rmse`.
 
     `labelled_mean(values, visible)` pools it over all visible keypoints of all people.
@@ -280,9 +280,9 @@ def mean_pixel_error(pred: Array, target: Array, *, visible: Array | None = None
 
 @explained
 def pcp(
-    pred: Array, target: Array, limbs: str | Skeleton | Sequence[tuple[Any, Any]] = "lsp14", *,
+    pred: ArrayT, target: Array, limbs: str | Skeleton | Sequence[tuple[Any, Any]] = "lsp14", *,
     visible: Array | None = None, threshold: float = 0.5, loose: bool = False,
-) -> Array:  # fmt: skip
+) -> ArrayT:  # fmt: skip
     """Percentage of correct parts (Ferrari et al., CVPR 2008): fraction of correct limbs, per limb.
 
     Strict, the default: *both* ends are within `threshold` times the limb's length of their
@@ -327,7 +327,7 @@ def pcp(
         raise ValueError(f"expected as many limbs in pred and target, got {tuple(ends.shape)} and {tuple(goals.shape)}")
     counted = visible_mask(visible, truth.shape[:2], points)
     if not by_limb and pairs:
-        counted = torch.stack([counted[:, [*first, *second]].all(dim=1) for first, second in pairs], dim=1)
+        counted = torch.stack([counted[:, limb[0] + limb[1]].all(dim=1) for limb in pairs], dim=1)
     both = counted.repeat_interleave(2, dim=1)
     error, _ = _distances(ends.flatten(1, 2), goals.flatten(1, 2), both, "predicted ends of limbs")
     error = error.unflatten(1, (-1, 2))
@@ -338,7 +338,7 @@ def pcp(
 
 
 @explained
-def heatmap_accuracy(pred: Array, target: Array, *, threshold: float = 0.5) -> Array:
+def heatmap_accuracy(pred: ArrayT, target: Array, *, threshold: float = 0.5) -> ArrayT:
     """Training accuracy of heatmap networks: PCK between the peaks of two heatmaps, per keypoint.
 
     A keypoint is correct when the peaks are closer (`<`) than `threshold` tenths of the map. It

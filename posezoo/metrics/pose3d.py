@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from posezoo.arrays import Array, as_tensor, check_number, explained, same_kind
+from posezoo.arrays import Array, ArrayT, as_tensor, check_number, explained, same_kind
 from posezoo.geometry import aligned, precise
 from posezoo.metrics.arrays import any_wrong, warn_not_finite
 from posezoo.skeletons import Skeleton, get_skeleton
@@ -129,8 +129,8 @@ PROTOCOLS = {
 
 @explained
 def mpjpe(
-    pred: Array, target: Array, *, alignment: str = "root", root: int = 0, visible: Array | None = None
-) -> Array:  # fmt: skip
+    pred: ArrayT, target: Array, *, alignment: str = "root", root: int = 0, visible: Array | None = None
+) -> ArrayT:  # fmt: skip
     """Per-joint position error, whose mean is MPJPE: `(..., K, 3) -> (..., K)`.
 
     By convention the mean is over all 17 joints of Human3.6M, including the root with its error of
@@ -175,7 +175,7 @@ def mpjpe(
 
 
 @explained
-def pa_mpjpe(pred: Array, target: Array, *, scale: bool = True, visible: Array | None = None) -> Array:
+def pa_mpjpe(pred: ArrayT, target: Array, *, scale: bool = True, visible: Array | None = None) -> ArrayT:
     """Per-joint error after Procrustes alignment; its mean is PA-MPJPE: `(..., K, 3) -> (..., K)`.
 
     The alignment includes the scale, as in all current code, although texts call it rigid.
@@ -193,7 +193,7 @@ def pa_mpjpe(pred: Array, target: Array, *, scale: bool = True, visible: Array |
 
 
 @explained
-def n_mpjpe(pred: Array, target: Array, *, root: int = 0, visible: Array | None = None) -> Array:
+def n_mpjpe(pred: ArrayT, target: Array, *, root: int = 0, visible: Array | None = None) -> ArrayT:
     """Per-joint error after scaling of each pose, whose mean is N-MPJPE: `(..., K, 3) -> (..., K)`.
 
     The scale is that of least squares over all joints, about the root (Rhodin et al., CVPR 2018;
@@ -218,8 +218,8 @@ def n_mpjpe(pred: Array, target: Array, *, root: int = 0, visible: Array | None 
 
 @explained
 def mpjve(
-    pred: Array, target: Array, *, alignment: str = "root", root: int = 0, visible: Array | None = None
-) -> Array:  # fmt: skip
+    pred: ArrayT, target: Array, *, alignment: str = "root", root: int = 0, visible: Array | None = None
+) -> ArrayT:  # fmt: skip
     """Per-joint velocity error, whose mean is MPJVE: `(..., T, K, 3) -> (..., T - 1, K)`.
 
     The distance of first differences, in units of the poses per frame, not per second. Call it once
@@ -246,8 +246,8 @@ def mpjve(
 
 @explained
 def acceleration_error(
-    pred: Array, target: Array, *, alignment: str = "root", root: int = 0, visible: Array | None = None
-) -> Array:  # fmt: skip
+    pred: ArrayT, target: Array, *, alignment: str = "root", root: int = 0, visible: Array | None = None
+) -> ArrayT:  # fmt: skip
     """Per-joint acceleration error: `(..., T, K, 3) -> (..., T - 2, K)`.
 
     The distance of second differences, in units of the poses per frame squared. HMMR and VIBE
@@ -268,9 +268,9 @@ def acceleration_error(
 
 @explained
 def pck3d(
-    pred: Array, target: Array, *, threshold: float = 150.0, alignment: str = "root", root: int = 0,
+    pred: ArrayT, target: Array, *, threshold: float = 150.0, alignment: str = "root", root: int = 0,
     visible: Array | None = None,
-) -> Array:  # fmt: skip
+) -> ArrayT:  # fmt: skip
     """3D PCK: fraction of poses with an error `< threshold`, per joint: `(..., K, 3) -> (K,)`.
 
     Mehta et al., "Monocular 3D Human Pose Estimation In The Wild", 3DV 2017, at 150 mm.
@@ -294,8 +294,8 @@ def pck3d(
 
 @explained
 def auc3d(
-    pred: Array, target: Array, *, alignment: str = "root", root: int = 0, visible: Array | None = None
-) -> Array:  # fmt: skip
+    pred: ArrayT, target: Array, *, alignment: str = "root", root: int = 0, visible: Array | None = None
+) -> ArrayT:  # fmt: skip
     """AUC of MPI-INF-3DHP: mean of `pck3d` at 0, 5, ... 150 mm, per joint: `(..., K, 3) -> (K,)`.
 
     There are 31 thresholds. The first contributes 0, because no error is below 0. Other arguments
@@ -316,9 +316,9 @@ def auc3d(
 
 @explained
 def bone_length_error(
-    pred: Array, target: Array, bones: str | Skeleton | Sequence[tuple[int, int]] = "h36m17", *,
+    pred: ArrayT, target: Array, bones: str | Skeleton | Sequence[tuple[int, int]] = "h36m17", *,
     visible: Array | None = None,
-) -> Array:  # fmt: skip
+) -> ArrayT:  # fmt: skip
     """Absolute difference of bone lengths, `(..., K, 3) -> (..., L)`, in the poses' units.
 
     Args:
@@ -338,9 +338,9 @@ def bone_length_error(
 
 @explained
 def limb_angle_error(
-    pred: Array, target: Array, bones: str | Skeleton | Sequence[tuple[int, int]] = "h36m17", *,
+    pred: ArrayT, target: Array, bones: str | Skeleton | Sequence[tuple[int, int]] = "h36m17", *,
     visible: Array | None = None,
-) -> Array:  # fmt: skip
+) -> ArrayT:  # fmt: skip
     """Angle between predicted and annotated bones in degrees, 0 to 180: `(..., K, 3) -> (..., L)`.
 
     Args:
@@ -414,7 +414,7 @@ def average_by_action(
 
 @explained
 def human36m(
-    pred: Array, target: Array, protocol: str | Protocol, *, actions: Sequence[str], subjects: Sequence[str],
+    pred: ArrayT, target: Array, protocol: str | Protocol, *, actions: Sequence[str], subjects: Sequence[str],
     videos: Iterable[Any] | None = None, visible: Array | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Errors on Human3.6M by a named protocol: millimetres per action, and their "Average".
@@ -452,7 +452,7 @@ def human36m(
 
 @explained
 def by_protocol(
-    pred: Array, target: Array, protocol: str | Protocol, *, actions: Sequence[str], subjects: Sequence[str],
+    pred: ArrayT, target: Array, protocol: str | Protocol, *, actions: Sequence[str], subjects: Sequence[str],
     videos: Iterable[Any] | None = None, visible: Array | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Errors by any named protocol, on Human3.6M or HumanEva: millimetres, and their "Average".
@@ -547,7 +547,7 @@ def _chosen(protocol: str | Protocol, subjects: Sequence[str], actions: Sequence
     return chosen
 
 
-def _errors(protocol: Protocol, pred: Array, target: Array, visible: Array | None) -> Array:
+def _errors(protocol: Protocol, pred: ArrayT, target: Array, visible: Array | None) -> ArrayT:
     if protocol.alignment == "scale":
         return n_mpjpe(pred, target, visible=visible)
     return mpjpe(pred, target, alignment=protocol.alignment, visible=visible)
@@ -619,7 +619,7 @@ def _aligned_distances(poses: Tensor, truth: Tensor, mask: Tensor, lost: Tensor,
         *(part.view(-1, whole[-1]) for part in (mask, lost)),
     )
     size = BLOCK if poses.device.type == "cpu" else max(len(poses), 1)
-    weights = None if bool(mask.all()) else mask
+    weights = None if mask.is_cpu and bool(mask.all()) else mask  # on a device the answer would be waited for
     distances = torch.empty_like(poses[..., 0])
     for start in range(0, len(poses), size):
         block = slice(start, start + size)
@@ -631,8 +631,8 @@ def _aligned_distances(poses: Tensor, truth: Tensor, mask: Tensor, lost: Tensor,
 
 
 def _difference_error(
-    pred: Array, target: Array, order: int, alignment: str, root: int, visible: Array | None
-) -> Array:  # fmt: skip
+    pred: ArrayT, target: Array, order: int, alignment: str, root: int, visible: Array | None
+) -> ArrayT:  # fmt: skip
     if alignment not in ("none", "root"):
         raise ValueError(f'alignment: differences in time are taken after "none" or "root", got {alignment!r}')
     poses, truth, mask, lost = _read(pred, target, visible)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from posezoo.arrays import Array, as_tensor, same_kind
+from posezoo.arrays import Array, ArrayT, as_tensor, same_kind
 from posezoo.geometry import precise
 from posezoo.metrics.arrays import visible_mask
 from posezoo.metrics.pck import (
@@ -38,7 +38,7 @@ LSP_ROWS = {  # name -> indices into LSP_LIMBS
 }  # fmt: skip
 
 
-def mpii_head_size(headboxes: Array) -> Array:
+def mpii_head_size(headboxes: ArrayT) -> ArrayT:
     """Head sizes of MPII `(N,)`: 0.6 times the diagonal of boxes `(N, 2, 2)` or `(N, 4)`, corners.
 
     MATLAB files hold the corners first, `(2, 2, N)`: move the last axis to the front.
@@ -65,7 +65,7 @@ def mpii_head_size(headboxes: Array) -> Array:
 
 
 def mpii_pckh(
-    pred: Array, target: Array, head_size: Array, *, visible: Array | None = None, threshold: float = 0.5,
+    pred: ArrayT, target: Array, head_size: Array, *, visible: Array | None = None, threshold: float = 0.5,
     convention: str = "weighted",
 ) -> dict[str, float]:  # fmt: skip
     """PCKh table of MPII (Andriluka et al., CVPR 2014): Head, ... Ankle, Total, as fractions.
@@ -116,7 +116,7 @@ def mpii_pckh(
 
 
 def lsp_pck(
-    pred: Array, target: Array, *, visible: Array | None = None, threshold: float = 0.2
+    pred: ArrayT, target: Array, *, visible: Array | None = None, threshold: float = 0.2
 ) -> dict[str, float]:  # fmt: skip
     """PCK@0.2 table of LSP: Head, Shoulder, ... Ankle, and Total, as fractions.
 
@@ -143,13 +143,13 @@ def lsp_pck(
     skeleton = get_skeleton("lsp14")
     _check_keypoints(pred, target, skeleton)
     values = as_tensor(pdj(pred, target, skeleton, visible=visible, threshold=threshold))
-    torso = torso_diameter(target, skeleton, visible=visible)
+    torso = torso_diameter(as_tensor(target), skeleton, visible=visible)
     counted = counted_keypoints(as_tensor(pred), torso, visible=visible)
     return {**_rows(values, skeleton, {"Head": ("neck", "head_top")}), "Total": labelled_mean(values, counted)}
 
 
 def lsp_pcp(
-    pred: Array, target: Array, *, visible: Array | None = None, threshold: float = 0.5, loose: bool = False
+    pred: ArrayT, target: Array, *, visible: Array | None = None, threshold: float = 0.5, loose: bool = False
 ) -> dict[str, float]:
     """PCP table of LSP and Image Parse: Torso, four rows of limbs, Head, and Total, as fractions.
 
@@ -182,7 +182,7 @@ def lsp_pcp(
 
 
 def flic_pck(
-    pred: Array, target: Array, *, torso_box: Array | None = None, skeleton: str | Skeleton = "flic11",
+    pred: ArrayT, target: Array, *, torso_box: Array | None = None, skeleton: str | Skeleton = "flic11",
     visible: Array | None = None, threshold: float = 0.2, back_facing: str | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """PCK@0.2 table of FLIC: Shoulder, Elbow and Wrist, means of left and right, as fractions.

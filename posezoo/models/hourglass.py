@@ -208,6 +208,7 @@ class Residual(nn.Module):
 
 
 def residuals(width: int, count: int) -> nn.Sequential:
+    """Create `count` residual blocks of `width` channels."""
     return nn.Sequential(*(Residual(width, width) for _ in range(count)))
 
 

@@ -166,7 +166,7 @@ class Blocks(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         if self.grad_checkpointing and self.training:
             return checkpoint(super().forward, x, use_reentrant=False)
-        return super().forward(x)
+        return super().forward(x)  # type: ignore[no-untyped-call]
 
 
 def initialize(module: nn.Module) -> None:

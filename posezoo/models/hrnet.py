@@ -213,6 +213,7 @@ def fuse(layers: Any, branches: list[Tensor]) -> Tensor:
 
 
 def conv_bn(channels: int, width: int, kernel: int, stride: int = 1, *, relu: bool = False) -> nn.Sequential:
+    """Create a convolution and its batch norm, with or without ReLU."""
     conv = nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(width), *([nn.ReLU(inplace=True)] if relu else []))
 

@@ -53,6 +53,9 @@ FOURTEEN = (  # of Human3.6M's 17, by the authors' option predict_14
 class Martinez(PoseModel):
     """2D keypoints of a frame to its 3D pose (figure 1).
 
+    A new network does not standardise its input, and returns metres; `model.normalize.fit` sets the
+    statistics of a training set.
+
     Args:
         num_keypoints: 3D keypoints. 0 removes the head, and `forward` returns features.
         skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is `h36m17`

@@ -203,6 +203,10 @@ class RPSM(PoseModel):
             clip: `(B, T, 3, H, W)` in [0, 1].
             all_stages: return the poses of every stage.
             states: LSTM state of each stage after the frames before the clip. Defaults to zeros.
+
+        Returns:
+            poses `(B, T, K, 3)` in millimetres, in the camera's frame (x right, y down, z forward),
+            relative to the root; with `all_stages` one such tensor for each stage.
         """
         features = self.forward_features(clip)
         if not self.num_keypoints:

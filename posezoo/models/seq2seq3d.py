@@ -63,6 +63,9 @@ State = tuple[Tensor, Tensor]  # memory and output of a cell, both (B, hidden_si
 class Seq2Seq3D(PoseModel):
     """2D keypoints of a window of frames to 3D poses (figure 2).
 
+    A new network does not standardise its input, and returns metres; `model.normalize.fit` sets the
+    statistics of a training set.
+
     Args:
         num_keypoints: 3D keypoints. 0 removes the decoder, and `forward` returns features.
         skeleton: a name of `posezoo.list_skeletons()` or the keypoints' names; None is `h36m17`

@@ -388,6 +388,7 @@ class FineModel(nn.Module):
 
 
 def conv_relu(channels: int, width: int, kernel: int) -> nn.Sequential:
+    """Create a convolution that keeps the resolution, and its ReLU."""
     return nn.Sequential(nn.Conv2d(channels, width, kernel, padding=kernel // 2), nn.ReLU(inplace=True))
 
 

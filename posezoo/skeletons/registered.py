@@ -76,7 +76,8 @@ def get_skeleton(skeleton: str | Skeleton | Sequence[str] | Mapping[str, Any]) -
         return skeleton
     if isinstance(skeleton, str):
         if skeleton not in _SKELETONS:
-            raise ValueError(f"unknown skeleton {skeleton!r}. {suggest(skeleton, tuple(_SKELETONS))}")
+            known = suggest(skeleton, tuple(_SKELETONS))
+            raise ValueError(f"unknown skeleton {skeleton!r}. {known}; posezoo.register_skeleton adds one")
         return _SKELETONS[skeleton]
     if isinstance(skeleton, Mapping):
         try:
@@ -88,6 +89,31 @@ def get_skeleton(skeleton: str | Skeleton | Sequence[str] | Mapping[str, Any]) -
     raise ValueError(
         f"expected a skeleton's name, a Skeleton or a list of keypoint names, got {type(skeleton).__name__}"
     )
+
+
+def is_ours(name: str) -> bool:
+    """Whether a skeleton is registered in every program, by posezoo itself.
+
+    Examples:
+        >>> is_ours("coco17"), is_ours("mouse4")
+        (True, False)
+    """
+    return name in _OURS
+
+
+def portable(skeleton: Any) -> Any:
+    """Return a skeleton for files that other programs read: names of `register_skeleton` in full.
+
+    Examples:
+        >>> _ = register_skeleton("pair", ["near", "off"], pairs=[(0, 1)])
+        >>> portable("pair"), portable("coco17")
+        ({'name': 'pair', 'keypoints': ['near', 'off'], 'pairs': [[0, 1]]}, 'coco17')
+        >>> del _SKELETONS["pair"]
+    """
+    if not isinstance(skeleton, str) or is_ours(skeleton) or skeleton not in _SKELETONS:
+        return skeleton
+    fields = _SKELETONS[skeleton].to_json()
+    return fields if isinstance(fields, dict) else {"name": skeleton, "keypoints": fields}
 
 
 def _sides(*names: str) -> tuple[str, ...]:
@@ -538,3 +564,4 @@ _SKELETONS: dict[str, Skeleton] = {
         ),
     )
 }
+_OURS = frozenset(_SKELETONS)

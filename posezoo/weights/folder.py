@@ -20,12 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from posezoo.foreign import load_json, printable
-from posezoo.skeletons import list_skeletons
+from posezoo.skeletons.registered import is_ours, portable
 from posezoo.version import __version__
 from posezoo.weights.card import model_card
 from posezoo.weights.record import WEIGHTS_FILE, Weights, parse_hub_source, split_source
 from posezoo.weights.shared import read_shared
 from posezoo.weights.sources import file_sha256, find
+from posezoo.weights.state_dict import check_memory
 from posezoo.writing import replacing
 
 FORMAT = 1  # of config.json
@@ -267,6 +268,7 @@ def write_folder(
     if picture is not None and not picture.is_file():
         raise ValueError(f"thumbnail: expected a picture, there is no {picture}")
     architecture, kwargs = _identity(model)
+    check_memory(model)
     tensors = _cast(model.state_dict(), dtype)
     inherited = _inherited(model).to_dict()
     if "data" in record_fields:  # those of the initial weights are of other data
@@ -327,7 +329,10 @@ def _identity(model: nn.Module) -> tuple[str, dict[str, Any]]:
             "it by name, or register its function with posezoo.register_model and create it by that name"
         )
     try:
-        return architecture, json.loads(json.dumps({key: value for key, value in kwargs.items() if value is not None}))
+        given = {key: value for key, value in kwargs.items() if value is not None}
+        # whoever loads the folder has not registered this program's skeletons
+        given |= {key: portable(given[key]) for key in ("skeleton", "input_keypoints") if key in given}
+        return architecture, json.loads(json.dumps(given))
     except TypeError as error:
         raise ValueError(f"{architecture}: the constructor's arguments must be JSON values ({error})") from error
 
@@ -345,7 +350,7 @@ def _inherited(model: nn.Module) -> Weights:
     )
     if hasattr(model, "skeleton"):  # the head may have been reset to other keypoints
         skeleton = getattr(model.skeleton, "name", "")
-        record = dataclasses.replace(record, skeleton=skeleton if skeleton in list_skeletons() else "")
+        record = dataclasses.replace(record, skeleton=skeleton if is_ours(skeleton) else "")
     return record
 
 

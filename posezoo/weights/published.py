@@ -26,10 +26,12 @@ def publish(architecture: str, records: dict[str, Weights]) -> None:
     """Set the records of an architecture by tag, the default first.
 
     Raises:
-        ValueError: a tag with characters other than letters, digits, "_", "-" and ".".
+        ValueError: no records, or a tag with characters other than letters, digits, "_", "-", ".".
     """
+    if not isinstance(records, dict) or not all(isinstance(record, Weights) for record in records.values()):
+        raise ValueError(f"{architecture}: expected weights as {{tag: posezoo.Weights(...)}}, got {records!r:.200}")
     for tag in records:
-        if not re.fullmatch(r"\w[\w.-]*", tag):
+        if not isinstance(tag, str) or not re.fullmatch(r"\w[\w.-]*", tag):
             raise ValueError(f"{architecture}: expected a tag of letters, digits, '_', '-' and '.', got {tag!r}")
     PUBLISHED[architecture] = {
         tag: replace(record, architecture=architecture, tag=tag) for tag, record in records.items()

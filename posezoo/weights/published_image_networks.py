@@ -69,7 +69,10 @@ CPM_1 = f"{V1}/td-hm_cpm"
 AUGMENTED = "top_down/augmentation/hrnet"
 REGRESSION = "v1/body_2d_keypoint/topdown_regression/coco/td-reg"
 
-# architecture -> rows of tag, file below https://download.openmmlab.com/mmpose/, score
+SITE = "https://download.openmmlab.com/mmpose"
+FORMER_SITE = "https://openmmlab.oss-cn-hangzhou.aliyuncs.com/mmpose"  # mmpose's first model zoo, of July 2020
+
+# architecture -> rows of tag, file below SITE, score
 OPENMMLAB: dict[str, tuple[tuple[str, str, float], ...]] = {
     "simple_baseline_resnet50": (
         ("coco_256x192", f"{RESNET_1}50_8xb64-210e_coco-256x192-04af38ce_20220923.pth", 0.718),
@@ -216,7 +219,7 @@ def openmmlab(architecture: str, tag: str, file: str, score: float) -> Weights:
     return Weights(
         architecture=architecture,
         tag=tag,
-        sources=(f"https://download.openmmlab.com/mmpose/{file}",),
+        sources=tuple(f"{site}/{file}" for site in (SITE, *([FORMER_SITE] if "_202007" in file else []))),
         sha256=file.rpartition("-")[2].partition("_")[0],
         kwargs={"num_keypoints": int(re.sub(r"\D", "", skeleton)), "skeleton": skeleton},
         input_size=size,

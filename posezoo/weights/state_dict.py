@@ -3,6 +3,7 @@
 import functools
 import logging
 import re
+import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         except Exception as error:
             raise ValueError(f"{path} is not a whole safetensors file ({one_line(error)}); get it again") from error
     try:
+        _check_sums(path)
         # safe from PyTorch 2.10 on: 2.5 ran code (CVE-2025-32434), 2.9 overwrote memory (CVE-2026-24747)
         with torch.serialization.safe_globals([_inert(name) for name in INERT]):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -80,6 +82,18 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             "can do no harm, and save its state_dict alone"
         ) from error
     return _weights_in(content, path)
+
+
+def _check_sums(path: Path) -> None:
+    """Compare the checksums of a checkpoint's tensors, which torch.load does not."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for record in archive.infolist():
+                # 0: saved with torch.serialization.set_crc32_options(False)
+                if record.CRC and record.compress_type == zipfile.ZIP_STORED:
+                    with archive.open(record) as file:
+                        while file.read(2**20):
+                            pass
 
 
 def _weights_in(content: Any, path: Path) -> dict[str, Tensor]:
@@ -131,6 +145,19 @@ def _inert(name: str) -> type[Inert]:
     """Make a stand-in class with a qualified name; the class of that name is not imported."""
     module, _, leaf = name.rpartition(".")
     return type(leaf, (Inert,), {"__module__": module, "__qualname__": leaf})
+
+
+def check_memory(model: nn.Module) -> None:
+    """Check that a model has memory.
+
+    Raises:
+        ValueError: some of its tensors are on the meta device.
+    """
+    if any(value.is_meta for value in (*model.parameters(), *model.buffers())):
+        raise ValueError(
+            f"the {type(model).__name__} is on the meta device, without memory: call model.to_empty(device='cpu') and "
+            "load weights first"
+        )
 
 
 def load_state_dict(model: nn.Module, state_dict: dict[str, Tensor], *, drop_prefixes: Iterable[str] = ()) -> list[str]:
@@ -189,8 +216,7 @@ def load_state_dict(model: nn.Module, state_dict: dict[str, Tensor], *, drop_pre
     elif missing and unexpected:
         hint = "; if this is a checkpoint of the authors or of mmpose, posezoo.load_checkpoint translates its names"
     if not problems:
-        if any(value.is_meta for value in targets.values()):
-            problems.append("the model is on the meta device, without memory: call model.to_empty(device='cpu') first")
+        check_memory(model)
         # cast first: a value that is finite in the file may overflow in the model's dtype
         values = {key: value.to(targets[key].dtype) for key, value in values.items()}
         broken = [key for key, value in values.items() if value.is_floating_point() and not value.isfinite().all()]

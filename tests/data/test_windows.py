@@ -162,8 +162,8 @@ def test_unsuitable_videos_are_named():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"length": 0}, "1 or more, got 0 and 1"),
-        ({"length": 3, "stride": 0}, "1 or more, got 3 and 0"),
+        ({"length": 0}, "length: expected a whole number, 1 or more, got 0"),
+        ({"length": 3, "stride": 0}, "stride: expected a whole number, 1 or more, got 0"),
         ({"length": 3, "pad": "zero"}, 'pad None or "edge"'),
         ({"length": 3, "tail": "cut"}, 'tail "drop" or "keep"'),
         ({"length": 3, "causal": True}, 'needs pad="edge"'),

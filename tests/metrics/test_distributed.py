@@ -32,10 +32,12 @@ def arguments(tmp_path_factory):
         Image.fromarray(pixels).save(folder / "images" / f"im{number:05d}.jpg")
     scipy_io.savemat(folder / "joints.mat", {"joints": joints})
     torch.manual_seed(0)
-    posezoo.create("hrnet_w32", width=2, num_keypoints=14, skeleton="lsp14").save_pretrained(folder / "model")
+    model = posezoo.create("hrnet_w32", width=2, num_keypoints=14, skeleton="lsp14")
+    model.apply_input_settings({"input_size": [64, 64]})
+    model.save_pretrained(folder / "model")
     return [
-        "--data", str(folder), "--model", f"local-dir:{folder / 'model'}", "--images", "1", str(PEOPLE),
-        "--size", "64", "64", "--batch-size", "2",
+        "--data", f"lspet:{folder}", "--model", f"local-dir:{folder / 'model'}", "--images", "1", str(PEOPLE),
+        "--batch-size", "2",
     ]  # fmt: skip
 
 

@@ -481,7 +481,7 @@ def test_other_errors(tmp_path):
         coco_ap(truth, found, sigmas=[0.1] * 5)
     with pytest.raises(ValueError, match="the skeleton 'lsp14' has none"):
         coco_ap(truth, found, sigmas="lsp14")
-    with pytest.raises(ValueError, match="max_detections: expected 1 or more, got 0"):
+    with pytest.raises(ValueError, match="max_detections: expected a whole number, 1 or more, got 0"):
         coco_ap(truth, found, max_detections=0)
     with pytest.raises(ValueError, match="ground_truth: expected COCO's annotations, a dict"):
         coco_ap(truth["annotations"], found)
