@@ -30,7 +30,7 @@ class Parsed(Exception):
 
 @pytest.fixture
 def parse(monkeypatch, lspet):
-    """Give the arguments of a command to its script's parser, in the folder that has `lspet`; an unknown one exits."""
+    """Give the arguments of a command to the parser of its script; an unknown one exits."""
     original = argparse.ArgumentParser.parse_args
 
     def parse_only(parser, given):
