@@ -2,7 +2,8 @@
 
     python benchmarks/metrics.py [--people 25000] [--poses 500000] [--repeat 3]
 
-A ratio above 1 means that ours is faster. PCKh is compared with a loop over people and keypoints. PA-MPJPE is compared
+A ratio above 1 means that ours is faster. PCKh is compared with a loop over people and keypoints, and its curve over
+MPII's 51 thresholds with mmpose's way, which measures the distances for each of them. PA-MPJPE is compared
 with the usual NumPy implementation, written here from its description (one batch of singular value decompositions of
 3 x 3 matrices, determinants to exclude reflections), the same algorithm as that of VideoPose3D. Both times are the
 processor's, in this process, so that other work on the machine changes them little; the wall clock stands beside them.
@@ -18,7 +19,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from posezoo.metrics import pa_mpjpe, pckh
+from posezoo.metrics import pa_mpjpe, pck_curve, pckh
+
+THRESHOLDS = np.linspace(0, 0.5, 51)  # of MPII
 
 
 def seconds(run: Callable[[], object], repeat: int) -> tuple[float, float]:
@@ -41,6 +44,18 @@ def pckh_by_loops(pred: np.ndarray, target: np.ndarray, head: np.ndarray, visibl
                 error = math.dist(pred[person, keypoint], target[person, keypoint])
                 hits[keypoint] += error <= 0.5 * head[person]
     return [hit / count for hit, count in zip(hits, counts, strict=True)]
+
+
+def pckh_by_thresholds(pred: np.ndarray, target: np.ndarray, head: np.ndarray, visible: np.ndarray) -> np.ndarray:
+    """Run mmpose's way for each of 51 thresholds: distances, then the accuracy of each keypoint."""
+    rows = []
+    for threshold in THRESHOLDS:
+        distances = np.full(pred.shape[:2], -1, np.float32)
+        factor = np.stack([head, head], axis=1)
+        distances[visible] = np.linalg.norm(((pred - target) / factor[:, None])[visible], axis=-1)
+        valid = [column[column != -1] for column in distances.T]
+        rows.append([(column <= threshold).sum() / len(column) for column in valid])
+    return np.array(rows)
 
 
 def pa_mpjpe_by_svd(pred: np.ndarray, target: np.ndarray) -> float:
@@ -72,6 +87,10 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
         f"PCKh, {args.people:,} people": (
             lambda: pckh(pred, target, head, visible=visible),
             lambda: pckh_by_loops(pred, target, head, visible),
+        ),
+        f"PCKh, 51 thresholds, {args.people:,}": (
+            lambda: pck_curve(pred, target, head, THRESHOLDS, visible=visible),
+            lambda: pckh_by_thresholds(pred, target, head, visible),
         ),
         f"PA-MPJPE, {args.poses:,} poses": (
             lambda: float(pa_mpjpe(guesses, joints).mean()),

@@ -53,17 +53,19 @@ CAPTIONS = {
 }
 LINES = {  # of a network with weights in the package
     "image": (
-        f'people = posezoo.predict("{STREET}", model, boxes=[{list(PERSON)}])',
-        'people.save("drawn.png")  # people.keypoints: (1, {k}, 2) pixels of the photograph',
+        f'photo, box = "{STREET}", {list(PERSON)}',
+        "people = posezoo.predict(photo, model, boxes=[box])  # people.keypoints: (1, {k}, 2) pixels",
+        'people.save("drawn.png")',
     ),
     "keypoints": (
         "video = posezoo.data.sample_video()",
-        'poses = posezoo.lift(video["keypoints"], model, skeleton=video["skeleton"])  # poses.pose3d: (76, 17, 3) mm',
+        'poses = posezoo.lift(video["keypoints"], model, skeleton=video["skeleton"])',
+        'poses.save("walk.gif")  # poses.pose3d: (76, 17, 3) mm from the pelvis',
     ),
     "clip": (),
 }
 RESULTS = {
-    "image": "keypoints, scores = model.predict(inputs)  # ({b}, {k}, 2) pixels of the input, ({b}, {k})",
+    "image": "keypoints, scores = model.predict(inputs)  # ({b}, {k}, 2) pixels",
     "keypoints": "pose3d, scores = model.predict(inputs)  # ({b}, {t}, {k}, 3) mm from the pelvis",
     "clip": "pose3d, scores = model.predict(inputs)  # ({b}, {t}, {k}, 3) mm from the pelvis",
 }

@@ -49,5 +49,6 @@ def head(metrics: list[str]) -> list[str]:
 def row(record: posezoo.Weights, values: list[str]) -> str:
     file = "package" if is_shipped(record) else "download" if record.sources else f"[by hand]({record.origin})"
     size = "×".join(map(str, record.input_size or ()))
-    name = f"[`{record.architecture}.{record.tag}`](models/{page_of(record.architecture)}.md#weights)"
+    page = f"models/{page_of(record.architecture)}.md#weights"
+    name = f"[`{record.architecture}.`<br>`{record.tag}`]({page})"
     return f"| {' | '.join([name, *values, size, record.metrics_by, record.license, file])} |"

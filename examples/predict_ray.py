@@ -101,7 +101,7 @@ def results(folder: Path, images: list[str]) -> list[dict[str, Any]]:
     return coco
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", help="folder, bucket (s3://, gs://), or a .txt with one path per line")
     parser.add_argument("--out", type=Path, required=True)
@@ -110,9 +110,10 @@ def main() -> None:
     parser.add_argument("--gpus", type=float, default=0.0, help="GPUs per actor")
     parser.add_argument("--part", type=int, default=10_000, help="images per part")
     parser.add_argument("--address", help="of a Ray cluster, such as auto; defaults to this machine")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
 
-    ray.init(address=args.address, num_cpus=None if args.address else args.workers + 1, log_to_driver=False)
+    local: dict[str, Any] = {} if args.address else {"num_cpus": args.workers + 1, "include_dashboard": False}
+    ray.init(address=args.address, log_to_driver=False, **local)
     images = list_images(args.images)
     args.out.mkdir(parents=True, exist_ok=True)
     listing = args.out / "images.json"

@@ -247,7 +247,7 @@ def train_lifter(
     return train(
         args, model, recipe.optimizer(model.parameters(), lr=args.lr), loss, (loader, loader),
         schedule=lambda step, steps: args.final ** (step / steps), before_epoch=before_epoch,
-        evaluation=lambda accelerator, network, _: report(network, tests), save=partial(save, args),
+        evaluation=lambda accelerator, network, _: report(network, tests, accelerator.print), save=partial(save, args),
     )  # fmt: skip
 
 
@@ -271,10 +271,10 @@ def set_momentum(model: torch.nn.Module, momentum: float) -> None:
             module.momentum = momentum
 
 
-def report(model: Any, tests: Sequence[Video]) -> dict[str, Errors]:
+def report(model: Any, tests: Sequence[Video], say: Callable[..., Any] = print) -> dict[str, Errors]:
     """Errors on held-out videos with exact and with noisy keypoints."""
     errors = {f"{sigma} px": evaluate(model, tests, sigma)[""] for sigma in (0, 10)}
-    print(f"  {json.dumps(errors)}", flush=True)
+    say(f"  {json.dumps(errors)}", flush=True)
     return errors
 
 

@@ -309,6 +309,8 @@ def run_evaluate(options: argparse.Namespace) -> None:
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always", UserWarning)
         if options.protocol:
+            if options.skeleton or options.sigmas or options.threshold is not None:
+                raise ValueError("--skeleton, --sigmas and --threshold are for --metric; a protocol has its own")
             score = evaluate_protocol(options.predictions, options.gt, options.protocol)
         else:
             chosen = {name: getattr(options, name) for name in ("skeleton", "sigmas", "threshold", "convention")}

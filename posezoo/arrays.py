@@ -52,7 +52,7 @@ def explained(function: Callable[Arguments, Result]) -> Callable[Arguments, Resu
             last = error.__traceback__
             while last is not None and last.tb_next is not None:
                 last = last.tb_next
-            if last is None or isinstance(error, torch.OutOfMemoryError) or last.tb_frame.f_code.co_name == "call":
+            if last is None or last is error.__traceback__ or isinstance(error, torch.OutOfMemoryError):
                 raise  # a wrong call, such as a missing argument, or none of the arguments' fault
             if isinstance(error, ValueError) and last.tb_frame.f_globals.get("__name__", "").startswith("posezoo."):
                 raise

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from posezoo.arrays import explained
 from posezoo.registry import create, get_pretrained_cfg, list_models, list_pretrained, model_entrypoint
 from posezoo.weights import Weights
 
@@ -93,6 +94,7 @@ def verified_by(record: Weights) -> str:
     )
 
 
+@explained
 def facts(name: str) -> dict[str, Any]:
     """Collect what is known of `arch` or `arch.tag`, as values for JSON.
 
@@ -144,6 +146,7 @@ def _paper(module: Any) -> str:
     return f"{text}, https://arxiv.org/abs/{link[1]}" if link else text
 
 
+@explained
 def describe(name: str) -> str:
     """Format `facts` for reading."""
     known = facts(name)

@@ -15,12 +15,13 @@ import math
 
 import torch
 
-from posezoo.arrays import Array, ArrayT, as_floats, same_kind
+from posezoo.arrays import Array, ArrayT, as_floats, explained, same_kind
 from posezoo.heatmaps import pair_of, soft_argmax, visible_keypoints
 
 DECODINGS = ("argmax", "expectation")
 
 
+@explained
 def encode_simcc(
     keypoints: ArrayT,
     visible: Array | None = None,
@@ -78,6 +79,7 @@ def encode_simcc(
     return same_kind(keypoints, x), same_kind(keypoints, y), same_kind(keypoints, weights)
 
 
+@explained
 def decode_simcc(
     x: ArrayT, y: Array, *, split: float = 2.0, method: str = "argmax", logits: bool = False
 ) -> tuple[ArrayT, ArrayT]:
@@ -128,6 +130,7 @@ def decode_simcc(
     return same_kind(x, keypoints), same_kind(x, scores)
 
 
+@explained
 def encode_integral(keypoints: ArrayT, visible: Array | None = None, *, size: tuple[int, int]) -> tuple[ArrayT, ArrayT]:
     """Encode keypoints as coordinates of integral regression, from -0.5 to 0.5 in the input.
 
@@ -155,6 +158,7 @@ def encode_integral(keypoints: ArrayT, visible: Array | None = None, *, size: tu
     return same_kind(keypoints, coordinates), same_kind(keypoints, weights)
 
 
+@explained
 def decode_integral(
     heatmaps: ArrayT, *, stride: float | tuple[float, float] = 4.0, offset: float = 0.0, sharpness: float = 1.0
 ) -> tuple[ArrayT, ArrayT]:

@@ -184,6 +184,10 @@ def evaluate_files(
     for path in (predictions, ground_truth):
         if not path.is_file() and not (path.is_dir() and metric in METRICS_2D):
             raise ValueError(f"{path}: there is no such file")
+    if threshold is not None and "threshold" not in getattr(ARRAY_METRICS.get(metric), "options", ()):
+        raise ValueError(f"threshold: {metric} has none; it is for pck, pckh, pdj, pcp and pck3d")
+    if sigmas is not None and metric != "coco-ap":
+        raise ValueError(f"sigmas: {metric} has none; they are for coco-ap")
     if metric == "coco-ap":
         return _coco(predictions, ground_truth, sigmas or skeleton)
     named = get_skeleton(skeleton) if skeleton else None
@@ -245,6 +249,8 @@ def _arrays(
 ) -> Score:
     row = ARRAY_METRICS[metric] if skeleton is None else TABLES.get((metric, skeleton.name), ARRAY_METRICS[metric])
     truth, pred = _read(ground_truth, predictions=False), _read(predictions, predictions=True)
+    wanted = skeleton.keypoints if skeleton else truth.get("names")
+    truth, pred = _in_order(truth, wanted, ground_truth), _in_order(pred, wanted, predictions)
     target, points, visible = truth["keypoints"], pred["keypoints"], truth.get("visible")
     if "test" in truth and len(points) == len(target[truth["test"]]) != len(target):
         target = target[truth["test"]]  # predictions for the test images of a file that holds all images
@@ -281,6 +287,18 @@ def _arrays(
         else:
             means[name] = _labelled_mean(result, target, inputs, visible)
     return Score(dict(zip(_names(row, skeleton, target), per_row.tolist(), strict=True)) | means, title, row.percent)
+
+
+def _in_order(arrays: dict[str, Any], wanted: Sequence[str] | None, path: Path) -> dict[str, Any]:
+    """Return the arrays of a file that names its keypoints in the order `wanted`."""
+    names = arrays.get("names")
+    if not wanted or not names or tuple(names) == tuple(wanted):
+        return arrays
+    if sorted(names) != sorted(wanted):
+        raise ValueError(f"{path}: expected the keypoints {', '.join(wanted)}, got {printable(', '.join(names), 500)}")
+    order = [names.index(name) for name in wanted]
+    visible = {"visible": arrays["visible"][..., order]} if "visible" in arrays else {}
+    return {**arrays, "keypoints": arrays["keypoints"][..., order, :], **visible}
 
 
 def _input(name: str, metric: str, path: Path, truth: Mapping[str, Any], skeleton: Skeleton | None) -> Any:
@@ -380,11 +398,13 @@ def _read_video(path: Path, *, predictions: bool) -> dict[str, Any]:
         video = read_keypoints(path, several=False)
     except ValueError as error:
         raise ValueError(f"{error}. COCO json of several people is for coco-ap; other metrics read arrays") from None
+    names = None if video["skeleton"] is None else get_skeleton(video["skeleton"]).keypoints
     keypoints = np.asarray(video["keypoints"], float)
     visible = np.isfinite(keypoints).all(axis=-1) & (np.asarray(video.get("scores", 1.0)) > 0)
     if predictions:
-        return {"keypoints": np.where(visible[..., None], keypoints, np.nan)}
-    return {"keypoints": np.where(visible[..., None], keypoints, 0), "visible": visible, "found": "keypoints, visible"}
+        return {"keypoints": np.where(visible[..., None], keypoints, np.nan), "names": names}
+    found = {"visible": visible, "found": "keypoints, visible", "names": names}
+    return {"keypoints": np.where(visible[..., None], keypoints, 0), **found}
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -398,4 +418,4 @@ def _load(path: Path) -> dict[str, Any]:
             for name, array in variables.items()
             if not name.startswith("__") and isinstance(array, np.ndarray)
         }
-    raise ValueError(f"{path}: expected .json, .npy, .npz or .mat, or keypoints of a video in .json, .csv or .h5")
+    raise ValueError(f"{path}: expected arrays in .npy, .npz or .mat; keypoints of videos are for the metrics in 2D")

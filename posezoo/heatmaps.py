@@ -86,7 +86,7 @@ def encode(
     check_number(sigma, "sigma", open=True)
     for step in pair_of(stride):
         check_number(step, "stride", open=True)
-    points, weights = visible_keypoints(keypoints, visible)
+    points, given = visible_keypoints(keypoints, visible)
 
     stride_y, stride_x = pair_of(stride)
     center = (points - offset) / points.new_tensor([stride_x, stride_y])
@@ -98,7 +98,7 @@ def encode(
     lengths = points.new_tensor([size[1], size[0]])
     # + 1: their test lets a Gaussian pass that ends one cell before the left or top edge
     inside = ((edge - reach < lengths) & (edge + reach + 1 >= 0)).all(dim=-1)
-    weights = weights * inside
+    weights: Tensor = given * inside
 
     profiles = []  # the Gaussian is the product of a profile along x and one along y
     for axis, length in enumerate((size[1], size[0])):
@@ -108,7 +108,7 @@ def encode(
             profile = profile * ((at - cell[..., axis, None]).abs() <= reach)
         profiles.append(profile)
     rows = profiles[1] * (weights > 0)[..., None]  # here, because a factor of the maps costs as much as the maps
-    room = large_empty((*weights.shape, *size), rows)
+    room = large_empty((*points.shape[:2], *size), rows)
     heatmaps = torch.mul(rows[..., :, None], profiles[0][..., None, :], out=room)
     if floor:
         heatmaps = heatmaps * (heatmaps >= floor)
@@ -372,8 +372,10 @@ def _log_smooth(heatmaps: Tensor, cell: Tensor, peak: Tensor, low: float, high: 
     inside = ((y >= 0) & (y < height))[..., :, None] & ((x >= 0) & (x < width))[..., None, :]
     index = y.clamp(0, height - 1)[..., :, None] * width + x.clamp(0, width - 1)[..., None, :]
     values = torch.where(inside, heatmaps.flatten(2).gather(-1, index.flatten(2)).view_as(index), 0.0)
-    rows = (values.unfold(-1, DARK_KERNEL, 1) * kernel).sum(dim=-1)
-    blurred = (rows.unfold(-2, DARK_KERNEL, 1) * kernel).sum(dim=-1)
+    band = torch.stack([F.pad(kernel, (i, 4 - i)) for i in range(5)], dim=1)
+    # autocast would round the products to 8 bits, and the Taylor step with them
+    with torch.autocast(heatmaps.device.type, enabled=False):
+        blurred = ((values @ band).mT @ band).mT
     columns = x[..., reach:-reach].clamp(0, width - 1) - x[..., reach, None]
     lines = y[..., reach:-reach].clamp(0, height - 1) - y[..., reach, None]
     blurred = blurred.gather(-1, columns[..., None, :].expand_as(blurred))
@@ -393,7 +395,7 @@ def _blur(heatmaps: Tensor, kernel: Tensor) -> Tensor:
     height, width = heatmaps.shape[-2:]
     reach = DARK_KERNEL // 2
     padded = F.pad(heatmaps, (reach, reach, reach, reach))
-    # sums of shifted maps, not a convolution: autocast would round that to 8 bits, and the Taylor step with it
+    # sums of shifted maps, not a convolution, which autocast would round
     rows = sum(weight * padded[..., i : i + width] for i, weight in enumerate(kernel))
     return sum(weight * rows[..., i : i + height, :] for i, weight in enumerate(kernel))
 

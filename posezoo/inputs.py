@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from posezoo.arrays import explained
 from posezoo.geometry import box_to_crop, crop, crop_matrix
 from posezoo.images import load_image
 
@@ -112,6 +113,7 @@ def crop_filled(image: Tensor, matrices: Tensor, size: tuple[int, int], fill: fl
     return (crop(filled, matrices, size) + fill).clamp(0, 1)
 
 
+@explained
 def create_transform(model: Any) -> InputTransform:
     """Make the transform from images to the input of a model, as `posezoo.predict` crops them.
 
@@ -131,7 +133,7 @@ def create_transform(model: Any) -> InputTransform:
         >>> transform_points(keypoints[0], invert(transform.matrix((480, 640)))).shape   # in the photo
         torch.Size([17, 2])
     """
-    kind, size, channels = getattr(model, "input_kind", ""), getattr(model, "input_size", None), model.in_chans
+    kind, size, channels = (getattr(model, name, None) for name in ("input_kind", "input_size", "in_chans"))
     if kind not in ("image", "clip") or size is None or channels != 3:
         raise ValueError(
             f"model: expected one of RGB images with an input_size, got a {type(model).__name__} of "

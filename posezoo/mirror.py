@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from posezoo.arrays import explained
 from posezoo.registry import create, get_pretrained_cfg, list_pretrained
 from posezoo.weights import Weights, find, save_pretrained
 from posezoo.weights.published import published_record
 
 
+@explained
 def fetchable(names: Iterable[str]) -> list[str]:
     """Return the full names `arch.tag` of weights; an architecture alone stands for its default.
 
@@ -30,6 +32,7 @@ def fetchable(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
+@explained
 def download(name: str, cache_dir: str | Path | None = None) -> Path:
     """Find the file of weights, and of those they share submodules with, or download and verify it.
 
@@ -53,6 +56,7 @@ def download(name: str, cache_dir: str | Path | None = None) -> Path:
     return find(record, cache_dir)
 
 
+@explained
 def mirror(name: str, folder: str | Path) -> Path:
     """Write weights into `folder/arch.tag` in posezoo's format, verified, converted if needed.
 

@@ -326,8 +326,8 @@ def as_video(source: Any) -> VideoReader | None:
 
 def _frames(images: Any) -> Iterable[Any]:
     video = as_video(images)
-    if video is None and isinstance(images, str | Path):
-        raise ValueError(f"images: expected an iterable of images or the path of a video, got {str(images)!r}")
+    if video is None and (isinstance(images, str | Path) or not isinstance(images, Iterable)):
+        raise ValueError(f"images: expected an iterable of images or the path of a video, got {images!r:.200}")
     return images if video is None else video
 
 

@@ -159,7 +159,7 @@ class PackedConvolution(nn.Module):
         super().__init__()
         onednn = torch.ops.mkldnn
         reorder, self.run = onednn._reorder_convolution_weight, onednn._convolution_pointwise
-        self.geometry = (conv.padding, conv.stride, conv.dilation, conv.groups)
+        self.geometry: tuple[Any, ...] = (conv.padding, conv.stride, conv.dilation, conv.groups)
         if isinstance(conv, nn.ConvTranspose2d):
             reorder, self.run = onednn._reorder_convolution_transpose_weight, onednn._convolution_transpose_pointwise
             self.geometry = (conv.padding, conv.output_padding, conv.stride, conv.dilation, conv.groups)

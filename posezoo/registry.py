@@ -357,6 +357,7 @@ def from_pretrained(name_or_path: str | Path, **kwargs: Any) -> PoseModel:
     return create(name, pretrained=True, **kwargs)
 
 
+@explained
 def list_models(
     filter: str | Iterable[str] = "",
     module: str | Iterable[str] = "",
@@ -422,6 +423,7 @@ def list_models(
     return sorted(listed, key=_natural_order)
 
 
+@explained
 def list_pretrained(filter: str | Iterable[str] = "", exclude_filters: str | Iterable[str] = "") -> list[str]:
     """List the names, with tags, of all weights that `create(name, pretrained=True)` can load.
 
@@ -445,6 +447,7 @@ def list_modules() -> list[str]:
     return sorted({function.__module__.rpartition(".")[2] for function in _REGISTRY.values()})
 
 
+@explained
 def is_model_pretrained(model_name: str) -> bool:
     """Return whether posezoo can fetch weights of `arch`, or of `arch.tag`.
 
@@ -518,6 +521,7 @@ def _adapt_input(model: Any, arch: str, in_chans: int) -> None:
         raise ValueError(f"in_chans: {arch} takes RGB only; repeat grey with image.repeat(1, 3, 1, 1)") from error
 
 
+@explained
 def is_model(model_name: str) -> bool:
     """Return whether an architecture is registered. A tag is ignored, as in timm.
 

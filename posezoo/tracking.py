@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from posezoo.arrays import check_number, explained
 from posezoo.data.filters import OneEuroStream
 from posezoo.geometry import box_iou
 from posezoo.metrics import oks
@@ -80,6 +81,7 @@ class Tracker:
         array([0, 2])
     """
 
+    @explained
     def __init__(
         self, *, fps: float = 25.0, max_gap: float = 1.0, min_similarity: float = 0.3, min_score: float = 0.3
     ) -> None:
@@ -89,6 +91,7 @@ class Tracker:
             raise ValueError(f"max_gap: expected 0 seconds or more, got {max_gap}")
         if not 0 < min_similarity <= 1:
             raise ValueError(f"min_similarity: expected a number above 0 and up to 1, got {min_similarity}")
+        check_number(min_score, "min_score", -math.inf)
         self.fps = fps
         self.max_gap = max_gap
         self.min_similarity = min_similarity
@@ -98,6 +101,7 @@ class Tracker:
         self._next_id = 0
         self._num_keypoints: int | None = None
 
+    @explained
     def update(self, keypoints: Any, scores: Any, boxes: Any, *, time: float | None = None) -> np.ndarray:
         """Ids of the people of the next frame.
 

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from posezoo.arrays import explained
 from posezoo.writing import replacing
 
 VIDEO_FILES = (
@@ -105,6 +106,7 @@ def is_video(source: Any) -> bool:
     return isinstance(source, str | Path) and Path(source).suffix.lower() in VIDEO_FILES
 
 
+@explained
 def read_video(source: str | Path | int, *, fps: float | None = None) -> VideoReader:
     """Open a video file or a webcam; frames are decoded during iteration.
 
@@ -147,6 +149,7 @@ def read_video(source: str | Path | int, *, fps: float | None = None) -> VideoRe
     return VideoReader(source, fps=fps)
 
 
+@explained
 def read_frames(source: str | Path, numbers: Sequence[int]) -> list[np.ndarray]:
     """Decode single frames of a video file.
 
@@ -308,6 +311,7 @@ class VideoWriter:
         context.color_range = LIMITED_RANGE
 
 
+@explained
 def write_video(path: str | Path, frames: Iterable[Any], fps: float) -> None:
     """Write frames to an MP4 file, one at a time; see `VideoWriter`.
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from posezoo.arrays import check_count
+from posezoo.arrays import check_count, explained
 from posezoo.images import load_image_uint8
 from posezoo.skeletons import Skeleton, get_skeleton
 from posezoo.writing import replacing
@@ -41,6 +41,7 @@ VIEWS = {
 HEAT = np.array([(40, 11, 84), (114, 25, 110), (184, 50, 88), (232, 97, 50), (252, 165, 20), (252, 250, 160)])
 
 
+@explained
 def draw_keypoints(
     image: Any,
     keypoints: Any,
@@ -151,6 +152,7 @@ def draw_keypoints(
     return canvas
 
 
+@explained
 def draw_heatmaps(image: Any, heatmaps: Any, *, alpha: float = 0.7) -> np.ndarray:
     """Overlay the maximum of K heatmaps on the image.
 
@@ -181,6 +183,7 @@ def draw_heatmaps(image: Any, heatmaps: Any, *, alpha: float = 0.7) -> np.ndarra
     return _overlay(canvas, _heatmaps(heatmaps).max(axis=0), alpha)
 
 
+@explained
 def heatmap_grid(
     image: Any, heatmaps: Any, names: str | Skeleton | Sequence[str] | None = None, *, alpha: float = 0.7
 ) -> np.ndarray:
@@ -206,6 +209,7 @@ def heatmap_grid(
     return contact_sheet([_overlay(canvas, heatmap, alpha) for heatmap in maps], _labels(names, len(maps)))
 
 
+@explained
 def contact_sheet(
     pictures: Iterable[Any], labels: Sequence[str] | None = None, *, columns: int | None = None
 ) -> np.ndarray:
@@ -245,6 +249,7 @@ def contact_sheet(
     return sheet
 
 
+@explained
 def draw_attention(
     image: Any,
     weights: Any,
@@ -292,6 +297,7 @@ def draw_attention(
     return contact_sheet(tiles, _labels(names, len(tiles)))
 
 
+@explained
 def draw_pose3d(
     pose3d: Any,
     skeleton: str | Skeleton | Sequence[str],
@@ -336,6 +342,7 @@ def draw_pose3d(
     return np.concatenate([_view(people, skeleton, view, size, low, high) for view in views], axis=1)
 
 
+@explained
 def pose3d_bounds(poses: Any) -> np.ndarray:
     """Compute the lowest and highest finite coordinates `(2, 3)` of poses `(..., K, 3)`, or zeros.
 
@@ -350,6 +357,7 @@ def pose3d_bounds(poses: Any) -> np.ndarray:
     return np.stack([points.min(axis=0), points.max(axis=0)]) if len(points) else np.zeros((2, 3))
 
 
+@explained
 def pose3d_pictures(
     poses: Any,
     skeleton: str | Skeleton | Sequence[str],
@@ -404,6 +412,7 @@ def pose3d_pictures(
     return draw()
 
 
+@explained
 def save_gif(path: str | Path, pictures: Iterable[Any], *, fps: float = 25.0) -> Path:
     """Write an endlessly repeating animated GIF, with 256 colours per frame.
 
@@ -673,4 +682,7 @@ def _to_numpy(values: Any) -> np.ndarray:
         values = values.detach().cpu()
         # NumPy has no bfloat16
         return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
-    return np.asarray(values)
+    array = np.asarray(values)
+    if array.dtype.kind == "c":
+        raise ValueError(f"expected real numbers, got {array.dtype}")
+    return array

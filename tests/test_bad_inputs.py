@@ -10,6 +10,8 @@ a library without advice, and nothing crashes, hangs or fills the memory:
     crash      no memory, an exit, or seconds of work
 """
 
+import contextlib
+import io
 import json
 import struct
 import time
@@ -28,12 +30,21 @@ from json_places import changed, places
 from PIL import Image
 
 import posezoo
-from posezoo import Weights, detectors, geometry, heatmaps, losses, metrics
+import posezoo.export
+from posezoo import Weights, codecs, detectors, geometry, heatmaps, losses, metrics, tracking, video, viz
+from posezoo.__main__ import main
 from posezoo.arguments import arguments_of
+from posezoo.arrays import check_number
+from posezoo.catalogue import facts
 from posezoo.contract import PoseModel
-from posezoo.data import PersonCrop, filters, transforms
+from posezoo.data import PersonCrop, Windows, add_noise, filters, transforms, virtual_cameras
+from posezoo.data.bvh import bvh_text
+from posezoo.data.detections import read_keypoints
+from posezoo.data.windows import valid_chunks
+from posezoo.evaluate import evaluate_files
 from posezoo.images import load_image, load_image_uint8
 from posezoo.layers import Normalize
+from posezoo.mirror import download, fetchable
 from posezoo.skeletons import Skeleton, convert, get_skeleton
 from posezoo.weights import find, load_state_dict, read_config, read_state_dict
 
@@ -93,6 +104,13 @@ IMAGE = RNG.random((3, 40, 30), dtype=np.float32)
 BOXES = np.array([[2.0, 3, 20, 30], [5, 5, 15, 25]])
 MATRIX = np.array([[[0.5, 0, 1], [0, 0.5, 2]]])
 BONES = [(0, 1), (1, 2)]
+
+
+PHOTO = np.zeros((64, 48, 3), np.uint8)
+
+
+def _update(**arguments):
+    return tracking.Tracker().update(**arguments)
 
 
 def tensors(**arrays):
@@ -168,6 +186,52 @@ FUNCTIONS = {
     load_image: {"image": IMAGE.transpose(1, 2, 0)},
     Weights: {"sources": ("package:a",), "sha256": "0" * 64, "size": 3, "input_size": (64, 48),
               "metrics": {}, "keypoints": (), "flip_shift": True},
+    losses.euclidean: tensors(pred=MAPS, target=MAPS + 1),
+    losses.bounded_correction: {**tensors(pred=POINTS, start=POINTS + 1, target=POINTS + 9), "max_step": 20.0},
+    losses.pose_sequence_mse: {"stages": [torch.zeros(1, 5, 17, 3)], "target": torch.zeros(1, 5, 17, 3),
+                               "stage_weights": [1.0]},
+    losses.belief_loss: {"stages": [torch.zeros(1, 3, 8, 8)] * 2, "first": torch.zeros(1, 3, 8, 8),
+                         "later": torch.zeros(1, 3, 8, 8)},
+    losses.coarse_to_fine_sse: {"coarse": (torch.zeros(1, 3, 8, 8),) * 2, "fine": (torch.zeros(1, 3, 8, 8),) * 2},
+    losses.simcc_cross_entropy: {**tensors(pred=MAPS[0], target=MAPS[0]), "columns": 5},
+    codecs.encode_simcc: {"keypoints": POINTS, "size": (64, 48), "split": 2.0, "sigma": 6.0},
+    codecs.decode_simcc: {"x": MAPS[0], "y": MAPS[0], "split": 2.0, "method": "argmax"},
+    codecs.encode_integral: {"keypoints": POINTS, "size": (64, 48)},
+    codecs.decode_integral: {"heatmaps": MAPS, "stride": 4.0, "sharpness": 1.0},
+    metrics.mpii_head_size: {"headboxes": MAPS[:1, :3, :2, :2].swapaxes(0, 1)[:, 0]},
+    metrics.mpii_pckh: {"pred": POINTS[:, :16], "target": POINTS[:, :16], "head_size": LENGTHS,
+                        "convention": "weighted"},
+    metrics.lsp_pck: {"pred": POINTS[:, :14], "target": POINTS[:, :14], "threshold": 0.2},
+    metrics.lsp_pcp: {"pred": POINTS[:, :14], "target": POINTS[:, :14], "threshold": 0.5},
+    metrics.flic_pck: {"pred": POINTS[:, :11], "target": POINTS[:, :11], "skeleton": "flic11"},
+    metrics.labelled_mean: {"values": np.ones((N, K)), "visible": np.ones((N, K), bool)},
+    metrics.counted_keypoints: {"target": POINTS, "normalizer": LENGTHS},
+    metrics.oks_sigmas: {"sigmas": "coco17"},
+    metrics.human36m: {"pred": POSES, "target": POSES, "protocol": "martinez-1", "actions": ["Eating"] * N,
+                       "subjects": ["S9"] * N},
+    metrics.rmse_total: {"pred": POINTS, "target": POINTS},
+    metrics.coco_ap: {"ground_truth": {"image_id": [7], "keypoints": POINTS[:1], "area": [5000]},
+                      "predictions": {"image_id": [7], "keypoints": POINTS[:1], "score": [0.9]}, "sigmas": "coco17"},
+    partial(metrics.Running, threshold=0.2): {"function": metrics.pck},
+    geometry.crop_boxes: {"images": IMAGE[None], "boxes": BOXES[:1], "size": (9, 9)},
+    virtual_cameras: {**tensors(pose3d=POSES), "count": 2},
+    add_noise: {**tensors(keypoints=POINTS), "sigma": 1.0},
+    valid_chunks: {"valid": torch.ones(4, dtype=torch.bool)},
+    Windows: {"videos": [{"keypoints": torch.zeros(5, 17, 2)}], "length": 3, "stride": 1, "tail": "drop"},
+    tracking.Tracker: {"fps": 25.0, "max_gap": 1.0, "min_similarity": 0.3, "min_score": 0.3},
+    _update: {"keypoints": POINTS[:2], "scores": np.ones((2, K)), "boxes": BOXES, "time": None},
+    filters.OneEuroStream: {"fps": 25.0, "min_cutoff": 1.0, "beta": 0.1},
+    bvh_text: {"pose3d": POSES, "skeleton": get_skeleton("h36m17"), "fps": 25.0},
+    viz.draw_keypoints: {"image": PHOTO, "keypoints": POINTS, "skeleton": "coco17"},
+    viz.draw_heatmaps: {"image": PHOTO, "heatmaps": MAPS[0], "alpha": 0.7},
+    viz.heatmap_grid: {"image": PHOTO, "heatmaps": MAPS[0]},
+    viz.contact_sheet: {"pictures": [PHOTO] * 2, "columns": 2},
+    viz.draw_pose3d: {"pose3d": POSES[0], "skeleton": "h36m17"},
+    viz.pose3d_bounds: {"poses": POSES},
+    posezoo.create_transform: {"model": posezoo.create("simple_baseline_lite")},
+    fetchable: {"names": ["martinez"]},
+    download: {"name": "martinez.cmu"},
+    facts: {"name": "martinez"},
     posezoo.model_entrypoint: {"model_name": "martinez"},
     posezoo.create: {"model_name": "martinez", "num_blocks": 1, "linear_size": 8, "dropout": 0.5},
 }  # fmt: skip
@@ -508,6 +572,7 @@ def tiny_folder(tmp_path):
     def tiny_net_of_bad_inputs(**kwargs) -> TinyNet:
         return TinyNet(**kwargs)
 
+    posezoo.list_models()  # registers ours
     before = dict(posezoo.registry._REGISTRY)
     posezoo.register_model(tiny_net_of_bad_inputs)
     yield posezoo.create("tiny_net_of_bad_inputs").save_pretrained(tmp_path / "saved")
@@ -631,17 +696,23 @@ def test_checkpoints(tmp_path):
 
 @pytest.mark.parametrize("kind", ["pth", "safetensors"])
 def test_single_bytes_of_weights(tmp_path, kind):
-    """Sixty damaged files: none is half loaded."""
+    """Sixty damaged files: none is half loaded, and no other numbers are read where there are checksums."""
     from safetensors.torch import save_file
 
     layer = torch.nn.Linear(3, 2)
-    path = tmp_path / f"a.{kind}"
+    own, path = layer.state_dict(), tmp_path / f"a.{kind}"
+
+    def loaded(state):
+        load_state_dict(torch.nn.Linear(3, 2), state)
+        return state
+
     torch.save(layer.state_dict(), path) if kind == "pth" else save_file(layer.state_dict(), path)
     whole = path.read_bytes()
     outcomes = []
     for at in np.linspace(0, len(whole) - 1, 60).astype(int).tolist():
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
-        outcomes.append((f"byte {at}", *outcome(lambda: load_state_dict(torch.nn.Linear(3, 2), read_state_dict(path)))))
+        same = lambda state: kind != "pth" or all(torch.equal(state[key], value) for key, value in own.items())  # noqa: E731
+        outcomes.append((f"byte {at}", *outcome(lambda: loaded(read_state_dict(path)), same)))
     report(f"bytes of .{kind}", outcomes)
 
 
@@ -656,3 +727,218 @@ def test_sources(tmp_path):
         for source in sources
     }
     check("sources", table)
+
+
+# ------------------------------------------------------------------------------------ files and commands of three users
+
+PARTS = ("snout", "leftear", "rightear", "tail")
+
+
+def deeplabcut(path, parts, points, separator=","):
+    columns = [(part, coordinate) for part in parts for coordinate in "xy"]
+    rows = [["scorer", *["DLC"] * len(columns)], ["bodyparts", *(c[0] for c in columns)],
+            ["coords", *(c[1] for c in columns)]]  # fmt: skip
+    rows += [[str(frame), *map(str, values.ravel())] for frame, values in enumerate(points)]
+    path.write_text("\n".join(separator.join(row) for row in rows))
+    return path
+
+
+def openpose(folder, names):
+    folder.mkdir(parents=True)
+    for frame, name in enumerate(names):
+        person = np.c_[POINTS[0, :17] + frame, np.ones(17)][[*range(17), 0]]
+        (folder / name).write_text(json.dumps({"people": [{"pose_keypoints_2d": person.ravel().tolist()}]}))
+    return folder
+
+
+def command(*arguments):
+    """Run the command line: its message is an error of ours, anything else its exit status."""
+
+    def run():
+        err = io.StringIO()
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err):
+            try:
+                code = main([str(argument) for argument in arguments])
+            except SystemExit as error:  # argparse's
+                code = error.code
+        text = err.getvalue()
+        if code == 2 and ("posezoo: " in text or "error: " in text) and "Traceback" not in text:
+            check_number("its message", text)  # a ValueError of ours
+        return code
+
+    return run
+
+
+def test_a_biologist(tmp_path):
+    points = RNG.uniform(50, 300, (9, 4, 2))
+    right = deeplabcut(tmp_path / "right.csv", PARTS, points)
+    order = [3, 1, 0, 2]
+    turned = deeplabcut(tmp_path / "turned.csv", [PARTS[i] for i in order], points[:, order] + 3)
+    renamed = deeplabcut(tmp_path / "renamed.csv", ("nose", "left_ear", "right_ear", "tail"), points)
+    few = deeplabcut(tmp_path / "few.csv", PARTS, points[:3])
+    excel = deeplabcut(tmp_path / "excel.csv", PARTS, points, ";")
+    (tmp_path / "plain.csv").write_text("frame,x,y\n1,2,3\n")
+    (tmp_path / "empty.csv").write_text("")
+    score = partial(evaluate_files, ground_truth=right, metric="rmse")
+    check("a biologist", {
+        "another order": (lambda: score(turned).values["total"], close(18**0.5)),
+        "other names": lambda: score(renamed),
+        "fewer frames": lambda: score(few),
+        "semicolons": lambda: score(excel),
+        "no DeepLabCut": lambda: score(tmp_path / "plain.csv"),
+        "nothing": lambda: score(tmp_path / "empty.csv"),
+        "a folder": lambda: score(tmp_path),
+        "a threshold of rmse": lambda: score(turned, threshold=0.5),
+        "sigmas of rmse": lambda: score(turned, sigmas=[0.1] * 4),
+        "another skeleton": lambda: score(turned, skeleton="coco17"),
+        "pck without a length": lambda: score(turned, metric="pck"),
+        "a table": lambda: score(turned, metric="coco-ap"),
+        "in 3D": lambda: score(turned, metric="mpjpe"),
+        "protocol": command("evaluate", turned, "--gt", right, "--protocol", "martinez-1"),
+        "protocol and skeleton": command("evaluate", turned, "--gt", right, "--protocol", "martinez-1",
+                                         "--threshold", "1"),
+        "lift a mouse": command("lift", right, "--json", tmp_path / "a.json"),
+        "no such skeleton": lambda: posezoo.create("simple_baseline_lite", skeleton="mouse4"),
+        "skeleton of numbers": lambda: posezoo.create("simple_baseline_lite", skeleton=[1, 2]),
+        "one side": lambda: posezoo.register_skeleton("one side", ["snout", "leftear"]),
+        "a registered name": lambda: posezoo.register_skeleton("coco17", ["snout"]),
+        "no name": lambda: posezoo.register_skeleton("", ["snout"]),
+        "repeated names": lambda: posezoo.register_skeleton("twice", ["snout", "snout"]),
+        "bones of names": lambda: posezoo.register_skeleton("names", ["a", "b"], bones=[("a", "b")]),
+        "bones outside": lambda: posezoo.register_skeleton("outside", ["a", "b"], bones=[(0, 2)]),
+        "sigmas of text": lambda: posezoo.register_skeleton("text", ["a", "b"], sigmas=["x", "y"]),
+        "pairs of one": lambda: posezoo.register_skeleton("pairs", ["a", "b"], pairs=[(0,)]),
+    })  # fmt: skip
+    with pytest.raises(ValueError, match="separated by semicolons"):
+        score(excel)
+
+
+def test_a_sports_lab(tmp_path):
+    two = openpose(tmp_path / "two", [f"cam{c}_{t:012d}_keypoints.json" for c in (1, 2) for t in range(5)])
+    one = openpose(tmp_path / "one" / "cam1", [f"cam1_{t:012d}_keypoints.json" for t in range(5)])
+    nobody = tmp_path / "nobody"
+    nobody.mkdir()
+    (nobody / "a_000_keypoints.json").write_text('{"people": []}')
+    (tmp_path / "a.c3d").write_bytes(b"\x02P")
+    with pytest.warns(UserWarning, match="count more than once, as those of several cameras"):
+        read_keypoints(two)
+    inside = {"people": [{"pose_keypoints_2d": [1.0, 2.0]}]}
+    (tmp_path / "short.json").write_text(json.dumps(inside))
+    out = ("--json", tmp_path / "out.json")
+    check("a sports lab", {
+        "folders of cameras": command("lift", tmp_path / "one", *out),
+        "nobody": command("lift", nobody, *out),
+        "markers": command("lift", tmp_path / "a.c3d", *out),
+        "too few numbers": command("lift", tmp_path / "short.json", *out),
+        "another skeleton": command("lift", one, "--skeleton", "coco17", *out),
+        "no such skeleton": command("lift", one, "--skeleton", "body", *out),
+        "fps": command("lift", one, "--fps", "0", *out),
+        "fps NaN": command("lift", one, "--fps", "nan", *out),
+        "score": command("lift", one, "--min-score", "nan", *out),
+        "nothing above the score": command("lift", one, "--min-score", "2", *out),
+        "a box for keypoints": command("lift", one, "--box", "0", "0", "9", "9", *out),
+        "a detector for keypoints": command("lift", one, "--detector", "a.onnx", *out),
+        "an image network": command("lift", one, "--model", "hrnet_w32", *out),
+        "no such network": command("lift", one, "--model", "martinez_x", *out),
+        "size": command("lift", one, "--size", "0", "0", *out),
+        "batches": command("lift", one, "--batch-size", "0", *out),
+        "device": command("lift", one, "--device", "toaster", *out),
+        "its own input": command("lift", one, "--json", next(one.iterdir())),
+        "into a file": command("lift", one, "--out", tmp_path / "a.c3d"),
+        "no formats": command("lift", one, "--out", tmp_path / "new", "--formats", "c3d"),
+        "missing": command("lift", tmp_path / "missing", *out),
+        "frames missing": command("lift", tmp_path / "*.png", *out),
+        "several videos": lambda: posezoo.lift(np.zeros((2, 5, 17, 2)), skeleton="coco17"),
+        "bvh without a tree": lambda: bvh_text(POSES[:, :2], Skeleton("two", ("a", "b")), fps=25),
+        "bvh of NaN": lambda: bvh_text(POSES * np.nan, get_skeleton("h36m17"), fps=25),
+        "bvh at 0 fps": lambda: bvh_text(POSES, get_skeleton("h36m17"), fps=0),
+        "a tracker back in time": lambda: [t.update(POINTS[:2], np.ones((2, K)), BOXES, time=s)
+                                           for t in [tracking.Tracker()] for s in (1, 0)],
+        "a tracker of NaN": lambda: tracking.Tracker(min_score=float("nan")),
+        "boxes without area": lambda: tracking.Tracker().update(POINTS[:1], np.ones((1, K)), [[5, 5, 5, 5]]),
+        "no video": lambda: video.read_video(tmp_path / "missing.mp4"),
+        "no video inside": lambda: video.read_video(tmp_path / "short.json"),
+        "video of nothing": lambda: video.write_video(tmp_path / "a.mp4", [], 25),
+        "video of two sizes": lambda: video.write_video(tmp_path / "a.mp4", [PHOTO, PHOTO[:32]], 25),
+        "video at 0 fps": lambda: video.write_video(tmp_path / "a.mp4", [PHOTO], 0),
+        "a text of a video": lambda: video.write_video(tmp_path / "a.txt", [PHOTO], 25),
+        "frames that are none": lambda: video.write_video(tmp_path / "a.mp4", ["a"], 25),
+        "a picture as pictures": lambda: viz.save_gif(tmp_path / "a.gif", 3),
+        "pictures of two sizes": lambda: viz.save_gif(tmp_path / "a.gif", [PHOTO, PHOTO[:32]]),
+        "cameras": lambda: virtual_cameras(torch.zeros(0, 17, 3), 2),
+        "no camera": lambda: virtual_cameras(torch.from_numpy(POSES), 0),
+    })  # fmt: skip
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_an_engineer(tmp_path):
+    model = posezoo.create("simple_baseline_lite").eval()
+    state = {f"model.{key}": value for key, value in model.state_dict().items()}
+
+    def loads(content, into=None):
+        torch.save(content, tmp_path / "a.ckpt")
+        return posezoo.load_checkpoint(into, tmp_path / "a.ckpt")
+
+    def equal(other):
+        return all(torch.equal(value, model.state_dict()[key]) for key, value in other.state_dict().items())
+
+    twice = {**state, **{key.replace("model", "teacher", 1): value for key, value in state.items()}}
+    small, meta = posezoo.create("martinez", linear_size=8), posezoo.create("martinez", linear_size=8).to("meta")
+    (tmp_path / "photo.png").write_bytes(b"none")
+    see = partial(posezoo.predict, PHOTO, model)
+
+    def writes(images):
+        images[0].zero_().add_(0.5)
+        return [([[0, 0, 40, 50]], [1.0])]
+
+    check("an engineer", {
+        "a loss beside the network": (lambda: loads({"state_dict": state | {"loss.weight": torch.ones(17)}}), equal),
+        "a metric in a model": (lambda: loads({"state_dict": state | {"total": torch.ones(())}}, model), equal),
+        "two networks": lambda: loads({"state_dict": twice}),
+        "half of a network": lambda: loads({"state_dict": dict(list(state.items())[:9])}),
+        "an optimiser": lambda: loads({"optimizer_states": [{"state": {0: {"exp_avg": torch.zeros(2)}}}]}),
+        "a network and another": lambda: loads({"state_dict": state | {"critic.weight": torch.ones(10**6)}}),
+        "convert": command("convert", tmp_path / "a.ckpt", "--out", tmp_path / "out"),
+        "convert a folder": command("convert", tmp_path),
+        "convert nothing": command("convert", tmp_path / "missing.ckpt"),
+        "convert into a full folder": command("convert", tmp_path / "a.ckpt", "--out", tmp_path),
+        "a video among images": lambda: posezoo.predict([PHOTO, "clip.mp4"], model),
+        "a number of images": lambda: list(posezoo.prediction.predict_stream(3, model)),
+        "a network without memory": lambda: posezoo.predict(PHOTO, posezoo.create("simple_baseline_lite").to("meta")),
+        "the meta device": lambda: see(device="meta"),
+        "lifting without memory": lambda: posezoo.lift(POINTS, meta, skeleton="coco17"),
+        "saving without memory": lambda: posezoo.save_pretrained(meta, tmp_path / "meta"),
+        "export without memory": lambda: posezoo.export.to_pt2(meta, tmp_path / "a.pt2"),
+        "export of none": lambda: posezoo.export.to_pt2(small, tmp_path / "a.pt2", batch=0),
+        "export of no frames": lambda: posezoo.export.to_pt2(small, tmp_path / "a.pt2", frames=1.5),
+        "a detector that writes": lambda: see(detector=writes),
+        "a detector's device": lambda: detectors.TransformersDetector(model, device="toaster"),
+        "head of too many": lambda: small.reset_head(10**9),
+        "head of none": lambda: small.reset_head(-1),
+        "head of other names": lambda: small.reset_head(3, "coco17"),
+        "network of nothing": lambda: posezoo.create("martinez", linear_size=0),
+        "blocks below 0": lambda: posezoo.create("martinez", num_blocks=-1),
+        "dropout NaN": lambda: posezoo.create("martinez", dropout=float("nan")),
+        "a text for a flag": lambda: posezoo.create("martinez", max_norm="no"),
+        "width 0": lambda: posezoo.create("hrnet_w18", width=0),
+        "no function": lambda: posezoo.register_model(3),
+        "no name": lambda: posezoo.register_model(partial(print)),
+        "no weights": lambda: posezoo.register_model(weights=[1])(_update),
+        "no record": lambda: posezoo.register_model(weights={"a": 3})(_update),
+        "a transform of a lifter": lambda: posezoo.create_transform(small),
+        "windows of 2.5": lambda: Windows([{"keypoints": torch.zeros(5, 17, 2)}], length=2.5),
+        "windows of arrays": lambda: Windows([{"keypoints": np.zeros((5, 17, 2))}], length=2),
+        "no weights to mirror": command("mirror", tmp_path / "mirror", "nobody"),
+        "a wildcard of nothing": command("download", "hrnet*.nothing"),
+        "info": command("info", "martinez.nobody"),
+        "list": command("list", "["),
+        "no metric": command("evaluate", "a", "--gt", "b", "--metric", "nothing"),
+        "no protocol": command("evaluate", "a", "--gt", "b", "--protocol", "nothing"),
+        "no command": command("frobnicate"),
+        "no image": command("predict", tmp_path / "photo.png", "--json", tmp_path / "a.json"),
+        "scales": command("predict", tmp_path / "photo.png", "--scales", "0", "--json", tmp_path / "a.json"),
+        "an export without a format": command("export", "martinez", "--out", tmp_path / "a.txt"),
+        "shell": command("completion", "tcsh"),
+    })  # fmt: skip
+    assert small.num_keypoints == 17
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ckpt", "a.json", "photo.png"]

@@ -144,9 +144,7 @@ METRICS_2D = {
 METRICS_3D = {
     "mpjpe": lambda p, t, v: metrics.mpjpe(p, t, visible=v),
     "mpjpe, unaligned": lambda p, t, v: metrics.mpjpe(p, t, alignment="none"),
-    "mpjpe, rigid": lambda p, t, v: metrics.mpjpe(p, t, alignment="rigid", visible=v),
     "mpjpe, centroid": lambda p, t, v: metrics.mpjpe(p, t, alignment="centroid", visible=v),
-    "pa_mpjpe": lambda p, t, v: metrics.pa_mpjpe(p, t, visible=v),
     "limb_angle_error": lambda p, t, v: metrics.limb_angle_error(p, t, "coco17"),
     "n_mpjpe": lambda p, t, v: metrics.n_mpjpe(p, t),
     "mpjve": lambda p, t, v: metrics.mpjve(p, t),

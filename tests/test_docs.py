@@ -124,6 +124,7 @@ def text_at(site, url):
     page, _, place = url.partition("#")
     text = (site / page / "index.html").read_text(encoding="utf-8")
     text = text[text.index(f'id="{place}"') :] if place else text
+    text = re.sub(r"</?span[^>]*>", "", text)  # the colours of code
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)).split())
 
 
@@ -178,6 +179,13 @@ def test_versions_and_addresses_agree():
     assert (f"repo_url: {address}" in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")) == bool(address)
 
 
+def test_the_texts_of_networks_have_their_number_of_parameters():
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "models").glob("*.md"))
+    rows = re.findall(r"^\| `(\w+)` \| ([\d.]+) M \| .*?(?<!stages of) ([\d.]+) million", pages, flags=re.MULTILINE)
+    assert len(rows) > 30
+    assert [row for row in rows if row[1] != row[2]] == []
+
+
 def test_the_results_have_the_numbers_of_the_records():
     """Each measured score of weights in the package stands in the texts of the results, by hand."""
     text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").partition("<!-- end of shipped -->")[2]
@@ -196,7 +204,7 @@ def test_the_results_have_the_numbers_of_the_records():
 
 def test_the_tree_in_the_readme_is_the_repository():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    listed = set(re.findall(r"^  (\w+(?:\.py|/))\s", readme, flags=re.MULTILINE))
+    listed = set(re.findall(r"^  (\w+(?:\.pyi?|/))\s", readme, flags=re.MULTILINE))
     there = {path.name + "/" * path.is_dir() for path in (ROOT / "posezoo").iterdir() if path.name[0] != "_"}
     assert listed - {"__init__.py", "__main__.py"} == there - {"py.typed"}
 

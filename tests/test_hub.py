@@ -11,6 +11,7 @@ import os
 import socket
 import textwrap
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,7 @@ def test_wrong_sha_falls_back_to_the_next_source(hub, versions, tmp_path):
     assert [path.name for path in (tmp_path / "posezoo").iterdir()] == [f"{sha[:8]}-mirror.safetensors"]
 
 
+@pytest.mark.skipif(int(version("huggingface_hub").split(".")[0]) < 2, reason="older clients do not resume a download")
 def test_a_dropped_connection_is_resumed(hub, versions, tmp_path):
     files, one = versions[0]
     size = len(files["model.safetensors"])
@@ -204,7 +206,8 @@ def test_a_body_that_never_comes_whole(hub, versions, tmp_path):
     text = run(script, hub.environment(tmp_path))
     assert "hf-hub:someone/pose" in text
     assert "hf download someone/pose model.safetensors" in text
-    cached = [path for path in (tmp_path / "hub").rglob("*") if path.is_file() and "blobs" in path.parts]
+    blobs = [path for path in (tmp_path / "hub").rglob("*") if path.is_file() and "blobs" in path.parts]
+    cached = [path for path in blobs if path.suffix != ".incomplete"]  # which older clients leave
     assert [path.stat().st_size for path in cached] == [len(versions[0][0]["config.json"])]  # nothing half-cached
     hub.cut_after = []
     total = run('print(json.dumps(total(posezoo.from_pretrained("someone/pose"))))', hub.environment(tmp_path))

@@ -127,3 +127,45 @@ def test_pairs_of_a_skeleton_are_saved(tmp_path):
     folder = model.save_pretrained(tmp_path / "horse")
     assert json.loads((folder / "config.json").read_text())["kwargs"]["skeleton"]["pairs"] == [[1, 2]]
     assert posezoo.from_pretrained(folder).skeleton == horse
+
+
+def test_registered_skeletons_are_saved_in_full(tmp_path):
+    """Whoever loads the folder has not registered them, or others under these names."""
+    table = posezoo.skeletons.registered._SKELETONS
+    mouse = posezoo.register_skeleton("mouse5", ["nose", "near", "off"], bones=[(0, 1)], pairs=[("near", "off")])
+    plain = posezoo.register_skeleton("plain3", ["nose", "left_ear", "right_ear"])
+    try:
+        model = posezoo.create("martinez", linear_size=8, skeleton="mouse5", input_keypoints="plain3")
+        folder = model.save_pretrained(tmp_path / "mouse")
+        others = posezoo.create("martinez", linear_size=8, skeleton="coco17").save_pretrained(tmp_path / "coco")
+    finally:
+        del table["mouse5"], table["plain3"]
+    loaded = posezoo.from_pretrained(folder)
+    assert (loaded.skeleton, loaded.input_skeleton) == (mouse, plain)
+    assert equal(loaded, model)
+    assert read_config(others)["kwargs"]["skeleton"] == "coco17"
+    config = read_config(folder)
+    config["kwargs"]["skeleton"] = "mouse5"  # as an earlier posezoo saved it
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="unknown skeleton 'mouse5'.*register_skeleton adds one"):
+        posezoo.from_pretrained(folder)
+
+
+NETWORKS = ("cpm_9x9_4s", "deeppose", "hourglass_2", "hourglass52", "hrnet_w18", "ief", "martinez", "posernn_cnn", "rpsm",
+            "seq2seq3d", "simple_baseline_lite", "temporal_conv_27", "tompson_mpii")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_head_that_is_refused_leaves_the_network_as_it_was(name):
+    with torch.device("meta"):
+        model = posezoo.create(name)
+
+    def state():
+        shapes = {key: value.shape for key, value in model.state_dict().items()}
+        return shapes, dict(model.kwargs), model.num_keypoints, model.skeleton, model.head_keys
+
+    before = state()
+    for arguments in ((3, "coco17"), (-1,), ("x",), (2.5,), (10**13,), (True,), (None,), (3, ["a", "a", "b"])):
+        with pytest.raises(ValueError, match=r"keypoint"):
+            model.reset_head(*arguments)
+        assert state() == before

@@ -26,8 +26,11 @@ from torch import Tensor, nn
 from toy import scratch_registry
 
 import posezoo
+import posezoo.crops
+from posezoo.crops import loaded
 from posezoo.geometry import box_to_crop, crop, crop_matrix
 from posezoo.images import load_image, load_image_uint8
+from posezoo.inputs import crop_filled
 from posezoo.metrics import read_coco_results
 from posezoo.prediction import People
 from posezoo.skeletons import Skeleton, get_skeleton
@@ -1073,6 +1076,26 @@ def test_images_that_wait_for_a_second_pass_do_not_fill_the_memory(monkeypatch):
     assert [len(batch) for batch in model.batches] == [2, 2, 2, 2, 1, 1]
 
 
+def test_images_of_a_list_are_read_ahead_in_order_and_not_all_at_once(tmp_path):
+    taken = []
+
+    def items():
+        for number in range(6):
+            taken.append(number)
+            yield tmp_path / "missing.jpg" if number == 1 else np.full((2, 3, 3), 40 * number, np.uint8)
+
+    stream = loaded(items(), ahead=2)
+    (_, first), (path, error), (_, third) = (next(stream) for _ in range(3))
+    assert taken == [0, 1, 2, 3, 4]  # two more than were asked for
+    assert path == tmp_path / "missing.jpg"
+    assert isinstance(error, ValueError)
+    values = [first, third, *(image for _, image in stream)]
+    assert [round(float(value.mean()) * 255) for value in values] == [0, 80, 120, 160, 200]
+    stream = loaded(items(), ahead=0)
+    assert next(stream)[1].shape == (3, 2, 3)
+    assert taken == [0, 1, 2, 3, 4, 5, 0]
+
+
 def test_a_stream_comes_one_by_one_and_goes_on_after_damaged_images(tmp_path, photo):
     (tmp_path / "text.jpg").write_text("hello")
     taken = []
@@ -1204,3 +1227,21 @@ print((peak() - before) / photo[..., 0].size)
 def test_a_large_photograph_needs_few_bytes_per_pixel():
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 12 + 8  # float32 RGB, and 8 bytes beyond
+
+
+def test_a_crowd_is_cropped_in_batches(photo, monkeypatch):
+    cut = []
+
+    def counted(image, matrices, *rest):
+        cut.append(len(matrices))
+        return crop_filled(image, matrices, *rest)
+
+    monkeypatch.setattr(posezoo.crops, "crop_filled", counted)
+    low = np.random.default_rng(0).uniform(0, 40, (50, 2))
+    boxes = np.concatenate([low, low + 30], axis=1)
+    many = posezoo.predict([photo[0]] * 2, Oracle(), [boxes, boxes[:3]], batch_size=8)
+    assert max(cut) == 8
+    whole = posezoo.predict(photo[0], Oracle(), boxes, batch_size=64)
+    np.testing.assert_array_equal(many[0].keypoints, whole.keypoints)
+    np.testing.assert_array_equal(many[1].keypoints, whole.keypoints[:3])
+    assert len(many[0]) == 50

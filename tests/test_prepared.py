@@ -43,6 +43,12 @@ def test_a_copy_has_the_same_output(name):
         fast = prepare(model, image)
         assert_close(fast(image), expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
         assert_close(model(image), expected, rtol=0, atol=0)  # the network itself is as it was
+        other = torch.rand(3, 3, 64, 128)  # than the size that the order of the weights was chosen for
+        expected = model(other)
+        assert_close(fast(other), expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
+        assert fast(other).shape == expected.shape
+    packed = sum(isinstance(module, prepared.PackedConvolution) for module in fast.modules())
+    assert packed > norms / 2 or not torch.backends.mkldnn.is_available()
     left = sum(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
     assert left <= 0.4 * norms  # those before a convolution stay
     assert not any(parameter.requires_grad for parameter in fast.parameters())

@@ -759,6 +759,19 @@ def test_a_gif_takes_one_picture_at_a_time(tmp_path):
     assert len(alive) == 6
 
 
+def test_a_gif_is_written_frame_by_frame(tmp_path):
+    """Not at the end, from a list of all frames."""
+    sizes = []
+
+    def pictures():
+        for picture in np.random.default_rng(0).integers(0, 256, (6, 90, 80, 3), dtype=np.uint8):
+            yield picture
+            sizes.append(sum(path.stat().st_size for path in tmp_path.iterdir()))
+
+    save_gif(tmp_path / "a.gif", pictures())
+    assert sizes[-1] > 4 * 90 * 80 / 2
+
+
 @pytest.mark.parametrize("before", [True, False])
 def test_no_gif_is_half_done(tmp_path, before):
     file = tmp_path / "a.gif"

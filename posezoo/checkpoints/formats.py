@@ -32,7 +32,7 @@ image normalisation.
     imagenet_resnet  timm's or torchvision's classifier: a trunk, no heatmaps
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,7 @@ from posezoo.foreign import printable
 Network = tuple[str, dict[str, Any]]  # architecture, constructor arguments
 
 COUNTERS = ("n_averaged", "steps")  # beside the weights of an average: of AveragedModel, of mmengine
+BESIDE = 0.01  # of a checkpoint's numbers may be no network's: weights of a loss, counts of a metric
 COMPILED = "_orig_mod."  # torch.compile puts it in front of the keys of the module it is called for
 
 
@@ -333,7 +334,8 @@ def unwrap(state: State) -> State:
     """Remove prefixes that all keys share, such as `model.module.`, until the format is known.
 
     They are attributes of Lightning modules, of DataParallel, of averages and of training scripts.
-    Counters of averages are left out. Keys of no known format stay as they are.
+    Counters of averages are left out, and so are a few other tensors beside the network, such as
+    those of a loss or a metric. Keys of no known format stay as they are.
 
     Examples:
         >>> keys = ["net.module.expand_conv.weight", "net.module.layers_conv.0", "net.module.shrink.bias"]
@@ -342,11 +344,33 @@ def unwrap(state: State) -> State:
     """
     inner = {key.replace(COMPILED, ""): value for key, value in state.items() if key not in COUNTERS}
     while not any(all(has(inner, key) for key in row.keys) for row in FORMATS.values()):
-        prefix = next(iter(inner), "").partition(".")[0] + "."
-        if not inner or not all(key.startswith(prefix) for key in inner):
+        parts = _parts(inner)
+        networks = list(parts) if len(parts) == 1 else _networks(parts)
+        rest = [value for name, part in parts.items() if name not in networks for value in part.values()]
+        if len(networks) != 1 or "" in parts[networks[0]] or _numel(rest) > BESIDE * _numel(inner.values()):
             return state
-        inner = {key.removeprefix(prefix): value for key, value in inner.items()}
+        inner = parts[networks[0]]
     return inner
+
+
+def _parts(state: State) -> dict[str, State]:
+    """Split a state dict by the first words of its keys."""
+    parts: dict[str, State] = {}
+    for key, value in state.items():
+        word, _, rest = key.partition(".")
+        parts.setdefault(word, {})[rest] = value
+    return parts
+
+
+def _networks(parts: dict[str, State]) -> list[str]:
+    """Names of the parts that are whole networks of a known format."""
+    whole = [row for row in FORMATS.values() if row.missing is None]
+    unwrapped = {name: unwrap(part) for name, part in parts.items() if "" not in part}
+    return [name for name, part in unwrapped.items() if any(all(has(part, key) for key in row.keys) for row in whole)]
+
+
+def _numel(tensors: Iterable[Any]) -> int:
+    return sum(getattr(tensor, "numel", int)() for tensor in tensors)
 
 
 def detect(state: State) -> str:
@@ -366,6 +390,12 @@ def detect(state: State) -> str:
     nearest = min(lacking, key=lambda name: len(lacking[name]) / len(FORMATS[name].keys))
     wanted = ", ".join(f"{key if isinstance(key, str) else ' or '.join(key)}*" for key in lacking[nearest])
     first = printable(", ".join(list(state)[:3])) or "none"
+    if networks := _networks(_parts(state)):
+        shown = printable(", ".join(f"{name}." for name in networks))
+        raise ValueError(
+            f"unknown format of checkpoint: the networks {shown} are in it, beside other large ones; save one of them "
+            f"alone, {{key.removeprefix({networks[0] + '.'!r}): value for ... if key.startswith(...)}}"
+        )
     raise ValueError(
         f"unknown format of checkpoint; its first keys are {first}. The nearest is "
         f"{nearest!r}, which would have {wanted} too. Known are {', '.join(FORMATS)}"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from torch import nn
 
-from posezoo.checkpoints.formats import FORMATS, MissingTensors, convert, detect, left_out, unwrap
+from posezoo.checkpoints.formats import COUNTERS, FORMATS, MissingTensors, convert, detect, left_out, unwrap
 from posezoo.checkpoints.readers import caffe, tensorflow, torch7
 from posezoo.checkpoints.state import State
-from posezoo.foreign import check_content
+from posezoo.foreign import check_content, printable
 from posezoo.weights.folder import CONFIG_FILE, copy_in, read_record
 from posezoo.weights.published import PUBLISHED
 from posezoo.weights.record import WEIGHTS_FILE, Weights
@@ -118,12 +118,18 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         'posezoo'
     """
     path = Path(path)
-    published = unwrap(_read(path))
+    content = _read(path)
+    published = unwrap(content)
     try:
         format = detect(published)
         state, notes = convert(published, format), left_out(published, format)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    inside = {id(value) for value in published.values()}
+    beside = [key for key, value in content.items() if id(value) not in inside and key not in COUNTERS]
+    if beside:
+        notes = (*notes, f"left out: what is beside the network, {printable(', '.join(beside[:5]))}")
+        logger.warning("%s: %s", path, notes[-1])
     return Checkpoint(path, state, format, known_file(path), FORMATS[format].missing, notes)
 
 

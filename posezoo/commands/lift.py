@@ -96,5 +96,9 @@ def _frames(folder: Path) -> list[Path]:
     tables = [file for file in files if file.suffix.lower() == ".json"]
     if bool(frames) == bool(tables):
         found = "both images and" if frames else "neither images nor OpenPose's"
-        raise ValueError(f"{folder}: there are {found} .json files in this folder; a video is a folder of one of them")
+        inside = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())[:5])
+        raise ValueError(
+            f"{folder}: there are {found} .json files in this folder; a video is a folder of one of them"
+            + f". Lift its folders one by one: {inside}" * bool(inside)
+        )
     return frames

@@ -41,6 +41,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from posezoo.arrays import explained
 from posezoo.data.files import file_names, read_image
 from posezoo.geometry import tight_box
 from posezoo.skeletons import Skeleton, convert, get_skeleton
@@ -98,6 +99,7 @@ class Buffy(Dataset[dict[str, Any]]):
         ([39.0, 40.0], 40.0)
     """
 
+    @explained
     def __init__(self, root: str | Path, *, split: str | None = None, skeleton: str | Skeleton | None = None) -> None:
         if split not in EPISODES:
             raise ValueError(f'split: expected "train", "test" or None, got {split!r}')

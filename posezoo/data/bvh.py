@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from posezoo.arrays import explained
 from posezoo.skeletons import Skeleton
 
 CENTIMETRES = 0.1  # per millimetre; BVH has no unit, and most programs assume centimetres
@@ -19,6 +20,7 @@ ORDER = "ZXY"  # of the rotation channels
 TINY = 1e-9
 
 
+@explained
 def bvh_text(pose3d: Tensor | np.ndarray, skeleton: Skeleton, *, fps: float) -> str:
     """Convert the poses of one person to the text of a BVH file, in centimetres, y up.
 

@@ -53,6 +53,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from posezoo.arrays import explained
 from posezoo.data.files import load_arrays
 from posezoo.data.mocap import Motion, Rig, joint_positions, read_amc, read_asf, read_bvh, resample
 from posezoo.geometry import Camera
@@ -111,6 +112,7 @@ class CMU(Dataset[dict[str, Any]]):
 
     skeleton = get_skeleton("h36m17")
 
+    @explained
     def __init__(
         self,
         root: str | Path,

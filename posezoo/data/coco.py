@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from posezoo.arrays import in_fractions
+from posezoo.arrays import explained, in_fractions
 from posezoo.data.files import file_names, read_image
 from posezoo.foreign import load_json, printable
 from posezoo.skeletons import Skeleton, get_skeleton, list_skeletons
@@ -79,6 +79,7 @@ class COCO(Dataset[dict[str, Any]]):
 
     skeleton = get_skeleton("coco17")  # of COCO's own files
 
+    @explained
     def __init__(
         self,
         images: str | Path,

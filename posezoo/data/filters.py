@@ -142,6 +142,7 @@ class OneEuroStream:
         [5.15, 5.0]
     """
 
+    @explained
     def __init__(
         self, fps: float, *, min_cutoff: float = 1.0, beta: float = 0.01, derivative_cutoff: float = 1.0
     ) -> None:

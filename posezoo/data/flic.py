@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from posezoo.arrays import explained
 from posezoo.data.files import field, file_names, load_mat, neighbours, read_image
 from posezoo.data.mpii import PERSON_HEIGHT
 from posezoo.skeletons import Skeleton, convert, get_skeleton
@@ -75,6 +76,7 @@ class FLIC(Dataset[dict[str, Any]]):
         (torch.Size([9, 2]), [20.0, 30.0, 60.0, 80.0], [40.0, 45.0])
     """
 
+    @explained
     def __init__(
         self,
         root: str | Path,

@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from posezoo.arrays import explained
 from posezoo.data.clips import frames_of, read_mask_boxes, source_of_frames
 from posezoo.data.files import load_arrays, load_mat
 from posezoo.geometry import Camera
@@ -115,6 +116,7 @@ class Human36M(Dataset[dict[str, Any]]):
 
     skeleton = get_skeleton("h36m17")
 
+    @explained
     def __init__(
         self,
         root: str | Path,

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from posezoo.arrays import explained
 from posezoo.data.clips import FrameOfVideo, frames_of, source_of_frames
 from posezoo.data.files import load_mat
 from posezoo.data.human36m import read_prepared
@@ -81,6 +82,7 @@ class HumanEva(Dataset[dict[str, Any]]):
         ValueError: a file is missing or malformed; names the file, the record and the fix.
     """
 
+    @explained
     def __init__(
         self,
         root: str | Path,

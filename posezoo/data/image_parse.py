@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from posezoo.arrays import explained
 from posezoo.data.files import file_names, load_mat, read_image
 from posezoo.geometry import tight_box
 from posezoo.skeletons import get_skeleton
@@ -53,6 +54,7 @@ class ImageParse(Dataset[dict[str, Any]]):
 
     skeleton = get_skeleton("lsp14")
 
+    @explained
     def __init__(self, root: str | Path, *, split: str | None = None) -> None:
         if split not in ("train", "test", None):
             raise ValueError(f'split: expected "train", "test" or None, got {split!r}')

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from posezoo.arrays import explained
 from posezoo.data.files import load_mat, read_image
 from posezoo.geometry import tight_box
 from posezoo.skeletons import get_skeleton
@@ -60,6 +61,7 @@ class LSP(Dataset[dict[str, Any]]):
 
     skeleton = get_skeleton("lsp14")
 
+    @explained
     def __init__(self, root: str | Path, *, images: tuple[int, int] | None = None, occluded: str = "keep") -> None:
         if occluded not in ("keep", "mask"):
             raise ValueError(f'occluded: expected "keep" or "mask", got {occluded!r}')

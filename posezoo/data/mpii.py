@@ -31,6 +31,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, default_collate
 
+from posezoo.arrays import explained
 from posezoo.data.files import field, file_names, load_mat, neighbours, numeric, read_image
 from posezoo.foreign import load_json
 from posezoo.skeletons import get_skeleton
@@ -95,6 +96,7 @@ class MPII(Dataset[dict[str, Any]]):
 
     skeleton = get_skeleton("mpii16")
 
+    @explained
     def __init__(
         self,
         root: str | Path,

@@ -6,11 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from posezoo.arrays import check_count, check_number, explained
 from posezoo.geometry import Camera, look_at
 
 DRAWS = 100  # of cameras, before giving up
 
 
+@explained
 def virtual_cameras(
     pose3d: Tensor,
     count: int,
@@ -52,6 +54,7 @@ def virtual_cameras(
         >>> len(cameras), cameras.project(cameras.world_to_camera(pose3d[None])).shape
         (4, torch.Size([4, 20, 17, 2]))
     """
+    check_count(count, "count")
     points = pose3d.reshape(-1, 3).double()
     if not len(points) or not bool(torch.isfinite(points).all()):
         raise ValueError("virtual_cameras: expected one or more frames of finite keypoints (T, K, 3)")
@@ -87,6 +90,7 @@ def virtual_cameras(
     return look_at(position, target, focal=lengths, size=size)
 
 
+@explained
 def project_videos(video: dict[str, Any], cameras: Camera) -> list[dict[str, Any]]:
     """Project the 3D poses of a video with each camera: one video per camera.
 
@@ -123,6 +127,7 @@ def project_videos(video: dict[str, Any], cameras: Camera) -> list[dict[str, Any
     ]  # fmt: skip
 
 
+@explained
 def add_noise(keypoints: Tensor, sigma: float, *, generator: torch.Generator | None = None) -> Tensor:
     """Add independent Gaussian noise to keypoints, as in the papers' robustness tables.
 
@@ -136,5 +141,6 @@ def add_noise(keypoints: Tensor, sigma: float, *, generator: torch.Generator | N
         >>> round(float(noisy.std()), 1)
         5.0
     """
+    check_number(sigma, "sigma")
     noise = torch.randn(keypoints.shape, generator=generator, dtype=keypoints.dtype)
     return keypoints + sigma * noise.to(keypoints.device)

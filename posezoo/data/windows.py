@@ -177,6 +177,7 @@ class Windows(Dataset[dict[str, Any]]):
         return min(lengths.values())
 
 
+@explained
 def valid_chunks(valid: Tensor) -> list[tuple[int, int]]:
     """Find runs of valid frames, as (first, last + 1), in a mask `(T,)`.
 

@@ -619,7 +619,7 @@ def _aligned_distances(poses: Tensor, truth: Tensor, mask: Tensor, lost: Tensor,
         *(part.view(-1, whole[-1]) for part in (mask, lost)),
     )
     size = BLOCK if poses.device.type == "cpu" else max(len(poses), 1)
-    weights = None if mask.is_cpu and bool(mask.all()) else mask  # on a device the answer would be waited for
+    weights = None if bool(mask.all()) else mask
     distances = torch.empty_like(poses[..., 0])
     for start in range(0, len(poses), size):
         block = slice(start, start + size)

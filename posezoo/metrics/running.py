@@ -42,6 +42,8 @@ class Running(nn.Module):
 
     def __init__(self, function: Callable[..., Any], **options: Any) -> None:
         super().__init__()
+        if not callable(function):
+            raise ValueError(f"function: expected a metric such as posezoo.metrics.pck, got {function!r:.100}")
         self.function, self.options = function, options
         self._batches: list[_Batch] = []
         self._all: _Batch | None = None  # of all processes, until the next update

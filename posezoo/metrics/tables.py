@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from posezoo.arrays import Array, ArrayT, as_tensor, same_kind
+from posezoo.arrays import Array, ArrayT, as_tensor, explained, same_kind
 from posezoo.geometry import precise
 from posezoo.metrics.arrays import visible_mask
 from posezoo.metrics.pck import (
@@ -38,6 +38,7 @@ LSP_ROWS = {  # name -> indices into LSP_LIMBS
 }  # fmt: skip
 
 
+@explained
 def mpii_head_size(headboxes: ArrayT) -> ArrayT:
     """Head sizes of MPII `(N,)`: 0.6 times the diagonal of boxes `(N, 2, 2)` or `(N, 4)`, corners.
 
@@ -64,6 +65,7 @@ def mpii_head_size(headboxes: ArrayT) -> ArrayT:
     return same_kind(headboxes, size)
 
 
+@explained
 def mpii_pckh(
     pred: ArrayT, target: Array, head_size: Array, *, visible: Array | None = None, threshold: float = 0.5,
     convention: str = "weighted",
@@ -115,6 +117,7 @@ def mpii_pckh(
     return {**_rows(values, skeleton, {"Head": ("head_top",)}), "Total": mean}
 
 
+@explained
 def lsp_pck(
     pred: ArrayT, target: Array, *, visible: Array | None = None, threshold: float = 0.2
 ) -> dict[str, float]:  # fmt: skip
@@ -148,6 +151,7 @@ def lsp_pck(
     return {**_rows(values, skeleton, {"Head": ("neck", "head_top")}), "Total": labelled_mean(values, counted)}
 
 
+@explained
 def lsp_pcp(
     pred: ArrayT, target: Array, *, visible: Array | None = None, threshold: float = 0.5, loose: bool = False
 ) -> dict[str, float]:
@@ -181,6 +185,7 @@ def lsp_pcp(
     return {**table, "Total": float(values.mean())}
 
 
+@explained
 def flic_pck(
     pred: ArrayT, target: Array, *, torso_box: Array | None = None, skeleton: str | Skeleton = "flic11",
     visible: Array | None = None, threshold: float = 0.2, back_facing: str | None = None,

@@ -123,9 +123,11 @@ def _find_on_hub(
         try:
             path = Path(huggingface_hub.hf_hub_download(repo, file, revision=revision, cache_dir=cache))
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
+            if not isinstance(error, OSError) or error.errno not in CANNOT_WRITE:
+                raise OSError(f"{one_line(error)}. {elsewhere}") from error
+            if path is None:  # otherwise the file is there, which only newer clients return
                 raise OSError(f"cannot write to the cache {cache} ({error}); pass cache_dir= or set HF_HOME") from error
-            raise OSError(f"{one_line(error)}. {elsewhere}") from error
+    assert path is not None
     # the name in the cache is a link; the file behind it has to go
     return _verify(path, record, f"delete {path.resolve()} to have it downloaded again")
 

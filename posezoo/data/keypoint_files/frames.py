@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,14 @@ def frame_numbers(ids: Sequence[Any], path: Path) -> list[int]:
     distinct = list(dict.fromkeys(ids))
     numbers = _counted(distinct) if texts else [int(number) for number in distinct]
     if numbers is None:
+        counters = [re.findall(r"\d+", Path(name).stem)[-1:] for name in distinct]
+        if all(counters) and len({counter for (counter,) in counters}) < len(distinct):
+            warnings.warn(
+                f"{path}: the frames {printable(distinct[0], 60)} to {printable(distinct[-1], 60)} count more than "
+                "once, as those of several cameras do; they are taken for one video, in the order of their names. Put "
+                "the files of each camera into a folder of its own",
+                stacklevel=2,
+            )
         place = {identity: at for at, identity in enumerate(sorted(distinct, key=natural))}
         return [place[identity] for identity in ids]
     low, count, step = min(numbers), len(numbers), 1

@@ -36,6 +36,8 @@ def read_csv_frames(path: Path) -> Frames:
                     ids.append("/".join(row[:first]))
                     values.append([float(cell or "nan") for cell in row[first:]])
         columns = list(zip(*(levels[level][first:] for level in LEVELS if level in levels), strict=True))
+        if not columns and ids and ";" in ids[0]:
+            raise ValueError("its columns are separated by semicolons; save it with commas, and points in numbers")
         if not {"bodyparts", "coords"} <= set(levels):
             raise ValueError(f"there are no rows bodyparts and coords, but {', '.join(levels) or 'neither'}")
         return _deeplabcut(columns, ids, np.array(values, float), path)
