@@ -21,12 +21,18 @@ Two augmentations model the errors of 2D detectors:
   half of the pieces the nose replaces `neck_nose`; in 40 % the top of the head replaces `head`, in
   10 % the nose does.
 
-`--noise 0 --definition 0` trains on exact keypoints. `--resume` continues after the last complete
+`--noise 0 --definition 0` trains on exact keypoints. Two more make up for motions that are mostly
+walks: `--mixed`, the probability that the limbs of a piece, relative to the trunk, are those of
+another one, each with probability a half; and `--lean`, the standard deviation in degrees of an
+inclination of all pieces.
+
+ `--resume` continues after the last complete
 epoch. The model cards in `posezoo/pretrained` have the commands that trained the weights that ship.
 """
 
 import argparse
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -59,6 +65,12 @@ THORAX, NECK, HEAD, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP = (
 SIDE = torch.tensor([{"left": 1.0, "right": -1.0, "": 0.0}[side] for side in CMU.skeleton.sides])
 FIRST = [min(keypoint, mirror) for keypoint, mirror in enumerate(CMU.skeleton.flip_index)]  # of two
 KINDS = sorted(set(FIRST))
+# bones of each limb, from the trunk outwards
+LIMBS = [
+    [(NAMES.index(f"{side}_{a}"), NAMES.index(f"{side}_{b}")) for a, b in bones]
+    for bones in ([("shoulder", "elbow"), ("elbow", "wrist")], [("hip", "knee"), ("knee", "ankle")])
+    for side in ("left", "right")
+]
 KIND = [KINDS.index(first) for first in FIRST]
 
 
@@ -123,15 +135,15 @@ RECIPES = {
 # ------------------------------------------------------------------------------------------------------------- people
 
 
-def shots(motions: Sequence[Tensor], *, length: int, cameras: int, definition: float) -> list[Video]:
+def shots(motions: Sequence[Tensor], args: argparse.Namespace) -> list[Video]:
     """The videos of an epoch: every piece of every motion, with a random body and cameras."""
     found = []
-    for piece in pieces(motions, length):
-        pose3d = another_body(piece)
+    for piece in mixed(list(pieces(motions, args.piece)), args.mixed):
+        pose3d = leaning(another_body(piece), args.lean)
         if torch.rand(()) < 0.5:
             pose3d = mirrored(pose3d)
-        views = virtual_cameras(pose3d, cameras)
-        observed = as_detected(pose3d, definition) if definition else pose3d
+        views = virtual_cameras(pose3d, args.cameras, height=tuple(args.height))
+        observed = as_detected(pose3d, args.definition) if args.definition else pose3d
         keypoints = views.project(views.world_to_camera(observed[None]))
         truth = views.world_to_camera(pose3d[None])
         truth = truth - truth[:, :, PELVIS, None]
@@ -145,6 +157,41 @@ def pieces(motions: Sequence[Tensor], length: int) -> Iterator[Tensor]:
         spare = min(length, len(pose3d) - length + 1)
         first = int(torch.randint(0, spare, ())) if spare > 1 else 0
         yield from (piece for piece in pose3d[first:].split(length) if len(piece) in (length, len(pose3d)))
+
+
+def mixed(pieces: Sequence[Tensor], probability: float) -> list[Tensor]:
+    """Take limbs of some pieces, relative to the trunk, from another one; the bones keep their lengths."""
+    order = torch.randperm(len(pieces)).tolist()
+    return [
+        mix(piece, pieces[other]) if float(torch.rand(())) < probability else piece
+        for piece, other in zip(pieces, order, strict=True)
+    ]
+
+
+def mix(pose3d: Tensor, other: Tensor) -> Tensor:
+    """Replace half of the limbs by those of the frames of `other`, repeated if there are fewer."""
+    other = other[torch.arange(len(pose3d)) % len(other)]
+    made = pose3d.clone()
+    ours, theirs = trunk_axes(pose3d), trunk_axes(other)
+    for limb in LIMBS:
+        if torch.rand(()) < 0.5:
+            continue
+        for parent, child in limb:
+            bone = theirs @ (other[:, child] - other[:, parent])[..., None]  # in the axes of the trunk
+            length = (pose3d[:, child] - pose3d[:, parent]).norm(dim=-1, keepdim=True)
+            turned = (ours.mT @ bone)[..., 0]
+            made[:, child] = made[:, parent] + length * turned / turned.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+    return made
+
+
+def leaning(pose3d: Tensor, degrees: float) -> Tensor:
+    """Incline a motion about a random horizontal axis through the middle of the pelvis' path."""
+    way, angle = 2 * math.pi * torch.rand(()), math.radians(degrees) * torch.randn(())
+    x, z = angle * way.cos(), angle * way.sin()
+    zero = torch.zeros(())
+    cross = torch.stack([torch.stack([zero, -z, zero]), torch.stack([z, zero, -x]), torch.stack([zero, x, zero])])
+    middle = pose3d[:, PELVIS].mean(dim=0)
+    return (pose3d - middle) @ torch.linalg.matrix_exp(cross).to(pose3d).mT + middle
 
 
 def another_body(pose3d: Tensor) -> Tensor:
@@ -164,7 +211,7 @@ def mirrored(pose3d: Tensor) -> Tensor:
 def as_detected(pose3d: Tensor, definition: float) -> Tensor:
     """Displace keypoints, as if by the joint definitions of another detector."""
     offsets = definition * torch.randn(len(KINDS), 3)[KIND] * torch.stack([SIDE, SIDE**0, SIDE**0], dim=1)
-    trunk = axes(pose3d[:, LEFT_HIP] - pose3d[:, RIGHT_HIP], pose3d[:, THORAX] - pose3d[:, PELVIS])
+    trunk = trunk_axes(pose3d)
     observed = pose3d + torch.einsum("ka,tad->tkd", offsets, trunk)
     skull = axes(pose3d[:, LEFT_SHOULDER] - pose3d[:, RIGHT_SHOULDER], pose3d[:, HEAD] - pose3d[:, NECK])
     nose = pose3d[:, NECK] + NOSE @ skull
@@ -176,6 +223,11 @@ def as_detected(pose3d: Tensor, definition: float) -> Tensor:
     elif for_head < 0.5:
         observed[:, HEAD] = nose
     return observed
+
+
+def trunk_axes(pose3d: Tensor) -> Tensor:
+    """Left, up and front of the trunk: the rows of `(T, 3, 3)`."""
+    return axes(pose3d[:, LEFT_HIP] - pose3d[:, RIGHT_HIP], pose3d[:, THORAX] - pose3d[:, PELVIS])
 
 
 def uniform(low: float, high: float, *size: int) -> Tensor:
@@ -205,7 +257,7 @@ class CutMotions(Dataset[Batch]):
         args = self.args
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(args.seed + SEEDS * epoch)  # of the CPU only
-            videos = shots(self.motions, length=args.piece, cameras=args.cameras, definition=args.definition)
+            videos = shots(self.motions, args)
         self.windows = Windows(videos, length=self.frames, stride=STRIDE, skip_short=True)
 
     def __len__(self) -> int:
@@ -301,6 +353,11 @@ def main(arguments: list[str] | None = None) -> dict[str, Errors]:
     paper.add_argument("--final", type=float, help="final learning rate, as a factor of the initial one")
     parser.add_argument("--noise", type=float, default=15, metavar="PX", help="maximum sigma of the noise")
     parser.add_argument("--definition", type=float, default=25, metavar="MM", help="sigma of the offsets")
+    parser.add_argument("--mixed", type=float, default=0.0, help="probability of limbs of another piece")
+    parser.add_argument("--lean", type=float, default=0.0, metavar="DEGREES", help="sigma of the inclination")
+    parser.add_argument(
+        "--height", type=float, nargs=2, default=(500.0, 2200.0), metavar=("LOW", "HIGH"), help="mm, of the cameras"
+    )
     parser.add_argument("--fps", type=float, nargs="+", default=(50, 25), help="the motions at each of these rates")
     parser.add_argument("--piece", type=int, default=81, help="frames of a piece of a motion")
     parser.add_argument("--cameras", type=int, default=2, help="for each piece")

@@ -108,7 +108,7 @@ def encode(
             profile = profile * ((at - cell[..., axis, None]).abs() <= reach)
         profiles.append(profile)
     rows = profiles[1] * (weights > 0)[..., None]  # here, because a factor of the maps costs as much as the maps
-    room = large_empty((*points.shape[:2], *size), rows)
+    room = large_empty(weights.shape + torch.Size(size), rows)
     heatmaps = torch.mul(rows[..., :, None], profiles[0][..., None, :], out=room)
     if floor:
         heatmaps = heatmaps * (heatmaps >= floor)

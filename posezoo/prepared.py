@@ -166,7 +166,8 @@ class PackedConvolution(nn.Module):
         self.weight, self.bias = reorder(conv.weight, *self.geometry, size), conv.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.run(x, self.weight, self.bias, *self.geometry, "none", [], "")
+        output: Tensor = self.run(x, self.weight, self.bias, *self.geometry, "none", [], "")
+        return output
 
 
 def _can_pack(device: torch.device, dtype: torch.dtype) -> bool:

@@ -230,6 +230,34 @@ def test_a_mirrored_person_turns_the_other_way(walk):
     assert_close(mirrored(walk)[:, H36M.index("left_wrist"), 1], walk[:, H36M.index("right_wrist"), 1])
 
 
+def test_limbs_are_those_of_another_person(walk):
+    """The other walks the other way and lifts an arm: limbs keep their lengths, relative to the trunk
+    they point like the other's.
+    """
+    example = load_example("train_lifter")
+    torch.manual_seed(0)
+    other = example.leaning(walk.flip(0)[: len(walk) // 2] * torch.tensor([-1.0, 1.0, -1.0]), 40.0)
+    lengths = [float(bone_length_error(example.leaning(walk, 30.0), walk).max())]
+    assert not torch.equal(example.leaning(walk, 30.0), walk)
+    changed = set()
+    for _ in range(8):
+        made = example.mix(walk, other)
+        lengths.append(float(bone_length_error(made, walk).max()))
+        moved = (made - walk).abs().amax(dim=(0, 2)) > 1
+        changed |= {H36M.keypoints[index] for index in moved.nonzero()[:, 0].tolist()}
+        if moved[H36M.index("left_knee")]:
+            hip, knee = H36M.index("left_hip"), H36M.index("left_knee")
+            ours, theirs = (
+                torch.nn.functional.normalize(
+                    (example.trunk_axes(p) @ (p[:, knee] - p[:, hip])[..., None])[..., 0], dim=1
+                )
+                for p in (made, other[torch.arange(len(walk)) % len(other)])
+            )
+            assert_close(ours, theirs, atol=1e-3, rtol=0)
+    assert max(lengths) < 0.1
+    assert changed == {f"{side}_{joint}" for side in ("left", "right") for joint in ("knee", "ankle", "elbow", "wrist")}
+
+
 def test_detectors_mean_other_points_of_the_same_body(walk):
     example = load_example("train_lifter")
     standing = walk[:1].expand(2, -1, -1)

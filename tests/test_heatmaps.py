@@ -227,9 +227,9 @@ def test_dark_agrees_with_loops_over_its_formulas():
     heatmaps, _ = encode(scattered(1, 6, margin=6), size=(32, 24), stride=8.0, method="gaussian")
     stretched = heatmaps[:, :3].roll(1, dims=-1) + 0.6 * heatmaps[:, :3].roll(1, dims=-2)  # a diagonal: dxy counts
     noisy = heatmaps + 0.05 * torch.rand(heatmaps.shape, dtype=torch.float64, generator=generator)
-    # values below the logarithm's bound beside the peak, where the scale of the smoothed map counts
-    rough = torch.randn(heatmaps.shape, dtype=torch.float64, generator=generator)
-    maps = torch.cat([heatmaps, stretched, noisy, rough], dim=1)
+    # smoothed values below 0 beside the peak, where the scale counts, which a hill elsewhere decides
+    spikes = heatmaps**8 + 0.9 * heatmaps.roll(12, dims=-1) - 0.08
+    maps = torch.cat([heatmaps, stretched, noisy, spikes], dim=1)
     found, _ = decode(maps, stride=1, method="dark")
     expected = torch.tensor([reference_dark.decode(one.numpy()) for one in maps[0]], dtype=torch.float64)
     cells = decode(maps, stride=1, method="argmax")[0][0]

@@ -147,12 +147,12 @@ def test_registered_skeletons_are_saved_in_full(tmp_path):
     config = read_config(folder)
     config["kwargs"]["skeleton"] = "mouse5"  # as an earlier posezoo saved it
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="unknown skeleton 'mouse5'.*register_skeleton adds one"):
+    with pytest.raises(ValueError, match=r"unknown skeleton 'mouse5'.*register_skeleton adds one"):
         posezoo.from_pretrained(folder)
 
 
-NETWORKS = ("cpm_9x9_4s", "deeppose", "hourglass_2", "hourglass52", "hrnet_w18", "ief", "martinez", "posernn_cnn", "rpsm",
-            "seq2seq3d", "simple_baseline_lite", "temporal_conv_27", "tompson_mpii")  # fmt: skip
+NETWORKS = ("cpm_9x9_4s", "deeppose", "hourglass_2", "hourglass52", "hrnet_w18", "ief", "martinez", "posernn_cnn",
+            "rpsm", "seq2seq3d", "simple_baseline_lite", "temporal_conv_27", "tompson_mpii")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -19,6 +19,7 @@ EXPECTED = {  # pixels of the photograph, in the order of JOINTS
     "deeppose": [(317, 253), (341, 195), (304, 199), (322, 195), (321, 167)],
     "ief": [(327, 249), (353, 183), (296, 199), (315, 178), (333, 153)],
     "hourglass_1": [(332, 263), (307, 184), (297, 184), (297, 184), (297, 149)],
+    "hrnet_w18": [(315, 254), (329, 188), (296, 174), (309, 168), (302, 148)],
     "cpm_vgg_6s": [(325, 250), (322, 181), (302, 184), (312, 171), (302, 128)],
     "tompson_mpii": [(314, 266), (334, 186), (294, 186), (314, 166), (314, 127)],
 }
@@ -37,14 +38,14 @@ def test_weights_work_now(name):
 
 
 def test_every_file_is_small():
-    assert sum(record.size for record in LSPET_NETWORKS) < 52e6
+    assert sum(record.size for record in LSPET_NETWORKS) < 54e6
 
 
 def test_the_architecture_stays_the_papers():
     assert posezoo.create("hourglass_1").num_features == 256
 
 
-@pytest.mark.parametrize(("name", "sibling"), [("hourglass_4", "hourglass_1"), ("hrnet_w18", "hrnet_w48")])
+@pytest.mark.parametrize(("name", "sibling"), [("hourglass_4", "hourglass_1"), ("deeppose_flic", "deeppose")])
 def test_names_without_weights_point_to_their_siblings(name, sibling):
     with pytest.raises(ValueError, match=rf"weights for {name}\. The nearest that posezoo can fetch: {sibling}\."):
         posezoo.create(name, pretrained=True)

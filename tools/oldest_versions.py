@@ -18,15 +18,13 @@ TESTS = ("tests/test_geometry.py", "tests/test_heatmaps.py", "tests/test_losses.
          "tests/test_weights.py", "tests/test_hub.py", "tests/test_prediction.py", "tests/test_viz.py",
          "tests/models/test_hrnet.py", "tests/models/test_martinez.py",
          "tests/models/test_simple_baseline.py")  # fmt: skip
-# what the oldest torch and timm go with, of packages that they bring themselves
-WITH = {"2.4": ("torchvision==0.19.0",)}
 
 
 def oldest(requirements: list[str]) -> list[str]:
     """Turn lower bounds into exact versions.
 
-    >>> oldest(["torch>=2.4", "numpy>=1.26.4", "mkdocs>=1.6,<2"])
-    ['torch==2.4.0', 'numpy==1.26.4', 'mkdocs==1.6.0']
+    >>> oldest(["torch>=2.10", "numpy>=1.26.4", "mkdocs>=1.6,<2"])
+    ['torch==2.10.0', 'numpy==1.26.4', 'mkdocs==1.6.0']
     """
     pinned = []
     for requirement in requirements:
@@ -54,8 +52,6 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="print the versions and stop")
     args = parser.parse_args()
     pinned = oldest(dependencies((ROOT / "pyproject.toml").read_text(encoding="utf-8")))
-    torch = next(name.partition("==")[2] for name in pinned if name.startswith("torch=="))
-    pinned += WITH.get(torch.rpartition(".")[0], ())
     print("\n".join(pinned), flush=True)
     if args.list:
         return 0

@@ -31,7 +31,7 @@ CACHED=("${PEOPLE[@]}" "${BACKBONE[@]}" --freeze-backbone --cache 4)
 POSERNN=("${CACHED[@]}" --augment --features "$OUT/posernn_features" --batch-size 100)
 # labels and crops of the shipped network, for small networks
 TAUGHT=(--teacher simple_baseline_lite.lsp14_192x192 --renders "$OUT/renders" --copies 2 --crop-size 128 128
-  --crops "$OUT/crops_128" --batch-size 16 --epochs 1)
+  --crops "$OUT/crops_128" --batch-size 16)
 
 landmarks() { $TEACHER_PYTHON tools/label_with_teacher.py --data "$LSPET" --output "$OUT/landmarks.npz"; }
 renders() {
@@ -60,17 +60,17 @@ ief() {
     --epochs-per-step 0 0 0 1 --draws 1 --output "$OUT/ief"
 }
 cpm_vgg_6s() {
-  $PYTHON examples/train_cpm.py "${PEOPLE[@]}" "${TAUGHT[@]}" --model cpm_vgg_6s --width 64 --stages 3 --size 96 96 \
+  $PYTHON examples/train_cpm.py "${PEOPLE[@]}" "${TAUGHT[@]}" --epochs 1 --model cpm_vgg_6s --width 64 --stages 3 --size 96 96 \
     --adam --lr 1e-3 --craft "${CRAFT:-craft_mlt_25k.pth}" --output "$OUT/cpm_vgg_6s"
 }
 taught() { # name, options
-  $PYTHON examples/train_heatmap.py "${PEOPLE[@]}" "${TAUGHT[@]}" --model "$1" --lr 1.5e-3 --ema 0.99 --output "$OUT/$1" \
+  $PYTHON examples/train_heatmap.py "${PEOPLE[@]}" "${TAUGHT[@]}" --model "$1" --lr 1.5e-3 --output "$OUT/$1" \
     "${@:2}"
 }
-hourglass_1() { taught hourglass_1 --width 128 --size 128 128; }
-hrnet_w18() { taught hrnet_w18 --width 12 --size 96 96; }
+hourglass_1() { taught hourglass_1 --width 128 --size 128 128 --ema 0.998 --epochs 3; }
+hrnet_w18() { taught hrnet_w18 --width 16 --size 96 96 --ema 0.998 --epochs 5; }
 tompson_mpii() {
-  $PYTHON examples/train_tompson.py "${PEOPLE[@]}" "${TAUGHT[@]}" --phase coarse --width 32 --fc-width 128 --window 20 \
+  $PYTHON examples/train_tompson.py "${PEOPLE[@]}" "${TAUGHT[@]}" --epochs 1 --phase coarse --width 32 --fc-width 128 --window 20 \
     --size 128 128 --adam --lr 1e-3 --output "$OUT/tompson_mpii"
 }
 

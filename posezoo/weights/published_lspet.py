@@ -111,6 +111,17 @@ LSPET_NETWORKS: tuple[Weights, ...] = (
         paper="https://arxiv.org/abs/1603.06937",
     ),
     trained_on_lspet(
+        "hrnet_w18",
+        "lspet_96x96",
+        "79ddbe108cb79a82761d3b72ccb2c47e2598d4565fde83ff9d811d29b9fa23c3",
+        15_129_952,
+        0.358,
+        kwargs={"width": 16},
+        data=TAUGHT,
+        data_license=TAUGHT_LICENSE,
+        paper="https://arxiv.org/abs/1902.09212",
+    ),
+    trained_on_lspet(
         "cpm_vgg_6s",
         "lspet_96x96",
         "5f3f15e9d759cdf3d10ebc141709c1adb496630169b983cc2c9f86e95f917ef0",
