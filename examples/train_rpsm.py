@@ -26,14 +26,16 @@ A small run without a GPU: `--size 96 96`, in the first step `--width 32 --adam 
 second `--hidden 256 --batch-size 8 --final-rate 0.02 --cache features`, which stores all features.
 `--resume` continues both steps.
 
-The default weights have the heatmaps of a trained 2D network as features, and no first step:
+The default weights have the heatmaps of a trained 2D network as features, and no first step. To
+the rendered clips `--without-images` adds clips of heatmaps that are drawn from keypoints; see
+`heatmap_clips.py`. The card of the weights has both commands, for one stage and then three:
 
     python examples/train_rpsm.py --phase poses --trunk simple_baseline_lite.people_192x192 \
-        --backbone tf_efficientnet_lite2 --size 192 192 --width 64 --hidden 512 --body body \
+        --backbone tf_efficientnet_lite2 --size 192 192 --width 96 --hidden 512 --adapt code --body body \
         --motions asfamc.zip bvh.zip cmu_actions_bvh.zip --fps 10 2 25 --shares 54 26 20 \
-        --backgrounds lspet/images --train-images 1 7000 7501 9500 --videos 5000 --augment \
-        --cache features --mixed-precision bf16 --batch-size 8 --epochs 12 --final-rate 0.02 \
-        --output runs/rpsm
+        --backgrounds lspet/images --train-images 1 7000 7501 9500 --videos 6000 --augment \
+        --cache features --without-images 80000 --epoch-size 21000 --mixed-precision bf16 --batch-size 16 \
+        --weight-decay 0 --stages 1 --epochs 8 --final-rate 0.02 --output runs/rpsm
 """
 
 import argparse

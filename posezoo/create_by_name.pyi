@@ -167,6 +167,7 @@ def create(
 def create(
     model_name: Literal[
         "hrnet_w18",
+        "hrnet_w18.lspet_96x96",
         "hrnet_w32",
         "hrnet_w32.aic_256x192",
         "hrnet_w32.coco_256x192",

@@ -12,11 +12,11 @@ from posezoo.images import load_image
 
 PHOTO = Path(__file__).parents[1] / "docs" / "images" / "street.jpg"
 EXPECTED = {  # mm from the pelvis: x right, y down, z forward; as measured when the weights were made
-    "head": (-166, -723, -126),
-    "left_shoulder": (75, -483, -24),
-    "right_shoulder": (-272, -386, -100),
-    "right_knee": (32, 391, -94),
-    "right_ankle": (134, 764, 41),
+    "head": (-157, -747, -138),
+    "left_shoulder": (58, -471, -53),
+    "right_shoulder": (-253, -384, -78),
+    "right_knee": (88, 372, -61),
+    "right_ankle": (264, 751, 40),
 }
 BOX = [273.15, 129.99, 417.36, 384.04]  # COCO's annotation of image 234748
 

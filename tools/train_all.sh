@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Train the weights that posezoo ships, in order; those of RPSM have commands of their own, on their card.
+# Train the weights that posezoo ships, in order.
 #
 #     LSPET=lspet BODY=body MOTIONS="asfamc.zip bvh.zip cmu_actions_bvh.zip" OUT=runs tools/train_all.sh [STEP ...]
 #
 # Steps, in order; without arguments all of them run:
 #
 #     landmarks renders default_128 default_192 posernn_attention posernn_lstm posernn_cnn deeppose ief
-#     cpm_vgg_6s hourglass_1 tompson_mpii hrnet_w18 martinez seq2seq3d temporal_conv_27
+#     cpm_vgg_6s hourglass_1 tompson_mpii hrnet_w18 rpsm_one rpsm martinez seq2seq3d temporal_conv_27
 #
 # A step that was finished is skipped, one that was interrupted is continued, one that fails ends the queue.
 # $OUT/log.txt has the times and the last scores of each step, $OUT/STEP.log its output.
@@ -60,8 +60,8 @@ ief() {
     --epochs-per-step 0 0 0 1 --draws 1 --output "$OUT/ief"
 }
 cpm_vgg_6s() {
-  $PYTHON examples/train_cpm.py "${PEOPLE[@]}" "${TAUGHT[@]}" --epochs 1 --model cpm_vgg_6s --width 64 --stages 3 --size 96 96 \
-    --adam --lr 1e-3 --craft "${CRAFT:-craft_mlt_25k.pth}" --output "$OUT/cpm_vgg_6s"
+  $PYTHON examples/train_cpm.py "${PEOPLE[@]}" "${TAUGHT[@]}" --epochs 1 --model cpm_vgg_6s --width 64 \
+    --stages 3 --size 96 96 --adam --lr 1e-3 --craft "${CRAFT:-craft_mlt_25k.pth}" --output "$OUT/cpm_vgg_6s"
 }
 taught() { # name, options
   $PYTHON examples/train_heatmap.py "${PEOPLE[@]}" "${TAUGHT[@]}" --model "$1" --lr 1.5e-3 --output "$OUT/$1" \
@@ -70,9 +70,20 @@ taught() { # name, options
 hourglass_1() { taught hourglass_1 --width 128 --size 128 128 --ema 0.998 --epochs 3; }
 hrnet_w18() { taught hrnet_w18 --width 16 --size 96 96 --ema 0.998 --epochs 5; }
 tompson_mpii() {
-  $PYTHON examples/train_tompson.py "${PEOPLE[@]}" "${TAUGHT[@]}" --epochs 1 --phase coarse --width 32 --fc-width 128 --window 20 \
-    --size 128 128 --adam --lr 1e-3 --output "$OUT/tompson_mpii"
+  $PYTHON examples/train_tompson.py "${PEOPLE[@]}" "${TAUGHT[@]}" --epochs 1 --phase coarse --width 32 \
+    --fc-width 128 --window 20 --size 128 128 --adam --lr 1e-3 --output "$OUT/tompson_mpii"
 }
+
+stages() { # name, options
+  # shellcheck disable=SC2086
+  $PYTHON examples/train_rpsm.py --phase poses --trunk simple_baseline_lite.people_192x192 \
+    --backbone tf_efficientnet_lite2 --size 192 192 --width 96 --hidden 512 --adapt code --body "$BODY" \
+    --motions $MOTIONS --fps 10 2 25 --shares 54 26 20 --backgrounds "$LSPET/images" \
+    --train-images 1 7000 7501 9500 --videos 6000 --augment --cache "$OUT/rpsm_features" --without-images 80000 \
+    --mixed-precision bf16 --batch-size 16 --weight-decay 0 --final-rate 0.02 --resume --output "$OUT/$1" "${@:2}"
+}
+rpsm_one() { stages rpsm_one --stages 1 --epochs 8 --epoch-size 21000 --lr 1e-3; }
+rpsm() { stages rpsm --stages 3 --start "$OUT/rpsm_one/model" --epochs 2 --epoch-size 8000 --lr 2.5e-4; }
 
 lifter() { # name, options
   # shellcheck disable=SC2086
@@ -83,7 +94,7 @@ seq2seq3d() { lifter seq2seq3d --width 512 --dropout 0.1 --epochs 24 --batch-siz
 temporal_conv_27() { lifter temporal_conv_27 --width 512 --epochs 30 --batch-size 256 --final 0.01; }
 
 STEPS=(landmarks renders default_128 default_192 posernn_attention posernn_lstm posernn_cnn deeppose ief
-  cpm_vgg_6s hourglass_1 tompson_mpii hrnet_w18 martinez seq2seq3d temporal_conv_27)
+  cpm_vgg_6s hourglass_1 tompson_mpii hrnet_w18 rpsm_one rpsm martinez seq2seq3d temporal_conv_27)
 
 scores() { # of the last evaluation of a step
   local file

@@ -84,7 +84,7 @@ from posezoo.registry import register_model
 STRIDE = 8  # of the trunk
 REDUCTIONS = (8, 16, 32)  # strides of a timm backbone's feature maps that the neck merges
 HEATMAPS_STRIDE, HEATMAPS_MULTIPLE = 4, 32  # of Simple Baselines' heatmaps; of its input's sides
-HEATMAPS_SCALE = 1.0  # of the heatmaps as features
+HEATMAPS_SCALE = 20.0  # Gaussians have a root mean square of about 0.05 over 24 x 24 cells; the stages expect 1
 GREY = 0.5  # subtracted from images (the authors' code)
 FRAMES_TOGETHER = 8  # in the trunk, by `predict`
 
