@@ -1,22 +1,26 @@
-"""Compare networks of posezoo with MediaPipe Pose in one table, on people whom none of ours was trained on.
+"""Compare networks of posezoo with MediaPipe Pose in one table, on people not trained on.
 
     OMP_NUM_THREADS=1 python examples/compare.py --lspet lspet --photos photos --mediapipe mediapipe/bin/python
 
-| data | people | correct keypoints, per cent of the annotated ones |
+| data | people | a keypoint is correct |
 |---|---|---|
 | `--lspet`: `joints.mat`, `images/` | of images 7001 to 7500 | within 0.2 of the torso (PCK@0.2, as `evaluate.py`) |
-| `--photos`: `images/`, COCO's `person_keypoints.json` | all | within 0.2 of the root of the person's area |
+| `--photos`: `images/`, COCO's `person_keypoints.json` | all | within 0.2 of the root of the segment's area |
 
-Every method gets the true box of each person, and then the photograph alone. People whom it does not find count as
-wrong; of the people whom it finds in a photograph, each is compared with one annotated person, so that most are
-correct. Networks of posezoo average with the mirror image where they have boxes. MediaPipe gets the crop of the box
-times 1.5; its own detector of people works in that, too, from a confidence of 0.1 instead of 0.5.
+The table has the share of the annotated keypoints that are correct. Every method gets the true box
+of each person, and then the photograph alone. The keypoints of people whom it does not find are
+wrong; each person whom it finds in a photograph is compared with one annotated person, so that the
+most keypoints are correct. Networks of posezoo average with the mirror image where they have boxes.
+MediaPipe gets the crop of the box times 1.5; its own detector of people works in that, too, from a
+confidence of 0.1 instead of 0.5.
 
-Methods without LSP's neck and top of the head get them from shoulders, hips, ears and nose, by three coefficients that
-are fitted to LSPET's images 1 to 200. The table has the 12 joints of arms and legs apart, which need no such fit.
+Methods without LSP's neck and top of the head get them from shoulders, hips, ears and nose, by
+three coefficients that are fitted to LSPET's images 1 to 200. The table has the 12 joints of arms
+and legs apart, which need no such fit.
 
-`--mediapipe` is the Python with mediapipe, see `compare_mediapipe.py`; models that it does not have are left out.
-Images per second are those of one core, from the file to the keypoints, in the processor's time.
+`--mediapipe` is the Python with mediapipe, see `compare_mediapipe.py`; models that it does not have
+are left out. Images per second are those of one core, from the file to the keypoints, in the
+processor's time.
 """
 
 import argparse
@@ -32,7 +36,6 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from train_default import AGREEMENT, agreement
 
 import posezoo
 from posezoo.data import COCO, LSP
@@ -40,6 +43,7 @@ from posezoo.metrics import torso_diameter
 from posezoo.skeletons import Skeleton, convert, get_skeleton
 
 from data_sources import People
+from train_default import AGREEMENT, agreement
 
 NETWORK = "simple_baseline_lite.people_192x192"  # the default network, with COCO's keypoints and LSP's
 BODY = LSP.skeleton.keypoints[:12]
@@ -53,7 +57,7 @@ Job = tuple[str, list[float] | None]  # a photograph, and a person's box in it
 
 
 class Truth(NamedTuple):
-    """Annotated people, the photograph of each, and the length (N,) in pixels that errors are fractions of."""
+    """Annotated people, the photograph of each, and the pixels `(N,)` that errors are divided by."""
 
     people: People
     paths: list[str]
@@ -61,7 +65,7 @@ class Truth(NamedTuple):
 
 
 class Method(NamedTuple):
-    """`run` returns the keypoints (n, K, 2) of the people of every job, and the processor's seconds."""
+    """`run` returns the keypoints `(n, K, 2)` of every job's people, and the processor's seconds."""
 
     name: str
     skeleton: Skeleton
@@ -119,14 +123,14 @@ def jobs_of(test: Truth, boxed: bool) -> list[Job]:
 
 
 def head_vectors(points: Tensor, skeleton: Skeleton) -> tuple[Tensor, ...]:
-    """Middle of the shoulders, and the ways `(N, 2)` from the hips to there, from there to ears and to the nose."""
+    """Middle of the shoulders, and the ways `(N, 2)` from hips to it, and from it to ears and nose."""
     pairs = ([skeleton.index(f"{side}_{part}") for side in ("left", "right")] for part in ("shoulder", "hip", "ear"))
     shoulders, hips, ears = (points[:, pair].mean(dim=1) for pair in pairs)
     return shoulders, shoulders - hips, ears - shoulders, points[:, skeleton.index("nose")] - shoulders
 
 
 def fit_head(method: Method, test: Truth) -> Tensor:
-    """Three coefficients of neck and top of the head, from people whose body is found where it is annotated."""
+    """Three coefficients of neck and top of the head, from people whose body is found correctly."""
     found, _ = method.run(jobs_of(test, boxed=True))
     points = torch.stack([one[0] if len(one) else torch.zeros(len(method.skeleton), 2) for one in found])
     body, _ = convert(points, method.skeleton, BODY)
@@ -150,7 +154,7 @@ def in_skeleton(points: Tensor, method: Method, target: Skeleton, head: Tensor |
 
 
 def matched(found: Sequence[Tensor], test: Truth, jobs: Sequence[Job]) -> Tensor:
-    """Keypoints `(N, K, 2)` of the annotated people among those found by each job; NaN for people not found."""
+    """Keypoints `(N, K, 2)` of the annotated people among those found; NaN for people not found."""
     people = test.people
     pred = torch.full_like(people.keypoints, torch.nan)
     if jobs[0][1] is not None:

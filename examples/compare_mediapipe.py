@@ -1,14 +1,15 @@
-"""MediaPipe's 33 landmarks of photographs, or of boxes in them, for `compare.py`, which starts it.
+"""MediaPipe's 33 landmarks of photographs, or of boxes in them, for `compare.py`.
 
     python examples/compare_mediapipe.py JOBS RESULT --model full --confidence 0.5
 
-It runs in an environment of its own: `pip install "mediapipe==0.10.21" "numpy<2" pillow`. That package has the full
-model; `pose_landmark_heavy.tflite` and `pose_landmark_lite.tflite` are in npm's package `@mediapipe/pose` and belong in
-the folder `mediapipe/modules/pose_landmark` of the environment.
+It runs in an environment of its own: `pip install "mediapipe==0.10.21" "numpy<2" pillow`. That
+package has the full model; `pose_landmark_heavy.tflite` and `pose_landmark_lite.tflite` are in
+npm's package `@mediapipe/pose` and belong in the folder `mediapipe/modules/pose_landmark` of the
+environment.
 
-JOBS is a json list of `[path, box]`, with a box (x1, y1, x2, y2) in pixels, or null for the whole photograph. RESULT is
-an .npz of `keypoints` (N, 33, 2), pixels of the photographs, NaN where nobody was found, and `seconds`, the processor's
-from the files to the keypoints.
+JOBS is a json list of `[path, box]`, with a box (x1, y1, x2, y2) in pixels, or null for the whole
+photograph. RESULT is an .npz of `keypoints` (N, 33, 2), pixels of the photographs, NaN where nobody
+was found, and `seconds`, the processor's from the files to the keypoints.
 """
 
 import argparse

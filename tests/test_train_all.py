@@ -3,6 +3,7 @@ what is done and stops at a failure.
 """
 
 import argparse
+import functools
 import os
 import re
 import subprocess
@@ -13,7 +14,6 @@ from running_examples import load_example
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "tools" / "train_all.sh"
-CARDS = sorted((ROOT / "posezoo" / "pretrained").glob("*/README.md"))
 
 
 def queue(tmp_path, *steps, **environment):
@@ -28,9 +28,9 @@ class Parsed(Exception):
     """Raised in place of a training."""
 
 
-def parse(command, monkeypatch):
-    """Load the script of a command, and give its parser the arguments: an unknown one ends the test."""
-    script, *arguments = command
+@pytest.fixture
+def parse(monkeypatch, lspet):
+    """Give the arguments of a command to the parser of its script; an unknown one exits."""
     original = argparse.ArgumentParser.parse_args
 
     def parse_only(parser, given):
@@ -38,39 +38,47 @@ def parse(command, monkeypatch):
         raise Parsed
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_only)
-    with pytest.raises(Parsed):
-        load_example(f"../{script.removesuffix('.py')}").main(arguments)
+    monkeypatch.chdir(lspet.parent)
+    load = functools.cache(load_example)
+
+    def parse(script, *arguments):
+        with pytest.raises(Parsed):
+            load(f"../{script.removesuffix('.py')}").main(list(arguments))
+
+    return parse
 
 
-STEPS = 20
-
-
-@pytest.mark.parametrize("step", range(STEPS))
-def test_the_scripts_understand_the_queue(step, lspet, tmp_path, monkeypatch):
+def test_the_scripts_understand_the_queue(lspet, tmp_path, parse):
     done = queue(tmp_path, RUN="echo", PYTHON="echo", LSPET=str(lspet))
     assert done.returncode == 0, done.stderr
     commands = done.stdout.splitlines()
-    assert len(commands) == STEPS
-    parse(commands[step].split(), monkeypatch)
+    steps = re.search(r"STEPS=\((.*?)\)", SCRIPT.read_text(), flags=re.DOTALL)[1].split()
+    assert len(commands) == len(steps)
+    for command in commands:
+        parse(*command.split())
 
 
-@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.parent.name)
-def test_the_scripts_understand_the_commands_of_the_cards(card, lspet, monkeypatch):
-    monkeypatch.chdir(lspet.parent)  # its folder is called lspet, as on the cards
-    text = card.read_text(encoding="utf-8")
-    for section in ("Use", "Metrics", "Limits", "Training"):
-        assert f"\n## {section}\n" in text
-    assert "Licence of the weights: " in text
-    assert "mean" in text
-    for picture in re.findall(r"!\[.*\]\((.*)\)", text):
-        assert (card.parent / picture).is_file()
-    code = text.partition("\n## Training\n")[2].partition("```bash\n")[2].partition("```")[0].replace("\\\n", " ")
-    shared = re.search(r'^options="(.*)"\n', code)
-    commands = [line for line in code.splitlines() if not line.startswith("options=")]
-    assert commands
-    for line in commands:
-        words = (line.replace("$options", shared[1]) if shared else line).split()
-        parse(words[next(at for at, word in enumerate(words) if word.endswith(".py")) :], monkeypatch)
+def test_the_scripts_understand_the_commands_of_the_cards(parse):
+    for card in sorted((ROOT / "posezoo" / "pretrained").glob("*/README.md")):
+        text = card.read_text(encoding="utf-8")
+        for part in (
+            "\n## Use\n",
+            "\n## Metrics\n",
+            "\n## Limits\n",
+            "\n## Training\n",
+            "Licence of the weights: ",
+            "mean",
+        ):
+            assert part in text, card
+        for picture in re.findall(r"!\[.*\]\((.*)\)", text):
+            assert (card.parent / picture).is_file()
+        code = re.search(r"\n## Training\n.*?```bash\n(.*?)```", text, flags=re.DOTALL)[1].replace("\\\n", " ")
+        options = re.search(r'^options="(.*)"\n', code)
+        lines = code[options.end() :] if options else code
+        for line in lines.splitlines():
+            words = line.replace("$options", options[1] if options else "").split()
+            for start in [at for at, word in enumerate(words) if word.endswith(".py")]:
+                parse(*words[start:])
 
 
 def test_finished_steps_are_skipped_and_a_failure_ends_the_queue(tmp_path):

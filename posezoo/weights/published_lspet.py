@@ -102,9 +102,9 @@ LSPET_NETWORKS: tuple[Weights, ...] = (
     trained_on_lspet(
         "hourglass_1",
         "lspet_128x128",
-        "a976fe896bee072d9e9f798848ee1c902c1f30fa337f226d7254e4548d57629e",
-        1_955_096,
-        0.146,
+        "115016746ee8ab7e79d0962bb014abe80d7e01341aa46704336945e501164c58",
+        1_956_608,
+        0.291,
         kwargs={"width": 128},
         data=TAUGHT,
         data_license=TAUGHT_LICENSE,
