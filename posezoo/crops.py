@@ -215,7 +215,7 @@ def detected_boxes(
 
 
 def check_boxes(boxes: Any, height: int, width: int) -> Tensor:
-    """Return the boxes of an image of `height` x `width` as a tensor `(N, 4)`; else a ValueError."""
+    """Return the boxes of an image of `height` x `width` as a tensor `(N, 4)`, or raise."""
     try:
         numbers = np.asarray(boxes.detach().cpu() if isinstance(boxes, Tensor) else boxes)
     except (TypeError, ValueError) as error:
@@ -340,7 +340,7 @@ class Network:
 
     @torch.no_grad()
     def _run(self, call: Any, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-        """Predict in eval mode for each batch: keypoints `(N, K, 2)`, scores `(N, K)` on the CPU."""
+        """Predict in eval mode, by batch: keypoints `(N, K, 2)` and scores `(N, K)`, on the CPU."""
         model, target, parts = self.model, next(self.model.parameters()), []
         bf16 = self.precision == "bf16"
         with eval_mode(model), contextlib.nullcontext() if self.prepare else unprepared():

@@ -418,4 +418,4 @@ def _load(path: Path) -> dict[str, Any]:
             for name, array in variables.items()
             if not name.startswith("__") and isinstance(array, np.ndarray)
         }
-    raise ValueError(f"{path}: expected arrays in .npy, .npz or .mat; keypoints of videos are for the metrics in 2D")
+    raise ValueError(f"{path}: expected .json, .npy, .npz or .mat, or keypoints of a video in .json, .csv or .h5")

@@ -79,7 +79,7 @@ class PersonNetwork(nn.Module):
         nn.init.constant_(self.sides[-1].bias, math.log(USUAL_SIDE / STRIDE))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits of the middles `(B, 1, H/8, W/8)` and sides `(B, 4, H/8, W/8)` in pixels."""
+        """Return logits of the middles `(B, 1, H/8, W/8)`, and sides `(B, 4, H/8, W/8)`, pixels."""
         maps = list(self.backbone(self.normalize(image)))
         features = self.neck([*maps, self.coarse(maps[-1])])
         return self.middles(features), STRIDE * self.sides(features).float().clamp(max=6).exp()

@@ -535,7 +535,7 @@ def test_without_transformers(monkeypatch):
 
 @pytest.mark.parametrize("name", ["yolox", "hf-hub:", "detector.pt", "https://example.org/detector", ""])
 def test_names_of_unknown_form_are_refused(name):
-    with pytest.raises(ValueError, match=r"expected FILE\.onnx, hf-hub:org/name or local-dir:/path"):
+    with pytest.raises(ValueError, match=r"expected default, FILE\.onnx, hf-hub:org/name or local-dir:/path"):
         load_detector(name)
 
 

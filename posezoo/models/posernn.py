@@ -494,5 +494,5 @@ def posernn_lstm(**kwargs: Any) -> PoseLSTM:
 
 @register_model
 def posernn_attention(**kwargs: Any) -> PoseAttentionLSTM:
-    """One keypoint per step of a two-layer LSTM 128 wide with attention, 15.5 million parameters."""
+    """A keypoint per step of a two-layer LSTM of 128 units, attention; 15.5 million parameters."""
     return PoseAttentionLSTM(**kwargs)
