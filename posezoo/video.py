@@ -311,7 +311,6 @@ class VideoWriter:
         context.color_range = LIMITED_RANGE
 
 
-@explained
 def write_video(path: str | Path, frames: Iterable[Any], fps: float) -> None:
     """Write frames to an MP4 file, one at a time; see `VideoWriter`.
 

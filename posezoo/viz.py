@@ -412,7 +412,6 @@ def pose3d_pictures(
     return draw()
 
 
-@explained
 def save_gif(path: str | Path, pictures: Iterable[Any], *, fps: float = 25.0) -> Path:
     """Write an endlessly repeating animated GIF, with 256 colours per frame.
 
@@ -440,6 +439,8 @@ def save_gif(path: str | Path, pictures: Iterable[Any], *, fps: float = 25.0) ->
 
     if not 0 < fps < math.inf:
         raise ValueError(f"fps: expected a positive number, got {fps}")
+    if not isinstance(pictures, Iterable):
+        raise ValueError(f"pictures: expected several, got {type(pictures).__name__}")
     path, clock, before = Path(path), 0.0, None
     # frame by frame: Pillow's own writer collects all frames in memory
     with replacing(path) as part, part.open("wb") as file:

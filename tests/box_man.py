@@ -92,9 +92,9 @@ def write_body(folder, width=0.5):
                 rig[name][which] = {"strategy": "CUBE", "cube_name": f"joint-{name}-{which}"}
             up = np.array([0, 0.1, 0])
             box(vertices, groups.setdefault(f"joint-{name}-{which}", []), point - up, point + up, 0.1)
-    for side, x in (("l", 0.2), ("r", -0.2)):
-        eye = np.array([x, 7.8, 0.6])
-        box(vertices, groups.setdefault(f"helper-{side}-eye", []), eye - up, eye + up, 0.1)
+    for side, x in (("l", 0.25), ("r", -0.25)):  # at the height of the crown, where corners are the ears
+        eye = np.array([x, 8.4, 0.5])
+        box(vertices, groups.setdefault(f"helper-{side}-eye", []), eye, eye + up, 0.05)
     lines = [f"v {x:.5f} {y:.5f} {z:.5f}" for x, y, z in vertices]
     for group, quads in groups.items():
         lines += [f"g {group}", *("f " + " ".join(f"{corner + 1}/1" for corner in quad) for quad in quads)]

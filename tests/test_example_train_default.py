@@ -1,27 +1,15 @@
 """The default network's training: labels of a teacher, renders with faces, and its 19 keypoints."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 import scipy.io
 import torch
-from box_man import box, write_body, write_motions
+from box_man import write_body, write_motions
 from running_examples import load_example, write_lspet
 from torch.testing import assert_close
 
 import posezoo
 from posezoo.skeletons import get_skeleton
-
-TOOLS = Path(__file__).parents[1] / "tools"
-
-
-def load_tool(name):
-    spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -56,27 +44,14 @@ def landmarks(photographs, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def body(tmp_path_factory):
-    """The man of boxes, with eyes at the height of his crown, where he has corners for ears."""
-    folder = write_body(tmp_path_factory.mktemp("people") / "body")
-    lines = (folder / "base.obj").read_text().splitlines()
-    vertices, first = [], sum(line.startswith("v ") for line in lines)
-    more = []
-    for side, x in (("l", 0.25), ("r", -0.25)):
-        quads = []
-        box(vertices, quads, np.array([x, 8.4, 0.5]), np.array([x, 8.5, 0.5]), 0.05)
-        more += [f"g helper-{side}-eye"]
-        more += ["f " + " ".join(f"{first + corner + 1}/1" for corner in quad) for quad in quads]
-    at = next(number for number, line in enumerate(lines) if line.startswith("g "))
-    eyes = [f"v {x:.5f} {y:.5f} {z:.5f}" for x, y, z in vertices]
-    (folder / "base.obj").write_text("\n".join([*lines[:at], *eyes, *lines[at:], *more]))
-    return folder
+    return write_body(tmp_path_factory.mktemp("people") / "body")
 
 
 @pytest.fixture(scope="module")
 def renders(body, tmp_path_factory):
     folder = tmp_path_factory.mktemp("renders")
     motions = write_motions(folder / "motions")
-    load_tool("render_people").main([
+    load_example("render_people").main([
         "--body", str(body), "--motions", str(motions), "--output", str(folder / "out"), "--count", "6", "--size", "64",
         "--processes", "1",
     ])  # fmt: skip
@@ -99,7 +74,7 @@ def test_rendered_people_have_bodies_and_faces(renders):
 
 
 def test_the_face_is_found_on_the_body_at_rest(body):
-    tool = load_tool("render_people")
+    tool = load_example("render_people")
     man = tool.Body(body)
     points, directions = tool.face_points(man, man.vertices)
     nose, left_eye, right_eye, left_ear, right_ear = points
@@ -174,7 +149,7 @@ def test_train_default_writes_three_networks(example, photographs, landmarks, re
 
 
 def test_the_teacher_predicts_upright_crops_in_pixels_of_the_photograph(photographs, tmp_path, monkeypatch):
-    tool = load_tool("label_with_teacher")
+    tool = load_example("../tools/label_with_teacher")
 
     class Landmark:
         def __init__(self, x, y, z=0.0):
@@ -206,7 +181,7 @@ def test_the_teacher_predicts_upright_crops_in_pixels_of_the_photograph(photogra
 
 
 def test_upright_turns_the_torso_upwards():
-    tool = load_tool("label_with_teacher")
+    tool = load_example("../tools/label_with_teacher")
     keypoints = np.zeros((14, 2))
     keypoints[[2, 3]], keypoints[[8, 9]] = [[10, 40], [10, 60]], [[90, 40], [90, 60]]  # lying, head to the right
     matrix = tool.upright(keypoints, np.arange(14) > 1)

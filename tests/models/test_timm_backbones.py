@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 import posezoo
 from posezoo.backbones import ExtendedConv, extend_first_conv, load_backbone, timm_backbone
+from posezoo.models.rpsm import HEATMAPS_SCALE
 from posezoo.refinement import whole_image
 
 RESNET, MOBILE = "test_resnet.r160_in1k", "mobilenetv3_small_050"
@@ -226,7 +227,7 @@ def test_features_of_rpsm_can_be_the_heatmaps_of_simple_baselines(source):
         features, heatmaps = model.forward_features(clip), source(clip[0])
     assert (model.num_features, features.shape) == (17, (1, 5, 17, 8, 12))
     top_left = heatmaps[..., :2, :2].mean(dim=(-2, -1))
-    assert_close(features[0, ..., 0, 0], top_left)
+    assert_close(features[0, ..., 0, 0], HEATMAPS_SCALE * top_left)
     model.freeze_trunk()
     assert {key.split(".")[0] for key, p in model.named_parameters() if p.requires_grad} == {
         "specialised", "adaption", "recurrent",
