@@ -8,6 +8,7 @@ network.
 import collections
 import functools
 import itertools
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "simple_baseline_lite"
 BATCH_SIZE = {"cpu": 16}  # crops; larger batches are no faster on a CPU and report progress more rarely
 GPU_BATCH_SIZE = 64
+HUMAN = {"left_shoulder", "right_shoulder", "left_hip", "right_hip"}  # keypoints of networks for people
+BYSTANDER = 0.5  # people of less than this part of the largest one's size do not count
 AHEAD = 2  # images of a list that threads load while the network runs
 IMAGES_TOGETHER = 2**29  # bytes of the images that wait for their second pass
 SMOOTHING = ("one-euro",)
@@ -99,7 +102,8 @@ def predict(
     Without boxes and a detector an image has one person, who is found in two passes. The first
     crops the whole image. The second crops the bounding box of the keypoints whose score is at
     least 0.3 of the highest. Its prediction is returned, unless its mean score is less than half of
-    that of the first. On LSPET images 7001 to 7500 this raises PCK@0.2 from 0.437 to 0.622.
+    that of the first. On LSPET images 7001 to 7500 this raises PCK@0.2 from 0.437 to 0.622. Where a
+    single image, not a list, seems to hold several people, a warning says so.
 
     Args:
         images: an image, or a list or tuple of them. An image is a path; a PIL image; an array
@@ -181,7 +185,32 @@ def predict(
     results = with_progress(stream, len(items), progress, "image")
     # the caller holds the images anyway, so People may remember them
     everyone = [replace(people, image=item) for people, item in zip(results, items, strict=True)]
-    return everyone if several else everyone[0]
+    if several:
+        return everyone
+    if boxes is None and detector is None and second_pass:
+        warn_of_several(images, everyone[0])
+    return everyone[0]
+
+
+def warn_of_several(image: Any, people: People) -> None:
+    """Warn where one person was predicted in an image that seems to hold several.
+
+    Examples:
+        >>> import numpy as np
+        >>> image = np.zeros((120, 90, 3), np.uint8)
+        >>> warn_of_several(image, predict(image, second_pass=False))  # nobody
+    """
+    if people.skeleton is None or not set(people.skeleton.keypoints) >= HUMAN:
+        return
+    [(boxes, _)] = _detector_by_name(DEFAULT, "cpu")([image])
+    sizes = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt()
+    count = int((sizes >= BYSTANDER * sizes.max()).sum()) if len(sizes) else 0
+    if count > 1:
+        warnings.warn(
+            f"{count} people seem to be in the image, and one is predicted; find them with detector='default' (in the "
+            "shell --detector default), or give their boxes. second_pass=False leaves this check out",
+            stacklevel=3,
+        )
 
 
 @overload

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command_line import run
 from torch.testing import assert_close
 
 import posezoo
@@ -101,6 +102,29 @@ def test_where_nobody_is_found_there_is_one_person_as_without_a_detector():
     assert nobody.box_scores is None
     assert somebody.box_scores is not None
     np.testing.assert_allclose(nobody.keypoints, alone.keypoints, atol=1e-3)
+
+
+def test_a_group_of_which_one_is_predicted_is_warned_of(recwarn):
+    group, man = IMAGES / "group.jpg", IMAGES / "street.jpg"
+    dog = posezoo.create("simple_baseline_lite", skeleton=["left_paw", "right_paw"], num_keypoints=2)
+    with pytest.warns(UserWarning, match=r"^[34] people seem to be in the image, and one is predicted; .*boxes"):
+        assert len(posezoo.predict(group)) == 1
+    for quiet in (
+        lambda: posezoo.predict(man),
+        lambda: posezoo.predict([group]),
+        lambda: posezoo.predict(group, second_pass=False),
+        lambda: posezoo.predict(group, boxes=GROUP[:1]),
+        lambda: posezoo.predict(group, detector="default"),
+        lambda: posezoo.predict(group, dog),
+    ):
+        recwarn.clear()
+        quiet()
+        assert not [warning for warning in recwarn if "people seem" in str(warning.message)]
+
+
+def test_the_command_line_warns_of_a_group(capsys):
+    assert "people seem to be in the image" in run(capsys, "predict", IMAGES / "group.jpg")[2]
+    assert "people seem to be" not in run(capsys, "predict", IMAGES / "group.jpg", IMAGES / "street.jpg")[2]
 
 
 def test_whole_images_need_no_detector(monkeypatch):

@@ -64,7 +64,7 @@ def _predict_images(
     paths: Sequence[Any], options: argparse.Namespace, targets: dict[Any, Path], write: Write, first: int
 ) -> int:
     """Predict for images and return how many could not be read."""
-    from posezoo.prediction import predict_stream
+    from posezoo.prediction import predict_stream, warn_of_several
     from posezoo.progress import say, with_progress
     from posezoo.writing import save_image
 
@@ -77,6 +77,8 @@ def _predict_images(
             errors += 1
             say(f"posezoo: {people}", sys.stderr)
             continue
+        if len(paths) == 1 and options.second_pass and not (options.box or options.detector or options.quiet):
+            warn_of_several(path, people)
         confident = int((people.scores >= options.threshold).sum())
         line = f"{path}: {len(people)} box{'es' * (len(people) != 1)}, {confident} of {people.scores.size} keypoints"
         if path in targets:
