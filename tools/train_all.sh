@@ -71,7 +71,7 @@ taught() { # name, options
 hourglass_1() { taught hourglass_1 --width 128 --size 128 128 --ema 0.998 --epochs 3; }
 hrnet_w18() { taught hrnet_w18 --width 16 --size 96 96 --ema 0.998 --epochs 5; }
 tompson_mpii() {
-  $PYTHON examples/train_tompson.py "${PEOPLE[@]}" "${TAUGHT[@]}" --epochs 1 --phase coarse --width 32 \
+  $PYTHON examples/train_tompson.py "${PEOPLE[@]}" "${TAUGHT[@]}" --epochs 3 --phase coarse --width 32 \
     --fc-width 128 --window 20 --size 128 128 --adam --lr 1e-3 --output "$OUT/tompson_mpii"
 }
 

@@ -135,9 +135,9 @@ LSPET_NETWORKS: tuple[Weights, ...] = (
     trained_on_lspet(
         "tompson_mpii",
         "lspet_128x128",
-        "ecfdaa1383a6ff4ceed18330d43a6dcce0cb30998f321ee2c58bccbe84029532",
-        1_160_888,
-        0.135,
+        "237a72b787dc9479ae8700b48b17a8b56a6a7279cbf3ae571d6672627f0f539c",
+        1_162_528,
+        0.186,
         kwargs={"width": 32, "fc_width": 128, "crop": 20, "fine": False},
         data=TAUGHT,
         data_license=TAUGHT_LICENSE,
