@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from posezoo.person_detector import STRIDE
@@ -151,7 +150,7 @@ class Composites(Dataset[dict[str, Any]]):
         canvas.pixels[place] = np.asarray(filled)
         canvas.doubt[place][v:v2, u:u2] = DOUBTFUL
         placed = (box - np.array([x, y, x, y])) * scale + np.array([left, top, left, top])
-        add(canvas, placed, tile, outlined=False)
+        add(canvas, placed, tile)
 
     def _paste(self, canvas: Canvas, random: np.random.Generator) -> None:
         """Paste rendered people, alone or in a row of similar sizes."""
@@ -232,7 +231,7 @@ def split(size: int, count: int, random: np.random.Generator) -> list[tuple[int,
     return tiles
 
 
-def add(canvas: Canvas, box: np.ndarray, tile: tuple[int, int, int, int], *, outlined: bool) -> None:
+def add(canvas: Canvas, box: np.ndarray, tile: tuple[int, int, int, int]) -> None:
     """Add the person of a tile; around it the picture is certain, as the box has one person."""
     left, top, right, bottom = tile
     shown = np.clip(box, [left, top, left, top], [right, bottom, right, bottom])
@@ -242,7 +241,7 @@ def add(canvas: Canvas, box: np.ndarray, tile: tuple[int, int, int, int], *, out
     canvas.doubt[y1:y2, x1:x2] = CERTAIN
     canvas.owner[y1:y2, x1:x2] = len(canvas.boxes)
     canvas.boxes.append(shown)
-    canvas.outlined.append(outlined)
+    canvas.outlined.append(False)
     canvas.sizes.append(float(np.prod(box[2:] - box[:2])))
 
 
@@ -263,15 +262,3 @@ def labels(canvas: Canvas) -> list[np.ndarray]:
             x1, y1, x2, y2 = visible.astype(int)
             canvas.doubt[y1:y2, x1:x2] = IGNORED
     return boxes
-
-
-def drawn(sample: dict[str, Any]) -> Tensor:
-    """Picture `(3, H, W)` uint8 of a sample with its boxes, for a look at the data."""
-    image = (sample["image"] * 255).to(torch.uint8).clone()
-    for x1, y1, x2, y2 in sample["boxes"][~sample["boxes"].isnan().any(dim=1)].round().long().tolist():
-        side = image.shape[-1] - 1
-        x1, y1, x2, y2 = (min(max(value, 0), side) for value in (x1, y1, x2 - 1, y2 - 1))
-        colour = torch.tensor([255, 0, 0], dtype=torch.uint8)[:, None]
-        image[:, y1 : y2 + 1, x1] = image[:, y1 : y2 + 1, x2] = colour
-        image[:, y1, x1 : x2 + 1] = image[:, y2, x1 : x2 + 1] = colour
-    return image

@@ -116,6 +116,5 @@ def views(clips: Clips, random: np.random.Generator, count: int, skeleton: Skele
 
     visible = torch.cat([torch.ones(pose3d.shape[:3], dtype=torch.bool), seen], dim=2)
     source = (*get_skeleton("h36m17").keypoints, *FACE)
-    points, known = convert(points, source, skeleton, torch.ones_like(visible))
-    _, seen = convert(points.new_zeros(*visible.shape, 2), source, skeleton, visible)
-    return points.float(), known & seen, (pose3d - pose3d[:, :, :1]).float()
+    points, visible = convert(points, source, skeleton, visible)
+    return points.float(), visible, (pose3d - pose3d[:, :, :1]).float()

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 import posezoo
-from posezoo.detectors import box_nms
+from posezoo.detectors import OWN_OVERLAP, box_nms
 from posezoo.geometry import box_iou
 from posezoo.person_detector import STRIDE, PersonNetwork, boxes_of, cell_middles
 
@@ -150,7 +150,7 @@ def evaluation(accelerator: Any, model: PersonNetwork, loader: DataLoader) -> di
         for boxes, scores in model.decode(middles, sides.float()):
             chosen = scores > 0.05
             boxes, scores = boxes[chosen].clamp(0, batch["image"].shape[-1]), scores[chosen]
-            kept = box_nms(boxes, scores, threshold=0.6)
+            kept = box_nms(boxes, scores, threshold=OWN_OVERLAP)
             found.append((boxes[kept], scores[kept]))
         truth += [boxes[boxes.isfinite().all(dim=1)] for boxes in batch["boxes"]]
     report = box_ap(found, truth)

@@ -267,12 +267,11 @@ def make_videos(
     if args.backgrounds:
         images = photographs(args.backgrounds, args.train_images)
         shape |= {**VARIED, "backgrounds": images, "photographed": PHOTOGRAPHED}
-    shares = args.shares or [1] * len(args.fps)
     sets: list[Any] = []
-    for number, ((takes, held_out), share) in enumerate(zip(recordings, shares, strict=True)):
+    for number, ((takes, held_out), share) in enumerate(zip(recordings, args.shares, strict=True)):
         if not number:  # all possible test videos are equally likely, as in the tables of docs/results.md
             sets.append(Clips(held_out, body, count=args.test_videos, seed=TEST, sampling="proportional", **shape))
-        count = round(args.videos * share / sum(shares))
+        count = round(args.videos * share / sum(args.shares))
         sets.append(Clips(takes, body, count=count, seed=TRAINING + RATES * number, **shape))
     if args.cache:
         model.eval()
@@ -287,11 +286,10 @@ def without_images(
     args: argparse.Namespace, recordings: Recordings, body: Body, keypoints: Skeleton
 ) -> list[HeatmapClips]:
     """Clips of heatmaps that are drawn from keypoints, in the shares of the rendered ones."""
-    shares = args.shares or [1] * len(args.fps)
     shape: dict[str, Any] = {**VARIED, "size": args.size[0], "length": args.video_length, "mixed": MIXED}
     sets = []
-    for number, ((takes, _), share) in enumerate(zip(recordings, shares, strict=True)):
-        count = round(args.without_images / CAMERAS * share / sum(shares))
+    for number, ((takes, _), share) in enumerate(zip(recordings, args.shares, strict=True)):
+        count = round(args.without_images / CAMERAS * share / sum(args.shares))
         clips = Clips(takes, body, count=count, seed=WITHOUT_IMAGES + RATES * number, **shape)
         cells = args.size[0] // STRIDE
         options: dict[str, Any] = {"cameras": CAMERAS, "cells": cells, "scale": HEATMAPS_SCALE}
@@ -423,6 +421,7 @@ def main(arguments: list[str] | None = None) -> Report:
         parser.error(f"--phase {phase} needs --{needed}")
     if args.shares and len(args.shares) != len(args.fps):
         parser.error(f"--shares: expected one per rate of --fps, {len(args.fps)}, got {len(args.shares)}")
+    args.shares = args.shares or [1] * len(args.fps)
     if args.augment and not args.backbone:
         parser.error("--augment: name the network of the heatmaps with --backbone")
     if args.without_images and not args.backbone:

@@ -24,3 +24,11 @@ def lspet(tmp_path):
     from running_examples import write_lspet
 
     return write_lspet(tmp_path / "lspet")
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """The same, once for all tests of a file; they only read it."""
+    from running_examples import write_lspet
+
+    return write_lspet(tmp_path_factory.mktemp("lspet") / "lspet")

@@ -5,7 +5,7 @@ import pytest
 import scipy.io
 import torch
 from box_man import write_body, write_motions
-from running_examples import load_example, write_lspet
+from running_examples import load_example
 from torch.testing import assert_close
 
 import posezoo
@@ -15,11 +15,6 @@ from posezoo.skeletons import get_skeleton
 @pytest.fixture(scope="module")
 def example():
     return load_example("train_default")
-
-
-@pytest.fixture(scope="module")
-def photographs(tmp_path_factory):
-    return write_lspet(tmp_path_factory.mktemp("lspet") / "lspet")
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from running_examples import load_example, write_lspet
+from running_examples import load_example
 from torch.testing import assert_close
 
 from posezoo.person_detector import PersonNetwork, boxes_of
@@ -16,11 +16,6 @@ SIDE = 48  # pixels of a render
 @pytest.fixture(scope="module")
 def example():
     return load_example("train_detector")
-
-
-@pytest.fixture(scope="module")
-def photographs(tmp_path_factory):
-    return write_lspet(tmp_path_factory.mktemp("lspet") / "lspet")
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +80,9 @@ def test_hidden_people_have_no_box(photographs):
 
     canvas = Canvas(np.zeros((96, 96, 3), np.uint8), np.zeros((96, 96), np.uint8), np.full((96, 96), -1, np.int16))
     whole = (0, 0, 96, 96)
-    add(canvas, np.array([10.0, 10, 50, 90]), whole, outlined=False)
-    add(canvas, np.array([5.0, 5, 60, 70]), whole, outlined=False)  # in front of three quarters of the first
-    add(canvas, np.array([80.0, 10, 120, 90]), whole, outlined=False)  # cut off at the right
+    add(canvas, np.array([10.0, 10, 50, 90]), whole)
+    add(canvas, np.array([5.0, 5, 60, 70]), whole)  # in front of three quarters of the first
+    add(canvas, np.array([80.0, 10, 120, 90]), whole)  # cut off at the right
     boxes = labels(canvas)
     assert [box.tolist() for box in boxes] == [[5, 5, 60, 70], [80, 10, 96, 90]]
     assert (canvas.doubt == IGNORED).sum() == 40 * 20  # what is seen of the first

@@ -5,6 +5,7 @@ Their files are in the package. They have sizes, widths or backbones of their ow
 the model cards beside them state how they were trained.
 """
 
+import functools
 from typing import Any
 
 from posezoo.weights.record import Weights
@@ -40,6 +41,9 @@ def trained_on_lspet(architecture: str, tag: str, sha256: str, size: int, pck: f
             **fields,
         }
     )
+
+
+taught = functools.partial(trained_on_lspet, data=TAUGHT, data_license=TAUGHT_LICENSE)
 
 
 LSPET_NETWORKS: tuple[Weights, ...] = (
@@ -99,48 +103,40 @@ LSPET_NETWORKS: tuple[Weights, ...] = (
         },
         paper="https://arxiv.org/abs/1507.06550",
     ),
-    trained_on_lspet(
+    taught(
         "hourglass_1",
         "lspet_128x128",
         "115016746ee8ab7e79d0962bb014abe80d7e01341aa46704336945e501164c58",
         1_956_608,
         0.291,
         kwargs={"width": 128},
-        data=TAUGHT,
-        data_license=TAUGHT_LICENSE,
         paper="https://arxiv.org/abs/1603.06937",
     ),
-    trained_on_lspet(
+    taught(
         "hrnet_w18",
         "lspet_96x96",
         "79ddbe108cb79a82761d3b72ccb2c47e2598d4565fde83ff9d811d29b9fa23c3",
         15_129_952,
         0.358,
         kwargs={"width": 16},
-        data=TAUGHT,
-        data_license=TAUGHT_LICENSE,
         paper="https://arxiv.org/abs/1902.09212",
     ),
-    trained_on_lspet(
+    taught(
         "cpm_vgg_6s",
         "lspet_96x96",
         "5f3f15e9d759cdf3d10ebc141709c1adb496630169b983cc2c9f86e95f917ef0",
         8_841_750,
         0.205,
         kwargs={"width": 64, "num_stages": 3},
-        data=TAUGHT,
-        data_license=TAUGHT_LICENSE,
         paper="https://arxiv.org/abs/1602.00134",
     ),
-    trained_on_lspet(
+    taught(
         "tompson_mpii",
         "lspet_128x128",
         "237a72b787dc9479ae8700b48b17a8b56a6a7279cbf3ae571d6672627f0f539c",
         1_162_528,
         0.186,
         kwargs={"width": 32, "fc_width": 128, "crop": 20, "fine": False},
-        data=TAUGHT,
-        data_license=TAUGHT_LICENSE,
         paper="https://arxiv.org/abs/1411.4280",
     ),
 )
