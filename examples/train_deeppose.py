@@ -187,10 +187,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Report]:
     people = people_of(args, recipe)
     previous: DeepPose | None = None
     for stage in range(1, args.stages + 1):
-        # a later stage has one sample per keypoint, so that fewer people make up the same batch, unless a row of the
-        # cached features is one sample
-        count = len(people[0].people.skeleton)
-        batch_size = args.batch_size if stage == 1 or args.cache else max(1, args.batch_size // count)
+        batch_size = args.batch_size if args.cache else people_together(args, stage, people)
         options_of_stage = {**vars(args), "output": args.output / f"stage{stage}", "batch_size": batch_size}
         if args.features:
             options_of_stage["features"] = args.features / f"stage{stage}"
@@ -202,6 +199,11 @@ def main(arguments: list[str] | None = None) -> dict[str, Report]:
         print(f"{name:>10}  PCK@0.2 {report['pck@0.2']:.3f}  {pcp}error {report['error_percent']:.2f} % of the body")
     (args.output / "stages.json").write_text(json.dumps(reports, indent=1))
     return reports
+
+
+def people_together(args: argparse.Namespace, stage: int, people: tuple[Cropped, Cropped]) -> int:
+    """People of a batch: a later stage has one sample per keypoint of each."""
+    return args.batch_size if stage == 1 else max(1, args.batch_size // len(people[0].people.skeleton))
 
 
 def train_stage(
@@ -239,12 +241,13 @@ def train_stage(
         measured = DataLoader(
             loaders[0].dataset, PREDICT_BATCH, num_workers=args.workers, sampler=some, collate_fn=collate
         )
-        found = predictions(model.to(device), measured)
-        model.measure(stage, *(found["pred"][stage - 2], found["keypoints"], found["visible"]))
+        found = predictions(previous.to(device), measured)
+        model.measure(stage, *(found["pred"][-1], found["keypoints"], found["visible"]))
         if not args.cache:
             loss = partial(later_stage_loss, stage=stage, network=model)
     if args.cache:
-        loaders = cached(args, model, stage, loaders[0]), loaders[1]
+        described = {**vars(args), "batch_size": people_together(args, stage, people)}
+        loaders = cached(args, model, stage, loaders_of(argparse.Namespace(**described), *people)[0]), loaders[1]
     parameters = [*model.trunks[stage - 1].parameters(), *model.heads[stage - 1].parameters()]
     optimizer: torch.optim.Optimizer = torch.optim.Adagrad(parameters, lr=args.lr)
     schedule: Any = constant

@@ -28,6 +28,7 @@ finds the step.
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -98,6 +99,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--epochs-per-step", type=int, nargs="+", help="one number per correction")
     parser.add_argument("--draws", type=int, help="corrections of a person in an epoch. Defaults to all of them")
     parser.add_argument("--optimizer", choices=("sgd", "adamw"))
+    parser.add_argument("--init", type=Path, help="checkpoint of the same network to start from")
     add_options(parser, cache=False)
     args, recipe = parse(parser, "ief", arguments)
     check_options(parser, args)
@@ -125,6 +127,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             model.backbone.get_submodule(model.first_conv).more.requires_grad_(True)
             if not torch.cuda.is_available():
                 keep_depthwise_in_float32(model.backbone)
+        if args.init:
+            posezoo.load_checkpoint(model, args.init)
         model.set_initial_pose(poses, people.visible)
         pool = Pool(train_loader.dataset, model.initial_pose, steps, model.max_step, args.draws)
         pool_loader = DataLoader(

@@ -36,6 +36,18 @@ def test_train_ief_runs_stops_and_goes_on_in_the_next_step(example, lspet, tmp_p
     assert (model.initial_pose != posezoo.create("ief").initial_pose[:14]).all()  # the median went with it
 
 
+def test_train_ief_starts_from_a_checkpoint(example, lspet, tmp_path):
+    torch.manual_seed(5)
+    before = posezoo.create("ief", num_keypoints=14, skeleton="lsp14", num_steps=2)
+    posezoo.save_pretrained(before, tmp_path / "before")
+    arguments = ["--data", str(lspet), "--train-images", "5", "6", "--val-images", "7", "8", "--workers", "0"]
+    arguments += ["--batch-size", "2", "--epochs-per-step", "0", "1", "--output", str(tmp_path / "run"), "--lr", "0"]
+    example.main([*arguments, "--init", str(tmp_path / "before" / "model.safetensors")])
+    after = posezoo.create(f"local-dir:{tmp_path / 'run' / 'model'}", pretrained=True)
+    for name, weight in before.named_parameters():
+        assert torch.equal(weight, after.get_parameter(name)), name
+
+
 def test_curriculum_is_the_papers_or_the_released_models(example):  # specs/models2d_a.md 4.5
     assert list(example.curriculum([3, 3, 3, 3])) == [(1, 3, 1.0), (2, 3, 1.0), (3, 3, 1.0), (4, 3, 0.1)]
     released = list(example.curriculum([6, 6, 6, 9]))
