@@ -12,6 +12,7 @@ the training videos. `--models` takes names and, as `local-dir:runs/lifter/model
 """
 
 import argparse
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from posezoo.metrics import mpjpe, mpjve, pa_mpjpe
 HELD_OUT = ("03", "07", "29", "45", "114", "soccer", "directing_traffic")
 MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"MPJPE": mpjpe, "PA-MPJPE": pa_mpjpe, "MPJVE": mpjve}
 FILTERS: dict[str, Callable[[Tensor], Tensor]] = {" + mean filter": mean_filter, " + median filter": median_filter}
+
+HEIGHT = (500.0, 2200.0)  # mm above the ground, of the cameras
 
 Video = dict[str, Any]
 Errors = dict[str, float]
@@ -56,14 +59,36 @@ def split(videos: Sequence[Video], held_out: Iterable[str]) -> tuple[list[Video]
     return train, test
 
 
-def filmed(videos: Iterable[Video], cameras: int) -> list[Video]:
-    """Project whole videos with fixed cameras, distant enough to mostly keep the person in view."""
+def filmed(
+    videos: Iterable[Video], cameras: int, *, lean: float = 0.0, height: tuple[float, float] = HEIGHT
+) -> list[Video]:
+    """Project whole videos with fixed cameras, distant enough to mostly keep the person in view.
+
+    Args:
+        videos: of `read`.
+        cameras: per video.
+        lean: standard deviation in degrees of an inclination of each video.
+        height: range of the cameras' heights, mm above the ground.
+    """
     generator = torch.Generator().manual_seed(0)
     shots = []
     for video in videos:
-        views = virtual_cameras(video["pose3d"], cameras, distance=(4000.0, 7000.0), generator=generator)
+        if lean:
+            video = {**video, "pose3d": leaning(video["pose3d"], lean, generator)}
+        views = virtual_cameras(video["pose3d"], cameras, distance=(4000.0, 7000.0), height=height, generator=generator)
         shots += project_videos(video, views)
     return shots
+
+
+def leaning(pose3d: Tensor, degrees: float, generator: torch.Generator | None = None) -> Tensor:
+    """Incline a motion about a random horizontal axis through the middle of the pelvis' path."""
+    way = 2 * math.pi * torch.rand((), generator=generator)
+    angle = math.radians(degrees) * torch.randn((), generator=generator)
+    x, z = angle * way.cos(), angle * way.sin()
+    zero = torch.zeros(())
+    cross = torch.stack([torch.stack([zero, -z, zero]), torch.stack([z, zero, -x]), torch.stack([zero, x, zero])])
+    middle = pose3d[:, PELVIS].mean(dim=0)
+    return (pose3d - middle) @ torch.linalg.matrix_exp(cross).to(pose3d).mT + middle
 
 
 @torch.no_grad()
@@ -151,13 +176,17 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[float, Errors]]:
     parser.add_argument("--models", nargs="+", required=True)
     parser.add_argument("--held-out", nargs="+", default=HELD_OUT, metavar="NAME", help="subjects, or starts of names")
     parser.add_argument("--cameras", type=int, default=2, help="per video")
+    parser.add_argument("--lean", type=float, default=0.0, metavar="DEGREES", help="sigma of the people's inclination")
+    parser.add_argument(
+        "--height", type=float, nargs=2, default=HEIGHT, metavar=("LOW", "HIGH"), help="mm, of the cameras"
+    )
     parser.add_argument("--noise", type=float, nargs="+", default=(0, 5, 10, 15, 20), metavar="PX")
     parser.add_argument("--fps", type=float, default=50)
     parser.add_argument("--flip", action="store_true", help="average with the prediction for mirrored keypoints")
     args = parser.parse_args(arguments)
 
     train, test = split(read(args.data, args.fps), args.held_out)
-    videos = filmed(test, args.cameras)
+    videos = filmed(test, args.cameras, lean=args.lean, height=tuple(args.height))
     print(f"{len(test)} videos, {args.cameras} cameras, {sum(len(v['pose3d']) for v in videos)} poses", flush=True)
     means = evaluate_mean_pose(train, test)
     rows: dict[str, dict[float, Errors]] = {name: dict.fromkeys(args.noise, row) for name, row in means.items()}

@@ -32,7 +32,6 @@ epoch. The model cards in `posezoo/pretrained` have the commands that trained th
 
 import argparse
 import json
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -48,7 +47,20 @@ from posezoo.data import CMU, Windows, virtual_cameras
 from posezoo.data.mocap import resample
 from posezoo.losses import pose_distance, pose_mse, smooth_pose_mse
 
-from evaluate_lifters import HELD_OUT, NAMES, PELVIS, Errors, Video, axes, evaluate, filmed, read, split
+from evaluate_lifters import (
+    HEIGHT,
+    HELD_OUT,
+    NAMES,
+    PELVIS,
+    Errors,
+    Video,
+    axes,
+    evaluate,
+    filmed,
+    leaning,
+    read,
+    split,
+)
 from training import Batch, train
 
 STRIDE = 5  # frames from one window to the next, since neighbouring windows are nearly the same
@@ -182,16 +194,6 @@ def mix(pose3d: Tensor, other: Tensor) -> Tensor:
             turned = (ours.mT @ bone)[..., 0]
             made[:, child] = made[:, parent] + length * turned / turned.norm(dim=-1, keepdim=True).clamp_min(1e-6)
     return made
-
-
-def leaning(pose3d: Tensor, degrees: float) -> Tensor:
-    """Incline a motion about a random horizontal axis through the middle of the pelvis' path."""
-    way, angle = 2 * math.pi * torch.rand(()), math.radians(degrees) * torch.randn(())
-    x, z = angle * way.cos(), angle * way.sin()
-    zero = torch.zeros(())
-    cross = torch.stack([torch.stack([zero, -z, zero]), torch.stack([z, zero, -x]), torch.stack([zero, x, zero])])
-    middle = pose3d[:, PELVIS].mean(dim=0)
-    return (pose3d - middle) @ torch.linalg.matrix_exp(cross).to(pose3d).mT + middle
 
 
 def another_body(pose3d: Tensor) -> Tensor:
@@ -356,7 +358,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Errors]:
     parser.add_argument("--mixed", type=float, default=0.0, help="probability of limbs of another piece")
     parser.add_argument("--lean", type=float, default=0.0, metavar="DEGREES", help="sigma of the inclination")
     parser.add_argument(
-        "--height", type=float, nargs=2, default=(500.0, 2200.0), metavar=("LOW", "HIGH"), help="mm, of the cameras"
+        "--height", type=float, nargs=2, default=HEIGHT, metavar=("LOW", "HIGH"), help="mm, of the cameras"
     )
     parser.add_argument("--fps", type=float, nargs="+", default=(50, 25), help="the motions at each of these rates")
     parser.add_argument("--piece", type=int, default=81, help="frames of a piece of a motion")

@@ -17,6 +17,7 @@ import posezoo
 from posezoo.metrics import bone_length_error, limb_angle_error
 
 H36M = posezoo.get_skeleton("h36m17")
+PELVIS, HEAD = H36M.index("pelvis"), H36M.index("head")
 RECORDING = Path(__file__).parents[2] / "shared" / "data" / "pose2sim"
 # a person who stands and looks along z, mm: middle and left, the right side is its mirror image
 STANDING = {
@@ -228,6 +229,21 @@ def test_a_mirrored_person_turns_the_other_way(walk):
     assert_close(mirrored(mirrored(walk)), walk)
     assert (mirrored(walk)[:, H36M.index("left_shoulder"), 0] > 0).all()  # still to the left of who looks along z
     assert_close(mirrored(walk)[:, H36M.index("left_wrist"), 1], walk[:, H36M.index("right_wrist"), 1])
+
+
+def test_people_are_filmed_leaning_and_from_other_heights(walk):
+    """Leaning bodies keep their bones, twice the same ones; without lean the motion stays."""
+    filmed = load_example("evaluate_lifters").filmed
+    video = {"name": "walk", "pose3d": walk, "fps": 50.0}
+    (plain,), (leaning,), (again,), (above,) = (
+        filmed([video], 1, **options) for options in ({}, {"lean": 30.0}, {"lean": 30.0}, {"height": (6000.0, 6001.0)})
+    )
+    assert torch.equal(video["pose3d"], walk)
+    assert float(bone_length_error(leaning["pose3d"], plain["pose3d"]).max()) < 0.1
+    assert torch.equal(leaning["pose3d"], again["pose3d"])
+    upright = [float((v["pose3d"][:, HEAD] - v["pose3d"][:, PELVIS])[:, 1].mean()) for v in (plain, leaning, above)]
+    assert abs(upright[1] - upright[0]) > 10
+    assert abs(upright[2]) < 0.8 * abs(upright[0])  # seen from above
 
 
 def test_limbs_are_those_of_another_person(walk):
