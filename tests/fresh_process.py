@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import runpy
 import socket
+import subprocess
 import sys
 import textwrap
 import traceback
@@ -68,6 +69,18 @@ def run_distributed(processes, program, *arguments):
         everyone = {**os.environ, "ACCELERATE_USE_CPU": "1"}
     running = [Program(Path(program), *arguments, environment=everyone | rank) for rank in ranks]
     return "".join(process.finish() for process in running)
+
+
+def launch(*arguments):
+    """Run a file and its arguments in two processes by `accelerate launch` on CPUs; all output."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    command += ["--num_machines", "1", "--main_process_port", "0"]  # 0: a free one
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, *map(str, arguments)], env=environment, capture_output=True, text=True, check=False, timeout=2 * TIMEOUT
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def _execute(sender, program, words, environment, folder):
