@@ -75,10 +75,9 @@ def launch(*arguments):
     """Run a file and its arguments in two processes by `accelerate launch` on CPUs; all output."""
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     command += ["--num_machines", "1", "--main_process_port", "0"]  # 0: a free one
+    command += map(str, arguments)
     environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, *map(str, arguments)], env=environment, capture_output=True, text=True, check=False, timeout=2 * TIMEOUT
-    )
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=2 * TIMEOUT)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
