@@ -12,6 +12,7 @@ import runpy
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import traceback
 from pathlib import Path
@@ -75,10 +76,13 @@ def launch(*arguments):
     """Run a file and its arguments in two processes by `accelerate launch` on CPUs; all output."""
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     command += ["--num_machines", "1", "--main_process_port", "0"]  # 0: a free one
-    command += map(str, arguments)
     environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=2 * TIMEOUT)
-    assert done.returncode == 0, done.stderr
+    options = {"env": environment, "capture_output": True, "text": True, "check": False, "timeout": 4 * TIMEOUT}
+    with tempfile.TemporaryDirectory() as logs:
+        command += ["--log_dir", logs, "--tee", "3", *map(str, arguments)]
+        done = subprocess.run(command, **options)
+        assert done.returncode == 0, done.stderr
+        assert sorted(rank.name for rank in Path(logs).glob("*/attempt_0/*")) == ["0", "1"]
     return done.stdout
 
 
