@@ -10,7 +10,9 @@ import multiprocessing
 import os
 import runpy
 import socket
+import subprocess
 import sys
+import tempfile
 import textwrap
 import traceback
 from pathlib import Path
@@ -68,6 +70,20 @@ def run_distributed(processes, program, *arguments):
         everyone = {**os.environ, "ACCELERATE_USE_CPU": "1"}
     running = [Program(Path(program), *arguments, environment=everyone | rank) for rank in ranks]
     return "".join(process.finish() for process in running)
+
+
+def launch(*arguments):
+    """Run a file and its arguments in two processes by `accelerate launch` on CPUs; all output."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    command += ["--num_machines", "1", "--main_process_port", "0"]  # 0: a free one
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
+    options = {"env": environment, "capture_output": True, "text": True, "check": False, "timeout": 4 * TIMEOUT}
+    with tempfile.TemporaryDirectory() as logs:
+        command += ["--log_dir", logs, "--tee", "3", *map(str, arguments)]
+        done = subprocess.run(command, **options)
+        assert done.returncode == 0, done.stderr
+        assert sorted(rank.name for rank in Path(logs).glob("*/attempt_0/*")) == ["0", "1"]
+    return done.stdout
 
 
 def _execute(sender, program, words, environment, folder):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fresh_process import run_distributed
+from fresh_process import launch
 from running_examples import load_example
 from torch.testing import assert_close
 
@@ -86,11 +86,9 @@ def test_trains_and_is_evaluated(clips, tmp_path, capsys, name):
 
 
 @pytest.mark.slow
-def test_two_processes_train_a_lifter(clips, tmp_path):
+def test_accelerate_launches_training_of_a_lifter(clips, tmp_path):
     small = "--model martinez --width 16 --batch-size 8 --epochs 1"
-    said = run_distributed(
-        2, Path(__file__).parents[1] / "examples" / "train_lifter.py", *options(clips, tmp_path, small)
-    )
+    said = launch(Path(__file__).parents[1] / "examples" / "train_lifter.py", *options(clips, tmp_path, small))
     assert said.count("epoch 0: loss") == 1
     assert posezoo.create(f"local-dir:{tmp_path / 'model'}", pretrained=True).skeleton.name == "h36m17"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fresh_process import run_distributed
+from fresh_process import launch, run_distributed
 from PIL import Image
 from running_examples import load_example
 from torch.testing import assert_close
@@ -52,9 +52,9 @@ def test_two_processes_have_the_gradients_of_one(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_a_recipe_for_images(lspet, tmp_path):
-    said = run_distributed(
-        2, ROOT / "examples" / "train_heatmap.py", "--data", lspet, "--train-images", 1, 8, "--val-images", 9, 12,
+def test_accelerate_launches_a_recipe_for_images(lspet, tmp_path):
+    said = launch(
+        ROOT / "examples" / "train_heatmap.py", "--data", lspet, "--train-images", 1, 8, "--val-images", 9, 12,
         "--size", 64, 64, "--batch-size", 2, "--workers", 0, "--output", tmp_path / "run", "--epochs", 1,
     )  # fmt: skip
     assert said.count("epoch 0: loss") == 1

@@ -34,6 +34,10 @@ def family(name):
     return model_class(name), re.sub(r"_?w?\d+s?(?=_|$)", "", name)
 
 
+def slow(names):
+    return [pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 def smallest_of_each(kind):
     names = sorted(posezoo.list_models(), key=count_parameters)
     return list({kind(name): f"small {name}" for name in reversed(names)}.values())
@@ -59,10 +63,11 @@ SMALL = {
 }
 NAMES = posezoo.list_models()
 QUICK = smallest_of_each(model_class)
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
-# by default one small network of each class, or of each family; with `-m slow` all, as large as they are published
-CLASSES = [*QUICK, *SLOW]
-FAMILIES = [*dict.fromkeys([*QUICK, *smallest_of_each(family)]), *SLOW]
+FAMILIES = [*dict.fromkeys([*QUICK, *smallest_of_each(family)])]
+# what widths and depths may break runs with `-m slow` on all networks, as large as they are published
+PUBLISHED = [*FAMILIES, *slow(NAMES)]
+# what they cannot break, on one small network of each class, with `-m slow` of each family
+CLASSES = [*QUICK, *slow(name for name in FAMILIES if name not in QUICK)]
 
 
 # one class of each kind of computation; the others are several seconds each and run with `-m slow`
@@ -75,9 +80,9 @@ CONVERTED = ("CPM", "Martinez", "TemporalConv", "Tompson")  # to ONNX, a second 
 
 
 def only(classes):
-    """One small network of each of these classes; with `-m slow` those of the others too."""
+    """One small network of each of these classes; with `-m slow` of each family."""
     names = [name for name in QUICK if model_class(name).__name__ in classes]
-    return [*names, *(pytest.param(name, marks=pytest.mark.slow) for name in QUICK if name not in names), *SLOW]
+    return [*names, *slow(name for name in FAMILIES if name not in names)]
 
 
 def of_kind(kind, names=NAMES):
@@ -86,8 +91,11 @@ def of_kind(kind, names=NAMES):
 
 
 # put above a test of the fixture `model`
+AS_PUBLISHED = pytest.mark.parametrize("model", PUBLISHED, indirect=True)
 FOR_IMAGES = pytest.mark.parametrize("model", of_kind("image", FAMILIES), indirect=True)
+FOR_PUBLISHED_IMAGES = pytest.mark.parametrize("model", of_kind("image", PUBLISHED), indirect=True)
 FOR_KEYPOINTS = pytest.mark.parametrize("model", of_kind("keypoints", CLASSES), indirect=True)
+FOR_PUBLISHED_KEYPOINTS = pytest.mark.parametrize("model", of_kind("keypoints", PUBLISHED), indirect=True)
 
 
 def create(name, **kwargs):
@@ -169,6 +177,7 @@ def test_documents_itself(name):
         assert getattr(cls, method).__doc__, f"{cls.__name__}.{method}"
 
 
+@AS_PUBLISHED
 def test_forward_is_one_tensor_and_all_stages_end_in_it(model):
     image = small_input(model, 2)
     with torch.no_grad():
@@ -190,7 +199,7 @@ def test_forward_returns_the_same_type_in_training(model):
         assert len(trained(image, all_stages=True)) == len(model(image, all_stages=True))
 
 
-@FOR_IMAGES
+@FOR_PUBLISHED_IMAGES
 def test_decode_and_predict_stay_in_the_image(model):
     image = small_input(model, 2)
     height, width = image.shape[-2:]
@@ -232,6 +241,7 @@ def test_flip_averaging_is_symmetric(model):
     assert_close(swapped, scores, rtol=0.2, atol=0.1 * float(scores.abs().max()))
 
 
+@AS_PUBLISHED
 def test_every_parameter_receives_a_gradient(model):
     trained = copy.deepcopy(model).train()
     torch.manual_seed(2)  # of dropout
@@ -251,6 +261,7 @@ def test_predictions_do_not_depend_on_the_rest_of_the_batch(model):
     assert_close(together, alone, rtol=1e-7, atol=1e-7 * float(together.abs().max()))
 
 
+@AS_PUBLISHED
 def test_empty_batch(model):
     image = small_input(model, 1)[:0]
     keypoints, scores = model.predict(image)
@@ -258,7 +269,7 @@ def test_empty_batch(model):
     assert scores.shape == keypoints.shape[:-1]
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_saved_and_loaded_is_the_same_to_the_bit(name, tmp_path):
     model = build(name, num_keypoints=5)
     model.save_pretrained(tmp_path)
@@ -272,7 +283,7 @@ def test_saved_and_loaded_is_the_same_to_the_bit(name, tmp_path):
         assert torch.equal(state[key], value), key
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_reset_head_changes_the_head_and_nothing_else(name):
     model = build(name)
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -539,7 +550,7 @@ def test_overfits_two_drawn_dots(name):
 # Lifters: 2D keypoints of a video in, millimetres from the root out
 
 
-@FOR_KEYPOINTS
+@FOR_PUBLISHED_KEYPOINTS
 def test_a_video_of_any_length_comes_out_in_3d(model):
     torch.manual_seed(3)
     window = model.example_input().shape[1]
@@ -557,7 +568,7 @@ def test_a_video_of_any_length_comes_out_in_3d(model):
     assert not model.predict(keypoints)[0].requires_grad
 
 
-@FOR_KEYPOINTS
+@FOR_PUBLISHED_KEYPOINTS
 def test_forward_and_predict_agree(model):
     """They are equal where the network predicts every frame, elsewhere they share some poses."""
     keypoints = small_input(model, 2)

@@ -361,11 +361,14 @@ def test_learns_drawn_figures(method, decoding, pixels):
     model = StackedHourglass(num_stacks=2, width=32, num_keypoints=2, skeleton=["head", "feet"], decoding=decoding)
     target, _ = encode(keypoints, size=(16, 16), offset=1.5, sigma=1.0, method=method)
     optimizer = torch.optim.RMSprop(model.parameters(), lr=1e-3)
-    for _ in range(60):
+    # without a decay rounding, which other processors do otherwise, decides about a pixel
+    decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.05, 80)
+    for _ in range(80):
         loss = sum(heatmap_mse(stage, target) for stage in model(image, all_stages=True))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        decay.step()
     found, scores = model.predict(image)  # in train mode: four images say little about running statistics
     assert (found - keypoints).abs().max() < pixels
     assert scores.min() > 0.5
