@@ -56,9 +56,13 @@ deeppose() {
   $PYTHON examples/train_deeppose.py "${CACHED[@]}" --size 440 440 --stages 1 --optimizer adamw --lr 1e-3 --dropout 0.3 \
     --batch-size 128 --epochs 6 --eval-every 6 --output "$OUT/deeppose"
 }
+ief_passes() { # name, options
+  $RUN examples/train_ief.py "${PEOPLE[@]}" --backbone tf_efficientnet_lite2 --size 128 128 --optimizer adamw --lr 5e-4 \
+    --batch-size 16 --draws 1 --output "$OUT/$1" "${@:2}"
+}
 ief() {
-  $RUN examples/train_ief.py "${PEOPLE[@]}" "${BACKBONE[@]}" --size 128 128 --optimizer adamw --lr 5e-4 --batch-size 16 \
-    --epochs-per-step 0 0 0 1 --draws 1 --output "$OUT/ief"
+  ief_passes ief_first --start "$OUT/default_192/model" --epochs-per-step 0 0 0 1
+  ief_passes ief --init "$OUT/ief_first/model/model.safetensors" --epochs-per-step 0 0 0 4
 }
 cpm_vgg_6s() {
   $PYTHON examples/train_cpm.py "${PEOPLE[@]}" "${TAUGHT[@]}" --epochs 1 --model cpm_vgg_6s --width 64 \
@@ -90,7 +94,9 @@ lifter() { # name, options
   # shellcheck disable=SC2086
   $PYTHON examples/train_lifter.py --data $LIFTED --mixed-precision bf16 --resume --model "$1" --output "$OUT/$1" "${@:2}"
 }
-martinez() { lifter martinez --dropout 0.25 --epochs 60 --batch-size 256 --final 0.01; }
+martinez() { # limbs of other motions, leaning bodies, heights of the cameras
+  lifter martinez --dropout 0.25 --epochs 40 --batch-size 256 --final 0.01 --mixed 0.4 --lean 15 --height 200 3000
+}
 seq2seq3d() { lifter seq2seq3d --width 512 --dropout 0.1 --epochs 24 --batch-size 128 --lr 1e-3 --final 0.03; }
 temporal_conv_27() { lifter temporal_conv_27 --width 512 --epochs 30 --batch-size 256 --final 0.01; }
 

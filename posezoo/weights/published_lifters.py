@@ -105,10 +105,10 @@ LIFTERS: tuple[Weights, ...] = (
     cmu_lifter(
         "martinez",
         "1705.03098",
-        "9d99af4f6aafa16950fdb37d6524fc653fc63b7ed740248bc98e53e5a814ec86",
-        8_607_996,
-        clean=(62.0, 42.3, 5.5),
-        noisy=(77.7, 52.8, 59.7),
+        "b63efd5c399254bcd29db4b0212def61b09132ce71215456cf269a4ed7f967ad",
+        8_608_884,
+        clean=(61.6, 42.0, 5.2),
+        noisy=(80.9, 52.7, 70.8),
         dropout=0.25,
     ),
     cmu_lifter(

@@ -91,9 +91,9 @@ LSPET_NETWORKS: tuple[Weights, ...] = (
     trained_on_lspet(
         "ief",
         "lspet_128x128",
-        "2a92cc98aa699d8c3eb2a5f227bf2a521f2f943c1a69a556e5289ab8d91a9e76",
+        "a645bbcc758aff295453ce284a34dc83f250401ae553ad2c43b1da364a20c17d",
         8_976_660,
-        0.238,
+        0.323,
         kwargs={
             "num_steps": 4,
             "backbone": "tf_efficientnet_lite2",
