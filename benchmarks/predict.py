@@ -13,9 +13,10 @@ per core.
                princeton-vl/pytorch_stacked_hourglass. Without it: against our own networks, eager
     photos     `posezoo.predict` of photographs with four people each, against the loop of HRNet's demo: decode, crop
                each person with OpenCV (Pillow where it is not installed), network, quarter offset by a loop in NumPy
-    targets    Gaussian heatmaps, 1024 x 17 x 64 x 48, against HRNet's loop in NumPy, written from its description
-    decoding   quarter offset and DARK of 256 x 17 heatmaps, against the loops of HRNet and mmpose in NumPy, written
-               from their descriptions; DARK's with OpenCV's blur where it is installed, else SciPy's
+    targets    Gaussian heatmaps, 1024 x 17 x 64 x 48, against HRNet's loop in NumPy, the authors' with --authors and
+               OpenCV, which their module imports, else written from its description
+    decoding   quarter offset of 256 x 17 heatmaps, against HRNet's function in NumPy, likewise; and DARK against
+               mmpose's loop, written from its description, with OpenCV's blur where it is installed, else SciPy's
     crops      256 people, 640 x 480 to 256 x 192, against OpenCV's warpAffine in a loop, alone and with the conversion
                of its bytes to the floats that a network takes
     streaming  RPSM, a frame after 10 others against one after 10,000
@@ -23,11 +24,13 @@ per core.
 """
 
 import argparse
-import importlib
+import functools
+import importlib.util
 import statistics
 import sys
 import tempfile
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,7 +41,7 @@ from torch import Tensor
 
 import posezoo
 from posezoo import heatmaps
-from posezoo.geometry import box_to_crop, crop, crop_matrix, invert
+from posezoo.geometry import box_to_crop, crop, crop_matrix, invert, transform_points
 from posezoo.prepared import EAGER_CALLS, run_prepared
 
 PHOTO = Path(__file__).parents[1] / "docs" / "images" / "street.jpg"
@@ -142,6 +145,17 @@ def networks(args: argparse.Namespace) -> None:
                 report(title, f"networks {precision}", *ratio(ours, eager, args.repeat), f"{called}; {note}")
 
 
+def authors_function(folder: Path | None, module_name: str, name: str) -> Any:
+    """A function of HRNet's authors; None without their checkout or OpenCV."""
+    lib = None if folder is None else folder / "deep-high-resolution-net.pytorch" / "lib"
+    if lib is None or importlib.util.find_spec("cv2") is None:
+        return None
+    before, sys.path = sys.path, [str(lib), str(lib / "dataset"), *sys.path]  # the package imports more than is needed
+    found = functools.reduce(getattr, name.split("."), importlib.import_module(module_name))
+    sys.path = before
+    return found
+
+
 def quarter_offset(maps: np.ndarray) -> np.ndarray:
     """HRNet's decoding: the highest cell of each map, and a quarter of a cell from there, map by map."""
     flat = maps.reshape(*maps.shape[:2], -1)
@@ -218,6 +232,14 @@ def targets(args: argparse.Namespace) -> None:
             maps[keypoint, top + rows[0] : top + rows[1], left + columns[0] : left + columns[1]] = part
         return maps
 
+    theirs, called = authors_function(args.authors, "JointsDataset", "JointsDataset.generate_target"), "written"
+    if theirs is not None:
+        sizes = {"heatmap_size": np.array([48, 64]), "image_size": np.array([192, 256])}
+        kind = {"target_type": "gaussian", "use_different_joints_weight": False}
+        settings = types.SimpleNamespace(num_joints=17, sigma=2, **sizes, **kind)
+        seen, called = np.ones((17, 1), np.float32), "the authors'"
+        person = lambda pose: theirs(settings, pose, seen)[0]  # noqa: E731
+
     def loop() -> np.ndarray:
         return np.stack([person(pose) for pose in points])  # HRNet makes those of one person in a call
 
@@ -225,7 +247,7 @@ def targets(args: argparse.Namespace) -> None:
         return heatmaps.encode(tensor, size=(64, 48))[0]
 
     apart = np.abs(ours().numpy() - loop()).max()
-    report("targets, 1024 x 17 x 64 x 48", "targets", *ratio(ours, loop, args.repeat), f"{apart:.0e} apart")
+    report("targets, 1024 x 17 x 64 x 48", "targets", *ratio(ours, loop, args.repeat), f"{called}; {apart:.0e} apart")
 
 
 def decoding(args: argparse.Namespace) -> None:
@@ -262,10 +284,17 @@ def decoding(args: argparse.Namespace) -> None:
                         found[person, keypoint] -= (np.linalg.inv(np.array([[xx, xy], [xy, yy]])) @ slope)[:, 0]
         return 4 * found
 
-    for method, loop, note in (("quarter", lambda: quarter_offset(array), ""), ("dark", dark, called)):
+    quarter, by, matrices = lambda: quarter_offset(array), "written", None
+    theirs = authors_function(args.authors, "core.inference", "get_final_preds")
+    if theirs is not None:  # with the way back into the image, here one as large as the crop
+        settings, middle = Settings(TEST=Settings(POST_PROCESS=True)), np.tile(np.float32([96, 128]), (256, 1))
+        quarter, by = lambda: theirs(settings, array, middle, middle / 100)[0], "the authors', into the image"
+        matrices = crop_matrix(torch.from_numpy(middle), torch.from_numpy(2 * middle), (256, 192))
+    for method, loop, note, back in (("quarter", quarter, by, matrices), ("dark", dark, called, None)):
 
-        def ours(method: str = method) -> Tensor:
-            return heatmaps.decode(maps, method=method)[0]
+        def ours(method: str = method, back: Tensor | None = back) -> Tensor:
+            keypoints = heatmaps.decode(maps, method=method)[0]
+            return keypoints if back is None else transform_points(keypoints, invert(back))
 
         apart = f"{np.abs(ours().numpy() - loop()).max():.0e} px apart"
         title = f"decoding of 256 x 17 maps, {method}"

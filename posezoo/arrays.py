@@ -217,6 +217,16 @@ def as_floats(array: Any, name: str, like: Tensor | None = None) -> Tensor:
     return tensor if like is None else tensor.to(like.device)
 
 
+def is_array(tensor: Tensor) -> bool:
+    """Return whether NumPy can read a tensor: on the CPU, with values, and in no captured graph.
+
+    Examples:
+        >>> is_array(torch.ones(2)), is_array(torch.ones(2, device="meta"))
+        (True, False)
+    """
+    return type(tensor) is Tensor and tensor.is_cpu and not torch.compiler.is_compiling()
+
+
 def large_empty(shape: Sequence[int], like: Tensor) -> Tensor | None:
     """Return memory for a large result on a CPU; None where torch allocates it as well itself.
 
@@ -232,8 +242,7 @@ def large_empty(shape: Sequence[int], like: Tensor) -> Tensor | None:
         (True, torch.Size([4000, 4000]))
     """
     size = math.prod(shape) * like.element_size()
-    plain = type(like) is Tensor and like.is_cpu and not like.requires_grad  # no tensor without data
-    if size < LARGE or not plain or torch.compiler.is_compiling():
+    if size < LARGE or not is_array(like) or like.requires_grad:
         return None
     return torch.from_numpy(np.empty(size, np.uint8)).view(like.dtype).view(*shape)
 

@@ -27,13 +27,13 @@ from posezoo.arrays import (
     check_permutation,
     check_size,
     explained,
+    is_array,
     large_empty,
     same_kind,
 )
 
 ENCODINGS = ("msra", "truncated", "gaussian")
 DECODINGS = ("argmax", "quarter", "dark", "soft")
-STRIP = 4  # rows of a map whose highest value is found at once
 DARK_KERNEL = 11  # cells; width of the smoothing that DARK applies before its Taylor step
 DARK_SIGMA = 2.0  # OpenCV's default for a kernel of 11: 0.3 * ((11 - 1) / 2 - 1) + 0.8
 
@@ -288,23 +288,10 @@ def pair_of(value: float | tuple[float, float]) -> tuple[float, float]:
 
 def _peaks(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     """Cell (x, y) of the first highest value of each map, `(B, K, 2)`, and the value, `(B, K)`."""
-    height, width = heatmaps.shape[-2:]
-    # the highest of each strip first, because `max` with an index is not vectorised on a CPU
-    length = width if height % STRIP else STRIP * width
-    strips = heatmaps.flatten(2).unflatten(2, (-1, length))
-    which = strips.detach().amax(dim=-1).argmax(dim=-1)
-    start = torch.arange(which.numel(), device=which.device).view_as(which) * strips.shape[2]
-    strip = strips.reshape(-1, length).index_select(0, (start + which).flatten()).view(*which.shape, length)
-    values, index = strip.max(dim=-1)
-    index = index + which * length
-    return torch.stack([index % width, index // width], dim=-1), values
-
-
-def _at(heatmaps: Tensor, cell: Tensor, dx: int, dy: int) -> Tensor:
-    """Value of each map `(dx, dy)` cells from `cell`, clamped at the border: `(B, K)`."""
-    height, width = heatmaps.shape[-2:]
-    index = (cell[..., 1] + dy).clamp(0, height - 1) * width + (cell[..., 0] + dx).clamp(0, width - 1)
-    return heatmaps.flatten(2).gather(-1, index[..., None])[..., 0]
+    flat, width = heatmaps.flatten(2), heatmaps.shape[-1]
+    # NumPy's search is vectorised, torch's on a CPU is not
+    index = torch.from_numpy(flat.detach().numpy().argmax(axis=2)) if is_array(flat) else flat.argmax(dim=2)
+    return torch.stack([index % width, index // width], dim=-1), flat.gather(2, index[..., None])[..., 0]
 
 
 def _quarter(heatmaps: Tensor, cell: Tensor) -> Tensor:
@@ -313,14 +300,9 @@ def _quarter(heatmaps: Tensor, cell: Tensor) -> Tensor:
     x, y = cell.unbind(-1)
     # the authors' bounds: a step is also possible at cell 1, but they take none there
     inside = (x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)
-    gradient = torch.stack(
-        [
-            _at(heatmaps, cell, 1, 0) - _at(heatmaps, cell, -1, 0),
-            _at(heatmaps, cell, 0, 1) - _at(heatmaps, cell, 0, -1),
-        ],
-        dim=-1,
-    )
-    return gradient.sign() * inside[..., None] / 4
+    neighbours = (y * width + x)[..., None] + x.new_tensor([1, width, -1, -width])
+    right, left = heatmaps.flatten(2).gather(2, neighbours.clamp(0, height * width - 1)).chunk(2, dim=-1)
+    return (right - left).sign() * inside[..., None] / 4
 
 
 def _dark(heatmaps: Tensor, cell: Tensor, peak: Tensor) -> Tensor:
@@ -382,7 +364,7 @@ def _log_smooth(heatmaps: Tensor, cell: Tensor, peak: Tensor, low: float, high: 
     blurred = blurred.gather(-2, lines[..., :, None].expand_as(blurred))
 
     # the scale matters to a Newton step only where a bound cuts values off, which is known on a CPU without waiting
-    if heatmaps.is_cpu and not torch.compiler.is_compiling():
+    if is_array(heatmaps):
         cut = (blurred.amin(dim=(-2, -1)) < low) | (peak > high)
         highest = peak.index_put((cut,), _blur(heatmaps[cut], kernel).amax(dim=(-2, -1)))
     else:

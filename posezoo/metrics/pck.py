@@ -14,14 +14,16 @@ would look better than it is.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from posezoo.arrays import Array, ArrayT, as_tensor, check_number, explained, same_kind
+from posezoo.arrays import Array, ArrayT, as_tensor, check_number, explained, is_array, same_kind
 from posezoo.geometry import precise
 from posezoo.metrics.arrays import any_wrong, visible_mask, warn_not_finite
 from posezoo.skeletons import Skeleton, get_skeleton
 
+ROUNDING = 1e-12  # beyond which a quotient decides on which side of a threshold a distance lies
 End = str | tuple[str, ...]  # of a limb: a keypoint, or several whose mean it is
 
 # The ten limbs of PCP on LSP and Image Parse, in the order of the released stick files.
@@ -202,8 +204,21 @@ def pck_curve(
     distance, length, counted = _measure(pred, target, normalizer, visible)
     # laid out keypoint by keypoint, because a sum along memory is much faster; infinity is within no threshold
     distance = torch.where(counted, distance, torch.inf).T.contiguous()
-    hits = [_within(distance, length.T, at, strict).sum(dim=1) for at in _floats(thresholds)]
-    return same_kind(pred, precise(torch.stack(hits)) / counted.sum(dim=0))
+    length = torch.where(length.isfinite(), length, 1.0).T
+    at = _floats(thresholds)
+    for threshold in at:
+        check_number(threshold, "threshold")
+    hits = distance.new_zeros(len(at), len(distance), dtype=torch.long)
+    doubtful: Any = range(len(at))
+    if is_array(distance):  # NumPy's sort is much faster than a comparison for each threshold
+        ratio = torch.from_numpy(np.sort((distance / length).numpy(), axis=1))
+        edges = distance.new_tensor(at).expand(len(ratio), -1)
+        sure = torch.searchsorted(ratio, edges * (1 - ROUNDING))
+        possible = torch.searchsorted(ratio, edges * (1 + ROUNDING), right=True)
+        hits, doubtful = sure.T, (sure < possible).any(dim=0).nonzero()[:, 0]
+    for row in doubtful:
+        hits[row] = _within(distance, length, at[row], strict).sum(dim=1)
+    return same_kind(pred, precise(hits) / counted.sum(dim=0))
 
 
 @explained

@@ -167,6 +167,33 @@ def test_curves_against_single_thresholds_and_loops(strict):
     assert_allclose(auc(curve, thresholds), areas, rtol=1e-12)
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_curve_decides_on_the_threshold_itself_as_pck_does(strict):
+    """Distances of whole pixels that lie on thresholds, in any order and twice, and people without a length."""
+    rng = np.random.default_rng(3)
+    target = rng.integers(0, 9, (300, 4, 2)).astype(float)
+    pred, lengths = target + rng.integers(-3, 4, target.shape), rng.choice([3.0, 7.0, 10.0, np.nan], 300)
+    pred[0, 0] = np.nan
+    thresholds = [0.3, 0.0, 1 / 3, 3 / 7, 0.1, 0.3, 5 / 7, 2.0]
+    with pytest.warns(UserWarning, match="not finite"):
+        curve = pck_curve(pred, target, lengths, thresholds, strict=strict)
+    for row, at in zip(curve, thresholds, strict=True):
+        with pytest.warns(UserWarning, match="not finite"):
+            expected = pck(pred, target, lengths, threshold=at, strict=strict)
+        assert_allclose(row, expected, rtol=0)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_curve_does_not_depend_on_how_a_quotient_is_rounded(strict):
+    lengths = np.random.default_rng(4).uniform(1, 99, 2000)
+    limits = 0.1 * lengths
+    lengths, limits = lengths[limits / lengths != 0.1], limits[limits / lengths != 0.1]
+    assert len(limits) > 50
+    pred = limits[:, None, None] * np.array([1.0, 0.0])
+    curve = pck_curve(pred, np.zeros_like(pred), lengths, [0.1], strict=strict)
+    assert curve.tolist() == [[float(not strict)]]
+
+
 @pytest.mark.parametrize("shape", [(20, 20), (32, 12)])
 def test_heatmap_accuracy_against_loops(shape):
     rng = np.random.default_rng(8)
