@@ -104,7 +104,7 @@ def results(folder: Path, images: list[str]) -> list[dict[str, Any]]:
 
 
 def cpu_seconds(folder: Path) -> float:
-    """Return the mean time that a worker computed for an image; other processes do not change it."""
+    """Return the mean time that a worker computed for an image, without waiting for others."""
     import pyarrow.parquet as parquet
 
     tables = [parquet.read_table(part, columns=["path", "cpu_seconds"]) for part in folder.glob("part-*")]

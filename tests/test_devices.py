@@ -223,7 +223,7 @@ def test_two_processes_have_the_same_gradients(tmp_path):
         )
         for rank in range(2)
     ]  # fmt: skip
-    said = [process.communicate(timeout=600) for process in processes]
+    said = [process.communicate(timeout=1800) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert len(said[0][0].splitlines()) == 2 * len(SYSTEMS)
 
