@@ -79,8 +79,8 @@ def assign(scores: Tensor, boxes: Tensor, truth: Tensor, middles: Tensor) -> tup
     overlap = box_iou(boxes[:, None], truth) * inside
     # so that a person has cells whose boxes are all wrong, too
     fit = (scores[:, None] * overlap**SHARPNESS + 1e-12) * inside
-    lowest = fit.topk(min(CHOSEN, fit.shape[-1]), dim=-1).values[..., -1:]
-    fit = fit * (fit >= lowest)
+    best = fit.topk(min(CHOSEN, fit.shape[-1]), dim=-1).indices
+    fit = fit * torch.zeros_like(fit).scatter(-1, best, 1.0)
     quality = fit / fit.amax(dim=-1, keepdim=True).clamp(min=1e-12) * overlap.amax(dim=-1, keepdim=True)
     # a cell that several people chose belongs to the one whom its box overlaps most
     person = torch.where(fit > 0, overlap, -1.0).argmax(dim=1)
