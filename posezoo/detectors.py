@@ -195,7 +195,7 @@ class PersonDetector:
     def __call__(self, images: Sequence[Any], /) -> list[tuple[Tensor, Tensor]]:
         """Return boxes `(N, 4)` and scores `(N,)` of each of the images, most prominent first.
 
-        Prominent is a person whose score times the root of the box's area is high.
+        Prominent is who has a high score, a large box, and is near the middle of the image.
         """
         return [self._detect(load_image(image)) for image in images]
 
@@ -213,8 +213,30 @@ class PersonDetector:
         boxes, scores = _inside(boxes[chosen] * stretch, scores[chosen], height, width)
         kept = box_nms(boxes, scores, threshold=self.overlap)
         boxes, scores = boxes[kept], scores[kept]
-        order = (scores * (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt()).argsort(descending=True)
+        order = prominence(boxes, scores, height, width).argsort(descending=True)
         return boxes[order], scores[order]
+
+
+def prominence(boxes: Tensor, scores: Tensor, height: int, width: int) -> Tensor:
+    """Return how likely each person is the subject of an image, `(N,)`, in arbitrary units.
+
+    It is the product of the score, the root of the box's area, and 1 in the middle of the image
+    down to 0.5 at its edge.
+
+    Args:
+        boxes: `(N, 4)` pixels.
+        scores: `(N,)`.
+        height: of the image, pixels.
+        width: of the image, pixels.
+
+    Examples:
+        >>> boxes = torch.tensor([[0.0, 0, 20, 50], [40, 25, 60, 75]])
+        >>> prominence(boxes, torch.ones(2), 100, 100).round().tolist()
+        [19.0, 32.0]
+    """
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    away = (middles / boxes.new_tensor([width, height]) - 0.5).abs().amax(dim=1)
+    return scores * (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt() * (1 - away)
 
 
 class TransformersDetector:

@@ -310,12 +310,13 @@ def predict_stream(
     several = isinstance(images, list | tuple) and len(images) > 1
     items = loaded(_note_times(images, times), ahead=AHEAD if several else 0)
     again = second_pass and getattr(model, "region", "person") != "image"
-    if by_default and again and boxes is None and _is_of_people(model):
+    own = by_default and again and boxes is None and _is_of_people(model)
+    if own:
         finder = _detector_by_name(DEFAULT, str(place))
     if finder is None:
         found = given_boxes(items, itertools.repeat(None) if boxes is None else boxes, model, again)
     else:
-        found = detected_boxes(items, finder, model, size, or_whole=by_default)
+        found = detected_boxes(items, finder, model, size, own=own)
     results: Any = _at_times(_predictions(network, found, damaged == "yield"), times)
     if track or smooth:
         results = with_ids(results)

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 import posezoo
 from posezoo.commands import DETECTOR
-from posezoo.detectors import DEFAULT, PersonDetector, load_detector
+from posezoo.detectors import DEFAULT, PersonDetector, load_detector, prominence
 from posezoo.geometry import box_iou
 from posezoo.lifting import predict_single_person
 from posezoo.person_detector import STRIDES, WEIGHTS, PersonNetwork, cells, load_network
@@ -109,8 +109,8 @@ def test_the_weights_are_small_and_find_everybody_in_a_group():
     overlap = box_iou(torch.tensor(GROUP)[:, None], torch.from_numpy(people.boxes))
     assert (overlap.amax(dim=1) > 0.5).all()
     assert len(people) == len(GROUP)
-    prominence = people.box_scores * np.sqrt(np.prod(people.boxes[:, 2:] - people.boxes[:, :2], axis=1))
-    assert (np.diff(prominence) <= 0).all()
+    boxes, scores = torch.from_numpy(people.boxes), torch.from_numpy(people.box_scores)
+    assert (prominence(boxes, scores, *people.image_size).diff() <= 0).all()
     (man,) = posezoo.predict(IMAGES / "street.jpg").boxes
     assert box_iou(torch.from_numpy(man), torch.tensor(MAN)).item() > 0.7
 
