@@ -11,6 +11,7 @@ ignored, and elsewhere there is nobody. Without such labels all but the person i
 detector that finds somebody there is neither right nor wrong.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ class Composites(Dataset[dict[str, Any]]):
     Args:
         people: one person per image.
         renders: folder of `examples/render_people.py`, or None.
-        labels: file of `tools/label_people.py`; photographs that are not in it are left out.
+        labels: files of `tools/label_people.py`; photographs that are not in them are left out.
         size: side of the square canvas, pixels.
         count: pictures per epoch.
         seed: of the pictures. Defaults to new ones in every epoch, by torch's random generator.
@@ -81,7 +82,7 @@ class Composites(Dataset[dict[str, Any]]):
         self,
         people: People,
         renders: Path | None,
-        labels: Path | None = None,
+        labels: Sequence[Path] = (),
         *,
         size: int,
         count: int,
@@ -94,8 +95,8 @@ class Composites(Dataset[dict[str, Any]]):
         self.people, self.size, self.count, self.seed = people, size, count, seed
         self.numbers = [number for part in people.parts for number in part.numbers]
         self.everybody: dict[int, tuple[np.ndarray, np.ndarray]] | None = None
-        if labels is not None:
-            self.everybody = read_labels(labels)
+        if labels:
+            self.everybody = {number: found for file in labels for number, found in read_labels(file).items()}
             self.rows = [row for row in self.rows if self._number(row) in self.everybody]
         self.images = self.masks = None
         if renders is not None:

@@ -2,7 +2,7 @@ r"""Train the detector of `posezoo.predict` on photographs and pictures composed
 
     python tools/convert_nanodet.py --models MODELS --output runs/nanodet
     python tools/convert_nanodet.py --models MODELS --output runs/nanodet_half --rank 0.5 --photos lspet/images
-    python tools/label_people.py --data lspet --detector runs/nanodet --images 1 7000 7501 10000 --output people.npz
+    python tools/label_people.py --data lspet --detector runs/nanodet --images 1 7000 7501 9500 --output people.npz
     python examples/render_people.py --body BODY --motions CMU ... --output renders --count 4000 --seed 1
     python examples/train_detector.py --data lspet:lspet --labels people.npz --renders renders \
         --start runs/nanodet_half --train-images 1 7000 7501 9300 --val-images 9301 9500 --output runs/detector
@@ -160,7 +160,7 @@ def save(model: PersonNetwork, folder: Path, report: dict[str, float]) -> None:
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = options(__doc__, epochs=30, batch_size=8, lr=3e-4, size=(320, 320), workers=0)
-    parser.add_argument("--labels", type=Path, help="file of tools/label_people.py, of training and test people")
+    parser.add_argument("--labels", type=Path, nargs="+", default=(), help="files of tools/label_people.py")
     parser.add_argument("--renders", type=Path, help="folder of examples/render_people.py")
     parser.add_argument("--pictures", type=int, default=1000, help="composed per epoch")
     parser.add_argument("--test-pictures", type=int, default=120)

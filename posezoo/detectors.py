@@ -46,7 +46,7 @@ OVERLAP = 0.65  # intersection over union above which a box is suppressed; as in
 NMS_BLOCK = 512  # boxes compared with all kept ones at once
 GREY = 114 / 255  # padding of a letterboxed image, in all YOLOs
 DEFAULT = "default"  # name of `PersonDetector`, whose settings follow
-OWN_THRESHOLD, OWN_OVERLAP, OWN_SIDE = 0.25, 0.6, 320
+OWN_THRESHOLD, OWN_OVERLAP, OWN_SIDE = 0.35, 0.6, 416
 GRIDS = ((8, 16, 32), (8, 16, 32, 64))  # strides of YOLOX, and of its variants for large images
 
 
@@ -169,7 +169,7 @@ class PersonDetector:
             without weights.
 
     Examples:
-        >>> detector = PersonDetector(PersonNetwork(width=8))     # not trained
+        >>> detector = PersonDetector(PersonNetwork(width=4, neck=8))     # not trained
         >>> [(boxes, scores)] = detector([torch.zeros(3, 60, 80)])
         >>> boxes.shape, scores.shape
         (torch.Size([0, 4]), torch.Size([0]))

@@ -38,13 +38,14 @@ WEIGHTS = Weights(
     architecture="person_detector",
     tag="people",
     sources=("package:person_detector.people",),
-    sha256="3931f6402f4e438817c867f2b4988f9076a5d5563e40c37718c5badc27d8b24d",
-    size=3_161_166,
+    sha256="bb951d3dec297ceebb98fff0fe9a3a596780a4ea66f3d6ffb4c1d0e13887e13d",
+    size=5_241_338,
     metrics={"LSPET 7001-7500": {"recall": 0.848}, "COCO, 7 photographs": {"AP50": 0.364}},
     metrics_by="posezoo",
     data="Leeds Sports Pose Extended (images 1 to 7000 and 7501 to 9300), rendered people",
     data_license="LSPET: none stated, research use; renders: free",
     license="research-only",
+    kwargs={"rank": 0.5},
 )
 
 

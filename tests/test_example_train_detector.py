@@ -41,7 +41,7 @@ def people(tmp_path):
     return tmp_path / "people.npz"
 
 
-def composites(photographs, renders=None, labels=None, **options):
+def composites(photographs, renders=None, labels=(), **options):
     from composites import Composites
     from data_sources import open_data, source
 
@@ -126,7 +126,7 @@ def test_labels_of_everybody(photographs, renders, people):
     labels = read_labels(people)
     assert sorted(labels) == [1, 2, 3, 4, 5, 6]
     assert labels[3][0].tolist() == [[0, 0, 12, 30], [14, 0, 20, 9]]
-    pictures = composites(photographs, renders, people, seed=2)
+    pictures = composites(photographs, renders, [people], seed=2)
     assert {pictures._number(row) for row in pictures.rows} <= set(labels)
     doubts = torch.cat([pictures[index]["doubt"].flatten() for index in range(len(pictures))])
     assert (doubts != DOUBTFUL).all()

