@@ -316,7 +316,7 @@ def predict_stream(
     if finder is None:
         found = given_boxes(items, itertools.repeat(None) if boxes is None else boxes, model, again)
     else:
-        found = detected_boxes(items, finder, model, size, own=own)
+        found = detected_boxes(items, finder, model, size, or_whole=own)
     results: Any = _at_times(_predictions(network, found, damaged == "yield"), times)
     if track or smooth:
         results = with_ids(results)
