@@ -12,6 +12,7 @@ of COCO already; its first layers stay as they are. The report is AP50 on compos
 test people. `--resume` continues a run.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,13 +99,20 @@ def generalised_iou(boxes: Tensor, others: Tensor) -> Tensor:
     return inter / union.clamp(min=1e-6) - (hull - union) / hull
 
 
-def box_ap(found: list[tuple[Tensor, Tensor]], truth: list[Tensor], *, threshold: float = 0.5) -> dict[str, float]:
-    """Average precision of boxes, interpolated at every recall, and recall at two scores.
+def box_ap(
+    found: list[tuple[Tensor, Tensor]],
+    truth: list[Tensor],
+    *,
+    threshold: float = 0.5,
+    levels: Sequence[float] = (0.3, 0.4, 0.5),
+) -> dict[str, float]:
+    """Average precision of boxes, interpolated at every recall, and recall at some scores.
 
     Args:
         found: boxes `(N, 4)` and scores `(N,)` of each image.
         truth: boxes `(M, 4)` of each image.
         threshold: lowest intersection over union of a correct box.
+        levels: scores.
 
     Examples:
         >>> boxes = torch.tensor([[0.0, 0, 10, 10], [20, 0, 30, 10]])
@@ -128,7 +136,7 @@ def box_ap(found: list[tuple[Tensor, Tensor]], truth: list[Tensor], *, threshold
     precision = right / np.arange(1, len(rows) + 1)
     best_after = np.maximum.accumulate(precision[::-1])[::-1]
     report = {"ap50": float((best_after * hit).sum() / max(count, 1)), "people": count}
-    for level in (0.3, 0.4, 0.5):
+    for level in levels:
         chosen = score >= level
         report[f"recall@{level}"] = float(hit[chosen].sum() / max(count, 1))
         report[f"precision@{level}"] = float(hit[chosen].sum() / max(chosen.sum(), 1))
