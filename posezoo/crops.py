@@ -187,9 +187,10 @@ def detected_boxes(
     together = 1 if or_whole else min(DETECT_TOGETHER, batch_size)  # the own detector takes one by one anyway
     while group := list(itertools.islice(rest, together)):
         images = [image for _, image in group if isinstance(image, Tensor)]
-        before = [image.sum(dtype=torch.float64) for image in images]
+        checked_after = [] if or_whole else images  # the own detector does not write
+        before = [image.sum(dtype=torch.float64) for image in checked_after]
         found = detector(images) if images else []
-        if any(image.sum(dtype=torch.float64) != total for image, total in zip(images, before, strict=True)):
+        if any(image.sum(dtype=torch.float64) != total for image, total in zip(checked_after, before, strict=True)):
             raise ValueError("detector: it wrote into an image that it was given; let it work on image.clone()")
         outputs = list(found) if isinstance(found, Iterable) else []
         if len(outputs) != len(images):

@@ -203,8 +203,9 @@ class PersonDetector:
         height, width = image.shape[1:]
         scale = self.side / max(height, width)
         small = [max(1, round(length * scale)) for length in (height, width)]
-        pixels = image[None].to(next(self.model.parameters()).device)
-        pixels = F.interpolate(pixels, small, mode="bilinear", align_corners=False, antialias=True)
+        # one channel at a time, because large photographs are copied here where their channels are last in memory
+        parts = [F.interpolate(channel[None, None], small, mode="bilinear", antialias=True) for channel in image]
+        pixels = torch.cat(parts, dim=1).to(next(self.model.parameters()).device)
         bottom, right = (-length % COARSEST for length in small)
         pixels = F.pad(pixels, (0, right, 0, bottom), value=GREY)
         [(boxes, scores)] = self.model.decode(*self.model(pixels))

@@ -301,7 +301,7 @@ def predict_single_person(
     else:
         region = itertools.repeat([box]) if isinstance(video, VideoReader) else [[box]] * len(video)
     if detector is None:
-        first = predict(video, model, region, detector=None, second_pass=False, **options)
+        first = predict(video, model, region, second_pass=False, **options)
     else:
         everyone = predict(video, model, detector=detector, **options)
         first = _largest_person(everyone) if everyone else []
