@@ -19,6 +19,7 @@ fewer channels, followed by a 1 x 1 convolution.
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -82,11 +83,7 @@ class PersonNetwork(nn.Module):
             for stage, depth in enumerate(depths)
         )
         self.laterals = nn.ModuleList(nn.Conv2d(count, neck, 1) for count in channels[-len(STRIDES) :])
-        self.heads = nn.ModuleList(
-            nn.Sequential(convolution(neck, neck), nn.Conv2d(neck, 1 + 4 * BINS, 1)) for _ in STRIDES
-        )
-        for head in self.heads:
-            nn.init.constant_(head[-1].bias[:1], -math.log((1 - PRIOR) / PRIOR))
+        self.heads = nn.ModuleList(_head(neck) for _ in STRIDES)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return scores `(B, A)`, logits, and boxes `(B, A, 4)`, pixels."""
@@ -162,6 +159,13 @@ def convolution(channels: int, width: int, *, stride: int = 1, rank: float | Non
         nn.Conv2d(fewer, width, 1),
         nn.LeakyReLU(SLOPE, inplace=True),
     )
+
+
+def _head(width: int) -> Any:
+    last = nn.Conv2d(width, 1 + 4 * BINS, 1)
+    assert last.bias is not None
+    nn.init.constant_(last.bias[:1], -math.log((1 - PRIOR) / PRIOR))
+    return nn.Sequential(convolution(width, width), last)
 
 
 def load_network(folder: str | Path | None = None) -> PersonNetwork:
