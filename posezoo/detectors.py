@@ -221,8 +221,8 @@ class PersonDetector:
 def prominence(boxes: Tensor, scores: Tensor, height: int, width: int) -> Tensor:
     """Return how likely each person is the subject of an image, `(N,)`, in arbitrary units.
 
-    It is the product of the score, the root of the box's area, and 1 in the middle of the image
-    down to 0.5 at its edge.
+    It is the product of the score, the root of the box's area, and the square of a factor that falls
+    from 1 in the middle of the image to 0.5 at its edge. The square was chosen on LSPET 9301 to 9500.
 
     Args:
         boxes: `(N, 4)` pixels.
@@ -233,11 +233,11 @@ def prominence(boxes: Tensor, scores: Tensor, height: int, width: int) -> Tensor
     Examples:
         >>> boxes = torch.tensor([[0.0, 0, 20, 50], [40, 25, 60, 75]])
         >>> prominence(boxes, torch.ones(2), 100, 100).round().tolist()
-        [19.0, 32.0]
+        [11.0, 32.0]
     """
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2
     away = (middles / boxes.new_tensor([width, height]) - 0.5).abs().amax(dim=1)
-    return scores * (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt() * (1 - away)
+    return scores * (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt() * (1 - away).square()
 
 
 class TransformersDetector:
