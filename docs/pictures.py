@@ -3,9 +3,9 @@
     python docs/pictures.py            those that are missing
     python docs/pictures.py --all      all of them
 
-One for each network with weights in the package, one for each kind of input, and those that the code
-of `docs/drawing.md` writes. They are committed. The tests check that none is missing, not their
-pixels, which depend on the versions of PyTorch and Pillow.
+The first ones of the README, one for each network with weights in the package, one for each kind of
+input, and those that the code of `docs/drawing.md` writes. They are committed. The tests check that
+none is missing, not their pixels, which depend on the versions of PyTorch and Pillow.
 """
 
 import os
@@ -23,10 +23,11 @@ from PIL import Image
 import posezoo
 
 ROOT = Path(__file__).parents[1]
-DRAWN = ROOT / "docs" / "images" / "drawing"
+IMAGES, FOUND = ROOT / "docs" / "images", ("group", "street")  # photographs whose people the default call finds
+DRAWN = IMAGES / "drawing"
 ZOOM, MARGIN = 1.4, 30  # of the part of the photograph that is shown
 FRAMES = (10, 30, 50)  # of the sample video
-CLIP, SIDE, CLIP_FRAMES = ROOT / "docs" / "images" / "clip.jpg", 192, (1, 5, 9)  # frames in a row
+CLIP, SIDE, CLIP_FRAMES = IMAGES / "clip.jpg", 192, (1, 5, 9)  # frames in a row
 SIZE, WIDEST = 192, 720  # pixels
 
 
@@ -137,6 +138,10 @@ def main() -> None:
         path = PICTURES / input_picture(kind)
         if everything or not path.exists():
             save(path, INPUTS[kind]())
+    for name in FOUND:
+        path = IMAGES / f"{name}_pose.jpg"
+        if everything or not path.exists():
+            save(path, np.asarray(posezoo.predict(IMAGES / f"{name}.jpg").draw(boxes=True)))
     if everything or not DRAWN.exists():
         draw_guide()
 

@@ -1,11 +1,13 @@
 r"""Measure a person detector: AP50 and recall on photographs, and on pictures composed of them.
 
     python examples/evaluate_detector.py --data lspet:LSPET --images 7001 7500
+    python examples/evaluate_detector.py --data lspet:LSPET --images 9301 9500 --labels everybody.npz
     python examples/evaluate_detector.py --annotations person_keypoints.json --photos images
 
 The first command reports recall of the labelled person in each photograph, whose others have no
-labels; and AP50 on composed pictures (`composites.py`), in which these others count as false.
-The second reports AP50 and recall on annotated photographs in COCO's format; crowds are ignored.
+labels. The second also reports AP50 on composed pictures (`composites.py`), with labels of everybody
+(`tools/label_people.py`). The third reports AP50 and recall on annotated photographs in COCO's
+format; crowds are ignored. Recall and precision are those at the detector's threshold, and at 0.5.
 `--detector` takes the names of `posezoo predict --detector`, or the folder of a trained one.
 """
 
@@ -18,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posezoo.detectors import PersonDetector, load_detector
+from posezoo.detectors import OWN_THRESHOLD, PersonDetector, load_detector
 from posezoo.geometry import box_iou
 from posezoo.progress import with_progress
 
@@ -28,6 +30,7 @@ from train_detector import box_ap
 
 SIZE = 384  # pixels of a composed picture
 INSIDE = 0.5  # part of a box in a crowd from which on it is ignored
+LEVELS = (OWN_THRESHOLD, 0.5)  # scores
 LABELLED = 5  # keypoints of a person who is large enough to be labelled, with face and body
 
 
@@ -36,6 +39,7 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
     parser.add_argument("--detector", default="default")
     parser.add_argument("--data", type=source, metavar="NAME:FOLDER", help="lspet or lsp")
     parser.add_argument("--images", type=int, nargs=2, default=(7001, 7500), metavar=("FIRST", "LAST"))
+    parser.add_argument("--labels", type=Path, nargs="+", default=(), help="files of tools/label_people.py")
     parser.add_argument("--pictures", type=int, default=300, help="to compose")
     parser.add_argument("--annotations", type=Path, help="COCO's person_keypoints_*.json")
     parser.add_argument("--photos", type=Path, help="folder of their images")
@@ -47,16 +51,17 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
     reports = {}
     if args.data:
         people = open_data([args.data], "test", images=args.images)
-        photos = Composites(people, None, size=SIZE, count=args.pictures, seed=7)
+        photos = Composites(people, None, args.labels, size=SIZE, count=args.pictures, seed=7)
         alone = [people[row] for row in photos.rows]
         truth = [
             torch.from_numpy(outline(one["box"].numpy(), one["image"].shape[:0:-1])).float()[None] for one in alone
         ]
         found = [detector([one["image"]])[0] for one in with_progress(alone, len(alone), None, "photograph")]
-        reports["photographs"] = box_ap(found, truth)
-        samples = [photos[index] for index in range(args.pictures)]
-        boxes = [sample["boxes"][sample["boxes"].isfinite().all(dim=1)] for sample in samples]
-        reports["composed"] = box_ap([detector([sample["image"]])[0] for sample in samples], boxes)
+        reports["photographs"] = box_ap(found, truth, levels=LEVELS)
+        if args.labels:
+            samples = [photos[index] for index in range(args.pictures)]
+            boxes = [sample["boxes"][sample["boxes"].isfinite().all(dim=1)] for sample in samples]
+            reports["composed"] = box_ap([detector([sample["image"]])[0] for sample in samples], boxes, levels=LEVELS)
     if args.annotations:
         reports |= annotated(detector, args.annotations, args.photos)
     for name, report in reports.items():
@@ -80,7 +85,10 @@ def annotated(detector: Any, annotations: Path, photos: Path) -> dict[str, dict[
         found.append((places[kept], scores[kept]))
         everybody.append(real)
         labelled.append(torch.from_numpy(boxes[~crowd & (points >= LABELLED)]))
-    return {"annotated": box_ap(found, everybody), "with keypoints": box_ap(found, labelled)}
+    return {
+        "annotated": box_ap(found, everybody, levels=LEVELS),
+        "with keypoints": box_ap(found, labelled, levels=LEVELS),
+    }
 
 
 def ignored(places: Tensor, real: Tensor, crowds: Tensor) -> Tensor:

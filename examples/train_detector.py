@@ -1,15 +1,19 @@
-r"""Train the detector of `posezoo.predict(..., detector="default")` on composed pictures.
+r"""Train the detector of `posezoo.predict` on photographs and pictures composed of them.
 
+    python tools/convert_nanodet.py --models MODELS --output runs/nanodet
+    python tools/convert_nanodet.py --models MODELS --output runs/nanodet_half --rank 0.5 --photos lspet/images
+    python tools/label_people.py --data lspet --detector runs/nanodet --images 1 7000 7501 9500 --output people.npz
     python examples/render_people.py --body BODY --motions CMU ... --output renders --count 4000 --seed 1
-    python examples/train_detector.py --data lspet:LSPET --renders renders --output runs/detector \
-        --train-images 1 7000 7501 9300 --val-images 9301 9500 --mixed-precision bf16
+    python examples/train_detector.py --data lspet:lspet --labels people.npz --renders renders \
+        --start runs/nanodet_half --train-images 1 7000 7501 9300 --val-images 9301 9500 --output runs/detector
 
-Pictures come from `composites.py`: photographs of one person, and rendered people, composed on the
-fly. The trunk is that of the default network, which knows people already; its first stages and its
-batch normalisation stay as they are. The report is AP50 on composed pictures of the test people.
-`--resume` continues a run.
+Pictures come from `composites.py`, composed on the fly. The start is NanoDet-g, which knows people
+of COCO already; its first layers stay as they are, and the saved network is the mean of the start and
+the trained one. The report is AP50 of the latter on composed pictures of the test people. `--resume`
+continues a run.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,72 +27,66 @@ from torch.utils.data import DataLoader
 import posezoo
 from posezoo.detectors import OWN_OVERLAP, box_nms
 from posezoo.geometry import box_iou
-from posezoo.person_detector import STRIDE, PersonNetwork, boxes_of, cell_middles
+from posezoo.person_detector import PersonNetwork, cells, load_network
 
-from composites import DOUBTFUL, IGNORED, Composites
+from composites import CELL, DOUBTFUL, IGNORED, Composites
 from data_sources import open_data
-from train_heatmap import keep_depthwise_in_float32, warm_cosine
+from train_heatmap import warm_cosine
 from training import options, train
 
-SPREAD = 0.54 / 6  # standard deviation of the targets in units of the box (TTFNet, section 3.2)
-NEAREST = 0.01  # lowest target of a cell that predicts the sides
-SIDES_WEIGHT = 2.5  # of the loss of the boxes; TTFNet's is 5
+CHOSEN = 10  # cells of a person
+SHARPNESS = 6  # exponent of the intersection over union (TOOD, section 3.2)
+SIDES_WEIGHT = 2.0  # of the loss of the boxes
 FOUND = 0.4  # score above which a doubtful cell is no longer trained to be background
-FROZEN_STAGES = 2
+FROZEN_STAGES = 1
 
 
 def batch_loss(model: nn.Module, batch: dict[str, Any]) -> Tensor:
-    """Focal loss of the middles and generalised IoU of the boxes (TTFNet, section 3)."""
-    middles, sides = model(batch["image"])
-    target, nearest, weight = targets(batch["boxes"], *middles.shape[-2:])
-    people = batch["boxes"].isfinite().all(dim=-1).sum().clamp(min=1)
+    """Quality focal loss of the scores and generalised IoU of the boxes (Generalized Focal Loss)."""
+    scores, boxes = model(batch["image"])
+    scores, boxes = scores.float(), boxes.float()
+    middles, _ = (values.to(boxes) for values in cells(*batch["image"].shape[-2:]))
+    person, quality = assign(scores.detach().sigmoid(), boxes.detach(), batch["boxes"], middles)
 
-    logits = middles[:, 0].float()
-    score = logits.sigmoid()
-    positive = target == 1
-    kept = batch["doubt"] != IGNORED
-    kept &= (batch["doubt"] != DOUBTFUL) | (score.detach() < FOUND)
-    missed = (1 - score) ** 2 * F.softplus(-logits) * positive
-    false = score**2 * F.softplus(logits) * (1 - target) ** 4 * (kept & ~positive)
-    wanted = batch["boxes"].gather(1, nearest.flatten(1)[..., None].expand(-1, -1, 4)).view(*nearest.shape, 4)
-    boxes = boxes_of(sides.float())
-    chosen = weight > 0
-    overlap = weight[chosen] * (1 - generalised_iou(boxes[chosen], wanted[chosen]))
-    return (missed.sum() + false.sum() + SIDES_WEIGHT * overlap.sum()) / people
+    columns, rows = (middles / CELL).long().unbind(-1)
+    doubt = batch["doubt"][:, rows, columns]
+    chosen = quality > 0
+    probability = scores.detach().sigmoid()
+    kept = chosen | ((doubt != IGNORED) & ((doubt != DOUBTFUL) | (probability < FOUND)))
+    focus = (quality - scores.sigmoid()).square() * kept
+    false = focus * F.binary_cross_entropy_with_logits(scores, quality, reduction="none")
+    wanted = batch["boxes"].gather(1, person[..., None].expand(-1, -1, 4))
+    away = quality[chosen] * (1 - generalised_iou(boxes[chosen], wanted[chosen]))
+    return (false.sum() + SIDES_WEIGHT * away.sum()) / quality.sum().clamp(min=1)
 
 
-def targets(boxes: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Targets of a batch's maps.
+def assign(scores: Tensor, boxes: Tensor, truth: Tensor, middles: Tensor) -> tuple[Tensor, Tensor]:
+    """Choose the cells of each person (Feng et al., "TOOD", ICCV 2021, section 3.2).
+
+    They are those in the person's box whose score and box fit best.
 
     Args:
-        boxes: `(B, N, 4)` pixels, NaN where there is no person.
-        height: of the maps.
-        width: of the maps.
+        scores: `(B, A)` in [0, 1].
+        boxes: `(B, A, 4)` pixels.
+        truth: `(B, N, 4)` pixels, NaN where there is no person.
+        middles: of the cells, `(A, 2)` pixels.
 
     Returns:
-        Gaussians around the middles `(B, h, w)`, 1 in the cell of a middle; the index `(B, h, w)`
-        of the person each cell belongs to; and the cell's weight in the loss of the boxes, of sum 1
-        over a person's cells.
+        the index of each cell's person `(B, A)`; and the score that the cell should have `(B, A)`,
+        0 for background.
     """
-    known = boxes.isfinite().all(dim=-1)
-    boxes = boxes.nan_to_num()
-    middle, extent = (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
-    # of the cell that holds the middle, so that its target is 1
-    limits = boxes.new_tensor([width - 1, height - 1])
-    middle = ((middle / STRIDE).floor().clamp(min=0).minimum(limits) + 0.5) * STRIDE
-    distance = cell_middles(height, width).to(boxes) - middle[:, :, None, None]
-    spread = (SPREAD * extent).clamp(min=1e-3)[:, :, None, None]
-    gaussian = torch.exp(-0.5 * (distance / spread).square().sum(dim=-1)) * known[..., None, None]
-    # where the middles of two people share a cell the smaller one gets it
-    area = extent.prod(dim=-1)
-    order = gaussian - 1e-3 * (area / area.amax(dim=1, keepdim=True).clamp(min=1))[..., None, None]
-    nearest = order.argmax(dim=1)
-    target = gaussian.amax(dim=1)
-    mine = gaussian.gather(1, nearest[:, None])[:, 0]
-    owned = F.one_hot(nearest, boxes.shape[1]).movedim(-1, 1) * (gaussian > NEAREST) * gaussian
-    total = owned.sum(dim=(2, 3)).clamp(min=1e-6)
-    share = total.gather(1, nearest.flatten(1)).view_as(mine)
-    return target, nearest, torch.where(mine > NEAREST, mine / share, 0.0)
+    known = truth.isfinite().all(dim=-1)[..., None]
+    truth = truth.nan_to_num()[:, :, None]
+    inside = known & (middles > truth[..., :2]).all(dim=-1) & (middles < truth[..., 2:]).all(dim=-1)
+    overlap = box_iou(boxes[:, None], truth) * inside
+    # so that a person has cells whose boxes are all wrong, too
+    fit = (scores[:, None] * overlap**SHARPNESS + 1e-12) * inside
+    best = fit.topk(min(CHOSEN, fit.shape[-1]), dim=-1).indices
+    fit = fit * torch.zeros_like(fit).scatter(-1, best, 1.0)
+    quality = fit / fit.amax(dim=-1, keepdim=True).clamp(min=1e-12) * overlap.amax(dim=-1, keepdim=True)
+    # a cell that several people chose belongs to the one whom its box overlaps most
+    person = torch.where(fit > 0, overlap, -1.0).argmax(dim=1)
+    return person, quality.gather(1, person[:, None])[:, 0]
 
 
 def generalised_iou(boxes: Tensor, others: Tensor) -> Tensor:
@@ -102,13 +100,20 @@ def generalised_iou(boxes: Tensor, others: Tensor) -> Tensor:
     return inter / union.clamp(min=1e-6) - (hull - union) / hull
 
 
-def box_ap(found: list[tuple[Tensor, Tensor]], truth: list[Tensor], *, threshold: float = 0.5) -> dict[str, float]:
-    """Average precision of boxes, interpolated at every recall, and recall at two scores.
+def box_ap(
+    found: list[tuple[Tensor, Tensor]],
+    truth: list[Tensor],
+    *,
+    threshold: float = 0.5,
+    levels: Sequence[float] = (0.3, 0.4, 0.5),
+) -> dict[str, float]:
+    """Average precision of boxes, interpolated at every recall, and recall at some scores.
 
     Args:
         found: boxes `(N, 4)` and scores `(N,)` of each image.
         truth: boxes `(M, 4)` of each image.
         threshold: lowest intersection over union of a correct box.
+        levels: scores.
 
     Examples:
         >>> boxes = torch.tensor([[0.0, 0, 10, 10], [20, 0, 30, 10]])
@@ -132,7 +137,7 @@ def box_ap(found: list[tuple[Tensor, Tensor]], truth: list[Tensor], *, threshold
     precision = right / np.arange(1, len(rows) + 1)
     best_after = np.maximum.accumulate(precision[::-1])[::-1]
     report = {"ap50": float((best_after * hit).sum() / max(count, 1)), "people": count}
-    for level in (0.3, 0.4, 0.5):
+    for level in levels:
         chosen = score >= level
         report[f"recall@{level}"] = float(hit[chosen].sum() / max(count, 1))
         report[f"precision@{level}"] = float(hit[chosen].sum() / max(chosen.sum(), 1))
@@ -146,51 +151,60 @@ def evaluation(accelerator: Any, model: PersonNetwork, loader: DataLoader) -> di
     found, truth = [], []
     for batch in loader:
         with accelerator.autocast():
-            middles, sides = model(batch["image"])
-        for boxes, scores in model.decode(middles, sides.float()):
-            chosen = scores > 0.05
-            boxes, scores = boxes[chosen].clamp(0, batch["image"].shape[-1]), scores[chosen]
-            kept = box_nms(boxes, scores, threshold=OWN_OVERLAP)
-            found.append((boxes[kept], scores[kept]))
+            scores, boxes = model(batch["image"])
+        for places, values in model.decode(scores, boxes):
+            chosen = values > 0.05
+            places, values = places[chosen].clamp(0, batch["image"].shape[-1]), values[chosen]
+            kept = box_nms(places, values, threshold=OWN_OVERLAP)
+            found.append((places[kept], values[kept]))
         truth += [boxes[boxes.isfinite().all(dim=1)] for boxes in batch["boxes"]]
     report = box_ap(found, truth)
     accelerator.print("  ".join(f"{name} {value:.3f}" for name, value in report.items()), flush=True)
     return report
 
 
-def save(model: PersonNetwork, folder: Path, report: dict[str, float]) -> None:
+def save(
+    model: PersonNetwork, folder: Path, report: dict[str, float], *, start: Path | None = None, share: float = 0.0
+) -> None:
+    """Save the mean of the trained weights and the start's, of which the latter are `share`.
+
+    Wortsman et al., "Robust Fine-Tuning of Zero-Shot Models", CVPR 2022: what the start knows and the
+    training data do not show is kept, here objects that are no people.
+    """
+    if start is not None:
+        old = load_network(start).state_dict()
+        mixed = {name: (1 - share) * value.cpu() + share * old[name] for name, value in model.state_dict().items()}
+        model.load_state_dict(mixed)
     posezoo.save_pretrained(model, folder, dtype="float16")
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    parser = options(__doc__, epochs=30, batch_size=16, lr=1e-3, size=(288, 288), workers=0)
+    parser = options(__doc__, epochs=30, batch_size=8, lr=3e-4, size=(320, 320), workers=0)
+    parser.add_argument("--labels", type=Path, nargs="+", default=(), help="files of tools/label_people.py")
     parser.add_argument("--renders", type=Path, help="folder of examples/render_people.py")
-    parser.add_argument("--pictures", type=int, default=2000, help="composed per epoch")
-    parser.add_argument("--test-pictures", type=int, default=200)
-    parser.add_argument("--trunk", default="simple_baseline_lite", help="network whose backbone to start from")
+    parser.add_argument("--pictures", type=int, default=1000, help="composed per epoch")
+    parser.add_argument("--test-pictures", type=int, default=120)
+    parser.add_argument("--start", type=Path, help="folder of a network to start from")
+    parser.add_argument("--share", type=float, default=0.5, help="of the start's weights in the saved ones")
     parser.add_argument("--trunk-rate", type=float, default=0.3, help="learning rate of the trunk, in units of --lr")
     parser.add_argument("--ema", type=float, default=0.998, help="decay of the weight average that is evaluated")
-    parser.set_defaults(eval_every=1)
+    parser.set_defaults(eval_every=2)
     args = parser.parse_args(arguments)
 
     torch.manual_seed(args.seed)
-    model = PersonNetwork()
-    if args.trunk:
-        start(model, args.trunk)
-    trunk = model.backbone
-    frozen = [trunk.conv_stem, trunk.bn1, *trunk.blocks[:FROZEN_STAGES]]
+    model = load_network(args.start) if args.start else PersonNetwork()
+    frozen = [model.stem, *model.stages[:FROZEN_STAGES]] if args.start else []
     for part in frozen:
         part.requires_grad_(False)
-    norms = [module for module in trunk.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    if not torch.cuda.is_available():
-        keep_depthwise_in_float32(model)
-    learned = [weight for weight in trunk.parameters() if weight.requires_grad]
-    others = [weight for name, weight in model.named_parameters() if not name.startswith("backbone.")]
-    groups = [{"params": learned, "lr": args.trunk_rate * args.lr}, {"params": others}]
+    trunk = [weight for weight in model.stages.parameters() if weight.requires_grad]
+    others = [*model.laterals.parameters(), *model.heads.parameters()]
+    if not args.start:
+        others += model.stem.parameters()
+    groups = [{"params": trunk, "lr": args.trunk_rate * args.lr}, {"params": others}]
     size = args.size[0]
-    data = Composites(open_data(args.data, "train", images=args.train_images), args.renders, size=size,
+    data = Composites(open_data(args.data, "train", images=args.train_images), args.renders, args.labels, size=size,
                       count=args.pictures)  # fmt: skip
-    test = Composites(open_data(args.data, "test", images=args.val_images), args.renders, size=size,
+    test = Composites(open_data(args.data, "test", images=args.val_images), args.renders, args.labels, size=size,
                       count=args.test_pictures, seed=7)  # fmt: skip
     loaders = (
         DataLoader(data, batch_size=args.batch_size, shuffle=True, drop_last=True, num_workers=args.workers),
@@ -203,19 +217,12 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         batch_loss,
         loaders,
         evaluation=evaluation,
-        save=save,
+        save=partial(save, start=args.start, share=args.share),
         schedule=partial(warm_cosine, warmup=0.03),
         augment=posezoo.data.jitter_colour,
         ema=args.ema,
-        frozen=[*frozen, *norms],
+        frozen=frozen,
     )
-
-
-def start(model: PersonNetwork, name: str) -> None:
-    """Copy the stages that the detector has from a published network's backbone."""
-    state = posezoo.create(name, pretrained=True).backbone.state_dict()
-    own = model.backbone.state_dict()
-    model.backbone.load_state_dict({key: state[key] for key in own})
 
 
 if __name__ == "__main__":

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import posezoo
-from posezoo.commands import run_lift, run_predict
+from posezoo.commands import DETECTOR, run_lift, run_predict
 from posezoo.foreign import printable
 
 EXAMPLES = """\
 examples:
   posezoo predict photo.jpg --out drawn            keypoints of a photograph, drawn into the folder drawn
   posezoo predict photos --json people.json        of a folder of photographs, as COCO results
-  posezoo predict group.jpg --detector default --out drawn
   posezoo predict clip.mp4 --track --out drawn     of a video, with ids, as a video
   posezoo lift clip.mp4 --out poses                3D poses of the person in a video
   posezoo list --pretrained                        all weights; posezoo info NAME tells more of one
@@ -26,9 +25,9 @@ PREDICT_HELP = """\
 Predict the keypoints of the people in images and videos; draw them, or write them as COCO results.
 
 IMG is a file, a folder of images, a quoted pattern such as 'photos/**/*.jpg', - for a list of paths on the standard
-input, or the index of a webcam, 0 for the first, until Ctrl-C. Without --box and --detector an image has one person,
-who is found in two passes: in the whole image, then in the box of the keypoints of the first pass. Results are written
-as they come. An image or a video that cannot be read is named and left out.
+input, or the index of a webcam, 0 for the first, until Ctrl-C. People are found by a small detector. An image in which
+it finds nobody has one person, who is found in two passes: in the whole image, then in the box of the keypoints of the
+first pass. Results are written as they come. An image or a video that cannot be read is named and left out.
 
 --out DIR gets a PNG of each image, and of each video an MP4 with the drawings and a .json with one entry per frame.
 
@@ -76,8 +75,7 @@ LIFT_HELP = """\
 Lift the person in a video to 3D, in millimetres from the pelvis; write JSON, animations, a contact sheet, BVH.
 
 The input is one of
-  .mp4 .mov   and other videos, of one person who fills most of the frames or of --box, or the largest of those whom
-              --detector finds
+  .mp4 .mov   and other videos: the largest person, or with --box the one in it
   .json       COCO results, as `posezoo predict --json` and AlphaPose write them, or COCO annotations; mmpose's
               instance_info; MediaPipe's landmarks, which need --size unless the file has height and width
   .npz, .npy  keypoints (T, K, 2) pixels; .npz may also have scores, visible, skeleton; VideoPose3D's .npz
@@ -164,11 +162,12 @@ def command_line() -> argparse.ArgumentParser:
     where = predict.add_mutually_exclusive_group()
     where.add_argument("--box", nargs=4, type=float, action="append", metavar=("X1", "Y1", "X2", "Y2"),
                        help="box of a person, in pixels; may be repeated; for one image or video")  # fmt: skip
-    where.add_argument("--detector", metavar="NAME", help="person detector: default, the package's; FILE.onnx, "
-                       "hf-hub:org/name or local-dir:/path; without one, one person per image")  # fmt: skip
+    where.add_argument("--detector", metavar="NAME", default=DETECTOR,
+                       help="person detector: default, the package's; FILE.onnx, hf-hub:org/name or local-dir:/path; "
+                       "none, for one person per image")  # fmt: skip
     predict.add_argument("--track", action="store_true", help="give each person of a video an id; --smooth does so too")
     predict.add_argument("--no-second-pass", dest="second_pass", action="store_false",
-                       help="do not crop the person found in the whole image once more")  # fmt: skip
+                       help="crop the whole image once, without the default detector")  # fmt: skip
     predict.add_argument("--scales", type=float, nargs="+", metavar="S",
                          help="average at these scales; 0.7 0.8 ... 1.3 is the test of cpm_*")  # fmt: skip
     predict.add_argument(
@@ -200,7 +199,7 @@ def command_line() -> argparse.ArgumentParser:
     where = lift.add_mutually_exclusive_group()
     where.add_argument("--box", nargs=4, type=float, metavar=("X1", "Y1", "X2", "Y2"),
                        help="region of the person in all frames, in pixels")  # fmt: skip
-    where.add_argument("--detector", metavar="NAME",
+    where.add_argument("--detector", metavar="NAME", default=DETECTOR,
                        help="person detector, as of predict; the largest person is lifted")  # fmt: skip
     lift.set_defaults(run=run_lift)
 

@@ -28,6 +28,8 @@ from posezoo.prepared import unprepared
 from posezoo.skeletons import Skeleton
 from posezoo.video import is_video
 
+# factor on a padding: boxes of the own detector have the whole outline, those of its networks' training the joints
+OUTLINED = 0.82
 IMAGE_PADDING = 1.0  # a whole image has no context to add around it
 DETECT_TOGETHER = 8  # images in one call of a detector
 CONFIDENT = 0.3  # lowest score of the keypoints around which the second pass looks, in units of the highest
@@ -177,19 +179,24 @@ def detected_boxes(
     model: Any,
     batch_size: int,
     *,
-    or_whole: bool = False,
+    own: bool = False,
 ) -> Iterator[Found | ValueError]:
     """Yield every image of `loaded` with the boxes that a detector finds in it.
 
-    With `or_whole` an image in which it finds nobody has one person, who is found in two passes.
+    With `own` it is the package's: crops are tighter, and an image in which it finds nobody has one
+    person, who is found in two passes.
     """
+    context = context_of(model)
+    if own:
+        context["padding"] *= OUTLINED
     rest, number = iter(items), -1
-    together = 1 if or_whole else min(DETECT_TOGETHER, batch_size)  # the own detector takes one by one anyway
+    together = 1 if own else min(DETECT_TOGETHER, batch_size)  # the own detector takes one by one anyway
     while group := list(itertools.islice(rest, together)):
         images = [image for _, image in group if isinstance(image, Tensor)]
-        before = [image.sum(dtype=torch.float64) for image in images]
+        checked_after = [] if own else images  # the own detector does not write
+        before = [image.sum(dtype=torch.float64) for image in checked_after]
         found = detector(images) if images else []
-        if any(image.sum(dtype=torch.float64) != total for image, total in zip(images, before, strict=True)):
+        if any(image.sum(dtype=torch.float64) != total for image, total in zip(checked_after, before, strict=True)):
             raise ValueError("detector: it wrote into an image that it was given; let it work on image.clone()")
         outputs = list(found) if isinstance(found, Iterable) else []
         if len(outputs) != len(images):
@@ -208,10 +215,10 @@ def detected_boxes(
                     raise ValueError(f"scores: expected {len(checked)} finite numbers, one per box, got {scores}")
             except (TypeError, ValueError) as error:
                 raise ValueError(f"detector: expected (boxes, scores) for image {number}: {error}") from error
-            if or_whole and not len(checked):
+            if own and not len(checked):
                 yield _whole(item, image, second_pass=True)
             else:
-                yield Found(_path(item), image, checked, scores=values, **context_of(model))
+                yield Found(_path(item), image, checked, scores=values, **context)
 
 
 def check_boxes(boxes: Any, height: int, width: int) -> Tensor:

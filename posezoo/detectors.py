@@ -46,7 +46,7 @@ OVERLAP = 0.65  # intersection over union above which a box is suppressed; as in
 NMS_BLOCK = 512  # boxes compared with all kept ones at once
 GREY = 114 / 255  # padding of a letterboxed image, in all YOLOs
 DEFAULT = "default"  # name of `PersonDetector`, whose settings follow
-OWN_THRESHOLD, OWN_OVERLAP, OWN_SIDE = 0.25, 0.6, 320
+OWN_THRESHOLD, OWN_OVERLAP, OWN_SIDE = 0.35, 0.6, 416
 GRIDS = ((8, 16, 32), (8, 16, 32, 64))  # strides of YOLOX, and of its variants for large images
 
 
@@ -169,7 +169,7 @@ class PersonDetector:
             without weights.
 
     Examples:
-        >>> detector = PersonDetector(PersonNetwork(width=8))     # not trained
+        >>> detector = PersonDetector(PersonNetwork(width=4, neck=8))     # not trained
         >>> [(boxes, scores)] = detector([torch.zeros(3, 60, 80)])
         >>> boxes.shape, scores.shape
         (torch.Size([0, 4]), torch.Size([0]))
@@ -195,7 +195,7 @@ class PersonDetector:
     def __call__(self, images: Sequence[Any], /) -> list[tuple[Tensor, Tensor]]:
         """Return boxes `(N, 4)` and scores `(N,)` of each of the images, most prominent first.
 
-        Prominent is a person whose score times the root of the box's area is high.
+        Prominent is who has a high score, a large box, and is near the middle of the image.
         """
         return [self._detect(load_image(image)) for image in images]
 
@@ -203,8 +203,9 @@ class PersonDetector:
         height, width = image.shape[1:]
         scale = self.side / max(height, width)
         small = [max(1, round(length * scale)) for length in (height, width)]
-        pixels = image[None].to(next(self.model.parameters()).device)
-        pixels = F.interpolate(pixels, small, mode="bilinear", align_corners=False, antialias=True)
+        # one channel at a time, because large photographs are copied here where their channels are last in memory
+        parts = [F.interpolate(channel[None, None], small, mode="bilinear", antialias=True) for channel in image]
+        pixels = torch.cat(parts, dim=1).to(next(self.model.parameters()).device)
         bottom, right = (-length % COARSEST for length in small)
         pixels = F.pad(pixels, (0, right, 0, bottom), value=GREY)
         [(boxes, scores)] = self.model.decode(*self.model(pixels))
@@ -213,8 +214,30 @@ class PersonDetector:
         boxes, scores = _inside(boxes[chosen] * stretch, scores[chosen], height, width)
         kept = box_nms(boxes, scores, threshold=self.overlap)
         boxes, scores = boxes[kept], scores[kept]
-        order = (scores * (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt()).argsort(descending=True)
+        order = prominence(boxes, scores, height, width).argsort(descending=True)
         return boxes[order], scores[order]
+
+
+def prominence(boxes: Tensor, scores: Tensor, height: int, width: int) -> Tensor:
+    """Return how likely each person is the subject of an image, `(N,)`, in arbitrary units.
+
+    It is the product of the score, the root of the box's area, and the square of a factor that falls
+    from 1 in the middle of the image to 0.5 at its edge. The square was chosen on LSPET 9301 to 9500.
+
+    Args:
+        boxes: `(N, 4)` pixels.
+        scores: `(N,)`.
+        height: of the image, pixels.
+        width: of the image, pixels.
+
+    Examples:
+        >>> boxes = torch.tensor([[0.0, 0, 20, 50], [40, 25, 60, 75]])
+        >>> prominence(boxes, torch.ones(2), 100, 100).round().tolist()
+        [11.0, 32.0]
+    """
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    away = (middles / boxes.new_tensor([width, height]) - 0.5).abs().amax(dim=1)
+    return scores * (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt() * (1 - away).square()
 
 
 class TransformersDetector:

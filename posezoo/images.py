@@ -168,8 +168,10 @@ def _unit(pixels: Tensor) -> Tensor:
         return pixels.float().div_(255 if pixels.dtype == torch.uint8 else 65535)  # in place: photographs are large
     if not pixels.is_floating_point():
         raise ValueError(f"image: expected uint8, or floats in [0, 1], got {pixels.dtype}; convert it to uint8")
-    low, high = float(pixels.min()), float(pixels.max())  # a mask of finite pixels would take more memory than they do
-    if not (math.isfinite(low) and math.isfinite(high)):
+    # a mask of finite pixels would take more memory than they do, and so would all channels if they are last in memory
+    extremes = [float(value) for channel in pixels for value in (channel.min(), channel.max())]
+    low, high = min(extremes), max(extremes)
+    if not all(map(math.isfinite, extremes)):
         raise ValueError("image: it has NaN or infinite pixels; replace them, for instance by 0")
     if low < 0 or high > 1:
         raise ValueError(

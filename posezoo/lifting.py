@@ -57,7 +57,7 @@ def lift(
     min_score: float = 0.3,
     image_model: Any = IMAGE_MODEL,
     box: Sequence[float] | None = None,
-    detector: Any = None,
+    detector: Any = DEFAULT,
     smooth: str | None = None,
     fps: float | None = None,
     flip: bool = False,
@@ -150,7 +150,7 @@ def lift(
             f"keypoints: {model_name(model)} takes videos, not keypoints; pass the path of a video, a "
             "posezoo.video.read_video, or a list of the paths of its frames"
         )
-    if frames is None and (box is not None or detector is not None):
+    if frames is None and not (box is None and (detector is None or _is_default(detector))):
         raise ValueError("box and detector: expected a video; keypoints have been found already")
     rate = frames.fps if isinstance(frames, VideoReader) else fps or FPS
     if frames is not None:
@@ -255,27 +255,26 @@ def predict_single_person(
     model: Any = IMAGE_MODEL,
     box: Sequence[float] | None = None,
     *,
-    detector: Any = None,
+    detector: Any = DEFAULT,
     **options: Any,
 ) -> list[People]:
     """Predict the 2D keypoints of one person in a video, as input of `lift`.
 
-    Works without a detector for the only person in a video, in two passes: the first crops the
-    whole of every frame, or `box`; the second crops the bounding box of the keypoints of the first,
-    median-filtered along time. As in `posezoo.predict`, the second is returned unless its mean
-    score is less than half of that of the first. The person has to fill a good part of the frame or
-    of `box`.
+    There may be several people, whom the detector finds. The largest one, summed over the frames,
+    is tracked by `posezoo.data.single_person.track_person`, and interpolated in frames without that
+    person. With the default detector this is the first of two passes: the second crops the bounding
+    box of the keypoints of the first, median-filtered along time. As in `posezoo.predict`, the
+    second is returned unless its mean score is less than half of that of the first.
 
-    With a detector there may be several people. The largest one, summed over the frames, is tracked
-    by `posezoo.data.single_person.track_person`, and interpolated in frames without that person.
-    With "default" this is the first pass, and the second follows as above.
+    With a box, or without a detector, the first pass crops `box` or the whole of every frame, a
+    good part of which the person has to fill.
 
     Args:
         frames: images as `posezoo.predict` takes them, or a video or its path.
         model: a name, or a model of the zoo that takes images.
         box: (x1, y1, x2, y2) pixels, the region of the person in all frames. Defaults to the whole
             frame.
-        detector: as in `posezoo.predict`. Defaults to none.
+        detector: as in `posezoo.predict`.
         options: `flip`, `batch_size`, `precision`, `device` and `progress` of `posezoo.predict`.
 
     Returns:
@@ -290,6 +289,8 @@ def predict_single_person(
         (3, (1, 19, 2))
     """
     video: Any = as_video(frames) or list(frames)  # type: ignore[arg-type]
+    if box is not None and _is_default(detector):
+        detector = None
     if detector is not None and box is not None:
         raise ValueError("box and detector: expected one of them")
     if detector is not None and not _is_default(detector):

@@ -1,17 +1,19 @@
 """The network behind `posezoo.detectors.PersonDetector`: boxes around people, of any number.
 
-An EfficientNet-Lite2 up to stride 16, a pyramid of the strides 8, 16 and 32 merged at stride 8, and
-two small heads: a map of the middles of people, and the distances from each cell to the four sides
-of its person. It is fully convolutional and follows TTFNet (Liu et al., "Training-Time-Friendly
-Network for Real-Time Object Detection", AAAI 2020) in the targets of both heads.
+NanoDet-g (https://github.com/RangiLyu/nanodet) with one class: a trunk of plain 3 x 3 convolutions
+with partial connections across stages, the maps of its last three stages merged upwards and
+downwards, and at each of the strides 8, 16 and 32 a head: the score of a person, and the
+distributions of the distances to the four sides of the box (Li et al., "Generalized Focal Loss",
+NeurIPS 2020). It is fully convolutional.
 
 | | shape | |
 |---|---|---|
 | image | `(B, 3, H, W)` | RGB in [0, 1], H and W multiples of 32 |
-| middles | `(B, 1, H/8, W/8)` | logits |
-| sides | `(B, 4, H/8, W/8)` | pixels from the middle of the cell to left, top, right and bottom |
+| scores | `(B, A)` | logits of the A cells: those of stride 8 by rows, then of 16 and of 32 |
+| boxes | `(B, A, 4)` | (x1, y1, x2, y2) pixels at edges, may reach out of the image |
 
-Departures from TTFNet: another trunk, stride 8 in place of 4, one class.
+Departures from NanoDet-g: one class in place of 80; each convolution of the last stage may be one of
+fewer channels, followed by a 1 x 1 convolution.
 """
 
 import math
@@ -23,26 +25,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from posezoo.backbones import PyramidNeck, timm_backbone
-from posezoo.layers import ConvBNReLU, Normalize
+from posezoo.layers import Normalize
 from posezoo.weights import Weights, find, load_state_dict, read_record, read_state_dict
 
-STRIDE = 8  # pixels per cell of the outputs
-COARSEST = 32  # stride of the pyramid's last level; images are padded to its multiples
+STRIDES = (8, 16, 32)  # pixels per cell of the heads' maps
+COARSEST = STRIDES[-1]  # images are padded to its multiples
+BINS = 11  # of the distance to a side: 0, 1, ... 10 cells
 PRIOR = 0.01  # initial probability of a person in a cell (RetinaNet, section 4.1)
-USUAL_SIDE = 32.0  # pixels, initial distance to the sides
-MOST_PEOPLE = 300  # peaks of an image
+SLOPE = 0.1  # of the leaky ReLU
+MOST_PEOPLE = 300  # cells of an image that are returned
 
 WEIGHTS = Weights(
     architecture="person_detector",
     tag="people",
     sources=("package:person_detector.people",),
-    sha256="3931f6402f4e438817c867f2b4988f9076a5d5563e40c37718c5badc27d8b24d",
-    size=3_161_166,
-    metrics={"LSPET 7001-7500": {"recall": 0.848}, "COCO, 7 photographs": {"AP50": 0.364}},
+    sha256="4114fa3f9e2ee121cdf81ed35f5999a3d14ac1608d0d37e34e8d9dcd5b7d16bf",
+    size=5_241_746,
+    kwargs={"rank": 0.5},
+    metrics={"LSPET 7001-7500": {"recall": 0.949}, "COCO, 7 photographs": {"AP50": 0.813}},
     metrics_by="posezoo",
-    data="Leeds Sports Pose Extended (images 1 to 7000 and 7501 to 9300), rendered people",
-    data_license="LSPET: none stated, research use; renders: free",
+    data="COCO 2017 (the start), Leeds Sports Pose Extended (images 1 to 7000 and 7501 to 9300), rendered people",
+    data_license="COCO: CC BY 4.0 and the terms of Flickr; LSPET: none stated, research use; renders: free",
     license="research-only",
 )
 
@@ -51,57 +54,118 @@ class PersonNetwork(nn.Module):
     """Find the boxes of people in images; see the documentation of this module.
 
     Args:
-        backbone: name of a timm network with feature maps of the strides 8 and 16.
-        width: channels of the merged map and of the heads.
+        width: channels of the first convolution. The four stages have 2, 4, 8 and 16 times as many.
+        depths: blocks of the stages.
+        neck: channels of the merged maps and of the heads.
+        rank: channels of the last stage's convolutions before their 1 x 1 convolutions, in units of
+            those after them. Defaults to convolutions as they are.
 
     Examples:
-        >>> network = PersonNetwork(width=16).eval()
-        >>> middles, sides = network(torch.rand(1, 3, 64, 96))
-        >>> middles.shape, sides.shape
-        (torch.Size([1, 1, 8, 12]), torch.Size([1, 4, 8, 12]))
+        >>> network = PersonNetwork(width=4, neck=8).eval()
+        >>> scores, boxes = network(torch.rand(1, 3, 64, 96))
+        >>> scores.shape, boxes.shape
+        (torch.Size([1, 126]), torch.Size([1, 126, 4]))
     """
 
     architecture = "person_detector"
 
-    def __init__(self, *, backbone: str = "tf_efficientnet_lite2", width: int = 96) -> None:
+    def __init__(
+        self, *, width: int = 32, depths: Sequence[int] = (1, 2, 2, 3), neck: int = 128, rank: float | None = None
+    ) -> None:
         super().__init__()
-        self.kwargs = {"backbone": backbone, "width": width}
-        self.backbone, mean, std = timm_backbone(backbone, reductions=(8, 16))
-        stages = getattr(self.backbone, "blocks", None)
-        if stages is not None:  # timm's EfficientNets keep the stages behind the last map
-            del stages[self.backbone.feature_info.get_dicts()[-1]["stage"] :]
-        channels = self.backbone.feature_info.channels()
-        self.normalize = Normalize(mean, std)
-        self.coarse = ConvBNReLU(channels[-1], width, 3, stride=2)
-        self.neck = PyramidNeck((*channels, width), width)
-        self.middles, self.sides = _head(width, 1), _head(width, 4)
-        nn.init.constant_(self.middles[-1].bias, -math.log((1 - PRIOR) / PRIOR))
-        nn.init.constant_(self.sides[-1].bias, math.log(USUAL_SIDE / STRIDE))
+        self.kwargs = {"width": width, "depths": list(depths), "neck": neck, "rank": rank}
+        channels = [width * 2**stage for stage in range(len(depths) + 1)]
+        self.normalize = Normalize()
+        self.stem = convolution(3, width, stride=2)
+        last = len(depths) - 1
+        self.stages = nn.ModuleList(
+            Stage(channels[stage], depth, stride=2 if stage else 1, rank=rank if stage == last else None)
+            for stage, depth in enumerate(depths)
+        )
+        self.laterals = nn.ModuleList(nn.Conv2d(count, neck, 1) for count in channels[-len(STRIDES) :])
+        self.heads = nn.ModuleList(_head(neck) for _ in STRIDES)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits of the middles `(B, 1, H/8, W/8)`, and sides `(B, 4, H/8, W/8)`, pixels."""
-        maps = list(self.backbone(self.normalize(image)))
-        features = self.neck([*maps, self.coarse(maps[-1])])
-        return self.middles(features), STRIDE * self.sides(features).float().clamp(max=6).exp()
+        """Return scores `(B, A)`, logits, and boxes `(B, A, 4)`, pixels."""
+        x = F.max_pool2d(self.stem(self.normalize(image)), 3, stride=2, padding=1)
+        maps = [x := stage(x) for stage in self.stages][-len(STRIDES) :]
+        maps = [lateral(x) for lateral, x in zip(self.laterals, maps, strict=True)]
+        for fine in (1, 0):
+            maps[fine] = maps[fine] + F.interpolate(
+                maps[fine + 1], scale_factor=2, mode="bilinear", align_corners=False
+            )
+        for coarse in (1, 2):
+            maps[coarse] = maps[coarse] + F.avg_pool2d(maps[coarse - 1], 2)
+        outputs = [head(x).flatten(2).float() for head, x in zip(self.heads, maps, strict=True)]
+        scores = torch.cat([output[:, 0] for output in outputs], dim=1)
+        sides = torch.cat([output[:, 1:] for output in outputs], dim=2).unflatten(1, (4, BINS)).softmax(dim=2)
+        middles, strides = cells(*image.shape[-2:])
+        bins = torch.arange(BINS, dtype=sides.dtype, device=sides.device)
+        distances = torch.einsum("bdna,n->bad", sides, bins) * strides.to(sides)[:, None]
+        middles = middles.to(sides)
+        return scores, torch.cat([middles - distances[..., :2], middles + distances[..., 2:]], dim=-1)
 
     @torch.no_grad()
-    def decode(self, middles: Tensor, sides: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return boxes `(N, 4)` and scores `(N,)` of each image, at the peaks of the middles.
+    def decode(self, scores: Tensor, boxes: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return boxes `(N, 4)` and scores `(N,)` of each image, the highest first, N up to 300.
 
-        Boxes are in pixels at edges. They may reach out of the image, and overlap.
+        Boxes are in pixels at edges. They may reach out of the image. Each person has several.
 
         Args:
-            middles: as returned by `forward`.
-            sides: as returned by `forward`.
+            scores: as returned by `forward`.
+            boxes: as returned by `forward`.
         """
-        scores = middles.float().sigmoid()
-        scores = scores * (scores == F.max_pool2d(scores, 3, stride=1, padding=1))
-        boxes = boxes_of(sides)
         found = []
-        for score, corners in zip(scores.flatten(1), boxes.flatten(1, 2), strict=True):
+        for score, corners in zip(scores.sigmoid(), boxes, strict=True):
             value, index = score.topk(min(MOST_PEOPLE, len(score)))
             found.append((corners[index], value))
         return found
+
+
+class Stage(nn.Module):
+    """Blocks beside a connection around them, which doubles the channels."""
+
+    def __init__(self, channels: int, depth: int, *, stride: int, rank: float | None) -> None:
+        super().__init__()
+        self.reduce = convolution(channels, channels, stride=stride, rank=rank)
+        self.blocks = nn.Sequential(*(Block(channels, rank=rank) for _ in range(depth)))
+        self.merge = convolution(channels, channels, rank=rank)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.reduce(x)
+        return torch.cat([self.merge(self.blocks(x)), x], dim=1)
+
+
+class Block(nn.Module):
+    """Two convolutions of half the channels, one after the other; both are kept."""
+
+    def __init__(self, channels: int, *, rank: float | None) -> None:
+        super().__init__()
+        self.first = convolution(channels, channels // 2, rank=rank)
+        self.second = convolution(channels // 2, channels // 2, rank=rank)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.first(x)
+        return torch.cat([self.second(first), first], dim=1)
+
+
+def convolution(channels: int, width: int, *, stride: int = 1, rank: float | None = None) -> nn.Sequential:
+    """Convolution of 3 x 3, and leaky ReLU; with `rank`, one of fewer channels and one of 1 x 1."""
+    if rank is None:
+        return nn.Sequential(nn.Conv2d(channels, width, 3, stride, 1), nn.LeakyReLU(SLOPE, inplace=True))
+    fewer = max(1, round(rank * width))
+    return nn.Sequential(
+        nn.Conv2d(channels, fewer, 3, stride, 1, bias=False),
+        nn.Conv2d(fewer, width, 1),
+        nn.LeakyReLU(SLOPE, inplace=True),
+    )
+
+
+def _head(width: int) -> Any:
+    last = nn.Conv2d(width, 1 + 4 * BINS, 1)
+    assert last.bias is not None
+    nn.init.constant_(last.bias[:1], -math.log((1 - PRIOR) / PRIOR))
+    return nn.Sequential(convolution(width, width), last)
 
 
 def load_network(folder: str | Path | None = None) -> PersonNetwork:
@@ -112,9 +176,9 @@ def load_network(folder: str | Path | None = None) -> PersonNetwork:
 
     Examples:
         >>> import posezoo, tempfile
-        >>> folder = posezoo.save_pretrained(PersonNetwork(width=8), tempfile.mkdtemp())
+        >>> folder = posezoo.save_pretrained(PersonNetwork(width=4), tempfile.mkdtemp())
         >>> load_network(folder).kwargs["width"]
-        8
+        4
     """
     record = WEIGHTS
     if folder is not None:
@@ -126,29 +190,17 @@ def load_network(folder: str | Path | None = None) -> PersonNetwork:
     return network.eval()
 
 
-def boxes_of(sides: Tensor) -> Tensor:
-    """Return the box of each cell `(B, h, w, 4)` as (x1, y1, x2, y2), from sides `(B, 4, h, w)`.
+def cells(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return the middles `(A, 2)` of the cells, and their strides `(A,)`, pixels of the image.
 
     Examples:
-        >>> boxes_of(torch.full((1, 4, 1, 2), 4.0)).tolist()
-        [[[[0.0, 0.0, 8.0, 8.0], [8.0, 0.0, 16.0, 8.0]]]]
+        >>> middles, strides = cells(32, 32)
+        >>> middles[0].tolist(), middles[-1].tolist(), strides.tolist()[-6:]
+        ([4.0, 4.0], [16.0, 16.0], [8.0, 16.0, 16.0, 16.0, 16.0, 32.0])
     """
-    middles = cell_middles(*sides.shape[-2:]).to(sides)
-    distances = sides.movedim(1, -1)
-    return torch.cat([middles - distances[..., :2], middles + distances[..., 2:]], dim=-1)
-
-
-def cell_middles(height: int, width: int) -> Tensor:
-    """Return the middles of the cells of a map, `(height, width, 2)`, in pixels of the image.
-
-    Examples:
-        >>> cell_middles(1, 2).tolist()
-        [[[4.0, 4.0], [12.0, 4.0]]]
-    """
-    rows, columns = (STRIDE * (torch.arange(count) + 0.5) for count in (height, width))
-    return torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
-
-
-def _head(width: int, outputs: int) -> Any:
-    layers: Sequence[nn.Module] = (nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, outputs, 1))
-    return nn.Sequential(*layers)
+    middles, strides = [], []
+    for stride in STRIDES:
+        rows, columns = (stride * (torch.arange(length // stride) + 0.5) for length in (height, width))
+        middles.append(torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).flatten(0, 1))
+        strides.append(torch.full((len(middles[-1]),), float(stride)))
+    return torch.cat(middles), torch.cat(strides)

@@ -8,7 +8,6 @@ network.
 import collections
 import functools
 import itertools
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +32,6 @@ DEFAULT_MODEL = "simple_baseline_lite"
 BATCH_SIZE = {"cpu": 16}  # crops; larger batches are no faster on a CPU and report progress more rarely
 GPU_BATCH_SIZE = 64
 HUMAN = {"left_shoulder", "right_shoulder", "left_hip", "right_hip"}  # keypoints of networks for people
-BYSTANDER = 0.5  # people of less than this part of the largest one's size do not count
 AHEAD = 2  # images of a list that threads load while the network runs
 IMAGES_TOGETHER = 2**29  # bytes of the images that wait for their second pass
 SMOOTHING = ("one-euro",)
@@ -85,7 +83,7 @@ def predict(
     model: Any = DEFAULT_MODEL,
     boxes: Any = None,
     *,
-    detector: Detector | str | Path | None = None,
+    detector: Detector | str | Path | None = DEFAULT,
     track: bool = False,
     smooth: str | None = None,
     second_pass: bool = True,
@@ -99,11 +97,12 @@ def predict(
 ) -> People | list[People]:
     """Predict the keypoints of the people in one image, in several, or in the frames of a video.
 
-    Without boxes and a detector an image has one person, who is found in two passes. The first
-    crops the whole image. The second crops the bounding box of the keypoints whose score is at
-    least 0.3 of the highest. Its prediction is returned, unless its mean score is less than half of
-    that of the first. On LSPET images 7001 to 7500 this raises PCK@0.2 from 0.437 to 0.622. Where a
-    single image, not a list, seems to hold several people, a warning says so.
+    People are found by a small detector, the most prominent one first. An image in which it finds
+    nobody has one person, who is found in two passes, and so has every image without a detector.
+    The first pass crops the whole image. The second crops the bounding box of the keypoints whose
+    score is at least 0.3 of the highest. Its prediction is returned, unless its mean score is less
+    than half of that of the first. On LSPET images 7001 to 7500 PCK@0.2 of the first person is
+    0.437 in one pass, 0.622 in two, and 0.626 with the detector.
 
     Args:
         images: an image, or a list or tuple of them. An image is a path; a PIL image; an array
@@ -114,19 +113,21 @@ def predict(
             frames are decoded as they are needed.
         model: a name, created with `pretrained=True`, or a model of the zoo that takes images.
         boxes: `(N, 4)` as (x1, y1, x2, y2) pixels, the people of the image. For several images a
-            list of such arrays, with None for an image of one person. Defaults to one person per
-            image. Boxes may reach out of the image but not lie outside of it. For a video an
-            iterable with the boxes of each frame.
+            list of such arrays, with None for an image of one person. Defaults to those that the
+            detector finds. Boxes may reach out of the image but not lie outside of it. For a video
+            an iterable with the boxes of each frame.
         detector: a callable as in `posezoo.detectors`, or a name for `detectors.load_detector`,
-            which finds the boxes. `People` is empty for images without detections. "default" is
-            `detectors.PersonDetector` of the package; it leaves images in which it finds nobody to
-            the two passes, and is not used without a second pass, or for networks that take the
-            whole image.
+            which finds the boxes; None for one person per image. `People` is empty for images
+            without detections. "default" is `detectors.PersonDetector` of the package; it leaves
+            images in which it finds nobody to the two passes, and is not used without a second
+            pass, for networks that take the whole image, or for those of other keypoints than
+            people's.
         track: give each person of a video, or of images that are its frames, an id in `People.ids`;
             see `posezoo.tracking.Tracker`.
         smooth: "one-euro" filters the keypoints of each person along time with
             `posezoo.data.OneEuroStream`, which needs ids: `track` is implied. Defaults to none.
         second_pass: whether images without boxes get a second pass. Doubles the cost at most.
+            False crops the whole image once, without the default detector.
         flip: average with the predictions for the mirrored crops. Doubles the cost, slightly more
             accurate.
         scales: factors at which each person is cropped again, whose heatmaps are averaged, such as
@@ -185,32 +186,7 @@ def predict(
     results = with_progress(stream, len(items), progress, "image")
     # the caller holds the images anyway, so People may remember them
     everyone = [replace(people, image=item) for people, item in zip(results, items, strict=True)]
-    if several:
-        return everyone
-    if boxes is None and detector is None and second_pass:
-        warn_of_several(images, everyone[0])
-    return everyone[0]
-
-
-def warn_of_several(image: Any, people: People) -> None:
-    """Warn where one person was predicted in an image that seems to hold several.
-
-    Examples:
-        >>> import numpy as np
-        >>> image = np.zeros((120, 90, 3), np.uint8)
-        >>> warn_of_several(image, predict(image, second_pass=False))  # nobody
-    """
-    if people.skeleton is None or not set(people.skeleton.keypoints) >= HUMAN:
-        return
-    [(boxes, _)] = _detector_by_name(DEFAULT, "cpu")([image])
-    sizes = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt()
-    count = int((sizes >= BYSTANDER * sizes.max()).sum()) if len(sizes) else 0
-    if count > 1:
-        warnings.warn(
-            f"{count} people seem to be in the image, and one is predicted; find them with detector='default' (in the "
-            "shell --detector default), or give their boxes. second_pass=False leaves this check out",
-            stacklevel=3,
-        )
+    return everyone if several else everyone[0]
 
 
 @overload
@@ -259,7 +235,7 @@ def predict_stream(
     boxes: Iterable[Any] | None = None,
     *,
     damaged: str = "raise",
-    detector: Detector | str | Path | None = None,
+    detector: Detector | str | Path | None = DEFAULT,
     track: bool = False,
     smooth: str | None = None,
     second_pass: bool = True,
@@ -279,8 +255,8 @@ def predict_stream(
         images: an iterable of images as `predict` takes them, or of the frames of a video, such as
             `posezoo.video.read_video("clip.mp4")`; or the path of a video.
         model: as in `predict`.
-        boxes: an iterable of boxes `(N, 4)`, or None, one per image. Defaults to one person per
-            image.
+        boxes: an iterable of boxes `(N, 4)`, or None, one per image. Defaults to those that the
+            detector finds.
         damaged: "raise", or "yield" for an image that cannot be loaded to yield its error in the
             place of its people.
         detector: as in `predict`, like the other arguments.
@@ -309,11 +285,11 @@ def predict_stream(
     """
     if damaged not in ("raise", "yield"):
         raise ValueError(f"damaged: expected 'raise' or 'yield', got {damaged!r}")
-    if detector is not None and boxes is not None:
+    by_default = isinstance(detector, str) and detector == DEFAULT
+    if not by_default and detector is not None and boxes is not None:
         raise ValueError("boxes and detector: expected one of them, as a detector provides the boxes")
     if batch_size is not None:
         check_count(batch_size, "batch_size")
-    by_default = isinstance(detector, str) and detector == DEFAULT
     finder: Any = None if by_default else detector
     if isinstance(finder, str | Path):
         finder = _detector_by_name(str(finder), None if device is None else str(device))
@@ -334,12 +310,13 @@ def predict_stream(
     several = isinstance(images, list | tuple) and len(images) > 1
     items = loaded(_note_times(images, times), ahead=AHEAD if several else 0)
     again = second_pass and getattr(model, "region", "person") != "image"
-    if by_default and again:
+    own = by_default and again and boxes is None and _is_of_people(model)
+    if own:
         finder = _detector_by_name(DEFAULT, str(place))
     if finder is None:
         found = given_boxes(items, itertools.repeat(None) if boxes is None else boxes, model, again)
     else:
-        found = detected_boxes(items, finder, model, size, or_whole=by_default)
+        found = detected_boxes(items, finder, model, size, own=own)
     results: Any = _at_times(_predictions(network, found, damaged == "yield"), times)
     if track or smooth:
         results = with_ids(results)
@@ -439,6 +416,10 @@ def resolve_model(
     if lacks:
         raise ValueError(f"model: {model_name(model)} lacks {', '.join(lacks)}; see the attributes of PoseModel")
     return model
+
+
+def _is_of_people(model: Any) -> bool:
+    return model.skeleton is None or set(model.skeleton.keypoints) >= HUMAN
 
 
 def _from_image(model: Any, scales: Sequence[float] | None) -> Any:

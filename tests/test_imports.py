@@ -87,7 +87,7 @@ MAY_IMPORT = {
         "spatial_model",
     },
     "refinement": {"skeletons"},
-    "person_detector": {"backbones", "layers", "weights"},
+    "person_detector": {"layers", "weights"},
     "detectors": {"arrays", "foreign", "geometry", "images", "person_detector"},
     "video": {"arrays", "writing"},
     "tracking": {"arrays", "data", "geometry", "metrics", "people"},

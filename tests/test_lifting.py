@@ -708,7 +708,7 @@ def test_the_boxes_follow_the_person(monkeypatch):
     track = walk()
     watcher = Watcher(track, np.full((20, 5), 0.8, np.float32))
     monkeypatch.setattr(posezoo.lifting, "predict", watcher)
-    people = predict_single_person(range(20), "a model", flip=True)
+    people = predict_single_person(range(20), "a model", detector=None, flip=True)
     assert len(people) == 20
     assert watcher.options == [{"flip": True, "second_pass": False}, {"flip": True}]
     whole, boxes = watcher.boxes
@@ -725,7 +725,7 @@ def test_doubtful_points_and_frames_do_not_pull_the_box(monkeypatch):
     track[12] += 300  # a mistake in one frame
     watcher = Watcher(track, scores)
     monkeypatch.setattr(posezoo.lifting, "predict", watcher)
-    predict_single_person(range(20))
+    predict_single_person(range(20), detector=None)
     boxes = np.array(watcher.boxes[1])[:, 0]
     expected = np.array([[100 + 10 * frame, 90, 140 + 10 * frame, 220] for frame in range(4, 16)])
     assert np.abs(boxes[4:16] - expected).max() <= 10
@@ -742,7 +742,7 @@ def test_boxes_stay_inside_the_image(monkeypatch):
     track = walk() - np.array([130, 100], np.float32)
     watcher = Watcher(track, np.full((20, 5), 0.8, np.float32), size=(100, 150))
     monkeypatch.setattr(posezoo.lifting, "predict", watcher)
-    predict_single_person(range(20))
+    predict_single_person(range(20), detector=None)
     boxes = np.array(watcher.boxes[1])[:, 0]
     assert (boxes[:, :2] >= 0).all()
     assert (boxes[:, 2] <= 150).all()
@@ -753,7 +753,7 @@ def test_boxes_stay_inside_the_image(monkeypatch):
 def test_no_person_is_found(monkeypatch):
     watcher = Watcher(walk(), np.zeros((20, 5), np.float32))
     monkeypatch.setattr(posezoo.lifting, "predict", watcher)
-    assert len(predict_single_person(range(20))) == 20
+    assert len(predict_single_person(range(20), detector=None)) == 20
     assert len(watcher.boxes) == 1  # nowhere else to look
 
 

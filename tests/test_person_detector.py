@@ -11,10 +11,11 @@ from command_line import run
 from torch.testing import assert_close
 
 import posezoo
-from posezoo.detectors import PersonDetector, load_detector
+from posezoo.commands import DETECTOR
+from posezoo.detectors import DEFAULT, PersonDetector, load_detector, prominence
 from posezoo.geometry import box_iou
 from posezoo.lifting import predict_single_person
-from posezoo.person_detector import STRIDE, WEIGHTS, PersonNetwork, cell_middles, load_network
+from posezoo.person_detector import STRIDES, WEIGHTS, PersonNetwork, cells, load_network
 from posezoo.weights import find
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
@@ -29,25 +30,26 @@ MAN = [273.15, 129.99, 417.36, 384.04]
 
 
 class Reader(PersonNetwork):
-    """Sees a red rectangle: certain in the cell of its middle, and its sides everywhere."""
+    """Sees a red rectangle: certain in one cell of each stride, less in the next; its box everywhere."""
 
     def forward(self, image):
         red = image[0, 0] - image[0, 1] > 0.4
         rows, columns = red.any(dim=1).nonzero()[:, 0], red.any(dim=0).nonzero()[:, 0]
-        height, width = (length // STRIDE for length in image.shape[2:])
-        logits = torch.full((1, 1, height, width), -9.0)
-        middles = cell_middles(height, width).movedim(-1, 0)[None]
-        low, high = torch.tensor([columns[0], rows[0]]), torch.tensor([columns[-1] + 1, rows[-1] + 1])
-        x, y = ((low + high) / 2 / STRIDE).long().tolist()
-        logits[0, 0, y, x] = 3
-        # a second peak for the same person
-        logits[0, 0, min(y + 2, height - 1), x] = 2
-        return logits, torch.cat([middles - low.view(1, 2, 1, 1), high.view(1, 2, 1, 1) - middles], dim=1)
+        box = torch.tensor([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]).float()
+        middles, strides = cells(*image.shape[2:])
+        scores = torch.full((1, len(middles)), -9.0)
+        for stride in STRIDES:
+            mine = (strides == stride).nonzero()[:, 0]
+            nearest = (middles[mine] - (box[:2] + box[2:]) / 2).norm(dim=1).argsort()[:2]
+            scores[0, mine[nearest]] = torch.tensor([3.0, 2])
+        # a smaller box at the second cells, for the same person
+        shrunk = (scores[0] == 2)[:, None] * torch.tensor([1.0, 1, -1, -1]) * (box[2:] - box[:2]).repeat(2) / 20
+        return scores, (box + shrunk)[None]
 
 
 @pytest.fixture(scope="module")
 def reader():
-    return PersonDetector(Reader(width=8))
+    return PersonDetector(Reader(width=4, neck=8))
 
 
 @pytest.mark.parametrize(("height", "width", "box"), [
@@ -66,7 +68,7 @@ def test_the_threshold_the_side_and_the_overlap_count(reader):
     image = torch.full((3, 100, 100), 0.3)
     image[0, 20:80, 30:60] = 1
     assert len(PersonDetector(reader.model, threshold=0.96)([image])[0][1]) == 0
-    assert len(PersonDetector(reader.model, overlap=1)([image])[0][1]) == 2
+    assert len(PersonDetector(reader.model, overlap=0.9)([image])[0][1]) == 2
     assert [len(scores) for _, scores in reader([image, image])] == [1, 1]
     with pytest.raises(ValueError, match="side: expected a whole number"):
         PersonDetector(reader.model, side=0)
@@ -80,67 +82,74 @@ def test_a_folder_of_another_network_is_refused(tmp_path):
         load_network(folder)
 
 
+def test_cells_are_those_of_the_heads():
+    network = PersonNetwork(width=4, neck=8, rank=0.5).eval()
+    image = torch.rand(2, 3, 64, 96)
+    scores, boxes = network(image)
+    middles, strides = cells(64, 96)
+    assert scores.shape == (2, len(middles)) == boxes.shape[:2]
+    assert torch.bincount(strides.long())[list(STRIDES)].tolist() == [8 * 12, 4 * 6, 2 * 3]
+    # the sides are up to ten cells away
+    assert ((boxes[..., :2] <= middles) & (boxes[..., 2:] >= middles)).all()
+    assert ((boxes[..., 2:] - boxes[..., :2]) <= 20 * strides[:, None]).all()
+    found, values = network.decode(scores, boxes)[0]
+    assert_close(found[0], boxes[0, scores[0].argmax()])
+    assert (values.diff() <= 0).all()
+    alone = network(image[1:])
+    assert_close(alone[0][0], scores[1], atol=1e-4, rtol=1e-4)
+
+
 # ------------------------------------------------------------------------------------------------ of the package
 
 
-def test_the_weights_are_small_and_find_most_of_a_group():
+def test_the_weights_are_small_and_find_everybody_in_a_group():
     assert find(WEIGHTS).stat().st_size == WEIGHTS.size < 8e6
     assert load_detector("default").threshold == PersonDetector().threshold
-    people = posezoo.predict(IMAGES / "group.jpg", detector="default")
+    people = posezoo.predict(IMAGES / "group.jpg")
     overlap = box_iou(torch.tensor(GROUP)[:, None], torch.from_numpy(people.boxes))
-    assert (overlap.amax(dim=1) > 0.5).sum() >= 3  # the fourth sits behind the table, and has a low score
-    prominence = people.box_scores * np.sqrt(np.prod(people.boxes[:, 2:] - people.boxes[:, :2], axis=1))
-    assert (np.diff(prominence) <= 0).all()
-    (man,) = posezoo.predict(IMAGES / "street.jpg", detector="default").boxes
-    assert box_iou(torch.from_numpy(man), torch.tensor(MAN)).item() > 0.5
+    assert (overlap.amax(dim=1) > 0.5).all()
+    assert len(people) == len(GROUP)
+    boxes, scores = torch.from_numpy(people.boxes), torch.from_numpy(people.box_scores)
+    assert (prominence(boxes, scores, *people.image_size).diff() <= 0).all()
+    (man,) = posezoo.predict(IMAGES / "street.jpg").boxes
+    assert box_iou(torch.from_numpy(man), torch.tensor(MAN)).item() > 0.7
 
 
-def test_where_nobody_is_found_there_is_one_person_as_without_a_detector():
+def test_where_nobody_is_found_there_is_one_person_in_two_passes():
     empty, photo = np.full((120, 160, 3), 90, np.uint8), IMAGES / "street.jpg"
-    nobody, somebody = posezoo.predict([empty, photo], detector="default")
-    alone = posezoo.predict(empty)
+    nobody, somebody = posezoo.predict([empty, photo])
+    alone = posezoo.predict(empty, detector=None)
     assert nobody.box_scores is None
     assert somebody.box_scores is not None
     np.testing.assert_allclose(nobody.keypoints, alone.keypoints, atol=1e-3)
+    assert len(posezoo.predict(IMAGES / "group.jpg", detector=None)) == 1
 
 
-def test_a_group_of_which_one_is_predicted_is_warned_of(recwarn):
-    group, man = IMAGES / "group.jpg", IMAGES / "street.jpg"
-    dog = posezoo.create("simple_baseline_lite", skeleton=["left_paw", "right_paw"], num_keypoints=2)
-    with pytest.warns(UserWarning, match=r"^[34] people seem to be in the image, and one is predicted; .*boxes"):
-        assert len(posezoo.predict(group)) == 1
-    for quiet in (
-        lambda: posezoo.predict(man),
-        lambda: posezoo.predict([group]),
-        lambda: posezoo.predict(group, second_pass=False),
-        lambda: posezoo.predict(group, boxes=GROUP[:1]),
-        lambda: posezoo.predict(group, detector="default"),
-        lambda: posezoo.predict(group, dog),
-    ):
-        recwarn.clear()
-        quiet()
-        assert not [warning for warning in recwarn if "people seem" in str(warning.message)]
-
-
-def test_the_command_line_warns_of_a_group(capsys):
-    assert "people seem to be in the image" in run(capsys, "predict", IMAGES / "group.jpg")[2]
-    assert "people seem to be" not in run(capsys, "predict", IMAGES / "group.jpg", IMAGES / "street.jpg")[2]
-
-
-def test_whole_images_need_no_detector(monkeypatch):
+def test_the_detector_is_for_images_of_people_without_boxes(monkeypatch):
     monkeypatch.setattr("posezoo.prediction._cached_detector", None)  # calling it would fail
     photo = IMAGES / "street.jpg"
-    assert posezoo.predict(photo, detector="default", second_pass=False).boxes.tolist() == [[0, 0, 640, 425]]
+    assert posezoo.predict(photo, second_pass=False).boxes.tolist() == [[0, 0, 640, 425]]
     whole = posezoo.create("hrnet_w32", width=2).eval()
     whole.region = "image"
-    assert len(posezoo.predict(photo, whole, detector="default")) == 1
+    dog = posezoo.create("simple_baseline_lite", skeleton=["left_paw", "right_paw"], num_keypoints=2)
+    assert len(posezoo.predict(photo, whole)) == len(posezoo.predict(photo, dog)) == 1
+    assert posezoo.predict(photo, boxes=[MAN], detector="default").box_scores is None
     with pytest.raises(ValueError, match="expected one of them"):
-        posezoo.predict(photo, boxes=[MAN], detector="default")
+        posezoo.predict(photo, boxes=[MAN], detector=lambda images: [])
+
+
+def test_the_command_line_finds_a_group_and_none_is_one_person(capsys):
+    assert DETECTOR == DEFAULT
+    assert f"{len(GROUP)} boxes" in run(capsys, "predict", IMAGES / "group.jpg")[1]
+    assert "1 box," in run(capsys, "predict", IMAGES / "group.jpg", "--detector", "none")[1]
+    assert "1 box," in run(capsys, "predict", IMAGES / "group.jpg", "--box", "7", "110", "201", "378")[1]
 
 
 def test_the_largest_person_is_followed_with_smooth_boxes():
-    people = predict_single_person([IMAGES / "group.jpg"] * 2, detector="default")
+    people = predict_single_person([IMAGES / "group.jpg"] * 2)
     assert [len(person) for person in people] == [1, 1]
     left = (people[0].boxes[0] + people[0].boxes[0][[2, 3, 0, 1]])[0] / 2
     assert any(x1 < left < x2 for x1, _, x2, _ in (GROUP[1], GROUP[3]))  # the two in front
-    assert predict_single_person([], detector="default") == []
+    assert predict_single_person([]) == []
+    (one,) = predict_single_person([IMAGES / "group.jpg"], box=GROUP[0])
+    assert box_iou(torch.from_numpy(one.boxes[0]), torch.tensor(GROUP[0])).item() > 0.3

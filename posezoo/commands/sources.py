@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+DETECTOR, NO_DETECTOR = "default", "none"  # values of --detector
 IMAGE_FILES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
 
@@ -69,6 +70,16 @@ def check_options(options: argparse.Namespace) -> None:
     for folder in folders.values():
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)  # first, because it may fail
+
+
+def detector_of(options: argparse.Namespace) -> str | None:
+    """Return the detector of the command line, as `posezoo.predict` takes it.
+
+    Examples:
+        >>> detector_of(argparse.Namespace(detector="none")) is None
+        True
+    """
+    return None if options.detector == NO_DETECTOR else options.detector
 
 
 def free_path(folder: Path, stem: str, suffix: str, taken: Collection[Path]) -> Path:
