@@ -23,7 +23,7 @@ from PIL import Image
 import posezoo
 
 ROOT = Path(__file__).parents[1]
-IMAGES, FOUND = ROOT / "docs" / "images", ("group", "street")  # photographs whose people the default call finds
+IMAGES, FOUND = ROOT / "docs" / "images", ("group", "riders", "street")  # whose people the default call finds
 DRAWN = IMAGES / "drawing"
 ZOOM, MARGIN = 1.4, 30  # of the part of the photograph that is shown
 FRAMES = (10, 30, 50)  # of the sample video

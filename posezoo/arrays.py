@@ -224,7 +224,13 @@ def is_array(tensor: Tensor) -> bool:
         >>> is_array(torch.ones(2)), is_array(torch.ones(2, device="meta"))
         (True, False)
     """
-    return type(tensor) is Tensor and tensor.is_cpu and not torch.compiler.is_compiling()
+    if type(tensor) is not Tensor or not tensor.is_cpu or torch.compiler.is_compiling():
+        return False
+    try:
+        tensor.data_ptr()
+    except RuntimeError:  # of a tensor that stands for several, inside of torch.vmap
+        return False
+    return True
 
 
 def large_empty(shape: Sequence[int], like: Tensor) -> Tensor | None:

@@ -364,6 +364,13 @@ def test_soft_sharpness_trades_the_floor_for_the_cell():
     assert errors[0] > 3 * errors[1] > 100 * errors[2]
 
 
+@pytest.mark.parametrize("method", ["argmax", "quarter", "soft"])
+def test_decode_works_inside_of_vmap(method):
+    heatmaps = torch.rand(3, 2, 8, 6, generator=torch.Generator().manual_seed(0))
+    mapped = torch.vmap(lambda maps: decode(maps[None], method=method)[0][0])(heatmaps)
+    assert_close(mapped, decode(heatmaps, method=method)[0])
+
+
 @pytest.mark.parametrize("shape", [(3, 64, 48), (64, 48), (1, 1, 1, 64, 48)])
 def test_decode_refuses_other_shapes(shape):
     with pytest.raises(ValueError, match=r"expected \(B, K, h, w\), got shape"):

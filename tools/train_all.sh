@@ -5,7 +5,7 @@
 #
 # Steps, in order; without arguments all of them run:
 #
-#     landmarks renders default_128 default_192 posernn_attention posernn_lstm posernn_cnn deeppose ief
+#     landmarks renders default_128 default_192 posernn_attention posernn_lstm posernn_cnn deeppose ief_first ief
 #     cpm_vgg_6s hourglass_1 tompson_mpii hrnet_w18 rpsm_one rpsm martinez seq2seq3d temporal_conv_27
 #     nanodet nanodet_half everybody everybody_val cutouts person_detector
 #
@@ -61,10 +61,8 @@ ief_passes() { # name, options
   $RUN examples/train_ief.py "${PEOPLE[@]}" --backbone tf_efficientnet_lite2 --size 128 128 --optimizer adamw --lr 5e-4 \
     --batch-size 16 --draws 1 --output "$OUT/$1" "${@:2}"
 }
-ief() {
-  ief_passes ief_first --start "$OUT/default_192/model" --epochs-per-step 0 0 0 1
-  ief_passes ief --init "$OUT/ief_first/model/model.safetensors" --epochs-per-step 0 0 0 4
-}
+ief_first() { ief_passes ief_first --start "$OUT/default_192/model" --epochs-per-step 0 0 0 1; }
+ief() { ief_passes ief --init "$OUT/ief_first/model/model.safetensors" --epochs-per-step 0 0 0 4; }
 cpm_vgg_6s() {
   $PYTHON examples/train_cpm.py "${PEOPLE[@]}" "${TAUGHT[@]}" --epochs 1 --model cpm_vgg_6s --width 64 \
     --stages 3 --size 96 96 --adam --lr 1e-3 --craft "${CRAFT:-craft_mlt_25k.pth}" --output "$OUT/cpm_vgg_6s"
@@ -124,7 +122,7 @@ person_detector() {
     --epochs 18 --resume --output "$OUT/person_detector"
 }
 
-STEPS=(landmarks renders default_128 default_192 posernn_attention posernn_lstm posernn_cnn deeppose ief
+STEPS=(landmarks renders default_128 default_192 posernn_attention posernn_lstm posernn_cnn deeppose ief_first ief
   cpm_vgg_6s hourglass_1 tompson_mpii hrnet_w18 rpsm_one rpsm martinez seq2seq3d temporal_conv_27
   nanodet nanodet_half everybody everybody_val cutouts person_detector)
 
