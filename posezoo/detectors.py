@@ -221,8 +221,9 @@ class PersonDetector:
 def prominence(boxes: Tensor, scores: Tensor, height: int, width: int) -> Tensor:
     """Return how likely each person is the subject of an image, `(N,)`, in arbitrary units.
 
-    It is the product of the score, the root of the box's area, and the square of a factor that falls
-    from 1 in the middle of the image to 0.5 at its edge. The square was chosen on LSPET 9301 to 9500.
+    It is the product of the score, the root of the box's area, and the square of a factor that
+    falls from 1 in the middle of the image to 0.5 at its edge. The square was chosen on LSPET 9301
+    to 9500.
 
     Args:
         boxes: `(N, 4)` pixels.

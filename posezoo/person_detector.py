@@ -12,8 +12,8 @@ NeurIPS 2020). It is fully convolutional.
 | scores | `(B, A)` | logits of the A cells: those of stride 8 by rows, then of 16 and of 32 |
 | boxes | `(B, A, 4)` | (x1, y1, x2, y2) pixels at edges, may reach out of the image |
 
-Departures from NanoDet-g: one class in place of 80; each convolution of the last stage may be one of
-fewer channels, followed by a 1 x 1 convolution.
+Departures from NanoDet-g: one class in place of 80; each convolution of the last stage may be one
+of fewer channels, followed by a 1 x 1 convolution.
 """
 
 import math
