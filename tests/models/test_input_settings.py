@@ -82,7 +82,9 @@ def test_the_script_for_any_heatmap_network_has_these_targets():
             assert_close(perfect[0][:, -1], 1 - perfect[0][:, :-1].amax(dim=1))
 
 
-@pytest.mark.parametrize(("name", "kwargs"), [("hourglass_1", {"width": 16, "decoding": "dark"}), ("cpm_person_4s", {"width": 8})])
+@pytest.mark.parametrize(
+    ("name", "kwargs"), [("hourglass_1", {"width": 16, "decoding": "dark"}), ("cpm_person_4s", {"width": 8})]
+)
 @pytest.mark.slow
 def test_a_network_trained_so_is_not_off(name, kwargs):
     torch.manual_seed(0)
