@@ -209,7 +209,7 @@ def detected_boxes(
             height, width = image.shape[-2:]
             try:
                 boxes, scores = outputs.pop(0)
-                checked = check_boxes(boxes, height, width)
+                checked = check_boxes(boxes, height, width, pixels=own)
                 values = np.asarray(scores.detach().cpu() if isinstance(scores, Tensor) else scores, np.float32)
                 if values.shape != (len(checked),) or not np.isfinite(values).all():
                     raise ValueError(f"scores: expected {len(checked)} finite numbers, one per box, got {scores}")
@@ -221,8 +221,11 @@ def detected_boxes(
                 yield Found(_path(item), image, checked, scores=values, **context)
 
 
-def check_boxes(boxes: Any, height: int, width: int) -> Tensor:
-    """Return the boxes of an image of `height` x `width` as a tensor `(N, 4)`, or raise."""
+def check_boxes(boxes: Any, height: int, width: int, *, pixels: bool = False) -> Tensor:
+    """Return the boxes of an image of `height` x `width` as a tensor `(N, 4)`, or raise.
+
+    With `pixels` they are known not to be fractions, so that small ones in the corner are right.
+    """
     try:
         numbers = np.asarray(boxes.detach().cpu() if isinstance(boxes, Tensor) else boxes)
     except (TypeError, ValueError) as error:
@@ -246,7 +249,7 @@ def check_boxes(boxes: Any, height: int, width: int) -> Tensor:
             "boxes are (x1, y1, x2, y2) in pixels, not fractions"
         )
     tiny = (checked[:, 2:] <= FRACTIONS).all(dim=1)
-    if tiny.any() and min(height, width) > 4 * FRACTIONS:
+    if not pixels and tiny.any() and min(height, width) > 4 * FRACTIONS:
         raise ValueError(
             f"boxes: box {int(tiny.nonzero()[0])}, {checked[tiny][0].tolist()}, is smaller than two pixels; boxes are "
             f"in pixels, not fractions: multiply by ({width}, {height}, {width}, {height})"

@@ -446,7 +446,8 @@ def _model_by_name(name: str, device: str) -> Any:
 
 @functools.lru_cache(maxsize=4)  # so that a loop over images does not load the model each time
 def _cached_model(name: str, device: str) -> Any:
-    return create(name, pretrained=True).to(device)
+    with torch.inference_mode(False):  # the model outlives the caller's block
+        return create(name, pretrained=True).to(device)
 
 
 def _detector_by_name(name: str, device: str | None) -> Detector:

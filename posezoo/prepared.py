@@ -70,8 +70,8 @@ def run_prepared(model: Any, image: Tensor) -> Tensor:
     """Return `model(image)`, by its prepared copy where there is one.
 
     There is none in training mode, with gradients, in a graph that is being captured, with
-    hooks on the network, in `unprepared()`, or with `model.prepare = False`. Changed weights make a
-    new one.
+    hooks on the network, in `unprepared()`, with `model.prepare = False`, or of weights made in
+    `torch.inference_mode`, whose changes are not counted. Changed weights make a new one.
 
     Examples:
         >>> import posezoo
@@ -81,10 +81,10 @@ def run_prepared(model: Any, image: Tensor) -> Tensor:
         >>> torch.allclose(outputs[0], outputs[-1], atol=1e-5)
         True
     """
-    dtype = _precision(model, image)
-    if dtype is None:
+    dtype, values = _precision(model, image), (*model.parameters(), *model.buffers())
+    if dtype is None or any(value.is_inference() for value in values):
         return model(image)
-    weights = tuple((value.data_ptr(), value._version) for value in (*model.parameters(), *model.buffers()))
+    weights = tuple((value.data_ptr(), value._version) for value in values)
     with _LOCK:
         copies = _COPIES.setdefault(model, {})
         if dtype not in copies or copies[dtype].weights != weights:

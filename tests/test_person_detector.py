@@ -153,3 +153,15 @@ def test_the_largest_person_is_followed_with_smooth_boxes():
     assert predict_single_person([]) == []
     (one,) = predict_single_person([IMAGES / "group.jpg"], box=GROUP[0])
     assert box_iou(torch.from_numpy(one.boxes[0]), torch.tensor(GROUP[0])).item() > 0.3
+
+
+def test_a_tiny_person_in_the_corner_of_a_tiny_image(monkeypatch):
+    def corner(images):
+        return [(torch.tensor([[0.0, 0, 1.9, 1.8]]), torch.tensor([0.5])) for _ in images]
+
+    monkeypatch.setattr("posezoo.prediction._cached_detector", lambda name, device: corner)
+    image = np.zeros((40, 40, 3), np.uint8)
+    people = posezoo.predict(image)
+    assert_close(people.boxes, np.array([[0.0, 0, 1.9, 1.8]], np.float32))
+    with pytest.raises(ValueError, match="fractions"):  # of another detector it may be a mistake
+        posezoo.predict(image, detector=corner)

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 import posezoo
 from posezoo import prepared
-from posezoo.prediction import predict_stream
+from posezoo.prediction import DEFAULT_MODEL, _cached_model, predict_stream, resolve_model
 from posezoo.prepared import EAGER_CALLS, prepare
 
 NAMES = ("simple_baseline_resnet18", "hrnet_w18", "hourglass_1", "simple_baseline_lite", "deeppose_resnet50")
@@ -137,3 +137,22 @@ def test_bf16_stays_within_half_a_pixel():
     sure = scores > 0.3
     assert (found - expected)[sure].abs().max() <= 0.5 if sure.any() else True
     assert (found - expected).norm(dim=-1).median() <= 0.5
+
+
+def test_weights_of_inference_mode_are_used_as_they_are():
+    image = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        model = trained("simple_baseline_lite")
+        inside = [model.predict(image)[0] for _ in range(EAGER_CALLS + 2)]
+    assert_close(inside[-1], inside[0], rtol=0, atol=0)
+    assert_close(model.predict(image)[0], inside[0], rtol=0, atol=0)
+    assert model not in prepared._COPIES
+
+
+def test_the_default_network_outlives_inference_mode():
+    image = np.random.default_rng(0).integers(0, 255, (64, 48, 3), dtype=np.uint8)
+    _cached_model.cache_clear()
+    with torch.inference_mode():
+        inside = posezoo.predict(image)
+    assert not any(value.is_inference() for value in resolve_model(DEFAULT_MODEL, "cpu", takes="image").parameters())
+    np.testing.assert_allclose(posezoo.predict(image).keypoints, inside.keypoints, atol=1e-3)
