@@ -28,6 +28,8 @@ NAMES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for
 SYSTEMS = {
     "cpm_bn_6s": {"width": 8},
     "deeppose": {"widths": [8, 8, 8, 8, 8, 16, 16]},
+    "deeppose_resnet50": {"backbone": "test_resnet.r160_in1k"},
+    "hourglass52": {"width": 16},
     "hourglass_1": {"width": 16},
     "hrnet_w18": {"width": 4},
     "ief": {"backbone": "test_resnet.r160_in1k", "neck_width": 8, "num_steps": 2},
