@@ -93,11 +93,11 @@ lifter() { # name, options
   # shellcheck disable=SC2086
   $PYTHON examples/train_lifter.py --data $LIFTED --mixed-precision bf16 --resume --model "$1" --output "$OUT/$1" "${@:2}"
 }
-martinez() { # limbs of other motions, leaning bodies, heights of the cameras
-  lifter martinez --dropout 0.25 --epochs 40 --batch-size 256 --final 0.01 --mixed 0.4 --lean 15 --height 200 3000
-}
+# limbs of other motions, leaning bodies, heights of the cameras
+VARIED=(--mixed 0.4 --lean 15 --height 200 3000)
+martinez() { lifter martinez --dropout 0.25 --epochs 40 --batch-size 256 --final 0.01 "${VARIED[@]}"; }
 seq2seq3d() { lifter seq2seq3d --width 512 --dropout 0.1 --epochs 24 --batch-size 128 --lr 1e-3 --final 0.03; }
-temporal_conv_27() { lifter temporal_conv_27 --width 512 --epochs 30 --batch-size 256 --final 0.01; }
+temporal_conv_27() { lifter temporal_conv_27 --width 512 --epochs 24 --batch-size 256 --final 0.01 "${VARIED[@]}"; }
 
 cutouts() {
   # shellcheck disable=SC2086

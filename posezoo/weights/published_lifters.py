@@ -125,10 +125,10 @@ LIFTERS: tuple[Weights, ...] = (
     cmu_lifter(
         "temporal_conv_27",
         "1811.11742",
-        "9535544872a509bc0eed16d63cd52b924b3e1d8ff0159278742b844b82e5c8d3",
-        4_375_026,
-        clean=(61.4, 42.6, 5.8),
-        noisy=(64.3, 45.2, 17.4),
+        "1691796f37fcca3a2e4312535fc170554e37cabf9ab63bc28918776740cd198b",
+        4_375_946,
+        clean=(62.4, 42.7, 5.7),
+        noisy=(66.0, 45.8, 20.2),
         channels=512,
     ),
     mmpose_lifter(
