@@ -180,11 +180,12 @@ def detected_boxes(
     batch_size: int,
     *,
     own: bool = False,
+    or_whole: bool = True,
 ) -> Iterator[Found | ValueError]:
     """Yield every image of `loaded` with the boxes that a detector finds in it.
 
-    With `own` it is the package's: crops are tighter, and an image in which it finds nobody has one
-    person, who is found in two passes.
+    With `own` it is the package's: crops are tighter, and with `or_whole` an image in which it finds
+    nobody has one person, who is found in two passes.
     """
     context = context_of(model)
     if own:
@@ -215,7 +216,7 @@ def detected_boxes(
                     raise ValueError(f"scores: expected {len(checked)} finite numbers, one per box, got {scores}")
             except (TypeError, ValueError) as error:
                 raise ValueError(f"detector: expected (boxes, scores) for image {number}: {error}") from error
-            if own and not len(checked):
+            if own and or_whole and not len(checked):
                 yield _whole(item, image, second_pass=True)
             else:
                 yield Found(_path(item), image, checked, scores=values, **context)

@@ -123,7 +123,8 @@ def predict(
             pass, for networks that take the whole image, or for those of other keypoints than
             people's.
         track: give each person of a video, or of images that are its frames, an id in `People.ids`;
-            see `posezoo.tracking.Tracker`.
+            see `posezoo.tracking.Tracker`. `People` is empty where the default detector finds
+            nobody.
         smooth: "one-euro" filters the keypoints of each person along time with
             `posezoo.data.OneEuroStream`, which needs ids: `track` is implied. Defaults to none.
         second_pass: whether images without boxes get a second pass. Doubles the cost at most.
@@ -316,7 +317,7 @@ def predict_stream(
     if finder is None:
         found = given_boxes(items, itertools.repeat(None) if boxes is None else boxes, model, again)
     else:
-        found = detected_boxes(items, finder, model, size, own=own)
+        found = detected_boxes(items, finder, model, size, own=own, or_whole=not (track or smooth))
     results: Any = _at_times(_predictions(network, found, damaged == "yield"), times)
     if track or smooth:
         results = with_ids(results)

@@ -14,6 +14,7 @@ import posezoo
 from posezoo.commands import DETECTOR
 from posezoo.detectors import DEFAULT, PersonDetector, load_detector, prominence
 from posezoo.geometry import box_iou
+from posezoo.images import load_image
 from posezoo.lifting import predict_single_person
 from posezoo.person_detector import STRIDES, WEIGHTS, PersonNetwork, cells, load_network
 from posezoo.weights import find
@@ -123,6 +124,13 @@ def test_where_nobody_is_found_there_is_one_person_in_two_passes():
     assert somebody.box_scores is not None
     np.testing.assert_allclose(nobody.keypoints, alone.keypoints, atol=1e-3)
     assert len(posezoo.predict(IMAGES / "group.jpg", detector=None)) == 1
+
+
+def test_a_frame_without_people_has_nobody_to_track():
+    photo = load_image(IMAGES / "street.jpg")
+    people = posezoo.predict([photo, torch.zeros_like(photo), photo], track=True)
+    assert [len(frame) for frame in people] == [1, 0, 1]
+    assert people[0].ids.tolist() == people[2].ids.tolist()
 
 
 def test_the_detector_is_for_images_of_people_without_boxes(monkeypatch):
