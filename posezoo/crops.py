@@ -184,8 +184,8 @@ def detected_boxes(
 ) -> Iterator[Found | ValueError]:
     """Yield every image of `loaded` with the boxes that a detector finds in it.
 
-    With `own` it is the package's: crops are tighter, and with `or_whole` an image in which it finds
-    nobody has one person, who is found in two passes.
+    With `own` it is the package's: crops are tighter, and with `or_whole` an image in which it
+    finds nobody has one person, who is found in two passes.
     """
     context = context_of(model)
     if own:
