@@ -81,8 +81,11 @@ def run_prepared(model: Any, image: Tensor) -> Tensor:
         >>> torch.allclose(outputs[0], outputs[-1], atol=1e-5)
         True
     """
-    dtype, values = _precision(model, image), (*model.parameters(), *model.buffers())
-    if dtype is None or any(value.is_inference() for value in values):
+    dtype = _precision(model, image)
+    if dtype is None:
+        return model(image)
+    values = (*model.parameters(), *model.buffers())
+    if any(value.is_inference() for value in values):
         return model(image)
     weights = tuple((value.data_ptr(), value._version) for value in values)
     with _LOCK:

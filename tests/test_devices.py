@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fresh_process import run_distributed
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import posezoo
@@ -27,7 +28,7 @@ NAMES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for
 # one network of each system, small enough for a CPU, with bfloat16 too, which few CPUs compute with
 SYSTEMS = {
     "cpm_bn_6s": {"width": 8},
-    "deeppose": {"widths": [8, 8, 8, 8, 8, 16, 16]},
+    "deeppose": SMALL["DeepPose"],
     "deeppose_resnet50": {"backbone": "test_resnet.r160_in1k"},
     "hourglass52": {"width": 16},
     "hourglass_1": {"width": 16},
@@ -184,14 +185,14 @@ DISTRIBUTED = """
 import json, sys, torch, posezoo
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
-rank, place, systems = int(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
+systems = json.loads(sys.argv[1])
 torch.set_num_threads(1)
-dist.init_process_group("gloo", init_method=f"file://{place}", rank=rank, world_size=2)
+dist.init_process_group("gloo")
 for name, small in systems.items():
     for mixed in (False, True):
         torch.manual_seed(0)
         model = posezoo.create(name, **small).train()
-        torch.manual_seed(1 + rank)
+        torch.manual_seed(1 + dist.get_rank())
         network = DistributedDataParallel(model)
         given = torch.rand_like(model.example_input(2))
         given = given[..., :128, :128] if given.shape[-1] in (192, 256, 368) else given
@@ -218,16 +219,10 @@ def test_one_network_of_each_system_is_there():
 @pytest.mark.slow
 def test_two_processes_have_the_same_gradients(tmp_path):
     """Of the mean over both, in full and in mixed precision."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", DISTRIBUTED, str(rank), tmp_path / "meeting", json.dumps(SYSTEMS)],
-            env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    said = [process.communicate(timeout=1800) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], said
-    assert len(said[0][0].splitlines()) == 2 * len(SYSTEMS)
+    program = tmp_path / "gradients.py"
+    program.write_text(DISTRIBUTED)
+    said = run_distributed(2, program, json.dumps(SYSTEMS))  # an error of either process is this test's
+    assert len(said.splitlines()) == 2 * 2 * len(SYSTEMS)
 
 
 BROKEN_TORCHVISION = """

@@ -88,7 +88,8 @@ def main(arguments: list[str] | None = None) -> None:
     }  # fmt: skip
     if args.output.is_file():
         found = dict(np.load(args.output))
-    left = [number for number in numbers if number not in set(found["images"].tolist())]
+    done = set(found["images"].tolist())
+    left = [number for number in numbers if number not in done]
     for start in range(0, len(left), BLOCK):
         block = left[start : start + BLOCK]
         results = [label(args.data / "images" / f"im{number:05d}.jpg", detectors) for number in block]
